@@ -1,0 +1,1 @@
+"""The two commands: `maclip` for the workstation, `maclip-run` for the device."""

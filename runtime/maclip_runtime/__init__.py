@@ -1,0 +1,1 @@
+"""Enroll actions and recognise them on a stream: what a device runs."""

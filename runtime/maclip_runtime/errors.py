@@ -1,0 +1,30 @@
+"""The one error that users meet: a stable code, a sentence, and the fix."""
+
+from __future__ import annotations
+
+EXIT_OUR_FAULT = 1
+EXIT_USER_INPUT = 2
+EXIT_MACHINE_LACKS = 3
+EXIT_INTERRUPTED = 130
+
+
+class MaclipError(Exception):
+    """Something the user can act on.
+
+    `code` is stable and kebab-case (programs may compare it), `message` one sentence that says what is
+    wrong, `fix` what to do about it. `exit_code` is what the command line returns: 2 for the user's input,
+    3 where the machine lacks something.
+
+    >>> MaclipError("clip-unreadable", "a.mp4 holds no video.", "Give a file with a video stream.").code
+    'clip-unreadable'
+    """
+
+    def __init__(self, code: str, message: str, fix: str, exit_code: int = EXIT_USER_INPUT) -> None:
+        super().__init__(f"{message} {fix}")
+        self.code = code
+        self.message = message
+        self.fix = fix
+        self.exit_code = exit_code
+
+    def __reduce__(self) -> tuple[type[MaclipError], tuple[str, str, str, int]]:
+        return type(self), (self.code, self.message, self.fix, self.exit_code)

@@ -1,0 +1,76 @@
+"""Frames as the model sees them: sampled, resized and cropped by this one piece of code everywhere.
+
+Training, evaluation, enrolment and streams all come through here; two ways of resizing would be a silent
+loss of accuracy. Pixels stay bytes (uint8 RGB): normalisation is part of the exported graphs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+Pixels = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
+Indices = npt.NDArray[np.int64]
+
+# Training resizes the short side to 256 and crops 224 (method.md section 1); other sizes keep that ratio.
+RESIZE_RATIO = 256 / 224
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How a camera's frame becomes the model's: short side to `resize` px, then a `size` x `size` px crop.
+
+    `mean` and `std` are per channel, for pixels scaled to 0..1; they are applied inside the graphs.
+    """
+
+    size: int
+    resize: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    @classmethod
+    def for_size(
+        cls, size: int, mean: tuple[float, float, float], std: tuple[float, float, float]
+    ) -> Preprocess:
+        """The standard preparation for a model that takes `size` px squares."""
+        return cls(size, round(size * RESIZE_RATIO), mean, std)
+
+
+def segment_indices(total: int, frames: int, rng: np.random.Generator | None = None) -> Indices:
+    """Sparse sampling (method.md section 1): cut `total` frames into `frames` equal segments, one index from each.
+
+    Returns int64 [frames], ascending: each segment's centre, or with `rng` a random place within it.
+    Where `total` < `frames` some indices repeat; callers that mind refuse the clip first.
+    """
+    offset = rng.random(frames) if rng is not None else np.full(frames, 0.5)
+    return np.minimum(((np.arange(frames) + offset) * total / frames).astype(np.int64), total - 1)
+
+
+def resize_short(frame: Pixels, short: int) -> Pixels:
+    """Resize uint8 [H, W, 3] so that its short side is `short` px (bicubic, antialiased as CLIP's own)."""
+    height, width = frame.shape[:2]
+    if min(height, width) == short:
+        return frame
+    scale = short / min(height, width)
+    to = (max(short, round(width * scale)), max(short, round(height * scale)))
+    return np.asarray(Image.fromarray(frame).resize(to, Image.Resampling.BICUBIC))
+
+
+def crop(frame: Pixels, size: int, top: int, left: int) -> Pixels:
+    """The `size` x `size` px square of uint8 [..., H, W, 3] whose corner is (`top`, `left`)."""
+    return frame[..., top : top + size, left : left + size, :]
+
+
+def center_crop(frame: Pixels, size: int) -> Pixels:
+    """The centre `size` x `size` px square of uint8 [..., H, W, 3]."""
+    height, width = frame.shape[-3:-1]
+    return crop(frame, size, (height - size) // 2, (width - size) // 2)
+
+
+def prepare(frame: Pixels, preprocess: Preprocess) -> Pixels:
+    """One camera frame, uint8 [H, W, 3] RGB, as the model takes it: uint8 [size, size, 3]."""
+    return center_crop(resize_short(frame, preprocess.resize), preprocess.size)
