@@ -41,9 +41,9 @@ class Preprocess:
 
 
 def segment_indices(total: int, frames: int, rng: np.random.Generator | None = None) -> Indices:
-    """Sparse sampling (method.md section 1): cut `total` frames into `frames` equal segments, one index from each.
+    """Sparse sampling (method.md section 1): cut `total` frames into `frames` segments, one index each.
 
-    Returns int64 [frames], ascending: each segment's centre, or with `rng` a random place within it.
+    Returns int64 [frames], ascending: the centre of each of the equal segments, or with `rng` a random place within.
     Where `total` < `frames` some indices repeat; callers that mind refuse the clip first.
     """
     offset = rng.random(frames) if rng is not None else np.full(frames, 0.5)

@@ -33,7 +33,7 @@ class Backbone:
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """One input or output of a graph: ONNX type name ("uint8", "float32", "bool"); a letter is a free axis."""
+    """One input or output of a graph: type name ("uint8", "float32", "bool"); a letter is a free axis."""
 
     name: str
     dtype: str
@@ -59,7 +59,7 @@ class FileSpec:
 
 @dataclass(frozen=True)
 class Names:
-    """The vocabulary: how many action names have a frozen text feature, and the prompts they were put into."""
+    """The vocabulary: how many names have a frozen text feature, and the prompts they were put into."""
 
     count: int
     templates: tuple[str, ...]
@@ -124,14 +124,16 @@ class Manifest:
 
     @classmethod
     def from_json(cls, text: str) -> Manifest:
-        """Read `to_json`'s text. Raises `bundle-schema` for another version, unknown or missing keys, wrong types."""
+        """Read `to_json`'s text. Raises `bundle-schema`: another version, unknown or missing keys, wrong types."""
         try:
             data = json.loads(text)
         except ValueError as error:
             raise _schema_error(f"manifest.json is not JSON ({error}).") from error
         if not isinstance(data, dict) or data.get("schema") != SCHEMA_VERSION:
             found = data.get("schema") if isinstance(data, dict) else None
-            raise _schema_error(f"The bundle has schema {found!r}; this maclip reads schema {SCHEMA_VERSION}.")
+            raise _schema_error(
+                f"The bundle has schema {found!r}; this maclip reads schema {SCHEMA_VERSION}."
+            )
         return from_dict(cls, data)
 
 

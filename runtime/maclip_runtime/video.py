@@ -1,0 +1,147 @@
+"""Video through FFmpeg (PyAV): opening safely, decoding past broken packets, turning pictures upright.
+
+Everything that reads a container comes through here; `av` is imported on first use, so that importing the
+package stays quick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from maclip_runtime.errors import MaclipError
+from maclip_runtime.frames import Pixels
+
+if TYPE_CHECKING:
+    import av.container
+    import av.video
+
+# A container on disk may name others (playlists, references): files open files and nothing else.
+FILE_OPTIONS = {"protocol_whitelist": "file"}
+FALLBACK_RATE = 25.0  # frames a second, where a container states none
+# FFmpeg renders plain text as video (`tty`); to a user that is not a clip.
+NOT_VIDEO_FORMATS = {"tty"}
+
+Orientation = tuple[bool, bool, bool]  # transpose, then flip rows, then flip columns
+UPRIGHT: Orientation = (False, False, False)
+
+
+def unreadable(path: object, why: str) -> MaclipError:
+    """The error `clip-unreadable` for `path`; `why` continues the sentence."""
+    return MaclipError(
+        "clip-unreadable",
+        f"{path} {why}.",
+        "Give a video file with a picture track, or a folder of JPEG or PNG frames.",
+    )
+
+
+def open_file(path: Path) -> tuple[av.container.InputContainer, av.video.VideoStream]:
+    """Open a video file; the caller closes the container. Raises `clip-unreadable`."""
+    import av
+
+    try:
+        if not path.exists():
+            raise unreadable(path, "does not exist")
+        if not path.is_file():
+            raise unreadable(path, "is not a file")
+        if path.stat().st_size == 0:
+            raise unreadable(path, "is empty")
+        # "file:" keeps a name such as "concat:a|b" a name.
+        container = av.open(f"file:{path}", container_options=dict(FILE_OPTIONS), metadata_errors="ignore")
+    except (OSError, ValueError) as error:  # PyAV's errors are OSErrors and ValueErrors
+        raise unreadable(path, f"cannot be read as video ({reason(error)})") from error
+    try:
+        return container, picture_stream(container, path)
+    except BaseException:
+        container.close()
+        raise
+
+
+def picture_stream(container: av.container.InputContainer, name: object) -> av.video.VideoStream:
+    """The container's video track, cover pictures aside. Raises `clip-unreadable` where there is none."""
+    if container.format.name in NOT_VIDEO_FORMATS:
+        raise unreadable(name, "is text, not video")
+    for stream in container.streams.video:
+        cover = "attached_pic" in str(getattr(stream, "disposition", "")).lower()
+        # A track whose codec FFmpeg lacks has no codec context.
+        if not cover and getattr(stream, "codec_context", None) is not None:
+            return stream
+    raise unreadable(name, "holds no picture track (sound only, or a codec that cannot be decoded)")
+
+
+def decode(
+    container: av.container.InputContainer, stream: av.video.VideoStream
+) -> Iterator[av.video.VideoFrame]:
+    """Every picture that can be decoded, in order of presentation; broken packets are skipped.
+
+    Raises FFmpeg's error only where reading itself fails (a lost connection, a truncated container).
+    """
+    import av
+
+    for packet in container.demux(stream):
+        with suppress(av.error.InvalidDataError, av.error.PatchWelcomeError):
+            yield from cast("list[av.video.VideoFrame]", packet.decode())
+
+
+def count_packets(container: av.container.InputContainer, stream: av.video.VideoStream) -> int:
+    """How many pictures the container promises: its packets, without decoding any. May be a few too many."""
+    import av
+
+    count = 0
+    try:
+        for packet in container.demux(stream):
+            # Packets before an edit list's start are decoded but never shown.
+            count += packet.size > 0 and not packet.is_discard
+    except (av.error.FFmpegError, OSError):
+        pass  # truncated: what came before still counts
+    return count
+
+
+def upright(frame: av.video.VideoFrame) -> Pixels:
+    """The picture as it should be seen: uint8 [H, W, 3] RGB, turned as its display matrix says."""
+    pixels = cast(Pixels, frame.to_ndarray(format="rgb24"))
+    transpose, flip_rows, flip_columns = orientation(frame)
+    if transpose:
+        pixels = pixels.transpose(1, 0, 2)
+    if flip_rows:
+        pixels = pixels[::-1]
+    if flip_columns:
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def orientation(frame: av.video.VideoFrame) -> Orientation:
+    """What a frame's display matrix asks for, to the nearest quarter turn."""
+    side_data: Any = frame.side_data.get("DISPLAYMATRIX")
+    if side_data is None:
+        return UPRIGHT
+    # 3 x 3 row-major, 16.16 fixed point: (x, y) is shown at (a x + c y, b x + d y).
+    a, b, _, c, d = (int(value) for value in np.frombuffer(bytes(side_data), dtype=np.int32)[:5])
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        return True, b < 0, c < 0
+    return False, d < 0, a < 0
+
+
+def duration_s(container: av.container.InputContainer, stream: av.video.VideoStream, frames: int) -> float:
+    """How long the pictures last in seconds: as the container says, else `frames` at its rate."""
+    if stream.duration and stream.time_base and stream.duration > 0:
+        return float(stream.duration * stream.time_base)
+    if container.duration and container.duration > 0:
+        return container.duration / 1e6  # microseconds
+    return frames / rate(stream)
+
+
+def rate(stream: av.video.VideoStream) -> float:
+    """Frames a second, as the container says; 25 where it says nothing of use."""
+    stated: Fraction | None = stream.average_rate
+    return float(stated) if stated else FALLBACK_RATE
+
+
+def reason(error: Exception) -> str:
+    """FFmpeg's own words, without the address that PyAV adds to them."""
+    return str(getattr(error, "strerror", None) or type(error).__name__)
