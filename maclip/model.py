@@ -1,0 +1,164 @@
+"""The adapted model: a frozen CLIP, the adapters of its last blocks, TPCM and a metric (method.md sections 2 to 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from maclip_runtime.errors import MaclipError
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from maclip.adapters import BlockAdapters, plain_block
+from maclip.backbone import LoadedBackbone
+from maclip.matching import fuse, text_logits
+from maclip.metrics import build_metric
+from maclip.prototype import PrototypeModule
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What is chosen of the model beside its backbone.
+
+    `adapted_depth` blocks, counted from the last, carry adapters: all of them is the paper (None), 0 leaves
+    CLIP as it is. `prototype_module` False leaves out TPCM, so prototypes are the features themselves.
+    `fusion_weight` is a of p = a p_Q2T + (1-a) p_Q2S.
+    """
+
+    frames: int = 8
+    adapted_depth: int | None = None
+    prototype_module: bool = True
+    metric: str = "otam"
+    fusion_weight: float = 0.4
+    templates: tuple[str, ...] = ("a photo of {}",)
+
+
+class MaClip(nn.Module):
+    """MA-CLIP around a frozen CLIP. `clip` keeps open_clip's own names; all else in the state is trained.
+
+    The visual tower is cut in two. The *stem* treats frames one by one: the patch embedding and, where only
+    the last K blocks are adapted, the plain blocks before them. The *tower* sees whole clips. With all blocks
+    adapted the temporal embedding is added before `ln_pre` (method.md section 2); with fewer, where the tower
+    begins, so that the stem's output of a frame does not depend on its place in the clip.
+    """
+
+    def __init__(self, backbone: LoadedBackbone, config: ModelConfig) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.clip = backbone.clip
+        visual = backbone.clip.visual
+        layers, width = len(visual.transformer.resblocks), visual.conv1.out_channels
+        depth = layers if config.adapted_depth is None else config.adapted_depth
+        if not 0 <= depth <= layers:
+            raise MaclipError(
+                "depth-invalid",
+                f"{backbone.name} has {layers} blocks; {depth} of them cannot be adapted.",
+                f"Choose --adapted-depth from 0 to {layers}.",
+            )
+        self.config = config
+        self.adapted_depth = depth
+        self.layers = layers
+        self.feature_width = int(visual.output_dim)
+        # The last block belongs to the tower even when plain: only its class token's row is needed.
+        self.tower_start = layers - max(depth, 1)
+        self.blocks = nn.ModuleDict(
+            {str(i): BlockAdapters(width, self.feature_width) for i in range(layers - depth, layers)}
+        )
+        self.temporal_embedding = nn.Parameter(torch.zeros(config.frames, width)) if depth else None
+        self.prototype = PrototypeModule(self.feature_width) if config.prototype_module else None
+        self.metric = build_metric(config.metric)
+        self.scale = float(backbone.clip.logit_scale.exp())
+        pixel = torch.tensor([backbone.preprocess.mean, backbone.preprocess.std])
+        self.register_buffer("pixel_mean", pixel[0], persistent=False)
+        self.register_buffer("pixel_std", pixel[1], persistent=False)
+
+    def train(self, mode: bool = True) -> MaClip:
+        """Training mode for what is trained; the frozen CLIP always stays in evaluation mode."""
+        super().train(mode)
+        self.clip.eval()
+        return self
+
+    def features(self, frames: Tensor, text: Tensor | None = None, has_text: Tensor | None = None) -> Tensor:
+        """Frame features of clips: uint8 [B, T, H, W, 3] at the model's size -> [B, T, D'].
+
+        With `text` [B, D'] the support branch, with None the query branch; `has_text` bool [B] picks the
+        query branch for single clips of a batch with text.
+        """
+        tokens = self.stem(frames.flatten(0, 1))
+        return self.tower(tokens.unflatten(0, frames.shape[:2]), text, has_text)
+
+    def stem(self, frames: Tensor) -> Tensor:
+        """What is computed frame by frame: uint8 [F, H, W, 3] -> tokens [F, N+1, D], class token first."""
+        visual = self.clip.visual
+        pixels = frames.to(self.pixel_mean.dtype) / 255  # the cast comes first: TensorRT takes bytes only so
+        pixels = ((pixels - self.pixel_mean) / self.pixel_std).permute(0, 3, 1, 2)  # (F, 3, H, W)
+        patches = visual.conv1(pixels).flatten(2).transpose(1, 2)  # (F, N, D)
+        cls = visual.class_embedding.expand(patches.shape[0], 1, -1)
+        x = torch.cat([cls, patches], dim=1) + visual.positional_embedding
+        if self._embeds_before_ln_pre():
+            return x
+        x = visual.ln_pre(x)
+        for block in visual.transformer.resblocks[: self.tower_start]:
+            x = plain_block(block, x)
+        return x
+
+    def tower(self, tokens: Tensor, text: Tensor | None = None, has_text: Tensor | None = None) -> Tensor:
+        """What is computed for a whole clip: tokens [B, T, N+1, D] of `stem` -> frame features [B, T, D']."""
+        visual = self.clip.visual
+        x = tokens
+        if self.temporal_embedding is not None:
+            x = x + self.temporal_embedding[:, None]  # (T, 1, D)
+        if self._embeds_before_ln_pre():
+            x = visual.ln_pre(x)
+        for i in range(self.tower_start, self.layers):
+            keep = 1 if i == self.layers - 1 else None
+            block = visual.transformer.resblocks[i]
+            if str(i) in self.blocks:
+                x = self.blocks[str(i)](block, x, text, has_text, keep)
+            else:
+                x = plain_block(block, x.flatten(0, 1), keep).unflatten(0, x.shape[:2])
+        out: Tensor = visual.ln_post(x[:, :, 0]) @ visual.proj
+        return out
+
+    def prototypes(
+        self, features: Tensor, text: Tensor | None = None, has_text: Tensor | None = None
+    ) -> Tensor:
+        """TPCM: [C, T, D'] of one clip each, text [C, D'] or None (the query branch) -> [C, T, D']."""
+        if self.prototype is None:
+            return features
+        out: Tensor = self.prototype(features, text, has_text)
+        return out
+
+    def match(
+        self, features: Tensor, prototypes: Tensor, text: Tensor, has_text: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Query features [B, T, D'] (before TPCM) against prototypes [C, T, D'] -> distances, probabilities [B, C].
+
+        `text` [C, D'] are the classes' text features, `has_text` bool [C] says which are real.
+        """
+        distances = self.metric(self.prototypes(features), prototypes)
+        scores = text_logits(features, text, self.scale)
+        return distances, fuse(scores, distances, has_text, self.config.fusion_weight)
+
+    @torch.no_grad()
+    def encode_names(self, names: Iterable[str]) -> Tensor:
+        """Frozen text features of action names: the mean over templates of unit features, unit again: [n, D']."""
+        prompts = [[template.format(name) for template in self.config.templates] for name in names]
+        device = self.pixel_mean.device
+        rows = []
+        for group in prompts:
+            encoded = self.clip.encode_text(self.backbone.tokenizer(group).to(device))
+            rows.append(F.normalize(F.normalize(encoded, dim=-1).mean(0), dim=-1))
+        return torch.stack(rows)
+
+    def tuned_state(self) -> dict[str, Tensor]:
+        """The trained tensors under the names of design.md: what `adapters.safetensors` holds."""
+        return {key: value for key, value in self.state_dict().items() if not key.startswith("clip.")}
+
+    def tuned_parameters(self) -> list[nn.Parameter]:
+        """The parameters that training changes, in a fixed order."""
+        return [parameter for parameter in self.parameters() if parameter.requires_grad]
+
+    def _embeds_before_ln_pre(self) -> bool:
+        return self.adapted_depth == self.layers
