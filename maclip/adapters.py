@@ -6,6 +6,8 @@ The frozen block is open_clip's own and is handed to each call, so that its weig
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -35,9 +37,7 @@ class Adapter(nn.Module):
         return out
 
 
-def attend(
-    attention: nn.MultiheadAttention, query: Tensor, context: Tensor, bias: Tensor | None = None
-) -> Tensor:
+def attend(attention: nn.MultiheadAttention, query: Tensor, context: Tensor, bias: Tensor | None = None) -> Tensor:
     """Multi-head attention with `attention`'s weights: query [B, Q, D], context [B, K, D] -> [B, Q, D].
 
     `bias` is added to the scores, broadcast to [B, heads, Q, K]. Keys and values are projected for the whole
@@ -49,20 +49,19 @@ def attend(
     q = F.linear(query, weight[:width], None if offset is None else offset[:width])
     kv = F.linear(context, weight[width:], None if offset is None else offset[width:])
     q = q.unflatten(-1, (heads, width // heads)).transpose(1, 2)  # (B, heads, Q, d)
-    k, v = (
-        kv.unflatten(-1, (2, heads, width // heads)).permute(2, 0, 3, 1, 4).unbind(0)
-    )  # 2 x (B, heads, K, d)
+    k, v = kv.unflatten(-1, (2, heads, width // heads)).permute(2, 0, 3, 1, 4).unbind(0)  # 2 x (B, heads, K, d)
     dropout = attention.dropout if attention.training else 0.0
     mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout)
     out: Tensor = attention.out_proj(mixed.transpose(1, 2).flatten(2))
     return out
 
 
-def plain_block(block: nn.Module, x: Tensor, keep: int | None = None) -> Tensor:
+def plain_block(block: Any, x: Tensor, keep: int | None = None) -> Tensor:
     """A frozen CLIP block on tokens [B, L, D]; only the first `keep` rows are computed and returned."""
     context = block.ln_1(x)
     x = x[:, :keep] + block.ls_1(attend(block.attn, context[:, :keep], context))
-    return x + block.ls_2(block.mlp(block.ln_2(x)))
+    out: Tensor = x + block.ls_2(block.mlp(block.ln_2(x)))
+    return out
 
 
 class BlockAdapters(nn.Module):
@@ -79,7 +78,7 @@ class BlockAdapters(nn.Module):
 
     def forward(
         self,
-        block: nn.Module,
+        block: Any,
         x: Tensor,
         text: Tensor | None = None,
         has_text: Tensor | None = None,
@@ -107,7 +106,8 @@ class BlockAdapters(nn.Module):
         seen = block.ls_1(attend(block.attn, normed[:, :, :keep].flatten(0, 1), z, bias))
         x = x[:, :, :keep] + (seen + self.multimodal(seen)).unflatten(0, (clips, frames))
         hidden = block.ln_2(x)
-        return x + block.ls_2(block.mlp(hidden)) + JOINT_SCALE * self.joint(hidden)
+        out: Tensor = x + block.ls_2(block.mlp(hidden)) + JOINT_SCALE * self.joint(hidden)
+        return out
 
 
 def text_key_bias(has_text: Tensor, keys: int, dtype: torch.dtype, at: int = -1) -> Tensor:

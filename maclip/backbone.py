@@ -15,10 +15,11 @@ from typing import Any
 
 import open_clip
 import torch
+from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
+from torch import Tensor
+
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.frames import Preprocess
-from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
-from torch import Tensor, nn
 
 TINY = "tiny"
 TINY_DIR = Path(__file__).parent / "tiny"
@@ -32,7 +33,7 @@ OPENAI_EXTRAS = ("input_resolution", "context_length", "vocab_size")
 class LoadedBackbone:
     """A frozen CLIP in evaluation mode with its tokenizer, its preparation of frames and its digest."""
 
-    clip: nn.Module
+    clip: Any  # open_clip.CLIP or CustomTextCLIP
     tokenizer: Callable[[list[str]], Tensor]
     preprocess: Preprocess
     name: str
@@ -76,9 +77,7 @@ def _tiny(pretrained: str) -> tuple[Any, Callable[[list[str]], Tensor]]:
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(RANDOM_SEED)
-        clip = _quietly(
-            open_clip.create_model, f"local-dir:{TINY_DIR}", load_weights=pretrained != RANDOM_WEIGHTS
-        )
+        clip = _quietly(open_clip.create_model, f"local-dir:{TINY_DIR}", load_weights=pretrained != RANDOM_WEIGHTS)
     if pretrained not in (RANDOM_WEIGHTS, TINY, "openai"):
         _load_file(clip, TINY, Path(pretrained))
     return clip, tokenizer()
@@ -123,9 +122,7 @@ def _create(name: str, pretrained: str) -> Any:
 
 def _load_file(clip: Any, name: str, path: Path) -> None:
     if not path.is_file():
-        raise MaclipError(
-            "weights-unavailable", f"There is no file {path}.", "Give the path of a checkpoint."
-        )
+        raise MaclipError("weights-unavailable", f"There is no file {path}.", "Give the path of a checkpoint.")
     _load_state(clip, name, path, _read_state(path))
 
 
@@ -158,9 +155,7 @@ def _read_torch_file(path: Path) -> Any:
     except RuntimeError as error:
         if "TorchScript" not in str(error):
             raise
-        return torch.jit.load(
-            str(path), map_location="cpu"
-        ).state_dict()  # OpenAI's own files are TorchScript
+        return torch.jit.load(str(path), map_location="cpu").state_dict()  # OpenAI's own files are TorchScript
 
 
 def _load_state(clip: Any, name: str, path: Path, state: dict[str, Tensor]) -> None:
@@ -172,9 +167,7 @@ def _load_state(clip: Any, name: str, path: Path, state: dict[str, Tensor]) -> N
         state = {key.removeprefix("text."): value for key, value in state.items()}
     missing = sorted(set(own) - set(state))
     extra = sorted(set(state) - set(own))
-    shapes = [
-        k for k in own if k in state and own[k].shape != state[k].shape and own[k].numel() != state[k].numel()
-    ]
+    shapes = [k for k in own if k in state and own[k].shape != state[k].shape and own[k].numel() != state[k].numel()]
     if missing or extra or shapes:
         what = (
             f"{shapes[0]} has shape {list(state[shapes[0]].shape)} where {list(own[shapes[0]].shape)} is needed"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from maclip_runtime.errors import MaclipError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -15,6 +15,7 @@ from maclip.backbone import LoadedBackbone
 from maclip.matching import fuse, text_logits
 from maclip.metrics import build_metric
 from maclip.prototype import PrototypeModule
+from maclip_runtime.errors import MaclipError
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,13 @@ class MaClip(nn.Module):
     begins, so that the stem's output of a frame does not depend on its place in the clip.
     """
 
+    pixel_mean: Tensor  # [3], for pixels scaled to 0..1
+    pixel_std: Tensor  # [3]
+
     def __init__(self, backbone: LoadedBackbone, config: ModelConfig) -> None:
         super().__init__()
         self.backbone = backbone
-        self.clip = backbone.clip
+        self.clip: Any = backbone.clip
         visual = backbone.clip.visual
         layers, width = len(visual.transformer.resblocks), visual.conv1.out_channels
         depth = layers if config.adapted_depth is None else config.adapted_depth
@@ -121,9 +125,7 @@ class MaClip(nn.Module):
         out: Tensor = visual.ln_post(x[:, :, 0]) @ visual.proj
         return out
 
-    def prototypes(
-        self, features: Tensor, text: Tensor | None = None, has_text: Tensor | None = None
-    ) -> Tensor:
+    def prototypes(self, features: Tensor, text: Tensor | None = None, has_text: Tensor | None = None) -> Tensor:
         """TPCM: [C, T, D'] of one clip each, text [C, D'] or None (the query branch) -> [C, T, D']."""
         if self.prototype is None:
             return features

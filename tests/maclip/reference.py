@@ -34,8 +34,7 @@ def attention(state: State, name: str, q: Tensor, k: Tensor, v: Tensor, heads: i
     width = q.shape[1]
     weight, bias = state[f"{name}.in_proj_weight"], state[f"{name}.in_proj_bias"]
     q, k, v = (
-        x @ weight[i * width : (i + 1) * width].T + bias[i * width : (i + 1) * width]
-        for i, x in enumerate((q, k, v))
+        x @ weight[i * width : (i + 1) * width].T + bias[i * width : (i + 1) * width] for i, x in enumerate((q, k, v))
     )
     size = width // heads
     mixed = []

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import reference
 import torch
-from maclip_runtime.errors import MaclipError
 
 import maclip
+from maclip_runtime.errors import MaclipError
 
 
 def test_otam_agrees_with_the_literal_reference():

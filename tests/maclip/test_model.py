@@ -21,9 +21,7 @@ def pixels(clips: int, frames: int = 8) -> torch.Tensor:
 def test_features_agree_with_the_literal_reference(make_model, depth, named):
     model = make_model(adapted_depth=depth).double()
     frames = pixels(2)
-    text = (
-        torch.randn(2, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(5)) if named else None
-    )
+    text = torch.randn(2, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(5)) if named else None
     with torch.no_grad():
         features = model.features(frames, text)
     for b in range(2):
@@ -103,13 +101,10 @@ def test_weight_keys_are_those_of_the_design(make_model):
     for part in ("temporal", "multimodal", "joint"):
         expected |= {f"blocks.2.{part}.{d}.{w}" for d in ("down", "up") for w in ("weight", "bias")}
     expected |= {
-        f"prototype.attention.{k}"
-        for k in ("in_proj_weight", "in_proj_bias", "out_proj.weight", "out_proj.bias")
+        f"prototype.attention.{k}" for k in ("in_proj_weight", "in_proj_bias", "out_proj.weight", "out_proj.bias")
     }
     expected |= {
-        f"prototype.{n}.{w}"
-        for n in ("norm_attention", "norm_ffn", "ffn.0", "ffn.2")
-        for w in ("weight", "bias")
+        f"prototype.{n}.{w}" for n in ("norm_attention", "norm_ffn", "ffn.0", "ffn.2") for w in ("weight", "bias")
     }
     assert keys == expected
 
@@ -132,9 +127,7 @@ def test_fusion_is_the_papers_sum_when_all_are_named_and_the_metric_when_none_is
     scores, distances = torch.randn(4, 3), torch.rand(4, 3)
     p_text, p_metric = scores.softmax(-1), (-distances).softmax(-1)
     torch.testing.assert_close(fuse(scores, distances, None, 0.4), 0.4 * p_text + 0.6 * p_metric)
-    torch.testing.assert_close(
-        fuse(scores, distances, torch.tensor([True] * 3), 0.4), 0.4 * p_text + 0.6 * p_metric
-    )
+    torch.testing.assert_close(fuse(scores, distances, torch.tensor([True] * 3), 0.4), 0.4 * p_text + 0.6 * p_metric)
     torch.testing.assert_close(fuse(scores, distances, torch.tensor([False] * 3), 0.4), p_metric)
     mixed = fuse(scores, distances, torch.tensor([True, False, True]), 0.4)
     torch.testing.assert_close(mixed.sum(-1), torch.ones(4))

@@ -1,0 +1,137 @@
+"""Clips as people have them: a folder for each class, videos or folders of frames inside.
+
+Three layouts are read: with a `classes.json` (names and splits, as `maclip synth` writes it), with `train/`,
+`val/` and `test/` folders of classes, or classes alone, which then serve whatever split is asked for.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from maclip_runtime.clips import read_clip
+from maclip_runtime.errors import MaclipError
+from maclip_runtime.frames import Pixels, Preprocess, center_crop, crop, resize_short, segment_indices
+
+SPLITS = ("train", "val", "test")
+CLASSES_FILE = "classes.json"
+VIDEO_SUFFIXES = {".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".gif"}
+PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
+SIDED = re.compile(r"left|right|clockwise", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class ActionClass:
+    """One class: its natural name, its split (None: any), whether a mirrored clip is still of it, its clips."""
+
+    name: str
+    split: str | None
+    mirror: bool
+    clips: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """The classes found under `root`, ordered by folder name."""
+
+    root: Path
+    classes: tuple[ActionClass, ...]
+
+    def split(self, name: str) -> tuple[ActionClass, ...]:
+        """The classes of split `name`; all classes where the data knows no splits. May be empty."""
+        return tuple(c for c in self.classes if c.split in (name, None))
+
+    def has_splits(self) -> bool:
+        """Whether classes are divided into train, validation and test."""
+        return any(c.split is not None for c in self.classes)
+
+
+def open_data(root: Path) -> DataSet:
+    """Find the classes under `root`. Raises `data-missing`, `data-empty` and `classes-invalid`."""
+    if not root.is_dir():
+        raise MaclipError("data-missing", f"There is no folder {root}.", "Give a folder that holds a folder per class.")
+    if (root / CLASSES_FILE).is_file():
+        classes = _listed_classes(root)
+    else:
+        splits = [root / split for split in SPLITS if (root / split).is_dir()]
+        classes = [c for split in splits for c in _folder_classes(split, split.name)] or _folder_classes(root, None)
+    classes = [c for c in classes if c.clips]
+    if not classes:
+        raise MaclipError(
+            "data-empty",
+            f"{root} holds no class: no folder in it has a video or a folder of frames.",
+            f"Lay it out as {root.name}/CLASS/CLIP.mp4, or {root.name}/train/CLASS/CLIP.mp4 and so on.",
+        )
+    return DataSet(root, tuple(classes))
+
+
+def load_clip(
+    path: Path, preprocess: Preprocess, frames: int, rng: np.random.Generator | None = None, mirror: bool = False
+) -> Pixels:
+    """A clip as the model takes it: uint8 [T, size, size, 3].
+
+    Evaluation (no `rng`): the centre of each segment, centre crop. Training: a random place in each segment,
+    one random crop for the whole clip and, where `mirror` allows it, a coin's toss of mirroring.
+    """
+    clip = read_clip(
+        path, lambda total: segment_indices(total, frames, rng), lambda f: resize_short(f, preprocess.resize)
+    )
+    if rng is None:
+        return center_crop(clip.frames, preprocess.size)
+    height, width = clip.frames.shape[1:3]
+    top = int(rng.integers(height - preprocess.size + 1))
+    left = int(rng.integers(width - preprocess.size + 1))
+    pixels = crop(clip.frames, preprocess.size, top, left)
+    return pixels[:, :, ::-1] if mirror and rng.random() < 0.5 else pixels
+
+
+def _listed_classes(root: Path) -> list[ActionClass]:
+    try:
+        listed = json.loads((root / CLASSES_FILE).read_text(encoding="utf-8"))["classes"]
+        rows = [(folder, entry["name"], entry.get("split"), entry.get("mirror")) for folder, entry in listed.items()]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _invalid(root, f"it could not be read ({error!r:.80})") from error
+    classes = []
+    for folder, name, split, mirror in sorted(rows):
+        if split not in (*SPLITS, None):
+            raise _invalid(root, f"{folder!r} has split {split!r}")
+        if not isinstance(name, str) or not name.strip():
+            raise _invalid(root, f"{folder!r} has no name")
+        if Path(folder).name != folder:
+            raise _invalid(root, f"{folder!r} is not the name of a folder beside it")
+        sided = not SIDED.search(name) if mirror is None else bool(mirror)
+        classes.append(ActionClass(name, split, sided, _clips(root / folder)))
+    return classes
+
+
+def _invalid(root: Path, what: str) -> MaclipError:
+    fix = 'Write it as {"classes": {"FOLDER": {"name": "waving a hand", "split": "train"}}}.'
+    return MaclipError("classes-invalid", f"{root / CLASSES_FILE} is not a class list: {what}.", fix)
+
+
+def _folder_classes(root: Path, split: str | None) -> list[ActionClass]:
+    classes = []
+    for folder in sorted(root.iterdir()):
+        if folder.is_dir() and not folder.name.startswith("."):
+            name = folder.name.replace("_", " ").strip()
+            classes.append(ActionClass(name, split, not SIDED.search(name), _clips(folder)))
+    return classes
+
+
+def _clips(folder: Path) -> tuple[Path, ...]:
+    """Videos and folders of pictures directly inside a class's folder, by name."""
+    if not folder.is_dir():
+        return ()
+    return tuple(entry for entry in sorted(folder.iterdir()) if _is_clip(entry))
+
+
+def _is_clip(entry: Path) -> bool:
+    if entry.name.startswith("."):
+        return False
+    if entry.is_dir():
+        return any(picture.suffix.lower() in PICTURE_SUFFIXES for picture in entry.iterdir())
+    return entry.suffix.lower() in VIDEO_SUFFIXES

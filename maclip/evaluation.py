@@ -1,0 +1,167 @@
+"""Few-shot accuracy over many seeded episodes, from features computed once for each clip (method.md section 6)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from maclip.data import ActionClass
+from maclip.episodes import EpisodeSampler
+from maclip.matching import fuse, text_logits
+from maclip.model import MaClip
+from maclip.store import ClipStore, Progress
+from maclip_runtime.manifest import Unknown
+
+# p_Q2S alone, the paper's sum at several weights, p_Q2T alone: shown side by side, chosen on validation only.
+FUSION_WEIGHTS = (0.0, 0.05, 0.1, 0.2, 0.4, 0.6, 1.0)
+EPISODES_AT_ONCE = 64
+Z_95 = 1.96
+
+
+@dataclass(frozen=True)
+class Result:
+    """Accuracy 0..1 over `episodes`, `interval` the half-width of its 95 % interval.
+
+    `by_fusion_weight` gives the accuracy for other weights a on the same episodes; `confusion` [classes,
+    classes] counts queries of the row's class that were answered as the column's, over all episodes.
+    """
+
+    way: int
+    shot: int
+    episodes: int
+    seed: int
+    accuracy: float
+    interval: float
+    fusion_weight: float
+    by_fusion_weight: dict[str, float]
+    names: tuple[str, ...]
+    confusion: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What the episodes of an evaluation gave, before any fusion weight is chosen.
+
+    `scores` (text logits) and `distances` are [E, Q, way], `labels` [Q] positions in the episode, `classes`
+    int64 [E, way].
+    """
+
+    scores: Tensor
+    distances: Tensor
+    labels: Tensor
+    classes: npt.NDArray[np.int64]
+
+    def correct(self, weight: float) -> Tensor:
+        """Whether each query is answered rightly with fusion weight `weight`: bool [E, Q]."""
+        return self.answers(weight) == self.labels
+
+    def answers(self, weight: float) -> Tensor:
+        """The most probable position in its episode for each query: int64 [E, Q]."""
+        return fuse(self.scores, self.distances, None, weight).argmax(-1)
+
+
+class Evaluator:
+    """Holds the features of some classes' clips, so that any number of episodes costs only the matching."""
+
+    def __init__(self, model: MaClip, store: ClipStore, progress: Progress | None = None) -> None:
+        self.model = model
+        self.names = tuple(c.name for c in store.classes)
+        self.sizes = store.sizes
+        model.eval()
+        with torch.no_grad():
+            text = model.encode_names(self.names)
+            own = text[torch.from_numpy(store.labels).to(text.device)]
+            support, query = store.both_branches(text, progress=progress)
+            self._prototypes = model.prototypes(support, own)  # of single clips
+            self._queries = model.prototypes(query)
+            self._scores = text_logits(query, text, model.scale)  # (clips, classes)
+
+    @torch.no_grad()
+    def outcomes(
+        self, way: int, shot: int, episodes: int, seed: int, queries: int = 1, progress: Progress | None = None
+    ) -> Outcomes:
+        """Run seeded episodes. Raises `too-few-clips`."""
+        sampler = EpisodeSampler(self.sizes, way, shot, queries, seed)
+        metric = torch.func.vmap(self.model.metric)
+        scores, distances, classes = [], [], []
+        labels = torch.from_numpy(sampler[0].labels(sampler[0].query))
+        for start in range(0, episodes, EPISODES_AT_ONCE):
+            batch = [sampler[i] for i in range(start, min(start + EPISODES_AT_ONCE, episodes))]
+            support = torch.from_numpy(np.stack([e.support for e in batch]))  # (E, way * shot)
+            query = torch.from_numpy(np.stack([e.query for e in batch]))  # (E, Q)
+            ways = torch.from_numpy(np.stack([e.classes for e in batch]))  # (E, way)
+            prototypes = self._prototypes[support].unflatten(1, (way, shot)).mean(2)
+            distances.append(metric(self._queries[query], prototypes))
+            scores.append(self._scores[query[:, :, None], ways[:, None, :]])
+            classes.append(ways.numpy())
+            if progress:
+                progress(start + len(batch), episodes)
+        return Outcomes(torch.cat(scores).cpu(), torch.cat(distances).cpu(), labels, np.concatenate(classes))
+
+    def evaluate(
+        self,
+        way: int,
+        shot: int,
+        episodes: int,
+        seed: int,
+        weight: float | None = None,
+        progress: Progress | None = None,
+    ) -> Result:
+        """Accuracy with the model's fusion weight, or `weight`. Raises `too-few-clips`."""
+        outcomes = self.outcomes(way, shot, episodes, seed, progress=progress)
+        weight = self.model.config.fusion_weight if weight is None else weight
+        accuracy, interval = mean_interval(outcomes.correct(weight))
+        by_weight = {f"{w:g}": float(outcomes.correct(w).float().mean()) for w in FUSION_WEIGHTS}
+        confusion = _confusion(outcomes, weight, len(self.names))
+        return Result(way, shot, episodes, seed, accuracy, interval, weight, by_weight, self.names, confusion)
+
+
+def mean_interval(correct: Tensor) -> tuple[float, float]:
+    """Mean accuracy of bool [E, Q] and the half-width of its 95 % interval over episodes."""
+    each = correct.double().mean(-1)
+    spread = float(each.std()) if len(each) > 1 else 0.0
+    return float(each.mean()), Z_95 * spread / math.sqrt(len(each))
+
+
+def choose_fusion_weight(result: Result) -> float:
+    """The weight a with the best accuracy in `result`, the smallest of equals; p_Q2T alone is not a candidate."""
+    candidates = [w for w in FUSION_WEIGHTS if w < 1]
+    return max(candidates, key=lambda w: (result.by_fusion_weight[f"{w:g}"], -w))
+
+
+def choose_unknown(outcomes: Outcomes, measured_on: str) -> Unknown:
+    """The distance beyond which a clip is called unknown, balanced between the two mistakes.
+
+    Known: a query's distance to its nearest class. Stranger: the same query when its own class is taken out
+    of the episode. The threshold is the one that maximises accepted known + refused strangers.
+    """
+    known = outcomes.distances.amin(-1).flatten()
+    own = torch.nn.functional.one_hot(outcomes.labels, outcomes.distances.shape[-1]).bool()
+    stranger = outcomes.distances.masked_fill(own, math.inf).amin(-1).flatten()
+    candidates = torch.quantile(torch.cat([known, stranger]).double(), torch.linspace(0.01, 0.99, 197).double())
+    accepted = (known[None] <= candidates[:, None]).double().mean(1)
+    refused = (stranger[None] > candidates[:, None]).double().mean(1)
+    best = int((accepted + refused).argmax())
+    words = f"{measured_on}: accepts {accepted[best]:.0%} of known clips, refuses {refused[best]:.0%} of strangers"
+    return Unknown(float(candidates[best]), words)
+
+
+def evaluate_model(
+    model: MaClip, classes: Sequence[ActionClass], progress: Callable[[str], Progress] | None = None
+) -> Evaluator:
+    """An evaluator over `classes`, whose features are computed now."""
+    return Evaluator(model, ClipStore(model, classes), progress("features") if progress else None)
+
+
+def _confusion(outcomes: Outcomes, weight: float, classes: int) -> tuple[tuple[int, ...], ...]:
+    answers = outcomes.answers(weight).numpy()
+    rows = np.arange(len(answers))[:, None]
+    counts = np.zeros((classes, classes), dtype=np.int64)
+    np.add.at(counts, (outcomes.classes[:, outcomes.labels.numpy()], outcomes.classes[rows, answers]), 1)
+    return tuple(tuple(int(n) for n in row) for row in counts)

@@ -1,0 +1,178 @@
+"""The run folder: what training leaves, and all that export and evaluation need beside the backbone's weights."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from maclip.backbone import load_backbone
+from maclip.model import MaClip, ModelConfig
+from maclip_runtime.errors import MaclipError
+from maclip_runtime.manifest import Backbone, Unknown, from_dict
+
+RUN_FORMAT = 1
+CONFIG_FILE = "config.json"
+ADAPTERS_FILE = "adapters.safetensors"
+METRICS_FILE = "metrics.jsonl"
+STATE_DIR = "state"
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What is chosen of the training. Episodes are counted one by one; `accumulate` of them make an update.
+
+    `prototype_episodes` come first and train TPCM alone on cached features; then `episodes` train everything.
+    `views` cached random samplings of each clip feed that first part. `cache` keeps stem tokens in memory:
+    "auto" does so where fewer than all blocks are adapted and they fit.
+    """
+
+    way: int = 5
+    shot: int = 1
+    queries: int = 1
+    episodes: int = 1000
+    prototype_episodes: int = 0
+    accumulate: int = 16
+    learning_rate: float = 5e-4
+    weight_decay: float = 5e-4
+    warmup: float = 0.05
+    views: int = 6
+    cache: str = "auto"
+    validation_episodes: int = 400
+    validations: int = 10
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class ClassNames:
+    """The natural names of the classes by split, in the data's order; `other` where the data knows no splits."""
+
+    train: tuple[str, ...] = ()
+    val: tuple[str, ...] = ()
+    test: tuple[str, ...] = ()
+    other: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What was measured on validation classes after training and is used from then on.
+
+    `fusion_weight` a; `unknown` the distance beyond which a clip is of no enrolled class; `accuracy` with it,
+    5-way 1-shot, 0..1; `measured_on` says in words which classes these come from.
+    """
+
+    fusion_weight: float
+    unknown: Unknown | None
+    accuracy: float
+    measured_on: str
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """`config.json`: everything that was chosen."""
+
+    format: int
+    tool_version: str
+    backbone: Backbone
+    model: ModelConfig
+    train: TrainConfig
+    data: str
+    names: ClassNames
+    chosen: Chosen | None = None
+
+
+def read_run(run: Path) -> RunConfig:
+    """Read a run's `config.json`. Raises `run-missing` and `run-invalid`."""
+    path = run / CONFIG_FILE
+    if not path.is_file():
+        raise MaclipError(
+            "run-missing", f"{run} is not a run: it has no {CONFIG_FILE}.", "Give what maclip train made."
+        )
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(data, dict) or data.get("format") != RUN_FORMAT:
+            raise ValueError(f"its format is not {RUN_FORMAT}")
+        return from_dict(RunConfig, data)
+    except (ValueError, MaclipError) as error:
+        what = error.message if isinstance(error, MaclipError) else str(error)
+        raise MaclipError(
+            "run-invalid", f"{path} cannot be read: {what}", "Train again with this version of maclip."
+        ) from error
+
+
+def write_config(run: Path, config: RunConfig) -> None:
+    """Write `config.json` in one step."""
+    text = json.dumps(dataclasses.asdict(config), indent=2, ensure_ascii=False) + "\n"
+    with replacing(run / CONFIG_FILE) as path:
+        path.write_text(text, encoding="utf-8")
+
+
+def write_adapters(path: Path, model: MaClip) -> None:
+    """Write the tuned tensors, float32, in one step."""
+    state = {key: value.detach().cpu().float().contiguous() for key, value in model.tuned_state().items()}
+    with replacing(path) as temporary:
+        save_file(state, temporary)
+
+
+def load_model(run: Path, pretrained: str | None = None) -> MaClip:
+    """The trained model of `run` in evaluation mode. Raises `run-*`, `adapters-*` and the backbone's errors."""
+    config = read_run(run)
+    backbone = load_backbone(config.backbone.name, pretrained or config.backbone.pretrained)
+    if backbone.sha256 != config.backbone.weights_sha256:
+        raise MaclipError(
+            "weights-changed",
+            f"The weights of {config.backbone.name} are not those that {run} was trained on.",
+            "Give the same checkpoint, or train again on this one.",
+        )
+    chosen = config.model
+    if config.chosen is not None:
+        chosen = dataclasses.replace(chosen, fusion_weight=config.chosen.fusion_weight)
+    model = MaClip(backbone, chosen)
+    load_adapters(model, run / ADAPTERS_FILE)
+    return model.eval()
+
+
+def load_adapters(model: MaClip, path: Path) -> None:
+    """Load tuned tensors into `model`. Raises `adapters-missing` and `adapters-mismatch`."""
+    if not path.is_file():
+        raise MaclipError("adapters-missing", f"There is no {path}.", "Finish the training: maclip train --resume RUN.")
+    try:
+        state = load_file(path)
+    except Exception as error:
+        raise MaclipError("adapters-mismatch", f"{path} is not a safetensors file.", "Train again.") from error
+    own = model.tuned_state()
+    wrong = sorted(set(own) ^ set(state)) or [key for key in own if own[key].shape != state[key].shape]
+    if wrong:
+        raise MaclipError(
+            "adapters-mismatch",
+            f"{path} does not fit the model of its config.json (first at {wrong[0]}).",
+            "Use the adapters and the config.json of one run.",
+        )
+    with torch.no_grad():
+        for key, value in own.items():
+            value.copy_(state[key])
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place when all went well. Raises `output-unwritable`."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        raise MaclipError(
+            "output-unwritable",
+            f"{path} cannot be written ({error.strerror}).",
+            "Free the disk or choose another place.",
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
