@@ -1,0 +1,161 @@
+"""Still scenes: a few shapes and what is true of them.
+
+`Scene.facts` says how true each statement of a fixed vocabulary (`FACTS`) is: kinds, colours, sizes, places, counts and
+their pairs. Pre-training uses it twice: as what the class token must predict, and to know which captions are true of
+which picture.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from maclip.world.backgrounds import add_specks, background, finish, grey_shape
+from maclip.world.shapes import COLOURS, KINDS, SIZES, TEXTURES, Shape, View
+
+Pixels = npt.NDArray[np.uint8]
+
+PLACES = ("top left", "top", "top right", "left", "center", "right", "bottom left", "bottom", "bottom right")
+MOST_SHAPES = 4
+PLACE_CENTRES = (0.2, 0.5, 0.8)  # of the three columns and rows, world units
+COLOUR_JITTER = 16.0  # of 255, each channel
+
+
+@dataclass(frozen=True)
+class Thing:
+    """A shape by its names, with the shape as drawn."""
+
+    kind: str
+    colour: str
+    size: str
+    shape: Shape
+
+    @property
+    def place(self) -> str:
+        """The cell of the 3 x 3 grid its centre is in."""
+        column, row = (int(np.clip(v * 3, 0, 2)) for v in (self.shape.x, self.shape.y))
+        return PLACES[row * 3 + column]
+
+    def place_weights(self) -> dict[str, float]:
+        """How much it is at each place, 0..1, linear between the places' centres: says more than `place`."""
+        weights = {}
+        for row in range(3):
+            for column in range(3):
+                away_x = abs(min(max(self.shape.x, 0.2), 0.8) - PLACE_CENTRES[column]) / 0.3
+                away_y = abs(min(max(self.shape.y, 0.2), 0.8) - PLACE_CENTRES[row]) / 0.3
+                weight = max(0.0, 1 - away_x) * max(0.0, 1 - away_y)
+                if weight > 0:
+                    weights[PLACES[row * 3 + column]] = weight
+        return weights
+
+
+def _fact_names() -> tuple[str, ...]:
+    kinds, colours = list(KINDS), list(COLOURS)
+    names = [*kinds, *colours, *SIZES, *(t for t in TEXTURES if t != "plain")]
+    names += [f"{colour} {kind}" for colour in colours for kind in kinds]
+    names += [f"{size} {name}" for size in SIZES for name in (*kinds, *colours)]
+    names += [f"{count} shapes" for count in range(1, MOST_SHAPES + 1)]
+    names += [f"{count} {name}" for count in range(2, MOST_SHAPES + 1) for name in (*kinds, *colours)]
+    names += list(PLACES)
+    names += [f"{name} {place}" for name in (*kinds, *colours) for place in PLACES]
+    return tuple(names)
+
+
+FACTS = _fact_names()
+FACT_INDEX = {name: index for index, name in enumerate(FACTS)}
+# Whether a fact says where something is: dropped where captions say nothing of places.
+FACT_IS_PLACE = np.array([name in PLACES or name.endswith(tuple(f" {p}" for p in PLACES)) for name in FACTS])
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One to four things, drawn in order."""
+
+    things: tuple[Thing, ...]
+
+    def facts(self) -> npt.NDArray[np.uint8]:
+        """How true each of `FACTS` is: uint8 [len(FACTS)], 255 = true, between for places half way."""
+        truth = np.zeros(len(FACTS), np.uint8)
+        for thing in self.things:
+            names = [thing.kind, thing.colour, thing.size, f"{thing.colour} {thing.kind}"]
+            names += [f"{thing.size} {thing.kind}", f"{thing.size} {thing.colour}"]
+            if thing.shape.texture != "plain":
+                names.append(thing.shape.texture)
+            for name in names:
+                truth[FACT_INDEX[name]] = 255
+            for place, weight in thing.place_weights().items():
+                for name in (place, f"{thing.kind} {place}", f"{thing.colour} {place}"):
+                    truth[FACT_INDEX[name]] = max(truth[FACT_INDEX[name]], round(255 * weight))
+        truth[FACT_INDEX[f"{len(self.things)} shapes"]] = 255
+        for names_of in ([t.kind for t in self.things], [t.colour for t in self.things]):
+            for name in set(names_of):
+                if (count := names_of.count(name)) > 1:
+                    truth[FACT_INDEX[f"{count} {name}"]] = 255
+        return truth
+
+
+def _one_of(rng: np.random.Generator, names: tuple[str, ...]) -> str:
+    return names[int(rng.integers(len(names)))]
+
+
+def make_thing(
+    rng: np.random.Generator,
+    kind: str | None = None,
+    colour: str | None = None,
+    size: str | None = None,
+    texture: str | None = None,
+) -> Thing:
+    """A thing somewhere in the unit square, random where not given."""
+    kind = kind or _one_of(rng, tuple(KINDS))
+    colour = colour or _one_of(rng, tuple(COLOURS))
+    size = size or _one_of(rng, tuple(SIZES))
+    radius = float(rng.uniform(*SIZES[size]))
+    r, g, b = (float(np.clip(c + rng.uniform(-COLOUR_JITTER, COLOUR_JITTER), 0, 255)) for c in COLOURS[colour])
+    turned = rng.uniform(-math.pi, math.pi) if rng.random() < 0.4 else rng.normal(0, 0.25)
+    texture = texture or (_one_of(rng, TEXTURES) if rng.random() < 0.6 else "plain")
+    # Shapes may stick out a little: moving ones do, too.
+    x, y = rng.uniform(0.75 * radius, 1 - 0.75 * radius, 2)
+    phase = float(rng.uniform(0, 6.28))
+    shape = Shape(kind, (r, g, b), float(x), float(y), radius, float(turned), texture, phase)
+    return Thing(kind, colour, size, shape)
+
+
+def place_apart(rng: np.random.Generator, things: list[Thing]) -> tuple[Thing, ...]:
+    """Moves things until none covers another much; gives up after some tries and drops what is in the way."""
+    placed: list[Thing] = []
+    for thing in things:
+        for _ in range(12):
+            radius = thing.shape.radius
+            x, y = (float(v) for v in rng.uniform(0.75 * radius, 1 - 0.75 * radius, 2))
+            if all(math.hypot(x - p.shape.x, y - p.shape.y) > 0.85 * (radius + p.shape.radius) for p in placed):
+                placed.append(replace(thing, shape=replace(thing.shape, x=x, y=y)))
+                break
+    return tuple(placed)
+
+
+def random_scene(rng: np.random.Generator) -> Scene:
+    """Half the time one shape, else two different ones, a group of equal ones, or three or four of any sort."""
+    sort = rng.random()
+    if sort < 0.5:
+        return Scene((make_thing(rng),))
+    if sort < 0.75:
+        things = [make_thing(rng), make_thing(rng)]
+    elif sort < 0.9:
+        first = make_thing(rng)
+        count = int(rng.integers(2, MOST_SHAPES + 1))
+        size = "small" if count > 2 else first.size
+        things = [make_thing(rng, first.kind, first.colour, size, first.shape.texture) for _ in range(count)]
+    else:
+        things = [make_thing(rng, size="small") for _ in range(int(rng.integers(3, MOST_SHAPES + 1)))]
+    return Scene(place_apart(rng, things))
+
+
+def render_scene(scene: Scene, rng: np.random.Generator, size: int = 64) -> Pixels:
+    """The scene as a model sees it, uint8 [size, size, 3], on a random background with distractors."""
+    canvas = background(rng, size)
+    add_specks(canvas, rng, int(rng.integers(0, 5)))
+    greys = [grey_shape(rng)] if rng.random() < 0.3 else []
+    return finish(canvas, View(size), greys + [thing.shape for thing in scene.things])
