@@ -61,9 +61,7 @@ def _read_video(path: Path, choose: Choose, transform: Transform | None) -> Clip
     return Clip(_stack(path, frames, indices), indices, total, duration, path)
 
 
-def _decode_chosen(
-    path: Path, indices: Indices, transform: Transform | None
-) -> tuple[dict[int, Pixels], int]:
+def _decode_chosen(path: Path, indices: Indices, transform: Transform | None) -> tuple[dict[int, Pixels], int]:
     """The frames at `indices` by index, and how many were decoded; stops after the last one wanted."""
     import av
 

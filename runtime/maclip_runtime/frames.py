@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -33,9 +32,7 @@ class Preprocess:
     std: tuple[float, float, float]
 
     @classmethod
-    def for_size(
-        cls, size: int, mean: tuple[float, float, float], std: tuple[float, float, float]
-    ) -> Preprocess:
+    def for_size(cls, size: int, mean: tuple[float, float, float], std: tuple[float, float, float]) -> Preprocess:
         """The standard preparation for a model that takes `size` px squares."""
         return cls(size, round(size * RESIZE_RATIO), mean, std)
 
@@ -43,7 +40,7 @@ class Preprocess:
 def segment_indices(total: int, frames: int, rng: np.random.Generator | None = None) -> Indices:
     """Sparse sampling (method.md section 1): cut `total` frames into `frames` segments, one index each.
 
-    Returns int64 [frames], ascending: the centre of each of the equal segments, or with `rng` a random place within.
+    Returns int64 [frames], ascending: the centre of each equal segment, or with `rng` a place in it.
     Where `total` < `frames` some indices repeat; callers that mind refuse the clip first.
     """
     offset = rng.random(frames) if rng is not None else np.full(frames, 0.5)
@@ -52,6 +49,8 @@ def segment_indices(total: int, frames: int, rng: np.random.Generator | None = N
 
 def resize_short(frame: Pixels, short: int) -> Pixels:
     """Resize uint8 [H, W, 3] so that its short side is `short` px (bicubic, antialiased as CLIP's own)."""
+    from PIL import Image
+
     height, width = frame.shape[:2]
     if min(height, width) == short:
         return frame

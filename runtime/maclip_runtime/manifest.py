@@ -124,16 +124,14 @@ class Manifest:
 
     @classmethod
     def from_json(cls, text: str) -> Manifest:
-        """Read `to_json`'s text. Raises `bundle-schema`: another version, unknown or missing keys, wrong types."""
+        """Read `to_json`'s text. Raises `bundle-schema`: other version, unknown or missing keys, wrong types."""
         try:
             data = json.loads(text)
         except ValueError as error:
             raise _schema_error(f"manifest.json is not JSON ({error}).") from error
         if not isinstance(data, dict) or data.get("schema") != SCHEMA_VERSION:
             found = data.get("schema") if isinstance(data, dict) else None
-            raise _schema_error(
-                f"The bundle has schema {found!r}; this maclip reads schema {SCHEMA_VERSION}."
-            )
+            raise _schema_error(f"The bundle has schema {found!r}; this maclip reads schema {SCHEMA_VERSION}.")
         return from_dict(cls, data)
 
 

@@ -68,8 +68,8 @@ def open_source(uri: str | PathLike[str] | int) -> Source:
     """Open a video file, a folder of frames (8 a second), a camera or an address.
 
     A camera is `0`, `/dev/video0` or `v4l2:///dev/video0`; an address `rtsp://`, `rtsps://`, `http://` or
-    `https://`; `file://` is a file. Raises `clip-unreadable` for files and folders, `source-lost` for a camera
-    or address that does not answer, `source-unknown` for another scheme.
+    `https://`; `file://` is a file. Raises `clip-unreadable` for files and folders, `source-lost` for a
+    camera or address that does not answer, `source-unknown` for another scheme.
     """
     text = str(uri)
     scheme = scheme_of(text)
@@ -81,14 +81,10 @@ def open_source(uri: str | PathLike[str] | int) -> Source:
         return _open_camera(f"/dev/video{int(text)}")
     if text.startswith("/dev/video"):
         return _open_camera(text)
-    if scheme == "file":
-        text = unquote(urlsplit(text).path)
-    elif scheme:
+    if scheme not in {"", "file"}:
         known = ", ".join(f"{name}://" for name in ("file", "v4l2", *NETWORK_PROTOCOLS))
-        raise MaclipError(
-            "source-unknown", f"{redact(text)} is not a source maclip knows.", f"Use {known} or a path."
-        )
-    path = Path(text)
+        raise MaclipError("source-unknown", f"{redact(text)} is not a source maclip knows.", f"Use {known} or a path.")
+    path = local_path(text)
     if path.is_dir():
         return FolderSource(path)
     return VideoSource(*video.open_file(path), name=str(path))
@@ -97,9 +93,13 @@ def open_source(uri: str | PathLike[str] | int) -> Source:
 def is_live(uri: str | PathLike[str] | int) -> bool:
     """Whether `uri` names a camera or an address rather than something on disk."""
     text = str(uri)
-    return (
-        text.isdecimal() or text.startswith("/dev/video") or scheme_of(text) in {"v4l2", *NETWORK_PROTOCOLS}
-    )
+    return text.isdecimal() or text.startswith("/dev/video") or scheme_of(text) in {"v4l2", *NETWORK_PROTOCOLS}
+
+
+def local_path(uri: str | PathLike[str]) -> Path:
+    """The path that a plain path or a `file://` address names."""
+    text = str(uri)
+    return Path(unquote(urlsplit(text).path) if scheme_of(text) == "file" else text)
 
 
 def scheme_of(uri: str) -> str:
@@ -197,9 +197,7 @@ def _open_network(uri: str, scheme: str) -> Source:
 
 def _open_camera(device: str) -> Source:
     if sys.platform != "linux":
-        raise MaclipError(
-            "source-unknown", "Cameras by number are read on Linux only.", "Give a file or an address."
-        )
+        raise MaclipError("source-unknown", "Cameras by number are read on Linux only.", "Give a file or an address.")
     if not Path(device).exists():
         raise _lost(device, "is not there")
     return _open_live(device, "v4l2", {})
@@ -228,6 +226,4 @@ def _open_live(uri: str, kind: str | None, options: dict[str, str]) -> Source:
 
 
 def _lost(name: str, why: str) -> MaclipError:
-    return MaclipError(
-        "source-lost", f"{name} {why}.", "Check that the camera is on and its address is right."
-    )
+    return MaclipError("source-lost", f"{name} {why}.", "Check that the camera is on and its address is right.")

@@ -74,9 +74,7 @@ def picture_stream(container: av.container.InputContainer, name: object) -> av.v
     raise unreadable(name, "holds no picture track (sound only, or a codec that cannot be decoded)")
 
 
-def decode(
-    container: av.container.InputContainer, stream: av.video.VideoStream
-) -> Iterator[av.video.VideoFrame]:
+def decode(container: av.container.InputContainer, stream: av.video.VideoStream) -> Iterator[av.video.VideoFrame]:
     """Every picture that can be decoded, in order of presentation; broken packets are skipped.
 
     Raises FFmpeg's error only where reading itself fails (a lost connection, a truncated container).
@@ -85,7 +83,7 @@ def decode(
 
     for packet in container.demux(stream):
         with suppress(av.error.InvalidDataError, av.error.PatchWelcomeError):
-            yield from cast("list[av.video.VideoFrame]", packet.decode())
+            yield from packet.decode()
 
 
 def count_packets(container: av.container.InputContainer, stream: av.video.VideoStream) -> int:

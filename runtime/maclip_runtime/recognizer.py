@@ -1,0 +1,314 @@
+"""The Python interface of the device: enroll clips, classify one, watch a stream."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from os import PathLike
+
+import numpy as np
+
+from maclip_runtime import quality
+from maclip_runtime.bundle import Bundle
+from maclip_runtime.clips import Clip, read_clip
+from maclip_runtime.decisions import UNKNOWN, Decisions, Event, Smoother, Verdict, judge
+from maclip_runtime.encoder import Encoder
+from maclip_runtime.errors import MaclipError
+from maclip_runtime.frames import Floats, Pixels, prepare, segment_indices
+from maclip_runtime.gallery import ClassInfo, EnrolledClip, Gallery
+from maclip_runtime.index import Index, build_index, make_prototype
+from maclip_runtime.sources import Frame, is_live, local_path, open_source, redact
+from maclip_runtime.windows import default_hop, slide
+
+PathOrName = str | PathLike[str]
+NEVER: Verdict = Verdict(UNKNOWN, UNKNOWN, 0.0, float("inf"), 0.0)  # the answer of an empty gallery
+
+
+@dataclass(frozen=True)
+class Enrolled:
+    """What an enrolment did: clips added to `name`, how many it has now, the text name used (None: without)."""
+
+    name: str
+    added: int
+    clips: int
+    text_name: str | None
+
+
+@dataclass(frozen=True)
+class Classification:
+    """The answer for a whole clip.
+
+    `label` is a class or "unknown"; `nearest` the likeliest class either way, with its probability `score`,
+    its `distance`, and `margin`, how far the next class's probability lies below. `max_distance` is where
+    "unknown" began (None: no limit). `probabilities` and `distances` are by class. `source` has no credentials.
+    """
+
+    label: str
+    nearest: str
+    score: float
+    distance: float
+    margin: float
+    max_distance: float | None
+    probabilities: dict[str, float]
+    distances: dict[str, float]
+    source: str
+    duration_s: float
+
+    @property
+    def unknown(self) -> bool:
+        """Whether no enrolled class fits."""
+        return self.label == UNKNOWN
+
+
+class Recognizer:
+    """A bundle and a gallery at work. Use as a context manager, from `Recognizer.open`.
+
+    A change of the gallery, by this program or another, counts from the next clip or window on.
+    """
+
+    def __init__(self, bundle: Bundle, gallery: Gallery, encoder: Encoder, decisions: Decisions) -> None:
+        self.bundle = bundle
+        self.gallery = gallery
+        self.encoder = encoder
+        self.decisions = decisions
+        self._index: Index | None = None
+        self._lock = threading.Lock()
+
+    @classmethod
+    def open(
+        cls,
+        bundle: PathOrName,
+        gallery: PathOrName,
+        device: str = "auto",
+        decisions: Decisions | None = None,
+    ) -> Recognizer:
+        """Open a bundle's folder and a gallery's file (which the first enrolment creates).
+
+        Raises `bundle-missing`, `bundle-schema`, `bundle-corrupt`, `contract-mismatch`, `gallery-corrupt`,
+        `engine-missing`, `device-missing`.
+        """
+        opened = Bundle.open(bundle)
+        kept = Gallery(gallery, opened.manifest.contract)
+        try:
+            return cls(opened, kept, Encoder(opened, device), decisions or Decisions())
+        except BaseException:
+            kept.close()
+            raise
+
+    def __enter__(self) -> Recognizer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the gallery."""
+        self.gallery.close()
+
+    def enroll(
+        self,
+        name: str,
+        clips: PathOrName | Sequence[PathOrName],
+        text: str | None = None,
+        no_text: bool = False,
+        force: bool = False,
+        progress: Callable[[int], None] | None = None,
+    ) -> Enrolled:
+        """Add clips of an action to the class `name`: all of them, or none where one fails.
+
+        The class's text is `text`, or what the class had before, or its own name; `no_text` goes without.
+        `progress` is called with the number of clips read. Raises `name-unknown`, `name-invalid`,
+        `clip-unreadable`, `clip-too-short`, `clip-duplicate` (unless `force`), `output-unwritable`.
+        """
+        name = _valid_name(name)
+        paths = [clips] if isinstance(clips, (str, PathLike)) else list(clips)
+        if not paths:
+            raise MaclipError("clip-missing", "There is no clip to enroll.", "Give at least one clip.")
+        text_name = self._text_name(name, text, no_text)
+        feature = None if text_name is None else self.bundle.text_feature(text_name)
+        made: list[EnrolledClip] = []
+        for path in paths:
+            made.append(self._enrolled_clip(name, path, text_name, feature))
+            if progress:
+                progress(len(made))
+        prototypes = np.stack([make_prototype(self.encoder, clip) for clip in made])
+        self.gallery.add(made, prototypes, self.bundle.graph_digest("prototype"), force)
+        return Enrolled(name, len(made), len(self.gallery.clips(name)), text_name)
+
+    def classify(self, clip: PathOrName) -> Classification:
+        """Which enrolled action a whole clip shows.
+
+        Raises `gallery-empty`, `clip-unreadable`, `clip-too-short`.
+        """
+        index = self._ready_index()
+        read = self._read(clip)
+        verdict, distances, probabilities = self._match(index, read.frames)
+        return Classification(
+            verdict.label,
+            verdict.nearest,
+            verdict.score,
+            verdict.distance,
+            verdict.margin,
+            self._limits(index).max_distance,
+            dict(zip(index.names, probabilities.tolist(), strict=True)),
+            dict(zip(index.names, distances.tolist(), strict=True)),
+            redact(clip),
+            read.duration_s,
+        )
+
+    def watch(
+        self, source: PathOrName | int, window_s: float | None = None, hop_s: float | None = None
+    ) -> Iterator[Event]:
+        """Events of a stream as they happen; the stream is read as the iterator is consumed.
+
+        `window_s`: how much is looked at at once, by default the median duration of the enrolled clips.
+        `hop_s`: how often, by default a quarter of that. A file shorter than a window is one window. Raises
+        `gallery-empty` at once; `clip-unreadable`, `clip-too-short`, `source-lost` while iterating.
+        """
+        index = self._ready_index()
+        window_s = index.duration_s if window_s is None else window_s
+        hop_s = default_hop(window_s) if hop_s is None else hop_s
+        if not (0 < window_s < float("inf") and 0 < hop_s < float("inf")):
+            raise MaclipError(
+                "window-invalid",
+                f"A window of {window_s} s every {hop_s} s is not possible.",
+                "Give seconds above 0.",
+            )
+        return self._watch(source, window_s, hop_s)
+
+    def embed(self, frames: Pixels) -> Floats:
+        """Frame features of one clip, as a query: uint8 [T or more, H, W, 3] RGB -> float32 [T, D'].
+
+        Of more than T frames, T are sampled. Raises `clip-too-short` for fewer.
+        """
+        wanted = self.bundle.manifest.frames
+        if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8:
+            raise MaclipError(
+                "frames-invalid",
+                f"Frames are uint8 [T, H, W, 3], not {frames.dtype} {list(frames.shape)}.",
+                "Give RGB bytes.",
+            )
+        if len(frames) < wanted:
+            raise MaclipError(
+                "clip-too-short", f"{len(frames)} frames; at least {wanted} are needed.", "Give more frames."
+            )
+        chosen = frames[segment_indices(len(frames), wanted)]
+        return self._features(np.stack([self._prepare(frame) for frame in chosen]))
+
+    def classes(self) -> list[ClassInfo]:
+        """The enrolled classes."""
+        return self.gallery.classes()
+
+    def remove(self, name: str, clip_id: int | None = None) -> int:
+        """Remove a class, or one clip of it; how many clips went. Raises `class-unknown`, `clip-unknown`."""
+        return self.gallery.remove(name, clip_id)
+
+    def rename(self, old: str, new: str) -> None:
+        """Rename a class. Raises `class-unknown`, `class-exists`, `name-invalid`."""
+        self.gallery.rename(old, _valid_name(new))
+
+    def _watch(self, source: PathOrName | int, window_s: float, hop_s: float) -> Iterator[Event]:
+        name = redact(source)
+        smoother = Smoother(name, self.decisions)
+        length = self.bundle.manifest.frames
+        windows, ended = 0, _LastTime()
+        with open_source(source) as opened:
+            for window in slide(ended.note(opened), length, window_s, hop_s, self._prepare):
+                windows += 1
+                yield from smoother.push(self._answer(window.frames), *window.covers_s)
+        if not windows and not is_live(source):
+            clip = self._read(str(source))
+            yield from smoother.push(self._answer(clip.frames), 0.0, clip.duration_s)
+        yield from smoother.finish(ended.end_s)
+
+    def _answer(self, frames: Pixels) -> Verdict:
+        index = self._current_index()
+        return self._match(index, frames)[0] if index else NEVER
+
+    def _match(self, index: Index, frames: Pixels) -> tuple[Verdict, Floats, Floats]:
+        match = self.encoder.match(self._features(frames)[None], index.prototypes, index.text, index.has_text)
+        distances, probabilities = match.distances[0], match.probabilities[0]
+        return judge(distances, probabilities, index.names, self._limits(index)), distances, probabilities
+
+    def _limits(self, index: Index) -> Decisions:
+        """The decisions with the gallery's own distance where the user gave none."""
+        if self.decisions.max_distance is not None:
+            return self.decisions
+        return replace(self.decisions, max_distance=index.max_distance)
+
+    def _current_index(self) -> Index | None:
+        with self._lock:
+            if self._index is None or self._index.generation != self.gallery.generation:
+                self._index = build_index(self.gallery, self.encoder)
+            return self._index
+
+    def _ready_index(self) -> Index:
+        index = self._current_index()
+        if index is None:
+            raise MaclipError(
+                "gallery-empty", f"The gallery {self.gallery.path} has no classes.", "Enroll a clip first."
+            )
+        return index
+
+    def _read(self, path: PathOrName) -> Clip:
+        wanted = self.bundle.manifest.frames
+        return read_clip(local_path(path), partial(segment_indices, frames=wanted), self._prepare)
+
+    def _prepare(self, frame: Pixels) -> Pixels:
+        return prepare(frame, self.bundle.manifest.preprocess)
+
+    def _features(self, frames: Pixels) -> Floats:
+        return self.encoder.features(frames[None])[0]
+
+    def _enrolled_clip(self, name: str, path: PathOrName, text_name: str | None, text: Floats | None) -> EnrolledClip:
+        clip = self._read(path)
+        query = self._features(clip.frames)
+        features = query if text is None else self.encoder.features(clip.frames[None], text[None])[0]
+        return EnrolledClip(
+            class_name=name,
+            text_name=text_name,
+            text=text,
+            features=features,
+            query=query,
+            digest=hashlib.sha256(clip.frames.tobytes()).hexdigest(),
+            source=redact(path),
+            duration_s=clip.duration_s,
+            quality=quality.figures(clip.frames),
+            thumbnail=quality.thumbnail(clip.frames),
+        )
+
+    def _text_name(self, name: str, text: str | None, no_text: bool) -> str | None:
+        if text is not None and no_text:
+            raise MaclipError("text-conflict", "A text and no text were asked for.", "Give only one of them.")
+        if text is not None or no_text:
+            return text
+        known = {info.name: info.text_name for info in self.gallery.classes()}
+        return known.get(name, name)
+
+
+class _LastTime:
+    """Notes when the frames that pass end: the last one's time and one more step, in seconds."""
+
+    def __init__(self) -> None:
+        self.end_s = 0.0
+
+    def note(self, frames: Iterable[Frame]) -> Iterator[Frame]:
+        last_s, step_s = None, 0.0
+        for frame in frames:
+            if last_s is not None and frame.time_s > last_s:
+                step_s = frame.time_s - last_s
+            last_s = frame.time_s
+            self.end_s = last_s + step_s
+            yield frame
+
+
+def _valid_name(name: str) -> str:
+    name = " ".join(name.split())
+    if not name or not name.isprintable() or name.casefold() == UNKNOWN:
+        raise MaclipError(
+            "name-invalid", f"{name!r} cannot name a class.", f"Give printable text other than {UNKNOWN!r}."
+        )
+    return name
