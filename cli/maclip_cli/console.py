@@ -1,0 +1,80 @@
+"""What both commands share: errors in two lines with their exit code, and consoles for people.
+
+`error[code]: sentence` and `fix: ...` go to stderr; a traceback only with MACLIP_DEBUG=1.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from typing import Any
+
+import typer
+from rich.console import Console
+
+from maclip_runtime.errors import EXIT_INTERRUPTED, EXIT_OUR_FAULT, EXIT_USER_INPUT, MaclipError
+
+DEBUG_VARIABLE = "MACLIP_DEBUG"
+
+
+def run_app(app: typer.Typer) -> None:
+    """Run a command line to its end and leave the process with its exit code (design.md, "Command line")."""
+    logging.basicConfig(stream=sys.stderr, format="%(message)s")
+    logging.getLogger("maclip").setLevel(logging.INFO)
+    app.pretty_exceptions_enable = False
+    try:
+        # Without standalone mode typer hands its exceptions and exit codes to us.
+        code = app(standalone_mode=False)
+        sys.stdout.flush()
+        sys.exit(code if isinstance(code, int) else 0)
+    except MaclipError as error:
+        _leave(error, [f"error[{error.code}]: {error.message}", f"fix: {error.fix}"], error.exit_code)
+    except (KeyboardInterrupt, typer.Abort) as error:
+        _leave(error, ["interrupted"], EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of our output has gone (`| head`): nothing left to say, nor to flush at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:
+        # typer's own errors (an unknown option, a missing argument) know how to show themselves; their class
+        # moved between typer's versions.
+        if hasattr(error, "show") and hasattr(error, "exit_code"):
+            error.show()
+            sys.exit(EXIT_USER_INPUT)
+        said = " ".join(str(error).split())[:500]
+        _leave(
+            error,
+            [
+                f"error[internal]: {type(error).__name__}: {said}",
+                f"fix: this is a fault of maclip; run again with {DEBUG_VARIABLE}=1 and report what it prints.",
+            ],
+            EXIT_OUR_FAULT,
+        )
+
+
+def people() -> Console:
+    """A console for people's text and progress: on stderr, so that stdout stays for results."""
+    return Console(stderr=True, highlight=False)
+
+
+def results() -> Console:
+    """A console for tables and plain results, on stdout."""
+    return Console(highlight=False)
+
+
+def print_json(value: Any) -> None:
+    """One JSON Lines record on stdout, at once."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
+    sys.stdout.flush()
+
+
+def _leave(error: BaseException, lines: list[str], code: int) -> None:
+    if os.environ.get(DEBUG_VARIABLE) == "1":
+        import traceback
+
+        traceback.print_exception(error)
+    for line in lines:
+        print(line, file=sys.stderr)
+    sys.exit(code)
