@@ -1,0 +1,146 @@
+"""The two families of classes, and how they are split into training, validation and test.
+
+*motion*: the class is the motion alone, whatever moves (like Something-Something). *object-motion*: the class is an
+object with a motion (like Kinetics): several classes share the object, others the motion.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from maclip.world.actors import Cast
+from maclip.world.phrases import MOTION_PHRASES
+from maclip_runtime.errors import MaclipError
+
+Family = Literal["motion", "object-motion"]
+Split = Literal["train", "val", "test"]
+FAMILIES: tuple[Family, ...] = ("motion", "object-motion")
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+
+# Each has relatives in training (the mirrored, the reversed or the upright one), and is itself never seen there.
+TEST_MOTIONS = (
+    "left",
+    "down-right",
+    "up-back",
+    "right-then-down",
+    "up-then-left",
+    "counterclockwise",
+    "shrink",
+    "vanish",
+    "pass-along",
+    "part",
+    "push",
+    "cover",
+)
+VALIDATION_MOTIONS = (
+    "right-back",
+    "up-right",
+    "left-then-down",
+    "spin-clockwise",
+    "grow-shrink",
+    "chase",
+    "merge",
+    "add",
+)
+# A clip of these, mirrored left to right, shows another class.
+ONE_SIDED = (
+    *("right", "left", "up-right", "up-left", "down-right", "down-left", "right-back", "left-back"),
+    *("right-then-up", "right-then-down", "left-then-up", "left-then-down"),
+    *("up-then-right", "up-then-left", "down-then-right", "down-then-left"),
+    *("clockwise", "counterclockwise", "spin-clockwise", "spin-counterclockwise", "together-across"),
+)
+OBJECTS = (
+    ("red", "star"),
+    ("blue", "circle"),
+    ("yellow", "cross"),
+    ("green", "heart"),
+    ("purple", "square"),
+    ("orange", "moon"),
+    ("white", "triangle"),
+    ("cyan", "ring"),
+)
+OBJECT_MOTIONS = (
+    *("right", "up", "clockwise", "grow", "left", "shake", "down", "shrink", "bounce", "counterclockwise"),
+)
+
+
+@dataclass(frozen=True)
+class ActionClass:
+    """One class: its folder's name, its phrase, its split, and what to draw.
+
+    `mirror` says whether a clip mirrored left to right still shows the class. `seed` is its own for good, whatever
+    the split.
+    """
+
+    slug: str
+    name: str
+    split: Split
+    mirror: bool
+    motion: str
+    cast: Cast
+    seed: int
+
+
+def slug(name: str) -> str:
+    """A folder name for a phrase: "moving a shape up" -> "moving-a-shape-up"."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def _reshuffle(splits: list[Split], split_seed: int | None) -> list[Split]:
+    if split_seed is None:
+        return splits
+    order = np.random.default_rng(split_seed).permutation(len(splits))
+    return [splits[int(index)] for index in order]
+
+
+def _motion_classes(split_seed: int | None) -> list[ActionClass]:
+    splits: list[Split] = [
+        "test" if key in TEST_MOTIONS else "val" if key in VALIDATION_MOTIONS else "train" for key in MOTION_PHRASES
+    ]
+    return [
+        ActionClass(slug(name), name, split, key not in ONE_SIDED, key, Cast(), seed)
+        for seed, (split, (key, phrase)) in enumerate(
+            zip(_reshuffle(splits, split_seed), MOTION_PHRASES.items(), strict=True)
+        )
+        for name in [phrase.format(shape="a shape")]
+    ]
+
+
+def _object_classes(split_seed: int | None) -> list[ActionClass]:
+    # Object o meets motions o, o + 1, ... (mod 10): neighbours share some. The even steps away are for training.
+    pairs: list[tuple[int, int, Split]] = []
+    for index in range(len(OBJECTS)):
+        held_out: Split = "test" if index < 4 else "val"
+        for step in range(3 if held_out == "test" else 2):
+            pairs.append((index, (index + step) % len(OBJECT_MOTIONS), held_out))
+        for step in (3, 5, 7, 9):
+            pairs.append((index, (index + step) % len(OBJECT_MOTIONS), "train"))
+    splits = _reshuffle([split for _, _, split in pairs], split_seed)
+    classes = []
+    for (index, step, _), split in zip(pairs, splits, strict=True):
+        colour, kind = OBJECTS[index]
+        key = OBJECT_MOTIONS[step]
+        article = "an" if colour == "orange" else "a"
+        name = MOTION_PHRASES[key].format(shape=f"{article} {colour} {kind}")
+        seed = index * len(OBJECT_MOTIONS) + step
+        classes.append(ActionClass(slug(name), name, split, key not in ONE_SIDED, key, Cast(colour, kind), seed))
+    return classes
+
+
+def classes(family: Family, split_seed: int | None = None) -> list[ActionClass]:
+    """Every class of `family`, in a fixed order; `split_seed` deals them out to the splits anew (same sizes)."""
+    return _motion_classes(split_seed) if family == "motion" else _object_classes(split_seed)
+
+
+def find_class(family: Family, name: str) -> ActionClass:
+    """The class of that phrase or slug. Raises `class-unknown`."""
+    for one in classes(family):
+        if name in (one.name, one.slug):
+            return one
+    raise MaclipError(
+        "class-unknown", f'The family "{family}" has no class "{name}".', "See classes.json for the names."
+    )

@@ -1,0 +1,154 @@
+"""Writing generated clips: folder-per-class mp4 with `classes.json`, and long videos of several actions."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from maclip.world.classes import FAMILIES, SPLITS, ActionClass, Family, classes, find_class
+from maclip.world.clips import FRAMES, MOTIONS, RATE, Pixels, clip_frames, make_stage, nothing
+from maclip.world.video import encode, unwritable, write_whole
+from maclip_runtime.errors import MaclipError
+
+FORMAT = 1  # of classes.json
+CLASSES_FILE = "classes.json"
+DEFAULT_CLIPS: Mapping[str, int] = {"train": 24, "val": 16, "test": 16}  # clips per class
+PAUSE_SECONDS = (1.0, 2.0)  # between two actions of a long video
+_LONG = 1_000_003  # keeps a long video's randomness apart from any clip's
+
+Progress = Callable[[int, int], None]  # clips done, clips in all
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One true action of a long video."""
+
+    name: str
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True)
+class _Job:
+    path: Path
+    motion: ActionClass
+    seed: tuple[int, int, int, int]
+
+
+def _write_clip(job: _Job) -> None:
+    rng = np.random.default_rng(job.seed)
+    write_whole(job.path, encode(clip_frames(job.motion.motion, rng, job.motion.cast), RATE))
+
+
+def _empty_folder(out: Path) -> None:
+    try:
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise MaclipError(
+                "output-exists", f"{out} exists already and is not empty.", "Choose another folder, or remove it first."
+            )
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(out, error) from error
+
+
+def _run(jobs: Sequence[_Job], workers: int) -> Iterator[None]:
+    if workers <= 1:
+        for job in jobs:
+            _write_clip(job)
+            yield
+        return
+    # Spawned, not forked: the caller may have threads of torch running.
+    with multiprocessing.get_context("spawn").Pool(min(workers, max(len(jobs), 1))) as pool:
+        yield from pool.imap_unordered(_write_clip, jobs, chunksize=8)
+
+
+def write_clips(
+    out: Path,
+    family: Family,
+    clips_per_class: int | Mapping[str, int] = DEFAULT_CLIPS,
+    seed: int = 0,
+    workers: int = 1,
+    progress: Progress | None = None,
+    split_seed: int | None = None,
+    splits: Iterable[str] = SPLITS,
+) -> dict[str, object]:
+    """Write the clips of `family` as `out/<class>/<NNN>.mp4` and `out/classes.json`; returns what the latter holds.
+
+    `clips_per_class` is one number, or one for each split. The same `seed` gives the same files, whatever
+    `workers`; a clip does not depend on how many others there are. `classes.json` comes last: a folder without it
+    is not finished. Raises `output-exists` where `out` holds anything, `output-unwritable`.
+    """
+    if family not in FAMILIES:
+        raise MaclipError("family-unknown", f'No family "{family}".', f"Choose one of {', '.join(FAMILIES)}.")
+    _empty_folder(out)
+    wanted = tuple(splits)
+    chosen = [one for one in classes(family, split_seed) if one.split in wanted]
+    jobs = []
+    for one in chosen:
+        folder = out / one.slug
+        try:
+            folder.mkdir()
+        except OSError as error:
+            raise unwritable(folder, error) from error
+        count = clips_per_class if isinstance(clips_per_class, int) else clips_per_class.get(one.split, 0)
+        for index in range(count):
+            identity = (seed, FAMILIES.index(family), one.seed, index)
+            jobs.append(_Job(folder / f"{index:03d}.mp4", one, identity))
+    for done, _ in enumerate(_run(jobs, workers), start=1):
+        if progress is not None:
+            progress(done, len(jobs))
+    content: dict[str, object] = {
+        "format": FORMAT,
+        "family": family,
+        "seed": seed,
+        "classes": {one.slug: {"name": one.name, "split": one.split, "mirror": one.mirror} for one in chosen},
+    }
+    write_whole(out / CLASSES_FILE, (json.dumps(content, indent=2) + "\n").encode())
+    return content
+
+
+def _long_frames(chosen: Sequence[ActionClass], pauses: Sequence[int], rng: np.random.Generator) -> Iterator[Pixels]:
+    """One unbroken scene: a pause, an action, a pause, ... with nobody there in the pauses."""
+    total = sum(pauses) + FRAMES * len(chosen)
+    stage = make_stage(rng, total)
+    at = 0
+    for turn, pause in enumerate(pauses):
+        for _ in range(pause):
+            yield stage.frame(at, at / total, nothing(0.0))
+            at += 1
+        if turn < len(chosen):
+            script = MOTIONS[chosen[turn].motion](rng, chosen[turn].cast)
+            for index in range(FRAMES):
+                yield stage.frame(at, at / total, script(index / (FRAMES - 1)))
+                at += 1
+
+
+def long_video(path: Path, family: Family, names: Sequence[str], seed: int = 0) -> list[Segment]:
+    """Write one mp4 in which the named classes (phrase or folder name) happen in turn, with pauses between.
+
+    Beside it, with the suffix `.json`, the true segments, which are also returned. Raises `class-unknown`,
+    `output-exists`, `output-unwritable`.
+    """
+    chosen = [find_class(family, name) for name in names]
+    if path.exists():
+        raise MaclipError("output-exists", f"{path} exists already.", "Choose another name, or remove it first.")
+    rng = np.random.default_rng((seed, FAMILIES.index(family), _LONG))
+    low, high = (round(seconds * RATE) for seconds in PAUSE_SECONDS)
+    pauses = [int(count) for count in rng.integers(low, high + 1, len(chosen) + 1)]
+    segments, at = [], 0
+    for one, pause in zip(chosen, pauses, strict=False):
+        at += pause
+        segments.append(Segment(one.name, round(at / RATE, 3), round((at + FRAMES) / RATE, 3)))
+        at += FRAMES
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(path.parent, error) from error
+    write_whole(path, encode(_long_frames(chosen, pauses, rng), RATE))
+    write_whole(path.with_suffix(".json"), (json.dumps([asdict(s) for s in segments], indent=2) + "\n").encode())
+    return segments
