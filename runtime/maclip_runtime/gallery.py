@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from maclip_runtime.decisions import UNKNOWN
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.frames import Floats
 from maclip_runtime.schema import connect, plain_errors
@@ -147,7 +148,8 @@ class Gallery:
         return gone
 
     def rename(self, old: str, new: str) -> None:
-        """Rename a class; its text stays. Raises `class-unknown`, and `class-exists` for a taken name."""
+        """Rename a class; its text stays. Raises `class-unknown`, `name-invalid`, `class-exists`."""
+        new = valid_name(new)
         with self._changing() as connection:
             self._require(connection, old)
             if connection.execute("SELECT 1 FROM clips WHERE class = ?", (new,)).fetchone():
@@ -272,6 +274,16 @@ class Gallery:
             f"The gallery has no class {class_name!r}; nearest: {', '.join(map(repr, nearest))}.",
             "See them with `maclip-run gallery list`.",
         )
+
+
+def valid_name(name: str) -> str:
+    """A class name without stray spaces. Raises `name-invalid`: empty, unprintable, or "unknown"."""
+    name = " ".join(name.split())
+    if not name or not name.isprintable() or name.casefold() == UNKNOWN:
+        raise MaclipError(
+            "name-invalid", f"{name!r} cannot name a class.", f"Give printable text other than {UNKNOWN!r}."
+        )
+    return name
 
 
 @contextmanager

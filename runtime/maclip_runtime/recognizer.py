@@ -18,7 +18,7 @@ from maclip_runtime.decisions import UNKNOWN, Decisions, Event, Smoother, Verdic
 from maclip_runtime.encoder import Encoder
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.frames import Floats, Pixels, prepare, segment_indices
-from maclip_runtime.gallery import ClassInfo, EnrolledClip, Gallery
+from maclip_runtime.gallery import ClassInfo, EnrolledClip, Gallery, valid_name
 from maclip_runtime.index import Index, build_index, make_prototype
 from maclip_runtime.sources import Frame, is_live, local_path, open_source, redact
 from maclip_runtime.windows import default_hop, slide
@@ -123,7 +123,7 @@ class Recognizer:
         `progress` is called with the number of clips read. Raises `name-unknown`, `name-invalid`,
         `clip-unreadable`, `clip-too-short`, `clip-duplicate` (unless `force`), `output-unwritable`.
         """
-        name = _valid_name(name)
+        name = valid_name(name)
         paths = [clips] if isinstance(clips, (str, PathLike)) else list(clips)
         if not paths:
             raise MaclipError("clip-missing", "There is no clip to enroll.", "Give at least one clip.")
@@ -208,7 +208,7 @@ class Recognizer:
 
     def rename(self, old: str, new: str) -> None:
         """Rename a class. Raises `class-unknown`, `class-exists`, `name-invalid`."""
-        self.gallery.rename(old, _valid_name(new))
+        self.gallery.rename(old, new)
 
     def _watch(self, source: PathOrName | int, window_s: float, hop_s: float) -> Iterator[Event]:
         name = redact(source)
@@ -303,12 +303,3 @@ class _LastTime:
             last_s = frame.time_s
             self.end_s = last_s + step_s
             yield frame
-
-
-def _valid_name(name: str) -> str:
-    name = " ".join(name.split())
-    if not name or not name.isprintable() or name.casefold() == UNKNOWN:
-        raise MaclipError(
-            "name-invalid", f"{name!r} cannot name a class.", f"Give printable text other than {UNKNOWN!r}."
-        )
-    return name

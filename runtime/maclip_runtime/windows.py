@@ -11,7 +11,7 @@ import numpy as np
 from maclip_runtime.frames import Pixels
 from maclip_runtime.sources import Frame
 
-KEPT_PER_SEGMENT = 8  # frames kept for each of a window's T segments, at most: bounds memory on fast cameras
+KEPT_PER_SEGMENT = 16  # frames kept for each of a window's T segments, at most: bounds memory on fast cameras
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def slide(
 ) -> Iterator[Window]:
     """Windows of `length` frames (T) and `window_s` seconds, a new one every `hop_s` seconds (at least a frame).
 
-    A window takes from each of its T equal segments the frame nearest its centre, as whole clips are sampled.
+    A window takes the frames shown at the centres of its T equal segments, as whole clips are sampled.
     Only frames that may be needed go through `transform`. Yields nothing for a stream shorter than a window.
     """
     ring: deque[tuple[float, Pixels]] = deque()
@@ -53,7 +53,7 @@ def slide(
         # The last frame is shown for a step, so a window is full when the frame after it would be due.
         while last_s + step_s >= start_s + window_s - 1e-6:
             times = np.array([time_s for time_s, _ in ring])
-            picked = [int(np.abs(times - (start_s + centre)).argmin()) for centre in centres]
+            picked = np.maximum(np.searchsorted(times, start_s + centres + 1e-6, side="right") - 1, 0)
             hop = max(hop_s, step_s)
             until_s = start_s + (window_s + hop) / 2
             yield Window(

@@ -1,0 +1,51 @@
+"""Fixtures for everything that runs on a device: a tiny bundle without any training, and drawn videos."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tiny_bundle import write_bundle
+from videos import color_video
+
+from maclip_runtime import Recognizer
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle whose features are the colours of a frame's quarters. Do not change it: copy it."""
+    return write_bundle(tmp_path_factory.mktemp("bundle") / "bundle")
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """red1.mp4 to red3.mp4, green1, green2, blue1: one second each, ten frames a second."""
+    folder = tmp_path_factory.mktemp("clips")
+    for seed, name in enumerate(["red1", "red2", "red3", "green1", "green2", "blue1"]):
+        color_video(folder / f"{name}.mp4", [(name[:-1], 1.0)], seed=seed)
+    return folder
+
+
+@pytest.fixture
+def gallery(tmp_path: Path) -> Path:
+    """Where a gallery may be made."""
+    return tmp_path / "gallery.db"
+
+
+@pytest.fixture
+def enrolled(bundle: Path, clips: Path, gallery: Path) -> Path:
+    """A gallery with "red light" (two clips) and "green light" (two clips)."""
+    with Recognizer.open(bundle, gallery) as recognizer:
+        recognizer.enroll("red light", [clips / "red1.mp4", clips / "red2.mp4"])
+        recognizer.enroll("green light", [clips / "green1.mp4", clips / "green2.mp4"])
+    return gallery
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The real clips beside the checkout; the test skips where there are none."""
+    if not SHARED.is_dir():
+        pytest.skip("no shared/data beside the checkout")
+    return SHARED
