@@ -17,6 +17,7 @@ from maclip.world.scenes import FACT_INDEX, FACTS, random_scene, render_scene
 
 CHUNK = 256  # frames a worker hands over at once
 CAPTIONS = 4  # captions drawn for each frame
+GRID = 8  # patches along a side
 CLAIM_INDEX = {**FACT_INDEX, RELATION: len(FACTS)}
 
 
@@ -28,6 +29,7 @@ class Chunk:
     tokens: npt.NDArray[np.int16]  # [F, CAPTIONS, L]
     claims: npt.NDArray[np.uint8]  # [F, CAPTIONS, len(FACTS) + 1], 0 or 1
     facts: npt.NDArray[np.uint8]  # [F, len(FACTS)], 255 = true
+    patches: npt.NDArray[np.uint8]  # [F, 64, 2]: kind and colour at each patch's centre, 0 = none
 
 
 @dataclass(frozen=True)
@@ -53,15 +55,17 @@ def make_chunk(words: WordTokens, rng: np.random.Generator, positions: bool, cou
     tokens = np.empty((count, CAPTIONS, words.length), np.int16)
     claims = np.zeros((count, CAPTIONS, len(FACTS) + 1), np.uint8)
     facts = np.empty((count, len(FACTS)), np.uint8)
+    patches = np.empty((count, GRID * GRID, 2), np.uint8)
     for index in range(count):
         scene = random_scene(rng)
         frames[index] = render_scene(scene, rng)
         facts[index] = scene.facts()
+        patches[index] = scene.patches(GRID)
         for which in range(CAPTIONS):
             said = caption(scene, rng, positions)
             tokens[index, which] = words.encode(said.text)
             claims[index, which, [CLAIM_INDEX[name] for name in said.claims]] = 1
-    return Chunk(frames, tokens, claims, facts)
+    return Chunk(frames, tokens, claims, facts, patches)
 
 
 def _work(words: WordTokens, seed: tuple[int, int], positions: bool, out: multiprocessing.Queue[Chunk]) -> None:

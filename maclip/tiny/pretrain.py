@@ -16,6 +16,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -24,15 +25,17 @@ from torch.nn import functional
 
 from maclip.tiny import FOLDER, tokenizer, vocabulary
 from maclip.tiny.evaluate import evaluate, new_model
-from maclip.tiny.feed import CAPTIONS, Chunk, Feed, WordTokens
+from maclip.tiny.feed import CAPTIONS, GRID, Chunk, Feed, WordTokens
 from maclip.world.captions import words as caption_words
 from maclip.world.scenes import FACT_IS_PLACE, FACTS
+from maclip.world.shapes import COLOURS, KINDS
 
 CONFIG = json.loads((FOLDER / "open_clip_config.json").read_text())
 POSITION_SCALE = 0.3  # of the sine-cosine positions, about half a patch embedding's own spread
 AUXILIARY_WEIGHT = 20.0  # the head's loss is a mean over some hundred facts, nearly all false
 MAX_LOGIT_SCALE = math.log(100.0)
 WARMUP = 300  # steps
+MASKED_PART, MASKED_KEEP = 0.7, 28  # this part of the run sees that many of the 64 patches, the rest sees all
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,7 @@ class Pool:
         self.tokens = torch.empty(size, CAPTIONS, length, dtype=torch.int16, device=device)
         self.claims = torch.empty(size, CAPTIONS, len(FACTS) + 1, dtype=torch.uint8, device=device)
         self.facts = torch.empty(size, len(FACTS), dtype=torch.uint8, device=device)
+        self.patches = torch.empty(size, GRID * GRID, 2, dtype=torch.uint8, device=device)
 
     def add(self, chunk: Chunk) -> None:
         """Take in one chunk, over the oldest."""
@@ -87,13 +91,14 @@ class Pool:
             (self.tokens, chunk.tokens),
             (self.claims, chunk.claims),
             (self.facts, chunk.facts),
+            (self.patches, chunk.patches),
         ):
             mine[start : start + count].copy_(torch.from_numpy(theirs))
         self.drawn += count
         self.filled = max(self.filled, start + count)
 
-    def batch(self, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """`count` random entries: frames f32 [B, 3, 64, 64] 0..1, shifted by up to a pixel; tokens; claims; facts."""
+    def batch(self, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """`count` random entries: frames f32 [B, 3, 64, 64] 0..1, shifted by up to a pixel; the rest as in `Chunk`."""
         pick = torch.randint(self.filled, (count,), device=self.device)
         which = torch.randint(CAPTIONS, (count,), device=self.device)
         shift = torch.randint(-1, 2, (2, count, 1), device=self.device)
@@ -105,6 +110,7 @@ class Pool:
             self.tokens[pick, which].long(),
             self.claims[pick, which].float(),
             self.facts[pick].float() / 255,
+            self.patches[pick].long(),
         )
 
 
@@ -129,26 +135,55 @@ def augment(images: Tensor) -> Tensor:
 class Learner(nn.Module):
     """The model, with the auxiliary head and the loss of both."""
 
+    mean: Tensor
+    std: Tensor
+    used: Tensor
+
     def __init__(self, clip: nn.Module, mean: list[float], std: list[float], positions: bool) -> None:
         super().__init__()
         self.clip = clip
+        self.kept_patches: int | None = None  # None: all
         self.head = nn.Linear(CONFIG["model_cfg"]["embed_dim"], len(FACTS))
+        self.patch_head = nn.Linear(CONFIG["model_cfg"]["vision_cfg"]["width"], len(KINDS) + len(COLOURS) + 2)
         nn.init.constant_(self.head.bias, -3.0)  # most facts are false
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
         used = torch.ones(len(FACTS)) if positions else torch.from_numpy(~FACT_IS_PLACE).float()
         self.register_buffer("used", used)
 
-    def forward(self, images: Tensor, tokens: Tensor, claims: Tensor, facts: Tensor) -> tuple[Tensor, Tensor]:
-        """Contrastive and auxiliary loss of images f32 [B, 3, 64, 64] 0..1 and their captions."""
-        seen = self.clip.encode_image((images - self.mean) / self.std).float()  # type: ignore[operator]
-        said = self.clip.encode_text(tokens).float()  # type: ignore[operator]
+    def forward(
+        self, images: Tensor, tokens: Tensor, claims: Tensor, facts: Tensor, patches: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Contrastive, auxiliary and patch loss of images f32 [B, 3, 64, 64] 0..1 and their captions."""
+        visual: Any = self.clip.visual
+        x = visual._embeds((images - self.mean) / self.std)  # (B, 1 + N, D)
+        if self.kept_patches is not None:
+            # Masked patches cost nothing (FLIP, Li et al., CVPR 2023); those with something on them stay.
+            order = (patches[..., 0] > 0) + torch.rand(patches.shape[:2], device=x.device)
+            kept = order.topk(self.kept_patches, dim=1).indices  # (B, kept)
+            patches = patches.gather(1, kept[..., None].expand(-1, -1, 2))
+            x = torch.cat([x[:, :1], x[:, 1:].gather(1, kept[..., None].expand(-1, -1, x.shape[-1]))], dim=1)
+        x = visual.transformer(x)
+        pooled, rest = visual._pool(x)  # (B, D), (B, N, D)
+        seen, said = (pooled @ visual.proj).float(), self._encode_text(tokens).float()
+        kind, colour = self.patch_head(rest).float().split([len(KINDS) + 1, len(COLOURS) + 1], dim=-1)
         with torch.autocast(images.device.type, enabled=False):
-            return self._losses(seen, said, claims, facts)
+            patch = functional.cross_entropy(kind.flatten(0, 1), patches[..., 0].flatten())
+            patch = patch + functional.cross_entropy(colour.flatten(0, 1), patches[..., 1].flatten())
+            return *self._losses(seen, said, claims, facts), patch
+
+    def _encode_text(self, tokens: Tensor) -> Tensor:
+        """`clip.encode_text` without the padding that no caption of the batch reaches: int64 [B, L] -> [B, D]."""
+        clip: Any = self.clip
+        length = int((tokens != 0).sum(1).max())
+        tokens = tokens[:, :length]
+        x = clip.token_embedding(tokens) + clip.positional_embedding[:length]
+        x = clip.ln_final(clip.transformer(x, attn_mask=clip.attn_mask[:length, :length]))
+        return x[torch.arange(len(x)), tokens.argmax(dim=-1)] @ clip.text_projection
 
     def _losses(self, seen: Tensor, said: Tensor, claims: Tensor, facts: Tensor) -> tuple[Tensor, Tensor]:
         """Both losses of features f32 [B, D]; in full precision, logits reach 100."""
-        scale: Tensor = self.clip.logit_scale.exp()  # type: ignore[operator, union-attr, assignment]
+        scale: Tensor = torch.exp(self.clip.logit_scale)  # type: ignore[arg-type]
         logits = scale * functional.normalize(seen, dim=-1) @ functional.normalize(said, dim=-1).T  # (B, B)
         with torch.no_grad():
             # How many of caption j's claims fail in picture i: none means it is true there, too.
@@ -230,8 +265,11 @@ def train(options: Options) -> dict[str, float]:
             part = max(step / options.steps, (time.monotonic() - began) / (options.minutes * 60))
             if part >= 1:
                 break
-            # At most a few a step, so that the model is never kept waiting.
+            # At most a few a step, so that the model is never kept waiting, and no more than it uses: on a
+            # small machine the drawing would take the time of the learning.
             for _ in range(8):
+                if pool.drawn > (step + 2) * options.batch:
+                    break
                 fresh = feed.take(wait=False)
                 if fresh is None:
                     break
@@ -239,11 +277,12 @@ def train(options: Options) -> dict[str, float]:
             rate = options.lr * min(1.0, (step + 1) / WARMUP) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * part)))
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            images, tokens, claims, facts = pool.batch(options.batch)
+            learner.kept_patches = MASKED_KEEP if part < MASKED_PART else None
+            images, *truth = pool.batch(options.batch)
             images = augment(images)
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-                contrastive, auxiliary = step_loss(images, tokens, claims, facts)
-                loss = contrastive + AUXILIARY_WEIGHT * auxiliary
+                contrastive, auxiliary, patch = step_loss(images, *truth)
+                loss = contrastive + AUXILIARY_WEIGHT * auxiliary + patch
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
@@ -254,11 +293,12 @@ def train(options: Options) -> dict[str, float]:
             if time.monotonic() - reported > options.report:
                 reported = time.monotonic()
                 save(clip, options.out)
-                figures = evaluate(clip, device=options.device, scenes=512)
+                figures = evaluate(clip, device=options.device, scenes=256)
                 shown = " ".join(f"{name} {value:.3f}" for name, value in figures.items())
                 print(
                     f"step {step} at {reported - began:.0f} s, {pool.drawn} drawn: "
-                    f"contrastive {contrastive.item():.3f} auxiliary {auxiliary.item():.4f} rate {rate:.1e} | {shown}",
+                    f"contrastive {contrastive.item():.3f} auxiliary {auxiliary.item():.4f} "
+                    f"patch {patch.item():.3f} rate {rate:.1e} | {shown}",
                     flush=True,
                 )
     save(clip, options.out)

@@ -35,8 +35,8 @@ class Thing:
 
     @property
     def place(self) -> str:
-        """The cell of the 3 x 3 grid its centre is in."""
-        column, row = (int(np.clip(v * 3, 0, 2)) for v in (self.shape.x, self.shape.y))
+        """The one of the nine places that its centre is nearest to."""
+        column, row = (int(np.argmin(np.abs(np.array(PLACE_CENTRES) - v))) for v in (self.shape.x, self.shape.y))
         return PLACES[row * 3 + column]
 
     def place_weights(self) -> dict[str, float]:
@@ -95,6 +95,19 @@ class Scene:
                 if (count := names_of.count(name)) > 1:
                     truth[FACT_INDEX[f"{count} {name}"]] = 255
         return truth
+
+    def patches(self, grid: int) -> npt.NDArray[np.uint8]:
+        """What covers the centre of each cell of a grid x grid raster, row by row: uint8 [grid * grid, 2].
+
+        The kind's and the colour's place in `KINDS` and `COLOURS` counted from 1; 0 where there is no thing.
+        """
+        centres = (np.arange(grid) + 0.5) / grid
+        out = np.zeros((grid, grid, 2), np.uint8)
+        for thing in self.things:
+            away = np.hypot(centres[None, :] - thing.shape.x, centres[:, None] - thing.shape.y)
+            covered = away < max(thing.shape.radius, 0.6 / grid)
+            out[covered] = list(KINDS).index(thing.kind) + 1, list(COLOURS).index(thing.colour) + 1
+        return out.reshape(grid * grid, 2)
 
 
 def _one_of(rng: np.random.Generator, names: tuple[str, ...]) -> str:
