@@ -33,10 +33,6 @@ def run_app(app: typer.Typer) -> None:
         _leave(error, [f"error[{error.code}]: {error.message}", f"fix: {error.fix}"], error.exit_code)
     except (KeyboardInterrupt, typer.Abort) as error:
         _leave(error, ["interrupted"], EXIT_INTERRUPTED)
-    except BrokenPipeError:
-        # The reader of our output has gone (`| head`): nothing left to say, nor to flush at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
     except Exception as error:
         # typer's own errors (an unknown option, a missing argument) know how to show themselves; their class
         # moved between typer's versions.
@@ -66,8 +62,13 @@ def results() -> Console:
 
 def print_json(value: Any) -> None:
     """One JSON Lines record on stdout, at once."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader has gone (`| head`): nothing left to say, nor to flush at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
 
 
 def _leave(error: BaseException, lines: list[str], code: int) -> None:

@@ -45,7 +45,10 @@ def enroll(
     as_json: JsonOption = False,
 ) -> None:
     """Learn an action from clips: all of them are added to the class NAME, or none where one cannot be read."""
-    with _open(bundle, gallery, device) as recognizer, Progress(console=people(), transient=True) as progress:
+    console = people()
+    # Where nobody watches, a bar is noise in a log.
+    bar = Progress(console=console, transient=True, disable=not console.is_terminal)
+    with _open(bundle, gallery, device) as recognizer, bar as progress:
         task = progress.add_task("Reading clips", total=len(clips))
         done = recognizer.enroll(
             name, clips, text, no_text, force, lambda count: progress.update(task, completed=count)

@@ -111,7 +111,8 @@ def test_remove_and_rename(bundle: Path, enrolled: Path) -> None:
         assert recognizer.remove("red light", first.id) == 1
         assert recognizer.classes()[0].clips == 1
         recognizer.rename("red light", "stop")
-        assert [(info.name, info.text_name) for info in recognizer.classes()][0] == ("stop", "red light")
+        first_class = recognizer.classes()[0]
+        assert (first_class.name, first_class.text_name) == ("stop", "red light")
         assert recognizer.remove("stop") == 1
         for act, code in [
             (lambda: recognizer.remove("stop"), "class-unknown"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -40,7 +41,7 @@ def test_windows_cover_the_stream_without_gaps() -> None:
     assert [window.start_s for window in windows] == pytest.approx(range(7))
     covers = [window.covers_s for window in windows]
     assert covers[0] == (0.0, 2.5)
-    assert all(left[1] == right[0] for left, right in zip(covers, covers[1:], strict=False))
+    assert all(left[1] == right[0] for left, right in pairwise(covers))
     assert windows[-1].frames[:, 0, 0, 0].tolist() == [65, 75, 85, 95]
 
 
