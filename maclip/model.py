@@ -152,7 +152,7 @@ class MaClip(nn.Module):
         for group in prompts:
             encoded = self.clip.encode_text(self.backbone.tokenizer(group).to(device))
             rows.append(F.normalize(F.normalize(encoded, dim=-1).mean(0), dim=-1))
-        return torch.stack(rows)
+        return torch.stack(rows) if rows else torch.zeros(0, self.feature_width, device=device)
 
     def tuned_state(self) -> dict[str, Tensor]:
         """The trained tensors under the names of design.md: what `adapters.safetensors` holds."""

@@ -1,0 +1,74 @@
+"""Progress on stderr, for people: bars while something of known size runs, a line when it is worth one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from maclip.training import Step
+
+SMOOTHING = 0.98  # of the loss and accuracy that are shown
+
+
+class Bars:
+    """Progress bars on stderr; also the `Watcher` of a training. A context manager."""
+
+    def __init__(self, console: Console | None = None, prefix: str = "") -> None:
+        self.console = console or Console(stderr=True)
+        self.prefix = prefix
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[figures]}"),
+            console=self.console,
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._smooth: dict[str, tuple[float, float]] = {}
+
+    def __enter__(self) -> Bars:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def note(self, text: str) -> None:
+        """Print a line above the bars."""
+        self._progress.console.print(self.prefix + text)
+
+    def progress(self, what: str) -> Callable[[int, int], None]:
+        """A bar for `what`: call the result with (done, total)."""
+        task = self._task(what, None)
+
+        def update(done: int, total: int) -> None:
+            self._progress.update(task, completed=done, total=total)
+
+        return update
+
+    def step(self, step: Step) -> None:
+        """An update of a training: loss and accuracy, smoothed."""
+        loss, accuracy = self._smooth.get(step.stage, (step.loss, step.accuracy))
+        loss = SMOOTHING * loss + (1 - SMOOTHING) * step.loss
+        accuracy = SMOOTHING * accuracy + (1 - SMOOTHING) * step.accuracy
+        self._smooth[step.stage] = loss, accuracy
+        name = "training TPCM" if step.stage == "prototype" else "training all"
+        task = self._task(name, step.episodes)
+        self._progress.update(task, completed=step.episode, figures=f"loss {loss:.3f} accuracy {accuracy:.1%}")
+
+    def validated(self, stage: str, episode: int, accuracy: float, interval: float) -> None:
+        """Validation classes were tried during a training."""
+        self.note(f"episode {episode}: validation {accuracy:.1%} ± {interval:.1%}")
+
+    def _task(self, what: str, total: int | None) -> TaskID:
+        if what not in self._tasks:
+            self._tasks[what] = self._progress.add_task(self.prefix + what, total=total, figures="")
+        return self._tasks[what]

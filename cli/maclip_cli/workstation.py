@@ -1,0 +1,277 @@
+"""`maclip`: generate clips, train, evaluate and export on a workstation. Commands parse, call and print."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from maclip_cli.console import run_app
+from maclip_runtime.errors import EXIT_MACHINE_LACKS, MaclipError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Train light adapters on a frozen CLIP that learn actions from a handful of clips, and export them.",
+)
+
+Backbone = Annotated[
+    str, typer.Option(help="A ViT of open_clip by name, or 'tiny': the small CLIP that ships with maclip.")
+]
+Pretrained = Annotated[str, typer.Option(help="open_clip's tag, a checkpoint file, or 'none' for random weights.")]
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+
+
+@app.command()
+def info(
+    backbone: Backbone = "ViT-B-16",
+    pretrained: Pretrained = "openai",
+    frames: int = 8,
+    adapted_depth: Annotated[int | None, typer.Option(help="Adapt the last K blocks; all by default.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Say what a model is made of: its parameters, and how many of them are tuned."""
+    _need_training()
+    import maclip
+
+    model = maclip.build(backbone, pretrained, frames=frames, adapted_depth=adapted_depth)
+    prototype = model.prototype.parameters() if model.prototype is not None else []
+    facts: dict[str, Any] = {
+        "backbone": model.backbone.name,
+        "pretrained": model.backbone.pretrained,
+        "weights_sha256": model.backbone.sha256,
+        "parameters_total": sum(p.numel() for p in model.parameters()),
+        "parameters_tuned": sum(p.numel() for p in model.tuned_parameters()),
+        "parameters_prototype": sum(p.numel() for p in prototype),
+        "blocks": model.layers,
+        "adapted_depth": model.adapted_depth,
+        "frames": frames,
+        "size": model.backbone.preprocess.size,
+        "feature_width": model.feature_width,
+    }
+    _print_facts(facts, as_json)
+
+
+@app.command()
+def synth(
+    out: Annotated[Path, typer.Argument(metavar="DIR", help="Where the clips go: DIR/motion and DIR/object-motion.")],
+    family: Annotated[str, typer.Option(help="motion, object-motion, or both.")] = "both",
+    clips: Annotated[int | None, typer.Option(min=1, help="Clips a class; 24 for training, 16 else.")] = None,
+    seed: int = 0,
+    split_seed: Annotated[int | None, typer.Option(help="Deal the classes to the splits anew.")] = None,
+    workers: Annotated[int, typer.Option(help="Processes; 0: one a core.")] = 0,
+) -> None:
+    """Generate clips of drawn shapes that perform named motions, as folder-per-class video with classes.json."""
+    from maclip_cli.progress import Bars
+
+    if family not in ("motion", "object-motion", "both"):
+        raise MaclipError("family-unknown", f"There is no family {family!r}.", "Use motion, object-motion or both.")
+    from maclip.world.classes import FAMILIES
+    from maclip.world.synth import DEFAULT_CLIPS, write_clips
+
+    with Bars() as bars:
+        for name in FAMILIES:
+            if family in (name, "both"):
+                progress = bars.progress(f"{name} clips")
+                count = clips if clips is not None else DEFAULT_CLIPS
+                write_clips(out / name, name, count, seed, workers or os.cpu_count() or 1, progress, split_seed)
+    Console(stderr=True).print(f"Clips are in {out}. Next: maclip train {out / 'motion'} --out run --backbone tiny")
+
+
+@app.command()
+def train(
+    data: Annotated[Path | None, typer.Argument(help="A folder that holds a folder of clips for each class.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="RUN", help="The new run folder.")] = None,
+    resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with an interrupted run.")] = None,
+    backbone: Backbone = "ViT-B-16",
+    pretrained: Pretrained = "openai",
+    way: Annotated[int, typer.Option(min=2, help="Classes an episode.")] = 5,
+    shot: Annotated[int, typer.Option(min=1, help="Support clips a class.")] = 1,
+    queries: Annotated[int, typer.Option(min=1, help="Query clips a class.")] = 1,
+    frames: Annotated[int, typer.Option(min=2, help="Frames a clip (T).")] = 8,
+    metric: Annotated[str, typer.Option(help="otam or bimhm.")] = "otam",
+    adapted_depth: Annotated[int | None, typer.Option(help="Adapt the last K blocks; all by default.")] = None,
+    episodes: Annotated[int, typer.Option(min=0, help="Episodes that train everything.")] = 1000,
+    prototype_episodes: Annotated[
+        int, typer.Option(min=0, help="Episodes of TPCM alone before, on cached features.")
+    ] = 0,
+    accumulate: Annotated[int, typer.Option(min=1, help="Episodes an update.")] = 16,
+    learning_rate: float = 5e-4,
+    weight_decay: float = 5e-4,
+    fusion_weight: Annotated[float, typer.Option(min=0, max=1, help="a: weight of the text match in the loss.")] = 0.4,
+    template: Annotated[
+        list[str] | None, typer.Option(help="Prompt with {} for the name; several are averaged.")
+    ] = None,
+    cache: Annotated[str, typer.Option(help="stem tokens in memory: auto, stem or none.")] = "auto",
+    validation_episodes: Annotated[int, typer.Option(min=1)] = 400,
+    seed: int = 0,
+    device: Device = "auto",
+) -> None:
+    """Train adapters and prototype module by episodes, on classes that are never the ones to be recognised."""
+    _need_training()
+    from maclip.launch import resume as resume_run
+    from maclip.launch import train as start_run
+    from maclip.model import ModelConfig
+    from maclip.run import TrainConfig
+    from maclip_cli.progress import Bars
+
+    if cache not in ("auto", "stem", "none"):
+        raise MaclipError("option-invalid", f"There is no cache {cache!r}.", "Use auto, stem or none.")
+    templates = tuple(template or ModelConfig.templates)
+    if any("{}" not in t for t in templates):
+        raise MaclipError("option-invalid", "A template has no place for the name.", "Write {} in it: 'a photo of {}'.")
+    with Bars() as bars:
+        if resume is not None:
+            out = resume
+            resume_run(resume, bars, device)
+        elif data is None or out is None:
+            raise MaclipError(
+                "option-invalid", "DATA or --out is missing.", "maclip train DATA --out RUN, or --resume RUN."
+            )
+        else:
+            chosen = TrainConfig(
+                way=way, shot=shot, queries=queries, episodes=episodes, prototype_episodes=prototype_episodes,
+                accumulate=accumulate, learning_rate=learning_rate, weight_decay=weight_decay, cache=cache,
+                validation_episodes=validation_episodes, seed=seed,
+            )  # fmt: skip
+            model = ModelConfig(frames, adapted_depth, True, metric, fusion_weight, templates)
+            start_run(data, out, backbone, pretrained, model, chosen, bars, device)
+    Console(stderr=True).print(f"The run is in {out}. Next: maclip export {out} -o bundle")
+
+
+@app.command(name="eval")
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="What maclip train made.")],
+    data: Annotated[Path, typer.Argument(help="A folder that holds a folder of clips for each class.")],
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    way: Annotated[int, typer.Option(min=2)] = 5,
+    shot: Annotated[int, typer.Option(min=1)] = 1,
+    episodes: Annotated[int, typer.Option(min=1)] = 10_000,
+    seed: int = 0,
+    pretrained: Annotated[str | None, typer.Option(help="Where the backbone's weights are now, if elsewhere.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the result here.")] = None,
+) -> None:
+    """Few-shot accuracy on classes that training never saw: mean and 95 % interval."""
+    _need_training()
+    import maclip
+    from maclip.data import SPLITS, open_data
+    from maclip.evaluation import Evaluator
+    from maclip.run import replacing
+    from maclip.store import ClipStore
+    from maclip_cli.progress import Bars
+
+    if split not in SPLITS:
+        raise MaclipError("option-invalid", f"There is no split {split!r}.", f"Use one of: {', '.join(SPLITS)}.")
+    classes = open_data(data).split(split)
+    if not classes:
+        raise MaclipError("data-empty", f"{data} has no class of split {split!r}.", "Choose another --split.")
+    model = maclip.load(run, pretrained)
+    with Bars() as bars:
+        evaluator = Evaluator(model, ClipStore(model, classes), bars.progress("features"))
+        result = evaluator.evaluate(way, shot, episodes, seed, progress=bars.progress("episodes"))
+    if json_file is not None:
+        facts = {"run": str(run), "data": str(data), "split": split, **dataclasses.asdict(result)}
+        with replacing(json_file) as path:
+            path.write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    console = Console()
+    console.print(
+        f"{way}-way {shot}-shot on {len(classes)} {split} classes: {result.accuracy:.1%} ± {result.interval:.1%} "
+        f"({episodes:,} episodes, text weight a = {result.fusion_weight:g})"
+    )
+    others = "  ".join(f"{w}: {a:.1%}" for w, a in result.by_fusion_weight.items())
+    console.print(f"for other a (0: frames alone, 1: names alone): {others}")
+
+
+@app.command()
+def export(
+    run: Annotated[Path | None, typer.Argument(help="What maclip train made.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="BUNDLE", help="The new bundle folder.")] = None,
+    frozen: Annotated[bool, typer.Option("--frozen", help="Plain CLIP with nothing trained; needs no run.")] = False,
+    backbone: Backbone = "ViT-B-16",
+    pretrained: Annotated[
+        str | None, typer.Option(help="With --frozen: tag, file or 'none'. With a run: where its weights are now.")
+    ] = None,
+    frames: Annotated[int, typer.Option(min=2, help="With --frozen: frames a clip (T).")] = 8,
+    names: Annotated[Path | None, typer.Option(help="More action names: one a line, or a JSON list.")] = None,
+    gate_data: Annotated[
+        Path | None, typer.Option(help="Clips the gate looks at; else the run's, else drawn ones.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is there.")] = False,
+) -> None:
+    """Write a bundle: ONNX graphs, frozen names and manifest, each graph checked against torch on real frames."""
+    _need_training(export=True)
+    if out is None or (run is None) != frozen:
+        fix = "maclip export RUN -o BUNDLE, or maclip export --frozen --backbone NAME -o BUNDLE."
+        raise MaclipError("option-invalid", "Give a RUN or --frozen, not both, and -o.", fix)
+    import maclip
+    from maclip.data import open_data
+    from maclip.run import ClassNames, read_run
+    from maclip_export.bundle_writer import write_bundle
+    from maclip_export.sources import clips_of, default_names, drawn_clips, read_names, vocabulary
+
+    console = Console(stderr=True)
+    extra = read_names(names) if names is not None else []
+    classes: ClassNames | None = None
+    unknown = None
+    if run is not None:
+        config = read_run(run)
+        model = maclip.load(run, pretrained)
+        classes = config.names
+        unknown = config.chosen.unknown if config.chosen is not None else None
+        if gate_data is None and Path(config.data).is_dir():
+            gate_data = Path(config.data)
+    else:
+        model = maclip.build(backbone, pretrained or "openai", frames=frames, adapted_depth=0, prototype_module=False)
+        extra = extra or default_names(backbone)
+    clips = clips_of(open_data(gate_data), model) if gate_data is not None else drawn_clips(model)
+    with console.status("exporting") as status:
+        done = write_bundle(model, out, vocabulary(classes, extra), clips, unknown, force, lambda t: status.update(t))
+    table = Table(
+        "graph", "MiB", "export", "worst difference", "allowed", title=f"{out} ({len(clips)} clips at the gate)"
+    )
+    for row in done:
+        table.add_row(
+            row.graph,
+            f"{row.size / 2**20:.1f}",
+            f"{row.seconds:.1f} s",
+            f"{row.gate.relative:.1e}",
+            f"{row.gate.limit:.0e}",
+        )
+    console.print(table)
+    console.print(f"Next: maclip-run enroll NAME CLIP... --bundle {out} --gallery gallery.db")
+
+
+def main() -> None:
+    """The entry point `maclip`."""
+    run_app(app)
+
+
+def _need_training(export: bool = False) -> None:
+    from importlib.util import find_spec
+
+    needs = ["torch", "open_clip", *(["onnx", "onnxscript", "onnxruntime"] if export else [])]
+    missing = [name for name in needs if find_spec(name) is None]
+    if missing:
+        raise MaclipError(
+            "training-missing",
+            f"This command needs {' and '.join(missing)}, which a device does not have.",
+            "On a workstation: pip install 'maclip[train,export,cpu]'.",
+            EXIT_MACHINE_LACKS,
+        )
+
+
+def _print_facts(facts: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(facts))
+        return
+    table = Table(show_header=False, box=None)
+    for key, value in facts.items():
+        table.add_row(key.replace("_", " "), f"{value:,}" if isinstance(value, int) else str(value))
+    Console().print(table)

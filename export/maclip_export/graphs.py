@@ -1,0 +1,138 @@
+"""The graphs of a bundle: thin modules around the model that exist only to be exported, with their contracts.
+
+Names, order and types of inputs and outputs are those of design.md, "The bundle"; a letter is a free axis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from maclip.model import MaClip
+from maclip_runtime.manifest import TensorSpec
+
+# Tracing with one of anything would fix that axis to one (pytorch #148886).
+EXAMPLE_CLIPS, EXAMPLE_CLASSES = 2, 3
+
+
+@dataclass(frozen=True)
+class Graph:
+    """One graph to export: the module to trace and what goes in and out of it."""
+
+    name: str
+    module: nn.Module
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+class _Visual(nn.Module):
+    """Bytes of whole clips to frame features."""
+
+    def __init__(self, model: MaClip) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, frames: Tensor, text: Tensor, has_text: Tensor) -> Tensor:
+        return self.model.features(frames, text, has_text)
+
+
+class _Stem(nn.Module):
+    """Bytes of single frames to tokens."""
+
+    def __init__(self, model: MaClip) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, frames: Tensor) -> Tensor:
+        return self.model.stem(frames)
+
+
+class _Tower(nn.Module):
+    """Tokens of whole clips to frame features."""
+
+    def __init__(self, model: MaClip) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, tokens: Tensor, text: Tensor, has_text: Tensor) -> Tensor:
+        return self.model.tower(tokens, text, has_text)
+
+
+class _Prototype(nn.Module):
+    """Frame features of one clip each to prototypes."""
+
+    def __init__(self, model: MaClip) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, features: Tensor, text: Tensor, has_text: Tensor) -> Tensor:
+        # An output that is an input has no node to be named after: plain CLIP's prototypes are a copy.
+        return self.model.prototypes(features, text, has_text).clone()
+
+
+class _Match(nn.Module):
+    """Query features against the prototypes of all classes."""
+
+    def __init__(self, model: MaClip) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, features: Tensor, prototypes: Tensor, text: Tensor, has_text: Tensor) -> tuple[Tensor, Tensor]:
+        return self.model.match(features, prototypes, text, has_text)
+
+
+def graphs_of(model: MaClip) -> list[Graph]:
+    """The graphs that make up a bundle of `model`: visual, or stem and tower; then prototype and match."""
+    frames, width, size = model.config.frames, model.feature_width, model.backbone.preprocess.size
+    visual = model.clip.visual
+    tokens, token_width = (int(n) for n in visual.positional_embedding.shape)
+    text = _named("B", width)
+    features = TensorSpec("features", "float32", ("B", frames, width))
+    if 0 < model.adapted_depth < model.layers:
+        towers = [
+            Graph(
+                "stem",
+                _Stem(model),
+                (TensorSpec("frames", "uint8", ("F", size, size, 3)),),
+                (TensorSpec("tokens", "float32", ("F", tokens, token_width)),),
+            ),
+            Graph(
+                "tower",
+                _Tower(model),
+                (TensorSpec("tokens", "float32", ("B", frames, tokens, token_width)), *text),
+                (features,),
+            ),
+        ]
+    else:
+        clip = TensorSpec("frames", "uint8", ("B", frames, size, size, 3))
+        towers = [Graph("visual", _Visual(model), (clip, *text), (features,))]
+    single = TensorSpec("features", "float32", ("C", frames, width))
+    prototypes = TensorSpec("prototypes", "float32", ("C", frames, width))
+    return [
+        *towers,
+        Graph("prototype", _Prototype(model), (single, *_named("C", width)), (prototypes,)),
+        Graph(
+            "match",
+            _Match(model),
+            (features, prototypes, *_named("C", width)),
+            (TensorSpec("distances", "float32", ("B", "C")), TensorSpec("probabilities", "float32", ("B", "C"))),
+        ),
+    ]
+
+
+def example_inputs(graph: Graph) -> tuple[Tensor, ...]:
+    """Random inputs of a graph's contract to trace it with."""
+    sizes = {"B": EXAMPLE_CLIPS, "C": EXAMPLE_CLASSES, "F": EXAMPLE_CLIPS}
+    make: dict[str, Callable[[list[int]], Tensor]] = {
+        "uint8": lambda shape: torch.randint(0, 256, shape, dtype=torch.uint8),
+        "bool": lambda shape: torch.arange(shape[0]) % 2 == 0,
+        "float32": lambda shape: torch.randn(shape),
+    }
+    return tuple(make[spec.dtype]([sizes[n] if isinstance(n, str) else n for n in spec.shape]) for spec in graph.inputs)
+
+
+def _named(axis: str, width: int) -> tuple[TensorSpec, TensorSpec]:
+    return TensorSpec("text", "float32", (axis, width)), TensorSpec("has_text", "bool", (axis,))

@@ -1,0 +1,104 @@
+"""Begin a training in a new folder, or go on with one: the two entries behind `maclip train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+import maclip
+from maclip.backbone import LoadedBackbone, load_backbone
+from maclip.data import DataSet, open_data
+from maclip.model import MaClip, ModelConfig
+from maclip.run import RUN_FORMAT, ClassNames, RunConfig, TrainConfig, read_run
+from maclip.training import Trainer, Watcher
+from maclip_runtime.errors import EXIT_MACHINE_LACKS, MaclipError
+from maclip_runtime.manifest import Backbone
+
+
+def train(
+    data: Path,
+    out: Path,
+    backbone: str,
+    pretrained: str,
+    model_config: ModelConfig,
+    train_config: TrainConfig,
+    watcher: Watcher,
+    device: str = "auto",
+) -> None:
+    """Train on the classes under `data` into the new folder `out`. Raises `output-exists` and what its parts raise."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise MaclipError(
+            "output-exists",
+            f"{out} is already there.",
+            f"Go on with it: maclip train --resume {out}; or choose another.",
+        )
+    classes = open_data(data)
+    loaded = load_backbone(backbone, pretrained)
+    config = RunConfig(
+        format=RUN_FORMAT,
+        tool_version=maclip.__version__,
+        backbone=Backbone(loaded.name, loaded.pretrained, loaded.sha256),
+        model=model_config,
+        train=train_config,
+        data=str(data.resolve()),
+        names=class_names(classes),
+    )
+    trainer = Trainer(_model(loaded, config, device), classes, config, out, watcher)
+    _make_folder(out)
+    trainer.fit()
+
+
+def resume(run: Path, watcher: Watcher, device: str = "auto") -> None:
+    """Go on with the training in `run` where its last saved state left it."""
+    config = read_run(run)
+    loaded = load_backbone(config.backbone.name, config.backbone.pretrained)
+    if loaded.sha256 != config.backbone.weights_sha256:
+        raise MaclipError(
+            "weights-changed", f"The backbone's weights changed since {run} was begun.", "Put the same weights back."
+        )
+    classes = open_data(Path(config.data))
+    if class_names(classes) != config.names:
+        raise MaclipError(
+            "data-changed",
+            f"The classes under {config.data} changed since {run} was begun.",
+            "Put them back, or begin anew.",
+        )
+    Trainer(_model(loaded, config, device), classes, config, run, watcher).fit(resume=True)
+
+
+def class_names(data: DataSet) -> ClassNames:
+    """The natural names of all classes by split."""
+    names: dict[str, tuple[str, ...]] = {}
+    for c in data.classes:
+        split = c.split or "other"
+        names[split] = (*names.get(split, ()), c.name)
+    return ClassNames(**names)
+
+
+def pick_device(device: str) -> str:
+    """`cuda` or `cpu` for "auto"; raises `device-missing` for a device that was asked for and is not there."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise MaclipError(
+            "device-missing",
+            "This machine has no CUDA device that torch can use.",
+            "Use --device cpu.",
+            EXIT_MACHINE_LACKS,
+        )
+    return device
+
+
+def _model(loaded: LoadedBackbone, config: RunConfig, device: str) -> MaClip:
+    torch.manual_seed(config.train.seed)  # how the adapters begin
+    return MaClip(loaded, config.model).to(pick_device(device))
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MaclipError(
+            "output-unwritable", f"{out} cannot be made ({error.strerror}).", "Choose a place you may write to."
+        ) from error
