@@ -214,12 +214,13 @@ class Recognizer:
         name = redact(source)
         smoother = Smoother(name, self.decisions)
         length = self.bundle.manifest.frames
-        windows, ended = 0, _LastTime()
+        windows, ended, live = 0, _LastTime(), is_live(source)
         with open_source(source) as opened:
-            for window in slide(ended.note(opened), length, window_s, hop_s, self._prepare):
+            for window in slide(ended.note(opened), length, window_s, hop_s, self._prepare, short=live):
                 windows += 1
                 yield from smoother.push(self._answer(window.frames), *window.covers_s)
-        if not windows and not is_live(source):
+        if not windows and not live:
+            # A file can be read again, exactly as a whole clip is.
             clip = self._read(str(source))
             yield from smoother.push(self._answer(clip.frames), 0.0, clip.duration_s)
         yield from smoother.finish(ended.end_s)

@@ -146,6 +146,18 @@ def test_class_prototype_is_the_mean_over_its_clips(bundle: Path, enrolled: Path
         assert index.has_text.tolist() == [True, True]
 
 
+def test_a_clip_is_not_measured_against_itself(bundle: Path, enrolled: Path, clips: Path) -> None:
+    with Recognizer.open(bundle, enrolled) as recognizer:
+        recognizer.remove("green light")
+        one, two = recognizer.gallery.clips("red light")
+        no_text = np.zeros((1, 12), np.float32), np.array([False])
+        apart = [
+            recognizer.encoder.match(query[None], other[None], *no_text).distances.item()
+            for query, other in [(one.query, two.features), (two.query, one.features)]
+        ]
+        assert recognizer.classify(clips / "red3.mp4").max_distance == pytest.approx(max(apart), rel=1e-3)
+
+
 def test_threshold_is_measured_again_after_a_change(bundle: Path, enrolled: Path, clips: Path) -> None:
     with Recognizer.open(bundle, enrolled) as recognizer:
         before = recognizer.classify(clips / "red3.mp4").max_distance

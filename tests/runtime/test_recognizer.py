@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -123,6 +126,31 @@ def test_source_shorter_than_a_window_is_one_window(bundle: Path, enrolled: Path
         assert [(event.kind, event.label) for event in events] == [("start", "red light"), ("end", "red light")]
         assert (events[-1].start_s, events[-1].end_s) == pytest.approx((0.0, 1.0))
         assert events[0].score == pytest.approx(recognizer.classify(clips / "red3.mp4").score)
+
+
+@pytest.fixture
+def address(clips: Path, tmp_path: Path) -> Iterator[str]:
+    """A short video on an HTTP server of this machine."""
+    color_video(tmp_path / "red.avi", [("red", 1.0)], seed=2)
+    handler = partial(QuietHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        yield f"http://me:secret@127.0.0.1:{server.server_port}/red.avi?token=abc"
+        server.shutdown()
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_address_is_watched_and_named_without_its_password(bundle: Path, enrolled: Path, address: str) -> None:
+    with Recognizer.open(bundle, enrolled) as recognizer:
+        for window_s in (0.5, 30.0):
+            (end,) = ends(list(recognizer.watch(address, window_s=window_s)))
+            assert end.label == "red light"
+            assert end.source.startswith("http://***@127.0.0.1")
+            assert "abc" not in end.source
 
 
 def test_too_short_source(bundle: Path, enrolled: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -116,7 +117,11 @@ def test_a_playlist_on_disk_opens_nothing_on_the_network(tmp_path: Path) -> None
     assert not asked
 
 
-def test_a_name_is_not_a_protocol(tmp_path: Path, clips: Path) -> None:
+def test_a_name_is_not_a_protocol(tmp_path: Path, clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(clips / "red1.mp4", "concat:red1.mp4")
+    with open_source("concat:red1.mp4") as source:
+        assert len(list(source)) == 10
     with pytest.raises(MaclipError) as caught:
         open_source(f"concat:{clips / 'red1.mp4'}|{clips / 'red2.mp4'}")
     assert caught.value.code == "clip-unreadable"

@@ -50,6 +50,13 @@ def test_a_stream_of_just_one_window_gives_it() -> None:
     assert len(list(slide(numbered(39, 10.0), 4, 4.0, 1.0, same))) == 0
 
 
+def test_a_short_stream_can_be_one_window() -> None:
+    (window,) = slide(numbered(8, 10.0), 4, 4.0, 1.0, same, short=True)
+    assert window.frames[:, 0, 0, 0].tolist() == [1, 3, 5, 7]
+    assert window.covers_s == pytest.approx((0.0, 0.8))
+    assert len(list(slide(numbered(40, 10.0), 4, 4.0, 1.0, same, short=True))) == 1
+
+
 def test_hop_is_at_least_a_frame() -> None:
     assert len(list(slide(numbered(20, 2.0), 4, 4.0, 0.001, same))) == 13
 
