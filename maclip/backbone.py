@@ -6,8 +6,10 @@ random weights, for parameter counts, parity and speed, never for accuracy.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import logging
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,10 +88,11 @@ def _tiny(pretrained: str) -> tuple[Any, Callable[[list[str]], Tensor]]:
 def _create(name: str, pretrained: str) -> Any:
     if name not in open_clip.list_models():
         vits = [model for model in open_clip.list_models() if model.startswith("ViT-")]
+        near = difflib.get_close_matches(name, vits, n=4, cutoff=0.5) or ["ViT-B-32", "ViT-B-16", "ViT-L-14"]
         raise MaclipError(
             "backbone-unknown",
             f"open_clip has no model {name!r}.",
-            f"Use '{TINY}' or one of open_clip's ViTs, such as {', '.join(vits[:6])}.",
+            f"Use '{TINY}' or one of open_clip's ViTs, such as {', '.join(near)}.",
         )
     tags = open_clip.list_pretrained_tags_by_model(name)
     if pretrained in tags:
@@ -150,12 +153,15 @@ def _read_state(path: Path) -> dict[str, Tensor]:
 
 
 def _read_torch_file(path: Path) -> Any:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except RuntimeError as error:
-        if "TorchScript" not in str(error):
-            raise
-        return torch.jit.load(str(path), map_location="cpu").state_dict()  # OpenAI's own files are TorchScript
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # OpenAI's own files are TorchScript: known, and meant here
+        try:
+            loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
+        except RuntimeError as error:
+            if "TorchScript" not in str(error):
+                raise
+            loaded = torch.jit.load(str(path), map_location="cpu")
+    return loaded.state_dict() if isinstance(loaded, torch.jit.ScriptModule) else loaded
 
 
 def _load_state(clip: Any, name: str, path: Path, state: dict[str, Tensor]) -> None:

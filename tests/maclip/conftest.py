@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 import open_clip
 import pytest
@@ -11,6 +13,7 @@ from torch import Tensor
 
 from maclip.backbone import LoadedBackbone
 from maclip.model import MaClip, ModelConfig
+from maclip.world.synth import write_clips
 from maclip_runtime.frames import Preprocess
 
 VISION = {"image_size": 32, "patch_size": 16, "width": 32, "layers": 3, "head_width": 8}
@@ -43,3 +46,15 @@ def make_model() -> Callable[..., MaClip]:
         return randomised(MaClip(small_backbone(), ModelConfig(**choices)).eval())  # type: ignore[arg-type]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def drawn_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Generated clips of 20 motions, 3 each: 12 classes to train on and 8 for validation."""
+    root = tmp_path_factory.mktemp("drawn") / "motion"
+    write_clips(root, "motion", 3, splits=("val", "test"))
+    listed = json.loads((root / "classes.json").read_text())
+    for entry in listed["classes"].values():
+        entry["split"] = {"test": "train", "val": "val"}[entry["split"]]
+    (root / "classes.json").write_text(json.dumps(listed))
+    return root

@@ -1,0 +1,123 @@
+"""Folders of clips as people have them, and episodes drawn from them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from videos import color_video
+
+from maclip.data import load_clip, open_data
+from maclip.episodes import EpisodeSampler
+from maclip_runtime.errors import MaclipError
+from maclip_runtime.frames import Preprocess
+
+PREPROCESS = Preprocess.for_size(32, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+def make(root: Path, *clips: str) -> Path:
+    for clip in clips:
+        (root / clip).parent.mkdir(parents=True, exist_ok=True)
+        (root / clip).write_bytes(b"")
+    return root
+
+
+def refused(root: Path, code: str) -> None:
+    with pytest.raises(MaclipError) as caught:
+        open_data(root)
+    assert caught.value.code == code
+
+
+def test_classes_alone_serve_every_split(tmp_path):
+    data = open_data(make(tmp_path, "wave_hand/a.mp4", "wave_hand/b.avi", "jump/c.MOV", "notes.txt", ".git/x.mp4"))
+    assert [c.name for c in data.classes] == ["jump", "wave hand"]
+    assert [len(c.clips) for c in data.classes] == [1, 2]
+    assert not data.has_splits()
+    assert data.split("train") == data.split("test") == data.classes
+
+
+def test_split_folders_divide_the_classes(tmp_path):
+    data = open_data(make(tmp_path, "train/jump/a.mp4", "val/run/a.mp4", "test/sit/a.mp4"))
+    assert [c.name for c in data.split("val")] == ["run"]
+    assert data.has_splits()
+
+
+def test_a_folder_of_pictures_is_a_clip(tmp_path):
+    data = open_data(make(tmp_path, "jump/clip1/000.jpg", "jump/clip1/001.jpg", "jump/empty/notes.txt"))
+    assert [clip.name for clip in data.classes[0].clips] == ["clip1"]
+
+
+def test_classes_json_names_and_splits(tmp_path):
+    make(tmp_path, "a/1.mp4", "b/1.mp4")
+    listed = {"a": {"name": "moving up", "split": "val"}, "b": {"name": "moving left", "split": "train"}}
+    (tmp_path / "classes.json").write_text(json.dumps({"classes": listed}))
+    data = open_data(tmp_path)
+    assert [(c.name, c.split, c.mirror) for c in data.classes] == [
+        ("moving up", "val", True),
+        ("moving left", "train", False),
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{", "[]", '{"classes": {"a": {}}}', '{"classes": {"a": {"name": "x", "split": "dev"}}}',
+     '{"classes": {"../a": {"name": "x"}}}', '{"classes": {"a": {"name": ""}}}'],
+)  # fmt: skip
+def test_a_bad_classes_json_is_refused(tmp_path, text):
+    make(tmp_path, "a/1.mp4")
+    (tmp_path / "classes.json").write_text(text)
+    refused(tmp_path, "classes-invalid")
+
+
+def test_no_folder_and_no_class_are_refused(tmp_path):
+    refused(tmp_path / "nowhere", "data-missing")
+    refused(tmp_path, "data-empty")
+    refused(make(tmp_path, "a/notes.txt"), "data-empty")
+
+
+def test_evaluation_reads_a_clip_always_alike_and_training_anew(tmp_path):
+    path = color_video(tmp_path / "clip.mp4", [("red", 0.5), ("green", 0.5)])
+    first, again = load_clip(path, PREPROCESS, 4), load_clip(path, PREPROCESS, 4)
+    assert first.shape == (4, 32, 32, 3)
+    assert (first == again).all()
+    seeded = [load_clip(path, PREPROCESS, 4, np.random.default_rng(seed)) for seed in (1, 1, 2)]
+    assert (seeded[0] == seeded[1]).all()
+    assert (seeded[0] != seeded[2]).any()
+
+
+def test_only_clips_that_allow_it_are_mirrored(tmp_path):
+    frames = np.zeros((8, 64, 64, 3), np.uint8)
+    frames[:, :, :32] = 255
+    from videos import write_video
+
+    path = write_video(tmp_path / "half.mp4", frames)
+
+    def left_is_bright(seed: int, mirror: bool) -> bool:
+        clip = load_clip(path, PREPROCESS, 4, np.random.default_rng(seed), mirror)
+        return bool(clip[..., :8, :].mean() > clip[..., -8:, :].mean())
+
+    assert {left_is_bright(seed, mirror=True) for seed in range(12)} == {True, False}
+    assert {left_is_bright(seed, mirror=False) for seed in range(12)} == {True}
+
+
+def test_episodes_repeat_by_seed_and_never_share_a_clip():
+    sizes = [4, 6, 2, 9, 5, 7]
+    sampler = EpisodeSampler(sizes, way=4, shot=2, queries=2, seed=3)
+    owner = np.repeat(np.arange(len(sizes)), sizes)
+    for i in range(50):
+        episode = sampler[i]
+        again = EpisodeSampler(sizes, 4, 2, 2, 3)[i]
+        assert (episode.support == again.support).all()
+        assert not set(episode.support) & set(episode.query)
+        assert 2 not in episode.classes  # has too few clips
+        assert (owner[episode.support] == np.repeat(episode.classes, 2)).all()
+        assert (owner[episode.query] == episode.classes[episode.labels(episode.query)]).all()
+    assert any((sampler[i].support != EpisodeSampler(sizes, 4, 2, 2, 4)[i].support).any() for i in range(5))
+
+
+def test_too_few_clips_say_how_many_are_needed():
+    with pytest.raises(MaclipError, match="5 classes of 6 clips") as caught:
+        EpisodeSampler([6, 6, 6, 6, 5], way=5, shot=5, queries=1, seed=0)
+    assert caught.value.code == "too-few-clips"
