@@ -60,6 +60,19 @@ def info(
 
 
 @app.command()
+def demo(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="A new folder, or an earlier demo's, which is replaced.")] = (
+        Path("demo")
+    ),
+) -> None:
+    """All of it on generated clips, in minutes: train, evaluate, export, enroll, recognise, and DIR/report.html."""
+    _need_training(export=True)
+    from maclip_cli.demo.director import run_demo
+
+    run_demo(out)
+
+
+@app.command()
 def synth(
     out: Annotated[Path, typer.Argument(metavar="DIR", help="Where the clips go: DIR/motion and DIR/object-motion.")],
     family: Annotated[str, typer.Option(help="motion, object-motion, or both.")] = "both",

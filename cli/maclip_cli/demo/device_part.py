@@ -1,0 +1,180 @@
+"""What a device does with the exported bundle: enroll classes, classify clips, watch a long video, and how fast."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from maclip.data import open_data
+from maclip.world.synth import Segment, long_video
+from maclip_cli.demo.folder import DemoFolder
+from maclip_cli.demo.plan import Plan
+from maclip_cli.demo.screen import Update
+from maclip_runtime import Recognizer
+from maclip_runtime.clips import read_clip
+from maclip_runtime.decisions import UNKNOWN
+from maclip_runtime.frames import Pixels, prepare, segment_indices
+from maclip_runtime.index import build_index
+
+MILLISECONDS = 1000.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One whole clip: the class it shows (None: one that is not enrolled) and the answer, a class or "unknown"."""
+
+    truth: str | None
+    label: str
+
+    @property
+    def right(self) -> bool:
+        """Whether the answer is the class, or "unknown" for a class that is not enrolled."""
+        return self.label == (self.truth or UNKNOWN)
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A recognised action of the long video, or a stretch of "unknown"; seconds."""
+
+    label: str
+    score: float
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """The long video: what happens in it and what was recognised."""
+
+    enrolled: tuple[str, ...]
+    segments: tuple[Segment, ...]
+    stretches: tuple[Stretch, ...]
+    duration_s: float
+    watching_s: float
+
+    def truth_of(self, segment: Segment) -> str:
+        """The right answer for a segment: its name, or "unknown" where that is not enrolled."""
+        return segment.name if segment.name in self.enrolled else UNKNOWN
+
+    def answer_for(self, segment: Segment) -> str:
+        """What was recognised during `segment`: the action with the longest overlap, else "unknown"."""
+        found = [(_overlap(segment, s), s.label) for s in self.stretches if s.label != UNKNOWN]
+        longest = max(found, default=(0.0, UNKNOWN))
+        return longest[1] if longest[0] > 0 else UNKNOWN
+
+    def right(self) -> int:
+        """How many segments have the right answer."""
+        return sum(self.answer_for(s) == self.truth_of(s) for s in self.segments)
+
+    def false_alarms(self) -> list[Stretch]:
+        """Recognised actions during which no such action happened."""
+        return [
+            stretch
+            for stretch in self.stretches
+            if stretch.label != UNKNOWN
+            and not any(s.name == stretch.label and _overlap(s, stretch) > 0 for s in self.segments)
+        ]
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Median and largest of `repeats` measurements, milliseconds a clip."""
+
+    what: str
+    median_ms: float
+    largest_ms: float
+    repeats: int
+
+
+@dataclass(frozen=True)
+class DeviceOutcome:
+    """What came of the bundle."""
+
+    enrolled: tuple[str, ...]
+    clips_each: int
+    answers: tuple[Answer, ...]
+    timeline: Timeline
+    latencies: tuple[Latency, ...]
+
+
+def use_bundle(plan: Plan, folder: DemoFolder, update: Update) -> DeviceOutcome:
+    """Enroll, classify and watch with the bundle of `folder`; leaves the gallery and the long video there."""
+    family = plan.families[0].family
+    chosen = plan.device
+    test = open_data(folder.clips / family).split("test")
+    clips = {one.name: one.clips for one in test}
+    segments = tuple(long_video(folder.video, family, chosen.video, chosen.video_seed))
+    with Recognizer.open(folder.bundle, folder.gallery, device="cpu") as recognizer:
+        for done, name in enumerate(chosen.enrolled, start=1):
+            recognizer.enroll(name, clips[name][: chosen.clips])
+            update("enrolling", done, len(chosen.enrolled))
+        asked = [
+            (one.name if one.name in chosen.enrolled else None, path)
+            for one in test
+            for path in (one.clips[chosen.clips :] if one.name in chosen.enrolled else one.clips)
+        ]
+        answers = []
+        for truth, path in asked:
+            answers.append(Answer(truth, recognizer.classify(path).label))
+            update("recognising whole clips", len(answers), len(asked))
+        timeline = _watch(recognizer, folder.video, chosen.enrolled, segments)
+        update("measuring", 0, 1)
+        latencies = _latencies(recognizer, clips[chosen.enrolled[0]][-1], chosen.latency_repeats)
+    return DeviceOutcome(chosen.enrolled, chosen.clips, tuple(answers), timeline, latencies)
+
+
+def _watch(recognizer: Recognizer, video: Path, enrolled: tuple[str, ...], segments: tuple[Segment, ...]) -> Timeline:
+    begun = time.monotonic()
+    stretches = tuple(
+        Stretch(event.label, event.score, event.start_s, event.end_s)
+        for event in recognizer.watch(video)
+        if event.kind == "end"
+    )
+    watching_s = time.monotonic() - begun
+    duration_s = read_clip(video, lambda total: np.zeros(1, np.int64)).duration_s
+    return Timeline(enrolled, segments, stretches, duration_s, watching_s)
+
+
+def _latencies(recognizer: Recognizer, path: Path, repeats: int) -> tuple[Latency, ...]:
+    """What a clip costs, part by part, as `Recognizer.classify` goes about it."""
+    manifest, encoder = recognizer.bundle.manifest, recognizer.encoder
+    index = build_index(recognizer.gallery, encoder)
+    assert index is not None  # classes were enrolled
+
+    def decode() -> Pixels:
+        choose = partial(segment_indices, frames=manifest.frames)
+        return read_clip(path, choose, lambda frame: prepare(frame, manifest.preprocess)).frames
+
+    frames = decode()
+    features = encoder.features(frames[None])
+    return (
+        _measure("read the video, choose and prepare its frames", decode, repeats),
+        _measure("encode the frames", lambda: encoder.features(frames[None]), repeats),
+        _measure(
+            f"match with {len(index.names)} classes",
+            lambda: encoder.match(features, index.prototypes, index.text, index.has_text),
+            repeats,
+        ),
+        _measure("all of it", lambda: recognizer.classify(path), repeats),
+    )
+
+
+def _measure(what: str, work: Callable[[], object], repeats: int) -> Latency:
+    work()  # the first time loads what is loaded once
+    times = []
+    for _ in range(repeats):
+        begun = time.perf_counter()
+        work()
+        times.append((time.perf_counter() - begun) * MILLISECONDS)
+    return Latency(what, median(times), max(times), repeats)
+
+
+def _overlap(segment: Segment, stretch: Stretch) -> float:
+    """Seconds that both share; 0 or less where they do not."""
+    return min(segment.end_s, stretch.end_s) - max(segment.start_s, stretch.start_s)

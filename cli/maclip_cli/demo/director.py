@@ -1,0 +1,121 @@
+"""`maclip demo` from beginning to end."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from maclip_cli.demo.device_part import DeviceOutcome, use_bundle
+from maclip_cli.demo.folder import DemoFolder
+from maclip_cli.demo.plan import DEMO, Plan
+from maclip_cli.demo.rows import FamilyOutcome
+from maclip_cli.demo.screen import Screen
+from maclip_cli.demo.study import run_families
+from maclip_cli.demo.words import contributions, name_weights, recognition, table, training_times
+
+
+def run_demo(out: Path, plan: Plan = DEMO, console: Console | None = None) -> DemoFolder:
+    """Do all of `plan` in the folder `out`: progress on stderr, the results on stdout, the report in `out`.
+
+    Raises `output-exists`, `output-unwritable` and what the parts raise.
+    """
+    folder = DemoFolder(out)
+    folder.begin()
+    with Screen(console) as screen:
+        with screen.step("Generating clips"):
+            _generate(plan, folder, screen)
+        with screen.step("Training and trying three models a family, on classes they never saw"):
+            outcomes = run_families(plan, folder, screen)
+        with screen.step("Exporting the full model to ONNX"):
+            _export(folder, plan, screen)
+        with screen.step("Enrolling classes and recognising them, as a device would"), screen.bar("device") as update:
+            device = use_bundle(plan, folder, update)
+        with screen.step("Writing the report"):
+            _write_report(plan, folder, outcomes, device, screen)
+    _print(outcomes, device, plan, folder)
+    return folder
+
+
+def results(outcomes: Mapping[str, FamilyOutcome]) -> dict[str, dict[str, dict[str, dict[str, Any]]]]:
+    """What `results.json` holds: by family, shot and row (design.md, "Command line")."""
+    return {
+        name: {
+            f"{shot}-shot": {
+                row: {
+                    "accuracy": one.results[shot].accuracy,
+                    "interval": one.results[shot].interval,
+                    "episodes": one.results[shot].episodes,
+                    "fusion_weight": one.results[shot].fusion_weight,
+                    "by_fusion_weight": one.results[shot].by_fusion_weight,
+                    "training_s": round(one.training_s, 1),
+                }
+                for row, one in outcome.rows.items()
+            }
+            for shot in next(iter(outcome.rows.values())).results
+        }
+        for name, outcome in outcomes.items()
+    }
+
+
+def _generate(plan: Plan, folder: DemoFolder, screen: Screen) -> None:
+    from maclip.world.synth import write_clips
+
+    with screen.bar("clips") as update:
+        for one in plan.families:
+            write_clips(
+                folder.clips / one.family,
+                one.family,
+                plan.clips,
+                plan.clips_seed,
+                os.cpu_count() or 1,
+                lambda done, total, family=one.family: update(family, done, total),  # type: ignore[misc]
+            )
+
+
+def _export(folder: DemoFolder, plan: Plan, screen: Screen) -> None:
+    import maclip
+    from maclip.data import DataSet, open_data
+    from maclip.run import read_run
+    from maclip_export.bundle_writer import write_bundle
+    from maclip_export.sources import clips_of, vocabulary
+
+    config = read_run(folder.run)
+    model = maclip.load(folder.run)
+    data = open_data(folder.clips / plan.families[0].family)
+    gate = clips_of(DataSet(data.root, data.split("test")), model)
+    unknown = config.chosen.unknown if config.chosen is not None else None
+    for graph in write_bundle(model, folder.bundle, vocabulary(config.names), gate, unknown):
+        screen.say(f"   {graph.graph}: {graph.size / 2**20:.1f} MiB, differs from torch by {graph.gate.relative:.0e}")
+
+
+def _write_report(
+    plan: Plan, folder: DemoFolder, outcomes: Mapping[str, FamilyOutcome], device: DeviceOutcome, screen: Screen
+) -> None:
+    from maclip.run import replacing
+    from maclip_cli.demo.report import Findings, render
+
+    findings = Findings(plan, folder, outcomes, device, tuple(screen.steps))
+    with replacing(folder.results) as path:
+        path.write_text(json.dumps(results(outcomes), indent=2) + "\n", encoding="utf-8")
+    with replacing(folder.report) as path:
+        path.write_text(render(findings), encoding="utf-8")
+
+
+def _print(outcomes: Mapping[str, FamilyOutcome], device: DeviceOutcome, plan: Plan, folder: DemoFolder) -> None:
+    console = Console(highlight=False)
+    console.print(table(outcomes, plan.way))
+    for heading, sentences in (
+        ("What each part brought", contributions(outcomes)),
+        ("What matching names brought", name_weights(outcomes)),
+        ("Training time", training_times(outcomes)),
+        ("The exported bundle", recognition(device)),
+    ):
+        console.print(f"\n[bold]{heading}[/bold]")
+        for sentence in sentences:
+            console.print(f"  {sentence}")
+    console.print(f"\nThis is a small CLIP of a drawn world, not a real-world result. The report: {folder.report}")

@@ -1,0 +1,43 @@
+"""Frames of clips as addresses that hold the picture itself (data URIs), so that the report is one file."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from maclip.world.clips import RATE
+from maclip_runtime.clips import read_clip
+from maclip_runtime.frames import Indices, Pixels, resize_short, segment_indices
+
+JPEG_QUALITY = 84
+
+
+def jpeg_address(pixels: Pixels) -> str:
+    """uint8 [H, W, 3] -> a data URI."""
+    from PIL import Image
+
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "JPEG", quality=JPEG_QUALITY, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode()
+
+
+def film_strip(clip: Path, frames: int = 8, side: int = 112) -> list[str]:
+    """`frames` pictures of a clip, `side` px high, spread evenly from its beginning to its end."""
+    read = read_clip(clip, partial(segment_indices, frames=frames), lambda frame: resize_short(frame, side))
+    return [jpeg_address(frame) for frame in read.frames]
+
+
+def stills(video: Path, times_s: Sequence[float], side: int = 112) -> list[str]:
+    """The pictures of a generated video at some times."""
+
+    def choose(total: int) -> Indices:
+        return np.clip(np.round(np.asarray(times_s) * RATE).astype(np.int64), 0, total - 1)
+
+    if not times_s:
+        return []
+    return [jpeg_address(frame) for frame in read_clip(video, choose, lambda f: resize_short(f, side)).frames]
