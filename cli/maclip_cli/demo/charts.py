@@ -24,6 +24,7 @@ def accuracy_panel(results: Mapping[str, Result], chance: float, label: str) -> 
         return share * (PANEL - 2) + 1
 
     parts = [line(x(tick), top, x(tick), bottom, "grid") for tick in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    parts.append(line(x(chance), top, x(chance), bottom, "chance"))
     for at, (row, result) in enumerate(results.items()):
         y = top + pitch * at
         figures = f"{result.accuracy:.1%} ± {result.interval * 100:.1f}"
@@ -34,7 +35,6 @@ def accuracy_panel(results: Mapping[str, Result], chance: float, label: str) -> 
         middle = y + 19 + bar / 2
         parts.append(line(x(low), middle, x(high), middle, "whisker"))
         parts += [line(x(end), middle - 4, x(end), middle + 4, "whisker") for end in (low, high)]
-    parts.append(line(x(chance), top, x(chance), bottom, "chance"))
     parts.append(text(x(chance), bottom + 14, f"chance {chance:.0%}", "tick", "middle"))
     parts += [text(x(t), bottom + 14, f"{t:.0%}", "tick", a) for t, a in ((0.5, "middle"), (1.0, "end"))]
     said = "; ".join(f"{ROW_TITLES.get(row, row)} {result.accuracy:.1%}" for row, result in results.items())
@@ -43,7 +43,7 @@ def accuracy_panel(results: Mapping[str, Result], chance: float, label: str) -> 
 
 def curve_panel(outcome: FamilyOutcome, chance: float) -> str:
     """Accuracy on validation classes over training episodes, a curve for each trained row."""
-    height, left, right, top, bottom = 220.0, 34.0, PANEL - 8, 10.0, 190.0
+    height, left, right, top, bottom = 224.0, 40.0, PANEL - 8, 10.0, 190.0
     trained = [row for row in outcome.rows.values() if row.curve]
     last = max((point.episode for row in trained for point in row.curve), default=1)
 

@@ -86,20 +86,20 @@ DEMO = Plan(
     device=DevicePlan(
         enrolled=(
             "moving a shape from right to left",
-            "a shape circling counterclockwise",
-            "a shape shrinking",
             "two shapes moving apart",
-            "one shape pushing another",
+            "a shape shrinking",
+            "a shape circling counterclockwise",
             "moving a shape right then down",
+            "covering a shape with another",
         ),
         video=(
             "moving a shape from right to left",
             "two shapes moving apart",
             "a shape shrinking",
+            "a shape circling clockwise",
             "covering a shape with another",
-            "a shape circling counterclockwise",
             "moving a shape right then down",
-            "one shape pushing another",
+            "a shape circling counterclockwise",
         ),
     ),
 )

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 MESSAGE_SECONDS = 0.2  # between two messages about the same thing
 POLL_SECONDS = 0.5
+GRACE_SECONDS = 5.0  # for a process that was asked to end
 STAGES = {"prototype": "training TPCM", "joint": "training everything"}
 
 
@@ -76,7 +77,8 @@ def run_families(plan: Plan, folder: DemoFolder, screen: Screen) -> dict[str, Fa
             for process in processes.values():
                 if process.is_alive():
                     process.terminate()
-                    process.join()
+                    process.join(GRACE_SECONDS)
+                    process.kill()
 
 
 def run_path(folder: DemoFolder, plan: Plan, family: str, row: str) -> Path:
@@ -139,6 +141,8 @@ def _work(plan: Plan, family: FamilyPlan, root: Path, threads: int, messages: An
         messages.put(Finished(family.family, outcome))
     except MaclipError as error:
         messages.put(Finished(family.family, error=error))
+    except KeyboardInterrupt:
+        pass  # training turns a request to end into this; the parent knows already
     except Exception:
         messages.put(Finished(family.family, fault=traceback.format_exc()))
 

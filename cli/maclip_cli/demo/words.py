@@ -34,7 +34,7 @@ def table(outcomes: Mapping[str, FamilyOutcome], way: int) -> Table:
 def contributions(outcomes: Mapping[str, FamilyOutcome]) -> list[str]:
     """A sentence for each family and shot: what TPCM brought over frozen CLIP, and the adapters over TPCM."""
     return [
-        f"{name}, {shot}-shot: TPCM {brought(outcome.difference(PROTOTYPE_ONLY, FROZEN, shot))}; "
+        f"{name.capitalize()}, {shot}-shot: TPCM {brought(outcome.difference(PROTOTYPE_ONLY, FROZEN, shot))}; "
         f"adapters on top {brought(outcome.difference(FULL, PROTOTYPE_ONLY, shot))}."
         for name, outcome in outcomes.items()
         for shot in outcome.rows[FULL].results
@@ -43,7 +43,7 @@ def contributions(outcomes: Mapping[str, FamilyOutcome]) -> list[str]:
 
 def brought(difference: Difference) -> str:
     """ "brought 45.1 points (± 1.2)", "cost ...", or that no difference can be told from chance."""
-    points, interval = difference.accuracy * 100, difference.interval * 100
+    points, interval = round(difference.accuracy * 100, 1) + 0.0, difference.interval * 100  # + 0.0: no "-0.0"
     if not difference.real:
         return f"made no difference that can be told from chance ({points:+.1f} points ± {interval:.1f})"
     return f"{'brought' if points > 0 else 'cost'} {abs(points):.1f} points (± {interval:.1f})"
@@ -56,7 +56,7 @@ def name_weights(outcomes: Mapping[str, FamilyOutcome]) -> list[str]:
         for shot, result in outcome.rows[FULL].results.items():
             frames, names = result.by_fusion_weight["0"], result.by_fusion_weight["1"]
             sentences.append(
-                f"{name}, {shot}-shot: frames alone (a = 0) {frames:.1%}, with the chosen a = {result.fusion_weight:g} "
+                f"{name.capitalize()}, {shot}-shot: frames alone (a = 0) {frames:.1%}, with the chosen a = {result.fusion_weight:g} "
                 f"{result.accuracy:.1%}, names alone (a = 1) {names:.1%}."
             )
     return sentences
@@ -65,7 +65,7 @@ def name_weights(outcomes: Mapping[str, FamilyOutcome]) -> list[str]:
 def training_times(outcomes: Mapping[str, FamilyOutcome]) -> list[str]:
     """How long each trained row took, so that nobody has to guess whether the comparison is fair."""
     return [
-        f"{name}: "
+        f"{name.capitalize()}: "
         + ", ".join(f"{ROW_TITLES[r.name]} {r.training_s:.0f} s" for r in outcome.rows.values() if r.training_s)
         + " of training, reading the clips included."
         for name, outcome in outcomes.items()
