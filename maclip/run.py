@@ -167,6 +167,7 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
+        temporary.chmod(0o644)  # safetensors writes for the owner alone
         os.replace(temporary, path)
     except OSError as error:
         raise MaclipError(

@@ -17,6 +17,7 @@ from maclip.checkpoint import Checkpoint
 from maclip.data import DataSet
 from maclip.episodes import Episode, EpisodeSampler
 from maclip.evaluation import Evaluator, choose_fusion_weight, choose_unknown
+from maclip.interrupts import deferred
 from maclip.matching import episode_loss, mean_by_class, text_logits
 from maclip.model import MaClip
 from maclip.run import ADAPTERS_FILE, METRICS_FILE, Chosen, RunConfig, TrainConfig, write_adapters, write_config
@@ -90,7 +91,11 @@ class Trainer:
         for stage, episodes in stages:
             if episodes and not (begun and begun.stage == "joint" and stage == "prototype"):
                 first = begun.episode if begun and begun.stage == stage else 0
-                self._stage(stage, episodes, first, text, checkpoint)
+                try:
+                    self._stage(stage, episodes, first, text, checkpoint)
+                except BaseException:
+                    checkpoint.save()  # the last whole update
+                    raise
         self._finish(checkpoint)
 
     def _stage(self, stage: str, episodes: int, first: int, text: Tensor, checkpoint: Checkpoint) -> None:
@@ -106,30 +111,35 @@ class Trainer:
         hits: list[float] = []
         every = max(config.accumulate, math.ceil(episodes / max(1, config.validations)))
         self.model.train()
-        for at, loss, accuracy in self._episodes(stage, first, episodes, text, views):
-            if not math.isfinite(loss.item()):
-                self.model.zero_grad()
-                raise MaclipError(
-                    "loss-not-finite", f"The loss of {stage} episode {at} is {loss.item()}.", "Lower --learning-rate."
-                )
-            (loss / config.accumulate).backward()  # type: ignore[no-untyped-call]
-            losses.append(loss.item())
-            hits.append(accuracy)
-            done = at + 1
-            if done % config.accumulate and done != episodes:
-                continue
-            rate = config.learning_rate * _schedule(done / episodes, config.warmup)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            nn.utils.clip_grad_norm_(parameters, GRADIENT_NORM_LIMIT)
-            optimizer.step()
-            optimizer.zero_grad()
-            checkpoint.reached(stage, done, optimizer, self.best_accuracy)
-            self._log(Step(stage, done, episodes, float(np.mean(losses)), float(np.mean(hits)), rate))
-            losses, hits = [], []
-            if done // every != (done - config.accumulate) // every or done == episodes:
-                self._validate(stage, done)
-                checkpoint.save()
+        with deferred() as check_interrupt:
+            for at, loss, accuracy in self._episodes(stage, first, episodes, text, views):
+                losses.append(self._backward(stage, at, loss))
+                hits.append(accuracy)
+                done = at + 1
+                if done % config.accumulate and done != episodes:
+                    continue
+                rate = config.learning_rate * _schedule(done / episodes, config.warmup)
+                _update(optimizer, rate)
+                checkpoint.reached(stage, done, optimizer, self.best_accuracy)
+                self._log(Step(stage, done, episodes, float(np.mean(losses)), float(np.mean(hits)), rate))
+                losses, hits = [], []
+                if done // every != (done - config.accumulate) // every or done == episodes:
+                    self._validate(stage, done)
+                    checkpoint.reached(stage, done, optimizer, self.best_accuracy)
+                    checkpoint.save()
+                check_interrupt()
+
+    def _backward(self, stage: str, at: int, loss: Tensor) -> float:
+        """Add an episode's gradients; returns its loss. Raises `loss-not-finite`."""
+        value = loss.item()
+        if not math.isfinite(value):
+            raise MaclipError(
+                "loss-not-finite",
+                f"The loss of {stage} episode {at} is {value}.",
+                f"Lower --learning-rate; the last good state is in {self.run}.",
+            )
+        (loss / self.train_config.accumulate).backward()  # type: ignore[no-untyped-call]
+        return value
 
     def _episodes(
         self, stage: str, first: int, episodes: int, text: Tensor, views: tuple[Tensor, Tensor] | None
@@ -268,6 +278,15 @@ def _from_views(views: tuple[Tensor, Tensor], episode: Episode, rng: np.random.G
     support, query = views
     picks = [torch.from_numpy(rng.integers(len(support), size=len(ids))) for ids in (episode.support, episode.query)]
     return support[picks[0], torch.from_numpy(episode.support)], query[picks[1], torch.from_numpy(episode.query)]
+
+
+def _update(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """One clipped optimiser step with learning rate `rate`."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+        nn.utils.clip_grad_norm_(group["params"], GRADIENT_NORM_LIMIT)
+    optimizer.step()
+    optimizer.zero_grad()
 
 
 def _schedule(done: float, warmup: float) -> float:

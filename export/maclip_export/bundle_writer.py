@@ -152,7 +152,10 @@ def _new_folder(out: Path, force: bool) -> Iterator[Path]:
         raise _unwritable(out, error) from error
     try:
         yield folder
-        folder.chmod(0o755)  # mkdtemp's are for the owner alone
+        # mkdtemp and safetensors write for the owner alone, but a device may run as another user.
+        folder.chmod(0o755)
+        for path in folder.iterdir():
+            path.chmod(0o644)
         _swap(folder, out)
     except OSError as error:
         raise _unwritable(out, error) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -9,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from maclip.world.actors import Cast
+from maclip.world.actors import Cast, look, random_point
 from maclip.world.backgrounds import add_specks, background, finish, grey_shape
 from maclip.world.motions import SINGLE_MOTIONS, Moment, Motion, Script
 from maclip.world.pairs import PAIR_MOTIONS
@@ -27,6 +28,10 @@ SPAN = 8 / 7  # world units the picture is wide
 BACKGROUND_SIZE = 224  # px; more than the picture, for it to drift and zoom
 DRIFT = 0.05  # world units over the clip, background against shapes
 SHAKE = 0.006  # world units, of the camera from frame to frame
+# How often a coloured shape stands by that has no part in the motion: without it one frame would tell a motion of one
+# shape from a motion of two.
+BYSTANDER_CHANCE_ALONE, BYSTANDER_CHANCE_PAIR = 0.6, 0.3
+BYSTANDER_DRIFT = 0.08  # world units over the clip
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,22 @@ def clip_frames(
     """The frames of one clip, uint8 [CLIP_SIZE, CLIP_SIZE, 3] each: the motion named, by what `cast` fixes."""
     script = MOTIONS[motion](rng, cast or Cast())
     stage = make_stage(rng, frames)
+    if rng.random() < (BYSTANDER_CHANCE_ALONE if motion in SINGLE_MOTIONS else BYSTANDER_CHANCE_PAIR):
+        stage = replace(stage, distractors=(*stage.distractors, _bystander(rng, script)))
     return play(script, stage, frames)
+
+
+def _bystander(rng: np.random.Generator, script: Script) -> tuple[Shape, float, float]:
+    """A shape unlike those that act, where it covers them least at the beginning, in the middle and at the end."""
+    actors = [shape for moment in (0.0, 0.5, 1.0) for shape in script(moment).shapes]
+    while True:
+        one = look(rng, radius=(0.11, 0.16))
+        if all(one.kind != actor.kind for actor in actors):
+            break
+    places = [random_point(rng, one.radius) for _ in range(8)]
+    place = max(places, key=lambda p: min((math.hypot(p[0] - a.x, p[1] - a.y) for a in actors), default=1.0))
+    x, y = rng.uniform(-BYSTANDER_DRIFT, BYSTANDER_DRIFT, 2) if rng.random() < 0.5 else (0.0, 0.0)
+    return one.at(place), float(x), float(y)
 
 
 def play(script: Script, stage: Stage, frames: int = FRAMES) -> Iterator[Pixels]:

@@ -73,7 +73,7 @@ def _paths() -> dict[str, Path]:
     return paths
 
 
-def _along(path: Path, low: float = 0.42, high: float = 0.62) -> Motion:
+def _along(path: Path, low: float = 0.25, high: float = 0.45) -> Motion:
     """One shape along `path`, made `low` to `high` world units long."""
 
     def motion(rng: np.random.Generator, cast: Cast) -> Script:

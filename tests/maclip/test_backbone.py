@@ -8,8 +8,8 @@ from pathlib import Path
 import open_clip
 import pytest
 import torch
-from conftest import TEXT, VISION
 from safetensors.torch import save_file
+from small_clip import TEXT, VISION
 
 from maclip.backbone import load_backbone
 from maclip_runtime.errors import MaclipError

@@ -107,7 +107,7 @@ def _first_shapes(name: str, clips: int, times: np.ndarray) -> np.ndarray:
 def test_translations_go_the_way_they_say(name: str, axis: int, sign: int) -> None:
     places = _first_shapes(name, 30, np.array([0.0, 1.0]))
     travelled = places[:, 1] - places[:, 0]
-    assert (sign * travelled[:, axis] > 0.35).all()
+    assert (sign * travelled[:, axis] > 0.24).all()
     assert (np.abs(travelled[:, 1 - axis]) < 1e-9).all()
 
 
@@ -166,6 +166,29 @@ def test_families_are_large_enough_and_their_splits_disjoint(family: str) -> Non
     assert sum(one.split == "test" for one in reshuffled) == count["test"]
 
 
+def test_held_out_motions_come_with_their_reverse() -> None:
+    reverse = {"right": "left", "grow": "shrink", "clockwise": "counterclockwise", "approach": "part"}
+    reverse |= {"cover": "uncover", "right-then-down": "down-then-right"}
+    test = {one.motion for one in classes("motion") if one.split == "test"}
+    assert test == set(reverse) | set(reverse.values())
+
+
+def _vivid_shapes(frame: np.ndarray) -> float:
+    """How much of a picture is vividly coloured, as shapes are and backgrounds and grey distractors are not."""
+    spread = frame.max(axis=-1).astype(int) - frame.min(axis=-1)
+    return float((spread > 120).mean())
+
+
+def test_the_number_of_coloured_shapes_does_not_tell_a_motion_of_one_from_a_motion_of_two() -> None:
+    def vivid(motion: str) -> np.ndarray:
+        clips = [next(clip_frames(motion, np.random.default_rng([9, i]))) for i in range(60)]
+        return np.array([_vivid_shapes(frame) for frame in clips])
+
+    one, two = vivid("right"), vivid("approach")
+    # Some clips of one actor show more colour than the median clip of two, thanks to those that stand by.
+    assert (one > np.median(two)).mean() > 0.1
+
+
 def test_object_motion_test_classes_join_objects_and_motions_seen_apart() -> None:
     every = classes("object-motion")
     train = [one for one in every if one.split == "train"]
@@ -197,13 +220,13 @@ def test_written_clips_are_reproducible_and_described(tmp_path: Path) -> None:
     assert described["format"] == 1
     assert described["family"] == "motion"
     assert described["seed"] == 7
-    assert described["classes"]["a-shape-spinning-clockwise"] == {
-        "name": "a shape spinning clockwise",
+    assert described["classes"]["moving-a-shape-to-the-top-right"] == {
+        "name": "moving a shape to the top right",
         "split": "val",
         "mirror": False,
     }
     assert {name.split("/")[0] for name in first if name.endswith(".mp4")} == set(described["classes"])
-    with av.open(str(tmp_path / "a" / "a-shape-spinning-clockwise" / "000.mp4")) as container:
+    with av.open(str(tmp_path / "a" / "moving-a-shape-to-the-top-right" / "000.mp4")) as container:
         stream = container.streams.video[0]
         assert stream.codec_context.name == "h264"
         assert (stream.width, stream.height) == (CLIP_SIZE, CLIP_SIZE)

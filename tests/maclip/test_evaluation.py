@@ -1,0 +1,77 @@
+"""Accuracy over episodes, against a loop that does the same one query at a time."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from maclip.data import open_data
+from maclip.episodes import EpisodeSampler
+from maclip.evaluation import Evaluator, Outcomes, choose_fusion_weight, choose_unknown, mean_interval
+from maclip.matching import mean_by_class
+from maclip.store import ClipStore
+
+
+@pytest.fixture
+def evaluator(drawn_data, make_model) -> Evaluator:
+    return Evaluator(
+        make_model(adapted_depth=1), ClipStore(make_model(adapted_depth=1), open_data(drawn_data).split("val"))
+    )
+
+
+@pytest.mark.parametrize("shot", [1, 2])
+def test_episodes_agree_with_a_loop_over_single_episodes(drawn_data, make_model, shot):
+    model = make_model(adapted_depth=1)
+    classes = open_data(drawn_data).split("val")
+    store = ClipStore(model, classes)
+    result = Evaluator(model, store).evaluate(4, shot, 30, seed=5)
+    sampler = EpisodeSampler(store.sizes, 4, shot, 1, seed=5)
+    text = model.encode_names(c.name for c in classes)
+    right = []
+    with torch.no_grad():
+        for i in range(30):
+            episode = sampler[i]
+            labels = torch.from_numpy(episode.labels(episode.support))
+            ways = text[torch.from_numpy(episode.classes)]
+            support = store.encode(store.load(episode.support), ways[labels])
+            prototypes = mean_by_class(model.prototypes(support, ways[labels]), labels, 4)
+            _, probabilities = model.match(store.encode(store.load(episode.query)), prototypes, ways)
+            right.append(probabilities.argmax(-1) == torch.from_numpy(episode.labels(episode.query)))
+    accuracy, interval = mean_interval(torch.stack(right))
+    assert result.accuracy == pytest.approx(accuracy)
+    assert result.interval == pytest.approx(interval)
+    assert sum(map(sum, result.confusion)) == 30 * 4
+    assert sum(result.confusion[i][i] for i in range(8)) == pytest.approx(accuracy * 120)
+
+
+def test_the_interval_is_that_of_a_known_sample():
+    correct = torch.tensor([[True, True], [True, False], [False, False], [True, False]])
+    mean, interval = mean_interval(correct)
+    each = torch.tensor([1.0, 0.5, 0.0, 0.5], dtype=torch.float64)
+    assert mean == pytest.approx(0.5)
+    assert interval == pytest.approx(1.96 * float(each.std()) / 2)
+
+
+def outcomes(own: float, other: float, spread: float = 0.1) -> Outcomes:
+    """Episodes of 3 ways whose own class lies near `own` and the others near `other`."""
+    torch.manual_seed(0)
+    labels = torch.arange(3)
+    distances = torch.full((200, 3, 3), other) + spread * torch.randn(200, 3, 3)
+    distances[:, labels, labels] = own + spread * torch.randn(200, 3)
+    return Outcomes(torch.zeros(200, 3, 3), distances, labels, torch.arange(3).repeat(200, 1).numpy())
+
+
+def test_the_unknown_distance_lies_between_known_and_strangers():
+    unknown = choose_unknown(outcomes(own=1.0, other=3.0), "test")
+    assert 1.3 < unknown.distance < 2.7
+    assert "accepts 1" in unknown.measured_on  # all but all of them
+    hopeless = choose_unknown(outcomes(own=2.0, other=2.0), "test")
+    assert "accepts 1" not in hopeless.measured_on
+
+
+def test_the_smallest_of_equally_good_weights_is_chosen(evaluator):
+    from dataclasses import replace
+
+    result = evaluator.evaluate(4, 1, 10, 0)
+    table = {"0": 0.5, "0.05": 0.6, "0.1": 0.6, "0.2": 0.4, "0.4": 0.1, "0.6": 0.1, "1": 0.9}
+    assert choose_fusion_weight(replace(result, by_fusion_weight=table)) == 0.05

@@ -1,0 +1,234 @@
+"""Training leaves a run that can be used, and nothing is lost when it is interrupted."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from small_clip import small_backbone
+
+import maclip
+from maclip import launch, training
+from maclip.evaluation import Evaluator
+from maclip.model import ModelConfig
+from maclip.run import TrainConfig, read_run
+from maclip.store import ClipStore
+from maclip_runtime.errors import MaclipError
+
+MODEL = ModelConfig(adapted_depth=1)
+TRAIN = TrainConfig(
+    way=4, episodes=8, prototype_episodes=8, accumulate=2, views=2, validation_episodes=20, validations=4, seed=3
+)
+
+
+class Silent:
+    """Watches a training; `stop_after` updates it interrupts, as Ctrl-C does."""
+
+    def __init__(self, stop_after: int | None = None) -> None:
+        self.steps: list[training.Step] = []
+        self.validations: list[float] = []
+        self.stop_after = stop_after
+
+    def note(self, text: str) -> None:
+        pass
+
+    def progress(self, what: str):
+        return lambda done, total: None
+
+    def step(self, step: training.Step) -> None:
+        self.steps.append(step)
+        if len(self.steps) == self.stop_after:
+            raise KeyboardInterrupt
+
+    def validated(self, stage: str, episode: int, accuracy: float, interval: float) -> None:
+        self.validations.append(accuracy)
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every backbone is the small one, so that no weights are needed."""
+    monkeypatch.setattr(launch, "load_backbone", lambda name, pretrained: small_backbone())
+    monkeypatch.setattr("maclip.run.load_backbone", lambda name, pretrained: small_backbone())
+    monkeypatch.setattr(training, "CHOOSING_EPISODES", 50)
+
+
+def train(
+    data: Path, run: Path, watcher: Silent | None = None, model: ModelConfig = MODEL, **changes: object
+) -> Silent:
+    watcher = watcher or Silent()
+    launch.train(data, run, "small", "none", model, replace(TRAIN, **changes), watcher, "cpu")
+    return watcher
+
+
+def test_a_run_holds_all_that_is_needed(drawn_data, tmp_path):
+    watcher = train(drawn_data, tmp_path / "run")
+    config = read_run(tmp_path / "run")
+    assert config.train == TRAIN
+    assert len(config.names.train) == 12
+    assert len(config.names.val) == 8
+    assert config.chosen is not None
+    assert "validation" in config.chosen.measured_on
+    assert config.chosen.unknown is not None
+    state = load_file(tmp_path / "run" / "adapters.safetensors")
+    assert {value.dtype for value in state.values()} == {torch.float32}
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["episode"] for row in rows if "loss" in row] == [2, 4, 6, 8, 2, 4, 6, 8]
+    assert [step.stage for step in watcher.steps] == ["prototype"] * 4 + ["joint"] * 4
+    model = maclip.load(tmp_path / "run")
+    assert not model.training
+    assert model.config.fusion_weight == config.chosen.fusion_weight
+    assert all(torch.equal(value, state[key]) for key, value in model.tuned_state().items())
+
+
+def test_the_best_state_by_validation_is_kept(drawn_data, tmp_path, monkeypatch):
+    scores = iter([0.2, 0.9, 0.3, 0.1])
+    seen = []
+
+    def scripted(self, *args: object, **kwargs: object):
+        result = evaluate(self, *args, **kwargs)
+        if len(seen) < 4:
+            seen.append({key: value.clone() for key, value in self.model.tuned_state().items()})
+            return replace(result, by_fusion_weight=dict.fromkeys(result.by_fusion_weight, next(scores)))
+        return result
+
+    evaluate = Evaluator.evaluate
+    monkeypatch.setattr(Evaluator, "evaluate", scripted)
+    train(drawn_data, tmp_path / "run", prototype_episodes=0)
+    state = load_file(tmp_path / "run" / "adapters.safetensors")
+    assert all(torch.equal(seen[1][key], value) for key, value in state.items())
+    assert any(not torch.equal(seen[3][key], value) for key, value in state.items())
+
+
+@pytest.mark.parametrize("stop_after", [3, 6])
+def test_resuming_gives_what_an_uninterrupted_run_gives(drawn_data, tmp_path, stop_after):
+    train(drawn_data, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(drawn_data, tmp_path / "cut", Silent(stop_after))
+    launch.resume(tmp_path / "cut", Silent(), "cpu")
+    whole, cut = (load_file(tmp_path / run / "adapters.safetensors") for run in ("whole", "cut"))
+    for key, value in whole.items():
+        torch.testing.assert_close(cut[key], value, rtol=0, atol=0)
+
+
+def test_interrupting_keeps_the_last_update(drawn_data, tmp_path):
+    watcher = Silent(stop_after=3)
+    with pytest.raises(KeyboardInterrupt):
+        train(drawn_data, tmp_path / "run", watcher, validations=1)
+    progress = json.loads((tmp_path / "run" / "state" / "progress.json").read_text())
+    assert (progress["stage"], progress["episode"]) == ("prototype", 6)
+    with pytest.raises(MaclipError) as caught:
+        maclip.load(tmp_path / "run")
+    assert caught.value.code == "adapters-missing"
+    assert "--resume" in caught.value.fix
+
+
+def test_training_lowers_the_loss_it_trains(make_model):
+    """One fixed episode, again and again through the same steps as training takes: it must be learnt by heart."""
+    model = make_model(adapted_depth=1).train()
+    torch.manual_seed(0)
+    tokens = torch.randn(8, 8, 5, 32)
+    ways, labels = model.encode_names(["a", "b", "c", "d"]), torch.arange(4)
+    optimizer = torch.optim.AdamW(model.tuned_parameters(), lr=3e-3)
+    losses = []
+    for _ in range(150):
+        support, query = model.tower(tokens[:4], ways), model.tower(tokens[4:])
+        distances, _ = model.match(query, model.prototypes(support, ways), ways)
+        text = [training.text_logits(features, ways, 10.0) for features in (support, query)]
+        loss = training.episode_loss(*text, distances, labels, labels, 0.4)
+        loss.backward()
+        training._update(optimizer, 3e-3)
+        losses.append(loss.item())
+    assert losses[-1] < 0.3 * losses[0]
+
+
+def test_cached_stems_and_decoding_agree(drawn_data, make_model):
+    from maclip.data import open_data
+
+    model = make_model(adapted_depth=1, frames=8)
+    classes = open_data(drawn_data).split("val")
+    cached, decoded = ClipStore(model, classes), ClipStore(model, classes)
+    cached.cache_stem()
+    ids = np.array([0, 5])
+    with torch.no_grad():
+        # The cache holds 16 of 24 frames, so a view may be a neighbouring frame: alike, not equal.
+        a, b = cached.encode(cached.load(ids)), decoded.encode(decoded.load(ids))
+    assert torch.cosine_similarity(a, b, dim=-1).min() > 0.8
+    assert cached.load(ids).dtype == torch.float16
+    assert (cached.load(ids, np.random.default_rng(0)) != cached.load(ids, np.random.default_rng(1))).any()
+
+
+def test_data_without_splits_trains_and_says_what_it_measured_on(drawn_data, tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for entry in sorted(drawn_data.iterdir())[:6]:
+        if entry.is_dir():
+            (folder / entry.name).symlink_to(entry)
+    train(folder, tmp_path / "run", prototype_episodes=0, episodes=2)
+    chosen = read_run(tmp_path / "run").chosen
+    assert chosen is not None
+    assert chosen.measured_on.startswith("training classes")
+    assert chosen.fusion_weight == MODEL.fusion_weight
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_good_state(drawn_data, tmp_path, monkeypatch):
+    real = training.episode_loss
+    calls = []
+
+    def sometimes_nan(*args: object):
+        calls.append(1)
+        return real(*args) * (float("nan") if len(calls) == 6 else 1.0)
+
+    monkeypatch.setattr(training, "episode_loss", sometimes_nan)
+    with pytest.raises(MaclipError) as caught:
+        train(drawn_data, tmp_path / "run", prototype_episodes=0)
+    assert caught.value.code == "loss-not-finite"
+    state = load_file(tmp_path / "run" / "state" / "weights.safetensors")
+    assert all(value.isfinite().all() for value in state.values())
+
+
+def refused(code: str, data: Path, run: Path, **changes: object) -> None:
+    with pytest.raises(MaclipError) as caught:
+        train(data, run, **changes)
+    assert caught.value.code == code
+    assert caught.value.fix
+
+
+def test_bad_beginnings_are_refused_and_touch_nothing(drawn_data, tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "keep.txt").write_text("mine")
+    refused("output-exists", drawn_data, tmp_path / "there")
+    assert [path.name for path in (tmp_path / "there").iterdir()] == ["keep.txt"]
+    refused("too-few-clips", drawn_data, tmp_path / "run", shot=5)
+    refused("data-missing", tmp_path / "nowhere", tmp_path / "run")
+    (tmp_path / "file").write_text("")
+    refused("output-unwritable", drawn_data, tmp_path / "file" / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_resuming_refuses_changed_data_and_what_is_no_run(drawn_data, tmp_path):
+    with pytest.raises(MaclipError, match="is not a run"):
+        launch.resume(tmp_path, Silent(), "cpu")
+    train(drawn_data, tmp_path / "run", prototype_episodes=0, episodes=2)
+    config = tmp_path / "run" / "config.json"
+    config.write_text(config.read_text().replace("two shapes moving apart", "something else"))
+    with pytest.raises(MaclipError) as caught:
+        launch.resume(tmp_path / "run", Silent(), "cpu")
+    assert caught.value.code == "data-changed"
+    config.write_text(config.read_text().replace('"format": 1', '"format": 9'))
+    with pytest.raises(MaclipError) as caught:
+        maclip.load(tmp_path / "run")
+    assert caught.value.code == "run-invalid"
+
+
+def test_adapters_of_another_model_are_refused(drawn_data, tmp_path):
+    train(drawn_data, tmp_path / "one", prototype_episodes=0, episodes=2)
+    train(drawn_data, tmp_path / "two", model=ModelConfig(adapted_depth=2), prototype_episodes=0, episodes=2)
+    (tmp_path / "one" / "adapters.safetensors").write_bytes((tmp_path / "two" / "adapters.safetensors").read_bytes())
+    with pytest.raises(MaclipError) as caught:
+        maclip.load(tmp_path / "one")
+    assert caught.value.code == "adapters-mismatch"
