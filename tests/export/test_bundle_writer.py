@@ -127,7 +127,7 @@ def test_a_failed_replacement_leaves_the_old_bundle(tmp_path, monkeypatch):
 
     monkeypatch.setattr(bundle_writer, "save_file", full)
     refused("output-unwritable", model, out, ["two"], clips, None, force=True)
-    assert Bundle.open(out).names == ("one",)
+    assert json.loads((out / "names.json").read_text())["names"] == ["one"]
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
 
