@@ -133,7 +133,7 @@ def test_shipped_weights_are_small_and_know_colours_kinds_and_places() -> None:
     assert WEIGHTS.stat().st_size <= 4 * 2**20
     figures = evaluate.evaluate(evaluate.load(), scenes=384)
     assert figures["colour"] > 0.93
-    assert figures["kind"] > 0.7
+    assert figures["kind"] > 0.75
     assert figures["position_r2"] > 0.7
 
 
