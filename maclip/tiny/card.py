@@ -11,9 +11,9 @@ _CARD = """# The tiny CLIP
 A small model of a drawn world, for trying the tool and testing it. It knows coloured shapes on drawn backgrounds and
 the sentences that describe them, and nothing else: for real video take a real CLIP.
 
-An ordinary open_clip folder: images of 64 x 64 px in patches of 8, six blocks of width 128; texts of up to 32 tokens,
-three blocks of width 96; 128 features. {parameters:,} parameters, {size:,} bytes in half precision. The tokenizer is a
-cut of CLIP's own merges (`bpe.txt.gz`).
+An ordinary open_clip folder: images of {image} x {image} px in patches of {patch}, {blocks} blocks of width {width};
+texts of up to {context} tokens, {text_blocks} blocks of width {text_width}; {embed} features. {parameters:,} parameters,
+{size:,} bytes in half precision. The tokenizer is a cut of CLIP's own merges (`bpe.txt.gz`).
 
 Made by `{trained}` on frames drawn as it went, captioned with kind, colour, size, count and where.
 
@@ -47,7 +47,17 @@ def write_card(folder: Path, weights: Path, figures: dict[str, float], scenes: i
     }
     (folder / "model_card.json").write_text(json.dumps(record, indent=2) + "\n")
     shown = {name: value for name, value in rounded.items() if name != "size"}
+    model = json.loads((folder / "open_clip_config.json").read_text())["model_cfg"]
+    vision, words = model["vision_cfg"], model["text_cfg"]
     text = _CARD.format(
+        image=vision["image_size"],
+        patch=vision["patch_size"],
+        blocks=vision["layers"],
+        width=vision["width"],
+        context=words["context_length"],
+        text_blocks=words["layers"],
+        text_width=words["width"],
+        embed=model["embed_dim"],
         parameters=parameters,
         size=weights.stat().st_size,
         trained=trained,

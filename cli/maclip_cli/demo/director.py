@@ -117,5 +117,6 @@ def _print(outcomes: Mapping[str, FamilyOutcome], device: DeviceOutcome, plan: P
     ):
         console.print(f"\n[bold]{heading}[/bold]")
         for sentence in sentences:
-            console.print(f"  {sentence}")
-    console.print(f"\nThis is a small CLIP of a drawn world, not a real-world result. The report: {folder.report}")
+            console.print(f"  {sentence}", soft_wrap=True)
+    console.print("\nThis is a small CLIP of a drawn world, not a real-world result.")
+    console.print(f"The report: {folder.report}", soft_wrap=True, markup=False)

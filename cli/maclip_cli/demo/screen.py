@@ -46,7 +46,7 @@ class Screen:
 
     def say(self, text: str) -> None:
         """A line above the bars."""
-        self._progress.console.print(text)
+        self._progress.console.print(text, soft_wrap=True)
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:

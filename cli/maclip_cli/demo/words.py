@@ -56,8 +56,8 @@ def name_weights(outcomes: Mapping[str, FamilyOutcome]) -> list[str]:
         for shot, result in outcome.rows[FULL].results.items():
             frames, names = result.by_fusion_weight["0"], result.by_fusion_weight["1"]
             sentences.append(
-                f"{name.capitalize()}, {shot}-shot: frames alone (a = 0) {frames:.1%}, with the chosen a = {result.fusion_weight:g} "
-                f"{result.accuracy:.1%}, names alone (a = 1) {names:.1%}."
+                f"{name.capitalize()}, {shot}-shot: frames alone (a = 0) {frames:.1%}, "
+                f"with the chosen a = {result.fusion_weight:g} {result.accuracy:.1%}, names alone (a = 1) {names:.1%}."
             )
     return sentences
 
