@@ -12,8 +12,8 @@ A small model of a drawn world, for trying the tool and testing it. It knows col
 the sentences that describe them, and nothing else: for real video take a real CLIP.
 
 An ordinary open_clip folder: images of {image} x {image} px in patches of {patch}, {blocks} blocks of width {width};
-texts of up to {context} tokens, {text_blocks} blocks of width {text_width}; {embed} features. {parameters:,} parameters,
-{size:,} bytes in half precision. The tokenizer is a cut of CLIP's own merges (`bpe.txt.gz`).
+texts of up to {context} tokens, {text_blocks} blocks of width {text_width}; {embed} features.
+{parameters:,} parameters, {size:,} bytes in half precision. The tokenizer is a cut of CLIP's own merges (`bpe.txt.gz`).
 
 Made by `{trained}` on frames drawn as it went, captioned with kind, colour, size, count and where.
 
