@@ -11,6 +11,7 @@ from maclip.backbone import LoadedBackbone, load_backbone
 from maclip.data import DataSet, open_data
 from maclip.model import MaClip, ModelConfig
 from maclip.run import RUN_FORMAT, ClassNames, RunConfig, TrainConfig, read_run
+from maclip.store import ClipStore
 from maclip.training import Trainer, Watcher
 from maclip_runtime.errors import EXIT_MACHINE_LACKS, MaclipError
 from maclip_runtime.manifest import Backbone
@@ -25,8 +26,12 @@ def train(
     train_config: TrainConfig,
     watcher: Watcher,
     device: str = "auto",
-) -> None:
-    """Train on the classes under `data` into the new folder `out`. Raises `output-exists` and what its parts raise."""
+    lenders: tuple[ClipStore, ...] = (),
+) -> Trainer:
+    """Train on the classes under `data` into the new folder `out`. Raises `output-exists` and what its parts raise.
+
+    `lenders`: the stores of an earlier training on the same clips, whose stem tokens need not be computed again.
+    """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise MaclipError(
             "output-exists",
@@ -44,9 +49,10 @@ def train(
         data=str(data.resolve()),
         names=class_names(classes),
     )
-    trainer = Trainer(_model(loaded, config, device), classes, config, out, watcher)
+    trainer = Trainer(_model(loaded, config, device), classes, config, out, watcher, lenders)
     _make_folder(out)
     trainer.fit()
+    return trainer
 
 
 def resume(run: Path, watcher: Watcher, device: str = "auto") -> None:

@@ -31,7 +31,9 @@ class TrainConfig:
 
     `prototype_episodes` come first and train TPCM alone on cached features; then `episodes` train everything.
     `views` cached random samplings of each clip feed that first part. `cache` keeps stem tokens in memory:
-    "auto" does so where fewer than all blocks are adapted and they fit.
+    "auto" does so where fewer than all blocks are adapted and they fit. `text_dropout` is the share of classes
+    whose support clips go without their name: 0 is the paper; more teaches what to do with classes that are
+    enrolled without one, and keeps the names of the training classes from being learnt by heart.
     """
 
     way: int = 5
@@ -42,6 +44,7 @@ class TrainConfig:
     accumulate: int = 16
     learning_rate: float = 5e-4
     weight_decay: float = 5e-4
+    text_dropout: float = 0.0
     warmup: float = 0.05
     views: int = 6
     cache: str = "auto"

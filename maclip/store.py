@@ -56,8 +56,15 @@ class ClipStore:
         return len(self) * self._cached_frames() * int(tokens) * int(width) * 2
 
     @torch.no_grad()
-    def cache_stem(self, progress: Progress | None = None) -> None:
-        """Compute the stem once for 2T frames a clip, kept in half precision: [clips, 2T, N+1, D]."""
+    def cache_stem(self, progress: Progress | None = None, lenders: Iterable[ClipStore] = ()) -> None:
+        """Compute the stem once for 2T frames a clip, kept in half precision: [clips, 2T, N+1, D].
+
+        Where one of `lenders` holds the very same, it is taken from there.
+        """
+        for lender in lenders:
+            if lender._tokens is not None and lender._stem_identity() == self._stem_identity():
+                self._tokens = lender._tokens
+                return
         preprocess, frames, count = self.model.backbone.preprocess, self.model.config.frames, self._cached_frames()
 
         def choose(total: int) -> Ids:  # a clip of fewer frames than T is refused, one of fewer than 2T taken whole
@@ -118,6 +125,17 @@ class ClipStore:
 
     def _cached_frames(self) -> int:
         return self.model.config.frames * CACHED_FRAMES_PER_SEGMENT
+
+    def _stem_identity(self) -> tuple[object, ...]:
+        """All that stem tokens depend on: no tuned tensor does."""
+        model = self.model
+        stem = (
+            model.backbone.sha256,
+            model.backbone.preprocess,
+            model.tower_start,
+            model.adapted_depth == model.layers,
+        )
+        return (*stem, model.config.frames, tuple(self.paths))
 
 
 def ahead(work: Callable[[In], Out], jobs: Iterable[In], threads: int) -> Iterator[Out]:

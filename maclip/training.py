@@ -62,9 +62,21 @@ class Watcher(Protocol):
 
 
 class Trainer:
-    """Trains `model` on `data` into the folder `run`; `resume` continues from `run`/state."""
+    """Trains `model` on `data` into the folder `run`; `resume` continues from `run`/state.
 
-    def __init__(self, model: MaClip, data: DataSet, config: RunConfig, run: Path, watcher: Watcher) -> None:
+    `lenders` are stores of another training on the same clips: their stem tokens are used where they fit.
+    """
+
+    def __init__(
+        self,
+        model: MaClip,
+        data: DataSet,
+        config: RunConfig,
+        run: Path,
+        watcher: Watcher,
+        lenders: tuple[ClipStore, ...] = (),
+    ) -> None:
+        self.lenders = lenders
         self.model, self.config, self.run, self.watcher = model, config, run, watcher
         self.train_config: TrainConfig = config.train
         self.store = ClipStore(model, data.split("train"))
@@ -77,6 +89,11 @@ class Trainer:
             ClipStore(model, held_out) if self._fit_for_validation([len(c.clips) for c in held_out]) else None
         )
         self.best_accuracy = -1.0
+
+    @property
+    def stores(self) -> tuple[ClipStore, ...]:
+        """Training's clips and, where there are such classes, validation's."""
+        return (self.store,) if self.validation is None else (self.store, self.validation)
 
     def fit(self, resume: bool = False) -> None:
         """Train to the end. On any interruption the last state is on disk and `fit(resume=True)` goes on."""
@@ -160,27 +177,30 @@ class Trainer:
         for at, episode, loaded in ahead(prepare, range(first, episodes), PREPARED_AHEAD):
             torch.manual_seed(int(rng(at).integers(1 << 62)))  # dropout too depends on the episode alone
             ways = text[torch.from_numpy(episode.classes)]
+            support_labels = torch.from_numpy(episode.labels(episode.support))
+            named = torch.rand(len(ways))[support_labels] >= self.train_config.text_dropout
             if loaded is None:
                 assert views is not None
-                support, query = _from_views(views, episode, rng(at))
+                support, query = _from_views(views, episode, named, rng(at))
             else:
-                support, query = self._encode(episode, loaded, ways)
-            yield (at, *self._loss(episode, support, query, ways))
+                support, query = self._encode(loaded, ways[support_labels], named)
+            yield (at, *self._loss(episode, support, query, ways, named.to(ways.device)))
 
-    def _encode(self, episode: Episode, loaded: Tensor, ways: Tensor) -> tuple[Tensor, Tensor]:
-        """Support with its class's text and queries without, in one pass."""
-        shots = len(episode.support)
-        own = ways[torch.from_numpy(episode.labels(episode.support))]
-        text = torch.cat([own, torch.zeros(len(episode.query), own.shape[1], device=own.device)])
-        has_text = torch.arange(len(text), device=own.device) < shots
+    def _encode(self, loaded: Tensor, own: Tensor, named: Tensor) -> tuple[Tensor, Tensor]:
+        """Support clips, those that are `named` with their class's text `own` [S, D'], then queries, in one pass."""
+        shots, queries = len(named), len(loaded) - len(named)
+        text = torch.cat([own, torch.zeros(queries, own.shape[1], device=own.device)])
+        has_text = torch.cat([named, torch.zeros(queries, dtype=torch.bool)]).to(own.device)
         features = self.store.encode(loaded, text, has_text)
         return features[:shots], features[shots:]
 
-    def _loss(self, episode: Episode, support: Tensor, query: Tensor, ways: Tensor) -> tuple[Tensor, float]:
+    def _loss(
+        self, episode: Episode, support: Tensor, query: Tensor, ways: Tensor, named: Tensor
+    ) -> tuple[Tensor, float]:
         device = ways.device
         support_labels = torch.from_numpy(episode.labels(episode.support)).to(device)
         query_labels = torch.from_numpy(episode.labels(episode.query)).to(device)
-        singles = self.model.prototypes(support, ways[support_labels])
+        singles = self.model.prototypes(support, ways[support_labels], named)
         prototypes = mean_by_class(singles, support_labels, len(episode.classes))
         distances, probabilities = self.model.match(query, prototypes, ways)
         loss = episode_loss(
@@ -202,9 +222,9 @@ class Trainer:
         mode = self.train_config.cache
         fits = self.store.cache_bytes() <= CACHE_LIMIT_BYTES
         if mode == "stem" or (mode == "auto" and fits and self.model.adapted_depth < self.model.layers):
-            for store in filter(None, (self.store, self.validation)):
+            for store in self.stores:
                 what = "stem, training clips" if store is self.store else "stem, validation clips"
-                store.cache_stem(self.watcher.progress(what))
+                store.cache_stem(self.watcher.progress(what), self.lenders)
 
     def _cached_views(self, text: Tensor) -> tuple[Tensor, Tensor]:
         """`views` random views of each clip, with and without text: two [V, clips, T, D']."""
@@ -274,10 +294,14 @@ class Trainer:
         return sum(size >= 2 for size in sizes) >= VALIDATION_WAY
 
 
-def _from_views(views: tuple[Tensor, Tensor], episode: Episode, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    support, query = views
-    picks = [torch.from_numpy(rng.integers(len(support), size=len(ids))) for ids in (episode.support, episode.query)]
-    return support[picks[0], torch.from_numpy(episode.support)], query[picks[1], torch.from_numpy(episode.query)]
+def _from_views(
+    views: tuple[Tensor, Tensor], episode: Episode, named: Tensor, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    with_text, without = views
+    first, second = (torch.from_numpy(rng.integers(len(without), size=n)) for n in (len(named), len(episode.query)))
+    own = torch.from_numpy(episode.support)
+    support = torch.where(named.to(without.device)[:, None, None], with_text[first, own], without[first, own])
+    return support, without[second, torch.from_numpy(episode.query)]
 
 
 def _update(optimizer: torch.optim.Optimizer, rate: float) -> None:

@@ -118,6 +118,9 @@ def train(
     accumulate: Annotated[int, typer.Option(min=1, help="Episodes an update.")] = 16,
     learning_rate: float = 5e-4,
     weight_decay: float = 5e-4,
+    text_dropout: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of support classes that train without their name; 0: the paper.")
+    ] = 0.0,
     fusion_weight: Annotated[float, typer.Option(min=0, max=1, help="a: weight of the text match in the loss.")] = 0.4,
     template: Annotated[
         list[str] | None, typer.Option(help="Prompt with {} for the name; several are averaged.")
@@ -151,8 +154,8 @@ def train(
         else:
             chosen = TrainConfig(
                 way=way, shot=shot, queries=queries, episodes=episodes, prototype_episodes=prototype_episodes,
-                accumulate=accumulate, learning_rate=learning_rate, weight_decay=weight_decay, cache=cache,
-                validation_episodes=validation_episodes, seed=seed,
+                accumulate=accumulate, learning_rate=learning_rate, weight_decay=weight_decay,
+                text_dropout=text_dropout, cache=cache, validation_episodes=validation_episodes, seed=seed,
             )  # fmt: skip
             model = ModelConfig(frames, adapted_depth, True, metric, fusion_weight, templates)
             start_run(data, out, backbone, pretrained, model, chosen, bars, device)

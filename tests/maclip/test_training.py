@@ -14,8 +14,9 @@ from small_clip import small_backbone
 
 import maclip
 from maclip import launch, training
+from maclip.data import open_data
 from maclip.evaluation import Evaluator
-from maclip.model import ModelConfig
+from maclip.model import MaClip, ModelConfig
 from maclip.run import TrainConfig, read_run
 from maclip.store import ClipStore
 from maclip_runtime.errors import MaclipError
@@ -146,9 +147,17 @@ def test_training_lowers_the_loss_it_trains(make_model):
     assert losses[-1] < 0.3 * losses[0]
 
 
-def test_cached_stems_and_decoding_agree(drawn_data, make_model):
-    from maclip.data import open_data
+@pytest.mark.parametrize(("dropout", "same"), [(1.0, True), (0.0, False)])
+def test_text_dropout_hides_the_names_of_support_clips(drawn_data, tmp_path, monkeypatch, dropout, same):
+    frames_alone = replace(MODEL, fusion_weight=0.0)
+    told = train(drawn_data, tmp_path / "told", model=frames_alone, text_dropout=dropout)
+    encode = MaClip.encode_names
+    monkeypatch.setattr(MaClip, "encode_names", lambda self, names: encode(self, names).flip(0))
+    untold = train(drawn_data, tmp_path / "untold", model=frames_alone, text_dropout=dropout)
+    assert ([s.loss for s in told.steps] == [s.loss for s in untold.steps]) is same
 
+
+def test_cached_stems_and_decoding_agree(drawn_data, make_model):
     model = make_model(adapted_depth=1, frames=8)
     classes = open_data(drawn_data).split("val")
     cached, decoded = ClipStore(model, classes), ClipStore(model, classes)
@@ -160,6 +169,18 @@ def test_cached_stems_and_decoding_agree(drawn_data, make_model):
     assert torch.cosine_similarity(a, b, dim=-1).min() > 0.8
     assert cached.load(ids).dtype == torch.float16
     assert (cached.load(ids, np.random.default_rng(0)) != cached.load(ids, np.random.default_rng(1))).any()
+
+
+def test_a_stem_is_borrowed_where_it_is_the_same_and_only_there(drawn_data, make_model):
+    classes = open_data(drawn_data).split("val")
+    lender = ClipStore(make_model(adapted_depth=1), classes)
+    lender.cache_stem()
+    same = ClipStore(make_model(adapted_depth=0), classes)  # the last block is never the stem's
+    same.cache_stem(lenders=[lender])
+    assert same._tokens is lender._tokens
+    for other in (ClipStore(make_model(adapted_depth=2), classes), ClipStore(make_model(adapted_depth=1), classes[1:])):
+        other.cache_stem(lenders=[lender])
+        assert other._tokens is not lender._tokens
 
 
 def test_data_without_splits_trains_and_says_what_it_measured_on(drawn_data, tmp_path):

@@ -91,6 +91,7 @@ def run_family(
     rows: dict[str, RowOutcome] = {}
     correct: dict[tuple[str, int], Tensor] = {}
     frozen_validation = 0.0
+    stores: tuple[ClipStore, ...] = ()  # the stem is the same in all rows: computed once
     for row in family.rows:
         watcher.begin(row.name)
         begun = time.monotonic()
@@ -100,8 +101,9 @@ def run_family(
             fusion_weight=family.fusion_weight,
         )
         if row.train is not None:
-            train(clips, run_of(row.name), BACKBONE, BACKBONE, config, row.train, watcher, "cpu")
-            model = maclip.load(run_of(row.name))
+            run = run_of(row.name)
+            stores += train(clips, run, BACKBONE, BACKBONE, config, row.train, watcher, "cpu", stores).stores
+            model = maclip.load(run)
             weight = model.config.fusion_weight
             training_s = time.monotonic() - begun
         else:
