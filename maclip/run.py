@@ -30,6 +30,7 @@ class TrainConfig:
     """What is chosen of the training. Episodes are counted one by one; `accumulate` of them make an update.
 
     `prototype_episodes` come first and train TPCM alone on cached features; then `episodes` train everything.
+    Each part has its own learning rate: TPCM begins from nothing, what follows adjusts a model that works.
     `views` cached random samplings of each clip feed that first part. `cache` keeps stem tokens in memory:
     "auto" does so where fewer than all blocks are adapted and they fit. `text_dropout` is the share of classes
     whose support clips go without their name: 0 is the paper; more teaches what to do with classes that are
@@ -43,6 +44,7 @@ class TrainConfig:
     prototype_episodes: int = 0
     accumulate: int = 16
     learning_rate: float = 5e-4
+    prototype_learning_rate: float = 5e-4
     weight_decay: float = 5e-4
     text_dropout: float = 0.0
     warmup: float = 0.05

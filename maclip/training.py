@@ -120,7 +120,8 @@ class Trainer:
         parameters = self._trainable(stage)
         if not parameters:
             return
-        optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
+        peak = config.prototype_learning_rate if stage == "prototype" else config.learning_rate
+        optimizer = torch.optim.AdamW(parameters, lr=peak, weight_decay=config.weight_decay)
         if first:
             checkpoint.load_optimizer(optimizer)
         views = self._cached_views(text) if stage == "prototype" else None
@@ -135,7 +136,7 @@ class Trainer:
                 done = at + 1
                 if done % config.accumulate and done != episodes:
                     continue
-                rate = config.learning_rate * _schedule(done / episodes, config.warmup)
+                rate = peak * _schedule(done / episodes, config.warmup)
                 _update(optimizer, rate)
                 checkpoint.reached(stage, done, optimizer, self.best_accuracy)
                 self._log(Step(stage, done, episodes, float(np.mean(losses)), float(np.mean(hits)), rate))
@@ -153,7 +154,7 @@ class Trainer:
             raise MaclipError(
                 "loss-not-finite",
                 f"The loss of {stage} episode {at} is {value}.",
-                f"Lower --learning-rate; the last good state is in {self.run}.",
+                f"Lower the learning rate of that part; the last good state is in {self.run}.",
             )
         (loss / self.train_config.accumulate).backward()  # type: ignore[no-untyped-call]
         return value

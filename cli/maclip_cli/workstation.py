@@ -116,7 +116,8 @@ def train(
         int, typer.Option(min=0, help="Episodes of TPCM alone before, on cached features.")
     ] = 0,
     accumulate: Annotated[int, typer.Option(min=1, help="Episodes an update.")] = 16,
-    learning_rate: float = 5e-4,
+    learning_rate: Annotated[float, typer.Option(min=0, help="Of the episodes that train everything.")] = 5e-4,
+    prototype_learning_rate: Annotated[float, typer.Option(min=0, help="Of the episodes of TPCM alone.")] = 5e-4,
     weight_decay: float = 5e-4,
     text_dropout: Annotated[
         float, typer.Option(min=0, max=1, help="Share of support classes that train without their name; 0: the paper.")
@@ -154,7 +155,8 @@ def train(
         else:
             chosen = TrainConfig(
                 way=way, shot=shot, queries=queries, episodes=episodes, prototype_episodes=prototype_episodes,
-                accumulate=accumulate, learning_rate=learning_rate, weight_decay=weight_decay,
+                accumulate=accumulate, learning_rate=learning_rate,
+                prototype_learning_rate=prototype_learning_rate, weight_decay=weight_decay,
                 text_dropout=text_dropout, cache=cache, validation_episodes=validation_episodes, seed=seed,
             )  # fmt: skip
             model = ModelConfig(frames, adapted_depth, True, metric, fusion_weight, templates)

@@ -92,7 +92,8 @@ def unknown_distance(own: Sequence[float], others: Sequence[float], prior: float
 
     - Both known and separable: the cut with the fewest errors (share of `own` refused plus share of `others`
       accepted). Of the cuts that do equally well the prior, if it lies among them, else the middle.
-    - Both known, not separable: every own clip is accepted, as far as the farthest.
+    - Both known, not separable (classes alike, as an action and its reverse): the nearest other class says
+      nothing about strangers. The prior, if it accepts most own clips; else as far as the farthest own clip.
     - Only `others`: the prior, but no farther than the farthest other; without a prior, their median.
     - Only `own` (one class): the prior or, if farther, the farthest own clip.
     """
@@ -112,7 +113,7 @@ def _best_cut(own: Floats, others: Floats, prior: float | None) -> float:
     accepted = np.searchsorted(others, values, side="right") / len(others)
     errors = refused + accepted
     if errors.min() > SEPARABLE:
-        return float(own[-1])
+        return prior if prior is not None and prior >= np.median(own) else float(own[-1])
     best = int(np.flatnonzero(errors <= errors.min() + 1e-9)[-1])  # a tie: rather accept
     low = float(values[best])
     if best + 1 == len(values):

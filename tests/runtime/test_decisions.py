@@ -48,6 +48,8 @@ def test_one_class_is_judged_by_distance() -> None:
         ([-5, -4], [-2, -1], None, -3.0),  # OTAM's distances may be negative
         ([1, 2, 3, 9], [4, 5, 6, 7], None, 3.5),  # one outlier is given up
         ([5, 6, 7], [1, 2, 3], None, 7.0),  # not separable: accept one's own
+        ([1, 6, 9], [1, 2, 3], 6.5, 6.5),  # or as the prior says, where it accepts most of them
+        ([5, 6, 7], [1, 2, 3], 5.5, 7.0),
         ([], [4, 5, 9], None, 5.0),
         ([], [4, 5, 9], 20.0, 9.0),
         ([], [4, 5, 9], 3.0, 3.0),
