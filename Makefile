@@ -10,7 +10,7 @@ demo: $(READY)
 	$(BIN)/maclip demo --out demo
 
 test: check
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 
 # Lint, types and import contract: what a commit is held to before the tests.
 check: $(READY)

@@ -89,13 +89,14 @@ class MaClip(nn.Module):
         With `text` [B, D'] the support branch, with None the query branch; `has_text` bool [B] picks the
         query branch for single clips of a batch with text.
         """
-        tokens = self.stem(frames.flatten(0, 1))
+        # The cast comes before all else: TensorRT takes bytes only so.
+        tokens = self.stem(frames.to(self.pixel_mean.dtype).flatten(0, 1))
         return self.tower(tokens.unflatten(0, frames.shape[:2]), text, has_text)
 
     def stem(self, frames: Tensor) -> Tensor:
         """What is computed frame by frame: uint8 [F, H, W, 3] -> tokens [F, N+1, D], class token first."""
         visual = self.clip.visual
-        pixels = frames.to(self.pixel_mean.dtype) / 255  # the cast comes first: TensorRT takes bytes only so
+        pixels = frames.to(self.pixel_mean.dtype) / 255
         pixels = ((pixels - self.pixel_mean) / self.pixel_std).permute(0, 3, 1, 2)  # (F, 3, H, W)
         patches = visual.conv1(pixels).flatten(2).transpose(1, 2)  # (F, N, D)
         cls = visual.class_embedding.expand(patches.shape[0], 1, -1)

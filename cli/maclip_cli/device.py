@@ -132,7 +132,8 @@ def info(
     if as_json:
         print_json(facts)
         return
-    table = Table(title=escape(str(bundle)), show_header=False)
+    results().print(escape(str(bundle)), soft_wrap=True)
+    table = Table(show_header=False)
     for key, value in facts.items():
         shown = ", ".join(value) if isinstance(value, list) else str(value)
         table.add_row(key.replace("_", " "), escape(shown))
@@ -252,7 +253,8 @@ def _print_clip(recognizer: Recognizer, source: str, as_json: bool) -> None:
         print_json({"kind": "clip", **dataclasses.asdict(answer), "unknown": answer.unknown})
         return
     limit = "no limit" if answer.max_distance is None else f"unknown above {answer.max_distance:.3f}"
-    table = Table("class", "probability", f"distance ({limit})", title=escape(f"{answer.source}: {answer.label}"))
+    results().print(escape(f"{answer.source}: {answer.label}"), soft_wrap=True)
+    table = Table("class", "probability", f"distance ({limit})")
     for name in sorted(answer.probabilities, key=lambda name: -answer.probabilities[name]):
         mark = "bold" if name == answer.label else None
         table.add_row(escape(name), f"{answer.probabilities[name]:.3f}", f"{answer.distances[name]:.3f}", style=mark)

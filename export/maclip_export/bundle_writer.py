@@ -19,7 +19,7 @@ from torch import Tensor
 import maclip
 from maclip.backbone import state_sha256
 from maclip.model import MaClip
-from maclip_export.gate import check_graph
+from maclip_export.gate import Gate
 from maclip_export.graphs import graphs_of
 from maclip_export.onnx_writer import write_onnx
 from maclip_runtime.errors import MaclipError
@@ -67,7 +67,7 @@ def write_bundle(
 
     model = model.cpu().eval()
     text = model.encode_names(names)
-    probe = text if len(text) else model.encode_names(["an action"])
+    gate = Gate(model, clips, text if len(text) else model.encode_names(["an action"]))
     done: list[Exported] = []
     with _new_folder(out, force) as folder:
         graphs: dict[str, GraphSpec] = {}
@@ -77,7 +77,7 @@ def write_bundle(
             files = write_onnx(graph, folder)
             seconds = time.monotonic() - begun
             note(f"checking {graph.name} against torch")
-            figure = check_graph(graph, files[0], model, clips, probe)
+            figure = gate.check(graph, files[0])
             graphs[graph.name] = GraphSpec(files[0].name, graph.inputs, graph.outputs)
             done.append(Exported(graph.name, sum(f.stat().st_size for f in files), seconds, figure))
         _write_names(folder, names, model.config.templates, text)

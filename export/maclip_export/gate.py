@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,61 +28,79 @@ class Case:
     expected: tuple[Tensor, ...]
 
 
-def check_graph(graph: Graph, path: Path, model: MaClip, clips: Tensor, names: Tensor) -> GateFigure:
-    """Run `path` on every case made of `clips` uint8 [n, T, H, W, 3] and `names` f32 [m, D'].
+class Gate:
+    """Compares graphs of `model` with torch on real `clips` uint8 [n, T, H, W, 3] and `names` f32 [m, D'].
 
-    Returns the worst figures found. Raises `precision-rejected` beyond the limit.
+    All graphs are asked about the same clips, so torch computes their features once.
     """
-    import onnxruntime
 
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    relative, cosine, cases = 0.0, 1.0, 0
-    for case in _cases(graph, model, clips, names):
-        feed = {spec.name: x.numpy() for spec, x in zip(graph.inputs, case.inputs, strict=True)}
-        found = session.run([spec.name for spec in graph.outputs], feed)
-        for ours, theirs in zip(found, case.expected, strict=True):
-            relative = max(relative, _relative(ours, theirs.numpy()))
-            cosine = min(cosine, _cosine(ours, theirs.numpy()))
-        cases += 1
-    figure = GateFigure(relative, cosine, FLOAT32_LIMIT, cases)
-    if not relative <= FLOAT32_LIMIT:  # also true of NaN
-        raise MaclipError(
-            "precision-rejected",
-            f"{graph.name}.onnx differs from torch by {relative:.1e} where {FLOAT32_LIMIT:.0e} is allowed.",
-            "Report this with the model and the versions of torch and onnxruntime; nothing was written.",
-        )
-    return figure
+    def __init__(self, model: MaClip, clips: Tensor, names: Tensor) -> None:
+        self._model, self._clips, self._names = model, clips, names
+        self._features: dict[int, Tensor] = {}
+        self._tokens: Tensor | None = None
 
+    def check(self, graph: Graph, path: Path) -> GateFigure:
+        """Run the graph at `path` on every case: the worst figures. Raises `precision-rejected` beyond the limit."""
+        import onnxruntime
 
-def _cases(graph: Graph, model: MaClip, clips: Tensor, names: Tensor) -> Iterator[Case]:
-    """All clips at once, two and one, each with text, without, and mixed where the graph takes text."""
-    for count in sorted({1, min(2, len(clips)), len(clips)}):
-        for every in (1, 0, 2):  # text for every clip, for none, for every second one
-            inputs = _inputs(graph, model, clips[:count], names, every)
-            with torch.no_grad():
-                out = graph.module(*inputs)
-            yield Case(inputs, out if isinstance(out, tuple) else (out,))
-            if graph.name == "stem":
-                break  # takes no text
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        relative, cosine, cases = 0.0, 1.0, 0
+        for case in self._cases(graph):
+            feed = {spec.name: x.numpy() for spec, x in zip(graph.inputs, case.inputs, strict=True)}
+            found = session.run([spec.name for spec in graph.outputs], feed)
+            for ours, theirs in zip(found, case.expected, strict=True):
+                relative = max(relative, _relative(ours, theirs.numpy()))
+                cosine = min(cosine, _cosine(ours, theirs.numpy()))
+            cases += 1
+        if not relative <= FLOAT32_LIMIT:  # also true of NaN
+            raise MaclipError(
+                "precision-rejected",
+                f"{graph.name}.onnx differs from torch by {relative:.1e} where {FLOAT32_LIMIT:.0e} is allowed.",
+                "Report this with the model and the versions of torch and onnxruntime; nothing was written.",
+            )
+        return GateFigure(relative, cosine, FLOAT32_LIMIT, cases)
 
+    @torch.no_grad()
+    def _cases(self, graph: Graph) -> Iterator[Case]:
+        """One clip, two and all; each with text for every clip, for none, and for every second one."""
+        counts = sorted({1, min(2, len(self._clips)), len(self._clips)})
+        for count, every in itertools.product(counts, (1, 0, 2)):
+            if graph.name == "stem" and every:
+                continue  # takes no text
+            yield self._case(graph, count, every)
 
-def _inputs(graph: Graph, model: MaClip, clips: Tensor, names: Tensor, every: int) -> tuple[Tensor, ...]:
-    count = len(clips)
-    has_text = (torch.arange(count) % every == 0) if every else torch.zeros(count, dtype=torch.bool)
-    text = names[torch.arange(count) % len(names)] * has_text[:, None]
-    if graph.name == "stem":
-        return (clips.flatten(0, 1),)
-    if graph.name == "visual":
-        return clips, text, has_text
-    with torch.no_grad():
-        tokens = model.stem(clips.flatten(0, 1)).unflatten(0, clips.shape[:2])
+    def _case(self, graph: Graph, count: int, every: int) -> Case:
+        text, has_text = (x[:count] for x in self._text(every))
+        clips = self._clips[:count]
+        # Torch treats each clip of a batch by itself, so that what it found for all holds for the first few.
+        if graph.name == "stem":
+            return Case((clips.flatten(0, 1),), (self._stem()[:count].flatten(0, 1),))
+        features = self._tower(every)[:count]
+        if graph.name == "visual":
+            return Case((clips, text, has_text), (features,))
         if graph.name == "tower":
-            return tokens, text, has_text
-        features = model.tower(tokens, text, has_text)
+            return Case((self._stem()[:count], text, has_text), (features,))
+        prototypes = self._model.prototypes(features, text, has_text)
         if graph.name == "prototype":
-            return features, text, has_text
-        prototypes = model.prototypes(features, text, has_text)
-        return model.tower(tokens), prototypes, text, has_text
+            return Case((features, text, has_text), (prototypes,))
+        queries = self._tower(0)[:count]
+        return Case((queries, prototypes, text, has_text), self._model.match(queries, prototypes, text, has_text))
+
+    def _text(self, every: int) -> tuple[Tensor, Tensor]:
+        """A text for every clip (1), for none (0), or for every second one (2): [n, D'], bool [n]."""
+        count = torch.arange(len(self._clips))
+        has_text = count % every == 0 if every else torch.zeros(len(count), dtype=torch.bool)
+        return self._names[count % len(self._names)] * has_text[:, None], has_text
+
+    def _stem(self) -> Tensor:
+        if self._tokens is None:
+            self._tokens = self._model.stem(self._clips.flatten(0, 1)).unflatten(0, self._clips.shape[:2])
+        return self._tokens
+
+    def _tower(self, every: int) -> Tensor:
+        if every not in self._features:
+            self._features[every] = self._model.tower(self._stem(), *self._text(every))
+        return self._features[every]
 
 
 def _relative(ours: npt.NDArray[np.float32], theirs: npt.NDArray[np.float32]) -> float:

@@ -40,9 +40,25 @@ def write_onnx(graph: Graph, folder: Path) -> list[Path]:
         finally:
             logging.getLogger("torch.onnx").setLevel(level)
         assert program is not None
+        _cast_first(program.model.graph)
         _name_axes(program.model.graph, graph)
         program.save(path, external_data=True)
     return [file for file in (path, path.with_suffix(".onnx.data")) if file.is_file()]
+
+
+def _cast_first(onnx_graph: Any) -> None:
+    """Let nothing but the cast read bytes: the exporter takes sizes from the input itself, TensorRT wants floats."""
+    import onnx_ir
+
+    for value in onnx_graph.inputs:
+        if value.dtype != onnx_ir.DataType.UINT8:
+            continue
+        cast = next(node for node in value.consumers() if node.op_type == "Cast")
+        onnx_graph.remove(cast)
+        onnx_graph.insert_before(onnx_graph[0], cast)
+        for node, index in list(value.uses()):
+            if node is not cast:
+                node.replace_input_with(index, cast.outputs[0])
 
 
 def _name_axes(onnx_graph: Any, graph: Graph) -> None:

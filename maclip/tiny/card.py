@@ -6,6 +6,8 @@ import hashlib
 import json
 from pathlib import Path
 
+from maclip.tiny import FOLDER
+
 _CARD = """# The tiny CLIP
 
 A small model of a drawn world, for trying the tool and testing it. It knows coloured shapes on drawn backgrounds and
@@ -47,7 +49,7 @@ def write_card(folder: Path, weights: Path, figures: dict[str, float], scenes: i
     }
     (folder / "model_card.json").write_text(json.dumps(record, indent=2) + "\n")
     shown = {name: value for name, value in rounded.items() if name != "size"}
-    model = json.loads((folder / "open_clip_config.json").read_text())["model_cfg"]
+    model = json.loads((FOLDER / "open_clip_config.json").read_text())["model_cfg"]
     vision, words = model["vision_cfg"], model["text_cfg"]
     text = _CARD.format(
         image=vision["image_size"],
