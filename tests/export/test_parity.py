@@ -41,6 +41,7 @@ def test_tiny_features_equal_torchs_through_one_graph(deep):
     assert_same_features(*deep)
 
 
+@pytest.mark.long
 def test_vit_b16_features_equal_torchs(tmp_path):
     model = randomised(maclip.build("ViT-B-16", "none"))
     write_bundle(model, tmp_path / "bundle", [], drawn_clips(model, 2), None)

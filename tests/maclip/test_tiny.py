@@ -17,8 +17,6 @@ from maclip.tiny.feed import CAPTIONS, make_chunk
 from maclip.world.classes import FAMILIES, classes
 from maclip.world.scenes import FACTS
 
-shipped = pytest.mark.skipif(not WEIGHTS.is_file(), reason="the weights are not in the package yet")
-
 
 def test_every_word_of_every_class_is_one_token() -> None:
     tokens = tokenizer()
@@ -128,7 +126,6 @@ def test_probe_reads_what_is_linear_and_not_what_is_noise() -> None:
     assert evaluate.probe(features, rng.normal(size=(300, 2))) < 0.2
 
 
-@shipped
 def test_shipped_weights_are_small_and_know_colours_kinds_and_places() -> None:
     assert WEIGHTS.stat().st_size <= 4 * 2**20
     figures = evaluate.evaluate(evaluate.load(), scenes=384)
@@ -137,7 +134,6 @@ def test_shipped_weights_are_small_and_know_colours_kinds_and_places() -> None:
     assert figures["position_r2"] > 0.7
 
 
-@shipped
 def test_shipped_folder_is_an_ordinary_open_clip_model() -> None:
     model, _, preprocess = open_clip.create_model_and_transforms(MODEL_NAME)
     assert model.visual.image_size in (64, (64, 64))
@@ -147,7 +143,6 @@ def test_shipped_folder_is_an_ordinary_open_clip_model() -> None:
     assert preprocess is not None
 
 
-@shipped
 def test_model_card_is_about_the_shipped_weights() -> None:
     import hashlib
 

@@ -83,8 +83,8 @@ def _rows(alone: int, first: int, joint: int, way: int = 20, depth: int = 1) -> 
 
 DEMO = Plan(
     families=(
-        FamilyPlan("motion", _rows(alone=2200, first=1500, joint=240)),
-        FamilyPlan("object-motion", _rows(alone=2200, first=1500, joint=240)),
+        FamilyPlan("motion", _rows(alone=2200, first=1800, joint=160)),
+        FamilyPlan("object-motion", _rows(alone=2200, first=1800, joint=160)),
     ),
     device=DevicePlan(
         enrolled=(
