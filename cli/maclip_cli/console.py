@@ -28,6 +28,8 @@ def run_app(app: typer.Typer) -> None:
         # Without standalone mode typer hands its exceptions and exit codes to us.
         code = app(standalone_mode=False)
         sys.stdout.flush()
+        if code == EXIT_INTERRUPTED:  # what typer makes of Ctrl-C
+            sys.stderr.write("interrupted\n")
         sys.exit(code if isinstance(code, int) else 0)
     except MaclipError as error:
         _leave(error, [f"error[{error.code}]: {error.message}", f"fix: {error.fix}"], error.exit_code)

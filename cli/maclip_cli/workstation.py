@@ -136,7 +136,7 @@ def train(
     from maclip.launch import resume as resume_run
     from maclip.launch import train as start_run
     from maclip.model import ModelConfig
-    from maclip.run import TrainConfig
+    from maclip.run import CONFIG_FILE, TrainConfig
     from maclip_cli.progress import Bars
 
     if cache not in ("auto", "stem", "none"):
@@ -144,23 +144,30 @@ def train(
     templates = tuple(template or ModelConfig.templates)
     if any("{}" not in t for t in templates):
         raise MaclipError("option-invalid", "A template has no place for the name.", "Write {} in it: 'a photo of {}'.")
-    with Bars() as bars:
-        if resume is not None:
-            out = resume
-            resume_run(resume, bars, device)
-        elif data is None or out is None:
-            raise MaclipError(
-                "option-invalid", "DATA or --out is missing.", "maclip train DATA --out RUN, or --resume RUN."
+    try:
+        with Bars() as bars:
+            if resume is not None:
+                out = resume
+                resume_run(resume, bars, device)
+            elif data is None or out is None:
+                raise MaclipError(
+                    "option-invalid", "DATA or --out is missing.", "maclip train DATA --out RUN, or --resume RUN."
+                )
+            else:
+                chosen = TrainConfig(
+                    way=way, shot=shot, queries=queries, episodes=episodes, prototype_episodes=prototype_episodes,
+                    accumulate=accumulate, learning_rate=learning_rate,
+                    prototype_learning_rate=prototype_learning_rate, weight_decay=weight_decay,
+                    text_dropout=text_dropout, cache=cache, validation_episodes=validation_episodes, seed=seed,
+                )  # fmt: skip
+                model = ModelConfig(frames, adapted_depth, True, metric, fusion_weight, templates)
+                start_run(data, out, backbone, pretrained, model, chosen, bars, device)
+    except KeyboardInterrupt:
+        if out is not None and (out / CONFIG_FILE).is_file():
+            Console(stderr=True).print(
+                f"The last state is kept. Go on with: maclip train --resume {out}", soft_wrap=True
             )
-        else:
-            chosen = TrainConfig(
-                way=way, shot=shot, queries=queries, episodes=episodes, prototype_episodes=prototype_episodes,
-                accumulate=accumulate, learning_rate=learning_rate,
-                prototype_learning_rate=prototype_learning_rate, weight_decay=weight_decay,
-                text_dropout=text_dropout, cache=cache, validation_episodes=validation_episodes, seed=seed,
-            )  # fmt: skip
-            model = ModelConfig(frames, adapted_depth, True, metric, fusion_weight, templates)
-            start_run(data, out, backbone, pretrained, model, chosen, bars, device)
+        raise
     Console(stderr=True).print(f"The run is in {out}. Next: maclip export {out} -o bundle")
 
 

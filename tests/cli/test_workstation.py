@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -81,6 +83,31 @@ def test_from_clips_to_an_accuracy_and_a_bundle(drawn_folder: Path, tmp_path: Pa
     assert done.returncode == 0, done.stderr
     assert "worst difference" in done.stderr
     assert_refused(run("export", run_folder, "-o", bundle), "output-exists")
+
+
+def test_ctrl_c_keeps_the_last_state_and_says_how_to_go_on(drawn_folder: Path, tmp_path: Path):
+    run_folder = tmp_path / "run"
+    few = ("--way", "3", "--episodes", "0", "--prototype-episodes", "300", "--accumulate", "1")
+    command = ["train", drawn_folder, "--out", run_folder, "--backbone", "tiny", "--pretrained", "tiny", *few]
+    started = subprocess.Popen(
+        [sys.executable, "-c", WITHOUT.format(blocked="()"), *map(str, command), "--adapted-depth", "1"],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    metrics = run_folder / "metrics.jsonl"
+    until = time.monotonic() + 120
+    while not (metrics.is_file() and metrics.stat().st_size):
+        assert started.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    started.send_signal(signal.SIGINT)
+    _, said = started.communicate(timeout=60)
+    assert started.returncode == 130, said
+    assert f"maclip train --resume {run_folder}" in said
+    assert "Traceback" not in said
+    assert run("train", "--resume", run_folder).returncode == 0
+    episodes = [row["episode"] for row in map(json.loads, metrics.read_text().splitlines()) if "loss" in row]
+    assert episodes == list(range(1, 301))
 
 
 @pytest.fixture(scope="module")
