@@ -212,8 +212,8 @@ def _open_live(uri: str, kind: str | None, options: dict[str, str]) -> Source:
             uri,
             format=kind,
             container_options=options,
-            metadata_errors="ignore",
             timeout=(OPEN_SECONDS, READ_SECONDS),
+            **video.lenient(),
         )
     except (OSError, ValueError) as error:
         # `from None`: PyAV's own message repeats the address with its password.

@@ -40,6 +40,13 @@ def unreadable(path: object, why: str) -> MaclipError:
     )
 
 
+def lenient() -> dict[str, Any]:
+    """Options of `av.open` under which a tag that is not UTF-8 is no reason to refuse a video; PyAV 19 needs none."""
+    import av
+
+    return {"metadata_errors": "ignore"} if int(av.__version__.split(".")[0]) < 19 else {}
+
+
 def open_file(path: Path) -> tuple[av.container.InputContainer, av.video.VideoStream]:
     """Open a video file; the caller closes the container. Raises `clip-unreadable`."""
     import av
@@ -52,7 +59,7 @@ def open_file(path: Path) -> tuple[av.container.InputContainer, av.video.VideoSt
         if path.stat().st_size == 0:
             raise unreadable(path, "is empty")
         # "file:" keeps a name such as "concat:a|b" a name.
-        container = av.open(f"file:{path}", container_options=dict(FILE_OPTIONS), metadata_errors="ignore")
+        container = av.open(f"file:{path}", container_options=dict(FILE_OPTIONS), **lenient())
     except (OSError, ValueError) as error:  # PyAV's errors are OSErrors and ValueErrors
         raise unreadable(path, f"cannot be read as video ({reason(error)})") from error
     try:

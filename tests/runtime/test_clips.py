@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -83,6 +84,22 @@ def test_broken_picture_is_left_out(tmp_path: Path) -> None:
     clip = read_clip(tmp_path, four)
     assert clip.total == 8
     assert clip.frames.shape == (4, 48, WIDTH, 3)
+
+
+def test_a_title_in_an_old_encoding_is_no_reason_to_refuse(clips: Path, tmp_path: Path) -> None:
+    with av.open(str(clips / "red1.mp4")) as old, av.open(str(tmp_path / "cafe.mp4"), "w") as new:
+        new.metadata["title"] = "cafe at noon"
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for packet in old.demux(old.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                new.mux(packet)
+    content = (tmp_path / "cafe.mp4").read_bytes()
+    assert b"cafe at" in content
+    (tmp_path / "cafe.mp4").write_bytes(content.replace(b"cafe at", "café at".encode("latin-1")))
+    np.testing.assert_array_equal(
+        read_clip(tmp_path / "cafe.mp4", four).frames, read_clip(clips / "red1.mp4", four).frames
+    )
 
 
 def test_many_threads_read_the_same(clips: Path) -> None:
