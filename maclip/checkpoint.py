@@ -1,4 +1,4 @@
-"""`state/` of a run: enough to go on after an interruption. Safetensors and JSON, no pickle."""
+"""`state/` of a run: enough to go on after an interruption. Safetensors and JSON."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from os import PathLike
@@ -43,7 +44,7 @@ class Frame:
     index: int
 
 
-class Source:
+class Source(ABC):
     """An iterable of `Frame`s that is closed when its `with` block ends. `name` is safe to print."""
 
     def __init__(self, name: str) -> None:
@@ -57,9 +58,11 @@ class Source:
     ) -> None:
         self.close()
 
+    @abstractmethod
     def __iter__(self) -> Iterator[Frame]:
-        raise NotImplementedError
+        """The frames from here on, in order. Raises `source-lost` and `clip-unreadable`."""
 
+    @abstractmethod
     def close(self) -> None:
         """Let go of the file, camera or connection. Closing twice does nothing."""
 
@@ -145,6 +148,9 @@ class FolderSource(Source):
             read += 1
         if not read:
             raise video.unreadable(self.name, "holds no readable picture")
+
+    def close(self) -> None:
+        """Nothing is held open: each picture is closed once it is read."""
 
 
 class VideoSource(Source):

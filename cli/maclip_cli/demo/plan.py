@@ -68,7 +68,8 @@ class Plan:
 def _rows(alone: int, first: int, joint: int, way: int = 20, depth: int = 1) -> tuple[RowPlan, ...]:
     """Frozen; TPCM alone for `alone` episodes; TPCM for `first` and then everything for `joint` episodes.
 
-    `alone` is set so that both trained rows take about the same time: what is compared is what to spend it on.
+    `alone` is set so that both trained rows take about the same time, the shared stem aside: what is compared is
+    what to spend it on.
     Most classes of an episode go without their name: of forty classes the names are learnt by heart, and what that
     teaches is wrong for names that were never seen.
     """
