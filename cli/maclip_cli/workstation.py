@@ -208,10 +208,11 @@ def evaluate(
     console = Console()
     console.print(
         f"{way}-way {shot}-shot on {len(classes)} {split} classes: {result.accuracy:.1%} ± {result.interval:.1%} "
-        f"({episodes:,} episodes, text weight a = {result.fusion_weight:g})"
+        f"({episodes:,} episodes, text weight a = {result.fusion_weight:g})",
+        soft_wrap=True,
     )
     others = "  ".join(f"{w}: {a:.1%}" for w, a in result.by_fusion_weight.items())
-    console.print(f"for other a (0: frames alone, 1: names alone): {others}")
+    console.print(f"for other a (0: frames alone, 1: names alone): {others}", soft_wrap=True)
 
 
 @app.command()
