@@ -15,7 +15,10 @@ from maclip.backbone import LoadedBackbone
 from maclip.matching import fuse, text_logits
 from maclip.metrics import build_metric
 from maclip.prototype import PrototypeModule
+from maclip.text import encode_tokens, trim
 from maclip_runtime.errors import MaclipError
+
+PROMPTS_AT_ONCE = 64  # enough to fill two cores, few enough that a long prompt makes few others long
 
 
 @dataclass(frozen=True)
@@ -147,13 +150,14 @@ class MaClip(nn.Module):
     @torch.no_grad()
     def encode_names(self, names: Iterable[str]) -> Tensor:
         """Frozen text features of action names: the mean over templates of unit features, unit again: [n, D']."""
-        prompts = [[template.format(name) for template in self.config.templates] for name in names]
+        prompts = [template.format(name) for name in names for template in self.config.templates]
         device = self.pixel_mean.device
-        rows = []
-        for group in prompts:
-            encoded = self.clip.encode_text(self.backbone.tokenizer(group).to(device))
-            rows.append(F.normalize(F.normalize(encoded, dim=-1).mean(0), dim=-1))
-        return torch.stack(rows) if rows else torch.zeros(0, self.feature_width, device=device)
+        rows = [torch.zeros(0, self.feature_width, device=device)]
+        for start in range(0, len(prompts), PROMPTS_AT_ONCE):
+            tokens = self.backbone.tokenizer(prompts[start : start + PROMPTS_AT_ONCE])
+            rows.append(encode_tokens(self.clip, trim(tokens).to(device)))
+        units = F.normalize(torch.cat(rows), dim=-1).unflatten(0, (-1, len(self.config.templates)))
+        return F.normalize(units.mean(1), dim=-1)
 
     def tuned_state(self) -> dict[str, Tensor]:
         """The trained tensors under the names of design.md: what `adapters.safetensors` holds."""
