@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,39 +12,17 @@ from maclip.backbone import TINY
 from maclip.data import DataSet, load_clip
 from maclip.model import MaClip
 from maclip.run import ClassNames
-from maclip_runtime.errors import MaclipError
+from maclip_export.names import read_names as read_names  # its old place
+from maclip_runtime.bundle import name_key
 from maclip_runtime.frames import prepare
 
 GATE_CLIPS = 4
 
 
-def read_names(path: Path) -> list[str]:
-    """Action names from a file: one a line, or a JSON list. Raises `names-invalid`."""
-    try:
-        content = path.read_text(encoding="utf-8-sig")
-        names = json.loads(content) if path.suffix == ".json" else content.splitlines()
-    except (OSError, ValueError) as error:
-        raise MaclipError(
-            "names-invalid", f"{path} cannot be read as names ({error}).", "Give one name a line."
-        ) from error
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise MaclipError("names-invalid", f"{path} is not a JSON list of names.", 'Write it as ["waving", "jumping"].')
-    empty = [i for i, name in enumerate(names, start=1) if not name.strip()]
-    if empty or not names:
-        where = f"line {empty[0]} is empty" if empty else "it is empty"
-        raise MaclipError("names-invalid", f"{path} does not hold names alone: {where}.", "Give one name a line.")
-    seen: set[str] = set()
-    for name in names:
-        if name.strip().casefold() in seen:
-            raise MaclipError("names-invalid", f"{path} has {name.strip()!r} twice.", "Keep one of them.")
-        seen.add(name.strip().casefold())
-    return [name.strip() for name in names]
-
-
 def vocabulary(classes: ClassNames | None, extra: Iterable[str] = ()) -> list[str]:
-    """The names of the data's classes, of every split, and `extra`; each once, whatever its case."""
+    """The names of the data's classes, of every split, and `extra`; each once, whatever its case or underscores."""
     known = [*classes.train, *classes.val, *classes.test, *classes.other] if classes else []
-    return list({name.casefold(): name for name in [*extra, *known]}.values())
+    return list({name_key(name): name for name in [*extra, *known]}.values())
 
 
 def default_names(backbone: str) -> list[str]:
