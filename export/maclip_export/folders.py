@@ -1,0 +1,68 @@
+"""A folder that appears whole or not at all: written beside its place, then moved there at once."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from maclip_runtime.errors import MaclipError
+
+
+@contextmanager
+def new_folder(out: Path, force: bool, ours: Callable[[Path], bool], kind: str) -> Iterator[Path]:
+    """A folder beside `out` that takes its name when all went well; on any fault what was there is there still.
+
+    With `force` it replaces a folder for which `ours` is true; `kind` is what messages call that.
+    Raises `output-exists` and `output-unwritable` (a full disk among others).
+    """
+    refuse_existing(out, force)
+    if out.exists() and not (out.is_dir() and ours(out)):
+        raise MaclipError("output-exists", f"{out} is there and is no {kind}.", "Choose another folder.")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    except OSError as error:
+        raise _unwritable(out, error) from error
+    try:
+        yield folder
+        # mkdtemp and safetensors write for the owner alone, but a device may run as another user.
+        folder.chmod(0o755)
+        for path in folder.rglob("*"):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        _swap(folder, out)
+    except OSError as error:
+        raise _unwritable(out, error) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def refuse_existing(out: Path, force: bool) -> None:
+    """Raises `output-exists` where `out` is there and not to be replaced: worth asking before long work."""
+    if out.exists() and not force:
+        raise MaclipError(
+            "output-exists", f"{out} is already there.", "Add --force to replace it, or choose another folder."
+        )
+
+
+def _swap(folder: Path, out: Path) -> None:
+    """Put `folder` in the place of `out`; on any fault the old one is there still."""
+    old = folder.with_name(folder.name + ".old")
+    if out.exists():
+        os.replace(out, old)
+    try:
+        os.replace(folder, out)
+    except OSError:
+        if old.exists():
+            os.replace(old, out)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _unwritable(out: Path, error: OSError) -> MaclipError:
+    return MaclipError(
+        "output-unwritable", f"{out} cannot be written ({error.strerror or error}).", "Choose a place you may write to."
+    )
