@@ -16,7 +16,8 @@ from safetensors.torch import load_file, save_file
 from maclip.backbone import load_backbone
 from maclip.model import MaClip, ModelConfig
 from maclip_runtime.errors import MaclipError
-from maclip_runtime.manifest import Backbone, Unknown, from_dict
+from maclip_runtime.manifest import Backbone, Unknown
+from maclip_runtime.records import from_dict
 
 RUN_FORMAT = 1
 CONFIG_FILE = "config.json"
@@ -81,7 +82,10 @@ class Chosen:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """`config.json`: everything that was chosen."""
+    """`config.json`: everything that was chosen.
+
+    `data_sha256` is the digest of the clips' list (`maclip.data.data_sha256`); None in runs older than it.
+    """
 
     format: int
     tool_version: str
@@ -91,6 +95,7 @@ class RunConfig:
     data: str
     names: ClassNames
     chosen: Chosen | None = None
+    data_sha256: str | None = None
 
 
 def read_run(run: Path) -> RunConfig:
@@ -104,6 +109,7 @@ def read_run(run: Path) -> RunConfig:
         data = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(data, dict) or data.get("format") != RUN_FORMAT:
             raise ValueError(f"its format is not {RUN_FORMAT}")
+        data.setdefault("data_sha256", None)  # older runs have none
         return from_dict(RunConfig, data)
     except (ValueError, MaclipError) as error:
         what = error.message if isinstance(error, MaclipError) else str(error)

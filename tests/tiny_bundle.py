@@ -16,10 +16,12 @@ from maclip_runtime.manifest import (
     MANIFEST_FILE,
     SCHEMA_VERSION,
     Backbone,
+    Census,
     FileSpec,
     GraphSpec,
     Manifest,
     Names,
+    Provenance,
     TensorSpec,
     Unknown,
     file_sha256,
@@ -132,11 +134,17 @@ def write_bundle(
         fusion_weight=0.0,
         scale=10.0,
         precision="float32",
+        quantization=None,
         unknown=None if unknown_distance is None else Unknown(unknown_distance, "nothing"),
         names=Names(len(NAMES), ("a photo of {}",)),
+        text_encoder=None,
         graphs=graphs,
+        engines=(),
         files={},
         gate={},
+        gate_accuracy=None,
+        loss_allowed=False,
+        provenance=Provenance(None, None, None, None, {}, "2026-01-01T00:00:00+00:00"),
         contract=contract,
     )
     seal(path, manifest)
@@ -164,7 +172,9 @@ def write_graph(file: Path, text: str) -> GraphSpec:
     model = onnx.parser.parse_model(HEADER + text)
     onnx.checker.check_model(model)
     onnx.save(model, file)
-    return GraphSpec(file.name, _specs(model.graph.input), _specs(model.graph.output))
+    return GraphSpec(
+        file.name, _specs(model.graph.input), _specs(model.graph.output), Census({}, {}, len(model.graph.node))
+    )
 
 
 def _specs(values: object) -> tuple[TensorSpec, ...]:

@@ -13,7 +13,10 @@ from rich.console import Console
 from rich.table import Table
 
 from maclip_cli.console import run_app
-from maclip_runtime.errors import EXIT_MACHINE_LACKS, MaclipError
+from maclip_cli.exporting import export
+from maclip_cli.requirements import need_export, need_training
+from maclip_cli.signing import sign
+from maclip_runtime.errors import MaclipError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -38,7 +41,7 @@ def info(
     as_json: JsonFlag = False,
 ) -> None:
     """Say what a model is made of: its parameters, and how many of them are tuned."""
-    _need_training()
+    need_training()
     import maclip
 
     model = maclip.build(backbone, pretrained, frames=frames, adapted_depth=adapted_depth)
@@ -66,7 +69,7 @@ def demo(
     ),
 ) -> None:
     """All of it on generated clips, in minutes: train, evaluate, export, enroll, recognise, and DIR/report.html."""
-    _need_training(export=True)
+    need_export()
     from maclip_cli.demo.director import run_demo
 
     run_demo(out)
@@ -132,7 +135,7 @@ def train(
     device: Device = "auto",
 ) -> None:
     """Train adapters and prototype module by episodes, on classes that are never the ones to be recognised."""
-    _need_training()
+    need_training()
     from maclip.launch import resume as resume_run
     from maclip.launch import train as start_run
     from maclip.model import ModelConfig
@@ -184,7 +187,7 @@ def evaluate(
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the result here.")] = None,
 ) -> None:
     """Few-shot accuracy on classes that training never saw: mean and 95 % interval."""
-    _need_training()
+    need_training()
     import maclip
     from maclip.data import SPLITS, open_data
     from maclip.evaluation import Evaluator
@@ -215,82 +218,13 @@ def evaluate(
     console.print(f"for other a (0: frames alone, 1: names alone): {others}", soft_wrap=True)
 
 
-@app.command()
-def export(
-    run: Annotated[Path | None, typer.Argument(help="What maclip train made.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="BUNDLE", help="The new bundle folder.")] = None,
-    frozen: Annotated[bool, typer.Option("--frozen", help="Plain CLIP with nothing trained; needs no run.")] = False,
-    backbone: Backbone = "ViT-B-16",
-    pretrained: Annotated[
-        str | None, typer.Option(help="With --frozen: tag, file or 'none'. With a run: where its weights are now.")
-    ] = None,
-    frames: Annotated[int, typer.Option(min=2, help="With --frozen: frames a clip (T).")] = 8,
-    names: Annotated[Path | None, typer.Option(help="More action names: one a line, or a JSON list.")] = None,
-    gate_data: Annotated[
-        Path | None, typer.Option(help="Clips the gate looks at; else the run's, else drawn ones.")
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is there.")] = False,
-) -> None:
-    """Write a bundle: ONNX graphs, frozen names and manifest, each graph checked against torch on real frames."""
-    _need_training(export=True)
-    if out is None or (run is None) != frozen:
-        fix = "maclip export RUN -o BUNDLE, or maclip export --frozen --backbone NAME -o BUNDLE."
-        raise MaclipError("option-invalid", "Give a RUN or --frozen, not both, and -o.", fix)
-    import maclip
-    from maclip.data import open_data
-    from maclip.run import ClassNames, read_run
-    from maclip_export.bundle_writer import write_bundle
-    from maclip_export.sources import clips_of, default_names, drawn_clips, read_names, vocabulary
-
-    console = Console(stderr=True)
-    extra = read_names(names) if names is not None else []
-    classes: ClassNames | None = None
-    unknown = None
-    if run is not None:
-        config = read_run(run)
-        model = maclip.load(run, pretrained)
-        classes = config.names
-        unknown = config.chosen.unknown if config.chosen is not None else None
-        if gate_data is None and Path(config.data).is_dir():
-            gate_data = Path(config.data)
-    else:
-        model = maclip.build(backbone, pretrained or "openai", frames=frames, adapted_depth=0, prototype_module=False)
-        extra = extra or default_names(backbone)
-    clips = clips_of(open_data(gate_data), model) if gate_data is not None else drawn_clips(model)
-    with console.status("exporting") as status:
-        done = write_bundle(model, out, vocabulary(classes, extra), clips, unknown, force, lambda t: status.update(t))
-    table = Table(
-        "graph", "MiB", "export", "worst difference", "allowed", title=f"{out} ({len(clips)} clips at the gate)"
-    )
-    for row in done:
-        table.add_row(
-            row.graph,
-            f"{row.size / 2**20:.1f}",
-            f"{row.seconds:.1f} s",
-            f"{row.gate.relative:.1e}",
-            f"{row.gate.limit:.0e}",
-        )
-    console.print(table)
-    console.print(f"Next: maclip-run enroll NAME CLIP... --bundle {out} --gallery gallery.db")
+app.command()(export)
+app.command()(sign)
 
 
 def main() -> None:
     """The entry point `maclip`."""
     run_app(app)
-
-
-def _need_training(export: bool = False) -> None:
-    from importlib.util import find_spec
-
-    needs = ["torch", "open_clip", *(["onnx", "onnxscript", "onnxruntime"] if export else [])]
-    missing = [name for name in needs if find_spec(name) is None]
-    if missing:
-        raise MaclipError(
-            "training-missing",
-            f"This command needs {' and '.join(missing)}, which a device does not have.",
-            "On a workstation: pip install 'maclip[train,export,cpu]'.",
-            EXIT_MACHINE_LACKS,
-        )
 
 
 def _print_facts(facts: dict[str, Any], as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import logging
 import warnings
 from pathlib import Path
@@ -10,9 +11,13 @@ from typing import Any
 import torch
 
 from maclip_export.graphs import Graph, example_inputs
+from maclip_export.precision import save, tidy
 
-# 18 is the oldest the dynamo exporter writes without conversion; LayerNormalization is one operator from 17 on.
-OPSET = 18
+# LayerNormalization is one operator from opset 17 on, Gelu from 20 on. JetPack 6's onnxruntime (1.23) reads up to
+# opset 23 and IR version 11, TensorRT 10 the operators of opset 20 that are used here.
+OPSET = 20
+IR_VERSION = 10
+SCOPES = "pkg.torch.onnx.name_scopes"  # which modules a node comes from, as the exporter notes it
 
 
 def write_onnx(graph: Graph, folder: Path) -> list[Path]:
@@ -42,8 +47,47 @@ def write_onnx(graph: Graph, folder: Path) -> list[Path]:
         assert program is not None
         _cast_first(program.model.graph)
         _name_axes(program.model.graph, graph)
-        program.save(path, external_data=True)
+        _name_layers(program.model.graph)
+        _save_clean(program.model_proto, path)
     return [file for file in (path, path.with_suffix(".onnx.data")) if file.is_file()]
+
+
+def _save_clean(model: Any, path: Path) -> None:
+    """Fold what is constant, drop what does nothing, and write weights beside the graph."""
+    clean = tidy(model)
+    clean.ir_version = IR_VERSION
+    for node in clean.graph.node:
+        del node.metadata_props[:]  # the exporter's source lines and paths
+        node.doc_string = ""
+    del clean.metadata_props[:]
+    save(clean, path)
+
+
+def _name_layers(onnx_graph: Any) -> None:
+    """Name what a module returns after the module ("blocks.3.temporal"), so that a layer can be found in any graph.
+
+    A layer norm that is called again gets a number ("...ln_1.1"). `maclip_export.layers` looks for these names.
+    """
+    calls: dict[str, int] = {}
+    named: dict[str, Any] = {}
+    for node in onnx_graph:
+        *scopes, _ = ast.literal_eval(node.metadata_props.get(SCOPES, "['', '']"))
+        for scope in filter(None, scopes):
+            layer = layer_name(scope)
+            if node.op_type == "LayerNormalization" and scope == scopes[-1]:
+                count = calls[layer] = calls.get(layer, 0) + 1
+                layer = f"{layer}.{count - 1}" if count > 1 else layer
+            named[layer] = node.outputs[0]
+    taken: set[int] = set()
+    for layer, value in sorted(named.items(), key=lambda item: item[0].count(".")):  # a module before its parts
+        if not value.is_graph_output() and id(value) not in taken:
+            value.name = layer
+            taken.add(id(value))
+
+
+def layer_name(module: str) -> str:
+    """What a layer is called in a graph, from its module's path in the wrapper that is exported."""
+    return module.removeprefix("model.")
 
 
 def _cast_first(onnx_graph: Any) -> None:

@@ -8,18 +8,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import types
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-from maclip_runtime.errors import MaclipError
 from maclip_runtime.frames import Preprocess
+from maclip_runtime.records import from_dict, schema_error
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MANIFEST_FILE = "manifest.json"
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -41,12 +37,26 @@ class TensorSpec:
 
 
 @dataclass(frozen=True)
+class Census:
+    """What one graph is made of, counted from the written file, not taken from a flag.
+
+    `weights` gives the bytes of constants by type ("float32", "float16", "int8", ...), `products` the number
+    of matrix products and convolutions by the type they multiply in, `nodes` all nodes of the graph.
+    """
+
+    weights: dict[str, int]
+    products: dict[str, int]
+    nodes: int
+
+
+@dataclass(frozen=True)
 class GraphSpec:
-    """One ONNX graph of the bundle: its file and what goes in and out."""
+    """One ONNX graph of the bundle: its file, what goes in and out, and what it is made of."""
 
     file: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    census: Census
 
 
 @dataclass(frozen=True)
@@ -80,14 +90,82 @@ class Unknown:
 class GateFigure:
     """One graph against the float32 torch model on real frames: the worst differences found.
 
-    `relative` is the largest absolute difference over the largest magnitude of the torch output;
-    `limit` is what it must not pass. `cosine` is the worst cosine along the last axis.
+    `relative` is the largest absolute difference over the largest magnitude of the torch output, `cosine` the
+    worst cosine along the last axis of the features, `probability` the largest difference of a probability
+    (None where the graph gives none). A limit that is not None is what its figure must not pass.
     """
 
     relative: float
     cosine: float
-    limit: float
+    probability: float | None
+    relative_limit: float | None
+    cosine_limit: float | None
     cases: int
+
+
+@dataclass(frozen=True)
+class GateAccuracy:
+    """Few-shot accuracy of torch and of the bundle on the same episodes, 0..1.
+
+    `loss` is torch's accuracy minus the bundle's, `interval` the half-width of its paired 95 % interval over
+    episodes, `limit` what `loss + interval` must not pass; `probability` is the largest difference of a
+    probability; `measured_on` says in words on which clips.
+    """
+
+    torch: float
+    bundle: float
+    loss: float
+    interval: float
+    limit: float
+    probability: float
+    way: int
+    shot: int
+    episodes: int
+    measured_on: str
+
+
+@dataclass(frozen=True)
+class TextEncoder:
+    """How a device turns any name into a text feature: prompts, cleaning, tokens, `text.onnx`.
+
+    `tokenizer` is the bundle's tokenizer file, `context_length` the tokens a prompt is padded or cut to,
+    `clean` the name of open_clip's cleaning that comes before ("lower", "whitespace", "canonicalize").
+    """
+
+    tokenizer: str
+    context_length: int
+    clean: str
+
+
+@dataclass(frozen=True)
+class EngineFile:
+    """A compiled engine that travels with the bundle: which graph, by which library, for which GPUs.
+
+    `compute_capabilities` are like "8.6"; `profile` names the shapes it was built for.
+    """
+
+    graph: str
+    file: str
+    library: str
+    library_version: str
+    compute_capabilities: tuple[str, ...]
+    profile: str
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a bundle comes from. What is not known is None: a frozen CLIP has no run, an install no commit.
+
+    `run` is the run folder's name, `run_sha256` the digest of its adapters, `commit` that of the tool,
+    `libraries` the versions that took part, `data_sha256` the digest of the clips' list it was trained on.
+    """
+
+    run: str | None
+    run_sha256: str | None
+    commit: str | None
+    data_sha256: str | None
+    libraries: dict[str, str]
+    created: str
 
 
 @dataclass(frozen=True)
@@ -96,7 +174,9 @@ class Manifest:
 
     `trained` is False for a bundle of plain CLIP (`maclip export --frozen`). `adapted_depth` blocks, the
     last ones, carry adapters. `contract` is a hash of what makes features comparable: galleries keep it.
-    `graphs` has `visual`, or `stem` and `tower`; and `prototype` and `match`.
+    `graphs` has `visual`, or `stem` and `tower`; and `prototype` and `match`; and `text` with a text encoder.
+    `precision` is "float32", "fp16" or "int8"; `quantization` of the last "dynamic" or "static" (QDQ).
+    `loss_allowed` says that the gate was overruled by `--allow-loss`.
     """
 
     schema: int
@@ -111,11 +191,17 @@ class Manifest:
     fusion_weight: float
     scale: float
     precision: str
+    quantization: str | None
     unknown: Unknown | None
     names: Names
+    text_encoder: TextEncoder | None
     graphs: dict[str, GraphSpec]
+    engines: tuple[EngineFile, ...]
     files: dict[str, FileSpec]
     gate: dict[str, GateFigure]
+    gate_accuracy: GateAccuracy | None
+    loss_allowed: bool
+    provenance: Provenance
     contract: str
 
     def to_json(self) -> str:
@@ -128,16 +214,11 @@ class Manifest:
         try:
             data = json.loads(text)
         except ValueError as error:
-            raise _schema_error(f"manifest.json is not JSON ({error}).") from error
+            raise schema_error(f"manifest.json is not JSON ({error}).") from error
         if not isinstance(data, dict) or data.get("schema") != SCHEMA_VERSION:
             found = data.get("schema") if isinstance(data, dict) else None
-            raise _schema_error(f"The bundle has schema {found!r}; this maclip reads schema {SCHEMA_VERSION}.")
+            raise schema_error(f"The bundle has schema {found!r}; this maclip reads schema {SCHEMA_VERSION}.")
         return from_dict(cls, data)
-
-
-def from_dict(kind: type[T], data: object) -> T:
-    """Build the frozen dataclass `kind` from JSON data. Raises `bundle-schema` on anything unexpected."""
-    return cast(T, _convert(kind, data, kind.__name__))
 
 
 def file_sha256(path: Path) -> str:
@@ -147,58 +228,3 @@ def file_sha256(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _convert(kind: Any, value: Any, where: str) -> Any:
-    origin = get_origin(kind)
-    if origin in (Union, types.UnionType):
-        return _convert_union(kind, value, where)
-    if dataclasses.is_dataclass(kind):
-        return _convert_dataclass(kind, value, where)
-    if origin is dict:
-        if not isinstance(value, dict):
-            raise _schema_error(f"{where} must be an object.")
-        return {key: _convert(get_args(kind)[1], item, f"{where}.{key}") for key, item in value.items()}
-    if origin is tuple:
-        return _convert_tuple(kind, value, where)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if type(value) is not kind:
-        raise _schema_error(f"{where} must be {kind.__name__}, found {value!r:.60}.")
-    return value
-
-
-def _convert_union(kind: Any, value: Any, where: str) -> Any:
-    options = get_args(kind)
-    if value is None and type(None) in options:
-        return None
-    plain = [option for option in options if option is not type(None)]
-    for option in plain:
-        if type(value) is option:
-            return value
-    return _convert(plain[0], value, where)
-
-
-def _convert_dataclass(kind: Any, value: Any, where: str) -> Any:
-    if not isinstance(value, dict):
-        raise _schema_error(f"{where} must be an object.")
-    hints = get_type_hints(kind)
-    unknown, missing = sorted(set(value) - set(hints)), sorted(set(hints) - set(value))
-    if unknown or missing:
-        what = f"unknown keys {unknown}" if unknown else f"no {missing}"
-        raise _schema_error(f"{where} has {what}.")
-    return kind(**{key: _convert(hint, value[key], f"{where}.{key}") for key, hint in hints.items()})
-
-
-def _convert_tuple(kind: Any, value: Any, where: str) -> Any:
-    if not isinstance(value, list):
-        raise _schema_error(f"{where} must be a list.")
-    args = get_args(kind)
-    hints = [args[0]] * len(value) if args[-1] is Ellipsis else list(args)
-    if len(hints) != len(value):
-        raise _schema_error(f"{where} must have {len(hints)} items.")
-    return tuple(_convert(hint, item, where) for hint, item in zip(hints, value, strict=True))
-
-
-def _schema_error(message: str) -> MaclipError:
-    return MaclipError("bundle-schema", message, "Export the bundle again with this version of maclip.")

@@ -12,8 +12,9 @@ from random_models import randomised
 
 import maclip
 from maclip.model import MaClip
-from maclip_export.bundle_writer import write_bundle
+from maclip_export.bundle_writer import Material, write_bundle
 from maclip_export.sources import drawn_clips
+from maclip_export.trial import drawn_trial
 from maclip_runtime.bundle import Bundle
 from maclip_runtime.encoder import Encoder
 
@@ -44,7 +45,7 @@ def test_tiny_features_equal_torchs_through_one_graph(deep):
 @pytest.mark.long
 def test_vit_b16_features_equal_torchs(tmp_path):
     model = randomised(maclip.build("ViT-B-16", "none"))
-    write_bundle(model, tmp_path / "bundle", [], drawn_clips(model, 2), None)
+    write_bundle(model, tmp_path / "bundle", Material([], drawn_trial(model, 1, 2)))
     assert_same_features(model, tmp_path / "bundle")
 
 

@@ -79,17 +79,18 @@ def _generate(plan: Plan, folder: DemoFolder, screen: Screen) -> None:
 
 def _export(folder: DemoFolder, plan: Plan, screen: Screen) -> None:
     import maclip
-    from maclip.data import DataSet, open_data
+    from maclip.data import open_data
     from maclip.run import read_run
-    from maclip_export.bundle_writer import write_bundle
-    from maclip_export.sources import clips_of, vocabulary
+    from maclip_export.bundle_writer import Material, write_bundle
+    from maclip_export.sources import vocabulary
+    from maclip_export.trial import gate_clips
 
     config = read_run(folder.run)
     model = maclip.load(folder.run)
     data = open_data(folder.clips / plan.families[0].family)
-    gate = clips_of(DataSet(data.root, data.split("test")), model)
     unknown = config.chosen.unknown if config.chosen is not None else None
-    for graph in write_bundle(model, folder.bundle, vocabulary(config.names), gate, unknown):
+    material = Material(vocabulary(config.names), gate_clips(data, model), unknown=unknown, run=folder.run)
+    for graph in write_bundle(model, folder.bundle, material).graphs:
         screen.say(f"   {graph.graph}: {graph.size / 2**20:.1f} MiB, differs from torch by {graph.gate.relative:.0e}")
 
 

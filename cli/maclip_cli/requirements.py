@@ -1,0 +1,31 @@
+"""What the workstation's commands need beside the base install, said in words where it is missing."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from maclip_runtime.errors import EXIT_MACHINE_LACKS, MaclipError
+
+TRAINING = ("torch", "open_clip")
+EXPORT = (*TRAINING, "onnx", "onnxscript", "onnxslim", "onnxruntime")
+
+
+def need_training() -> None:
+    """Raises `training-missing` where a library for training is not installed."""
+    _need(TRAINING)
+
+
+def need_export() -> None:
+    """Raises `training-missing` where a library for exporting is not installed."""
+    _need(EXPORT)
+
+
+def _need(modules: tuple[str, ...]) -> None:
+    missing = [name for name in modules if find_spec(name) is None]
+    if missing:
+        raise MaclipError(
+            "training-missing",
+            f"This command needs {' and '.join(missing)}, which a device does not have.",
+            "On a workstation: pip install 'maclip[train,export,cpu]'.",
+            EXIT_MACHINE_LACKS,
+        )

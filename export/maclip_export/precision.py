@@ -1,0 +1,200 @@
+"""Graphs in fewer bits: half precision for GPUs, eight bits for CPUs and small GPUs. Each writes an ordinary ONNX file.
+
+What made others' half and int8 models wrong is kept out: layer norms, softmax and norms stay in float32, and only
+linear layers (products with a constant) are quantized, their weights by channel.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Feed = dict[str, npt.NDArray[Any]]
+
+# Half precision has five bits of exponent: sums of squares and exponentials leave its range first.
+FLOAT32_OPERATORS = ("LayerNormalization", "Softmax", "ReduceL2", "ReduceSum", "ReduceMean", "Exp", "Log", "Range")
+LINEAR = ("MatMul", "Gemm")
+
+
+def to_half(path: Path, matching: bool) -> None:
+    """Turn the graph at `path` to half precision in place; inputs and outputs keep their types.
+
+    Weights and matrix products are half; `FLOAT32_OPERATORS` and the normalisation of pixels stay float32. Of a
+    `matching` graph only the prototype module's linear layers are half: cosines, soft-min and probabilities are not.
+    """
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    model = _load(path)
+    if not any(node.op_type in (*LINEAR, "Conv") for node in model.graph.node):
+        return  # nothing multiplies: casts there and back would only cost
+    if matching:
+        _halve_linear_layers(model.graph)
+        save(model, path)
+        return
+    keep = _before_first_product(model.graph)
+    half = convert_float_to_float16(
+        model, keep_io_types=True, op_block_list=list(FLOAT32_OPERATORS), node_block_list=keep
+    )
+    save(tidy(half), path)
+
+
+def to_dynamic_int8(path: Path, out: Path) -> None:
+    """Write the graph at `path` to `out` with int8 weights; activations are quantized at run time."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    model = _load(path)
+    with _quiet():
+        quantize_dynamic(
+            model,
+            out,
+            op_types_to_quantize=list(LINEAR),
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+            nodes_to_exclude=_without_constant(model.graph),
+            use_external_data_format=True,
+        )
+    save(tidy(_load(out)), out)
+
+
+def to_static_int8(path: Path, out: Path, feeds: Iterable[Feed]) -> None:
+    """Write the graph at `path` to `out` in the QDQ form, with ranges of activations measured on `feeds`.
+
+    Symmetric throughout, as TensorRT wants it: int8 activations by tensor, int8 weights by channel.
+    """
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+
+    model = _load(path)
+    with _quiet():
+        quantize_static(
+            model,
+            out,
+            _Reader(feeds),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=list(LINEAR),
+            per_channel=True,
+            activation_type=QuantType.QInt8,
+            weight_type=QuantType.QInt8,
+            nodes_to_exclude=_without_constant(model.graph),
+            use_external_data_format=True,
+            calibrate_method=CalibrationMethod.MinMax,
+            extra_options={
+                "ActivationSymmetric": True,
+                "WeightSymmetric": True,
+                # A product's sum stays in float32: what follows (a bias, a norm, a softmax) wants it whole.
+                "OpTypesToExcludeOutputQuantization": list(LINEAR),
+                "QuantizeBias": False,
+            },
+        )
+    save(_load(out), out)
+
+
+def save(model: Any, path: Path) -> None:
+    """Write `model` as `path` with its weights beside it in one file, in place of what was there."""
+    import onnx
+
+    beside = path.with_suffix(".onnx.data")
+    path.unlink(missing_ok=True)
+    beside.unlink(missing_ok=True)
+    onnx.save(
+        model, path, save_as_external_data=True, all_tensors_to_one_file=True, location=beside.name, size_threshold=1024
+    )
+
+
+def _load(path: Path) -> Any:
+    import onnx
+
+    return onnx.load(path)
+
+
+def tidy(model: Any) -> Any:
+    """Without what does nothing, but with every input."""
+    import onnxslim
+
+    inputs = list(model.graph.input)
+    clean = onnxslim.slim(model)
+    # It drops inputs that nothing reads (plain CLIP has no use for a text), which are part of the contract.
+    del clean.graph.input[:]
+    clean.graph.input.extend(inputs)
+    return clean
+
+
+def _without_constant(graph: Any) -> list[str]:
+    """The products of two activations, which are no linear layers: attention's scores and sums, cosines."""
+    constants = {tensor.name for tensor in graph.initializer}
+    return _names(n for n in graph.node if n.op_type in LINEAR and not constants & set(n.input[:2]))
+
+
+def _halve_linear_layers(graph: Any) -> None:
+    """Let products with a constant be half, between two casts; all else stays as it is."""
+    import onnx
+
+    kind = onnx.TensorProto.FLOAT16
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    linear = set(_names(n for n in graph.node if n.op_type in LINEAR)) - set(_without_constant(graph))
+    nodes = list(graph.node)
+    del graph.node[:]
+    for node in nodes:
+        if node.name not in linear:
+            graph.node.append(node)
+            continue
+        for i, value in enumerate(node.input):
+            if value in constants:
+                array = onnx.numpy_helper.to_array(constants[value]).astype(np.float16)
+                node.input[i] = f"{value}.half"
+                if node.input[i] not in {tensor.name for tensor in graph.initializer}:
+                    graph.initializer.append(onnx.numpy_helper.from_array(array, node.input[i]))
+            else:
+                node.input[i] = f"{node.name}.input.{i}"
+                graph.node.append(onnx.helper.make_node("Cast", [value], [node.input[i]], node.input[i], to=kind))
+        output, node.output[0] = node.output[0], f"{node.name}.half"
+        graph.node.append(node)
+        graph.node.append(
+            onnx.helper.make_node("Cast", [node.output[0]], [output], f"{node.name}.output", to=onnx.TensorProto.FLOAT)
+        )
+    used = {value for node in graph.node for value in node.input}
+    for tensor in [tensor for tensor in graph.initializer if tensor.name not in used]:
+        graph.initializer.remove(tensor)
+
+
+def _names(nodes: Iterable[Any]) -> list[str]:
+    return [node.name for node in nodes]
+
+
+def _before_first_product(graph: Any) -> list[str]:
+    """The nodes that treat pixels before the patch embedding; none where a graph does not begin with pixels."""
+    makers = {output: node for node in graph.node for output in node.output}
+    first = next((node for node in graph.node if node.op_type == "Conv"), None)
+    found: list[str] = []
+    node = makers.get(first.input[0]) if first is not None else None
+    while node is not None:
+        found.append(node.name)
+        node = makers.get(node.input[0]) if node.input else None
+    return found
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the advice to pre-process, which the graph has been, on the root logger."""
+    logger = logging.getLogger()
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+class _Reader:
+    """Calibration inputs as onnxruntime asks for them."""
+
+    def __init__(self, feeds: Iterable[Feed]) -> None:
+        self._feeds = iter(feeds)
+
+    def get_next(self) -> Feed | None:
+        return next(self._feeds, None)

@@ -1,0 +1,89 @@
+"""Labelled clips that an export is tried on: the gate compares on them, static quantization is calibrated on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from maclip.data import ActionClass, DataSet, load_clip
+from maclip.model import MaClip
+from maclip_runtime.errors import MaclipError
+from maclip_runtime.frames import Pixels, prepare, segment_indices
+
+CLASSES, CLIPS_EACH = 8, 4
+GATE_SPLITS = ("test", "val", "train")  # classes that training did not see first
+CALIBRATION_SPLITS = ("train", "val", "test")  # and here last, so that the gate judges on other clips
+MIN_CALIBRATION_CLIPS = 8
+
+
+@dataclass(frozen=True)
+class TrialClips:
+    """Clips class by class: `frames` uint8 [n, T, size, size, 3], `labels` int64 [n] into `names`.
+
+    `source` says in words where they come from.
+    """
+
+    frames: Tensor
+    labels: Tensor
+    names: tuple[str, ...]
+    source: str
+
+    def first_of_each(self, count: int) -> Tensor:
+        """The first clip of each of the first `count` classes: uint8 [count or fewer, T, size, size, 3]."""
+        return self.frames[[int((self.labels == c).nonzero()[0]) for c in range(min(count, len(self.names)))]]
+
+    def sizes(self) -> list[int]:
+        """How many clips each class has."""
+        return [int((self.labels == c).sum()) for c in range(len(self.names))]
+
+
+def gate_clips(data: DataSet, model: MaClip, each: int = CLIPS_EACH) -> TrialClips:
+    """Readable clips of classes that training did not see, where `data` has such. Raises `data-empty`."""
+    return _read(data, GATE_SPLITS, model, each)
+
+
+def calibration_clips(data: DataSet, model: MaClip, each: int = CLIPS_EACH) -> TrialClips:
+    """Clips to measure activations on, of the training classes. Raises `data-empty`, `calibration-too-small`."""
+    found = _read(data, CALIBRATION_SPLITS, model, each)
+    if len(found.frames) < MIN_CALIBRATION_CLIPS:
+        raise MaclipError(
+            "calibration-too-small",
+            f"{data.root} has {len(found.frames)} clips to calibrate on; at least {MIN_CALIBRATION_CLIPS} are needed.",
+            "Add clips, give other --calibration-data, or use --quantization dynamic, which needs none.",
+        )
+    return found
+
+
+def drawn_trial(model: MaClip, each: int = CLIPS_EACH, classes: int = CLASSES, seed: int = 0) -> TrialClips:
+    """Generated clips of the drawn world's motions, for whoever has no data at hand."""
+    from maclip.world.classes import classes as world_classes
+    from maclip.world.clips import FRAMES, clip_frames
+
+    chosen = [one for one in world_classes("motion") if one.split == "test"][:classes]
+    wanted = segment_indices(FRAMES, model.config.frames).tolist()
+    clips = []
+    for number, one in enumerate(chosen):
+        for clip in range(each):
+            drawn = list(clip_frames(one.motion, np.random.default_rng((seed, number, clip)), one.cast))
+            clips.append(np.stack([prepare(drawn[i], model.backbone.preprocess) for i in wanted]))
+    return _labelled(clips, [each] * len(chosen), [one.name for one in chosen], "generated clips")
+
+
+def _read(data: DataSet, splits: Sequence[str], model: MaClip, each: int) -> TrialClips:
+    chosen: list[ActionClass] = next((list(data.split(s)) for s in splits if len(data.split(s)) > 1), [])
+    if not chosen:
+        raise MaclipError("data-empty", f"{data.root} does not hold two classes of clips.", "Give another folder.")
+    chosen = chosen[:CLASSES]
+    paths = [one.clips[:each] for one in chosen]
+    clips = [load_clip(path, model.backbone.preprocess, model.config.frames) for group in paths for path in group]
+    where = f"{len(clips)} clips of {len(chosen)} classes of {data.root.name}"
+    return _labelled(clips, [len(group) for group in paths], [one.name for one in chosen], where)
+
+
+def _labelled(clips: Sequence[Pixels], counts: Sequence[int], names: Sequence[str], source: str) -> TrialClips:
+    labels = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+    return TrialClips(torch.from_numpy(np.stack(clips)), labels, tuple(names), source)
