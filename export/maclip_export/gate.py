@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from maclip.model import MaClip
 from maclip_export.graphs import Graph
@@ -126,7 +127,7 @@ class Gate:
         clips = self._clips[:count]
         if graph.name == "text":
             tokens = self._model.backbone.tokenizer(list(PROMPTS[:count]))
-            return Case((tokens,), (graph.module(tokens),))
+            return Case((tokens,), (F.normalize(self._model.clip.encode_text(tokens), dim=-1),))
         # Torch treats each clip of a batch by itself, so that what it found for all holds for the first few.
         if graph.name == "stem":
             return Case((clips.flatten(0, 1),), (self._stem()[:count].flatten(0, 1),))

@@ -130,6 +130,7 @@ def example_inputs(graph: Graph) -> tuple[Tensor, ...]:
         "uint8": lambda shape: torch.randint(0, 256, shape, dtype=torch.uint8),
         "bool": lambda shape: torch.arange(shape[0]) % 2 == 0,
         "float32": lambda shape: torch.randn(shape),
+        "int64": lambda shape: torch.randint(1, 256, shape),  # tokens: every vocabulary has those of single bytes
     }
     return tuple(make[spec.dtype]([sizes[n] if isinstance(n, str) else n for n in spec.shape]) for spec in graph.inputs)
 

@@ -48,7 +48,7 @@ def write_names(folder: Path, names: Sequence[str], templates: Sequence[str], te
     """Write the frozen vocabulary into the bundle `folder`: `text` f32 [n, D'] are the names' unit features.
 
     They are stored in half precision, which turns a feature by less than a thousandth of a radian and keeps
-    1,000 names of ViT-B in 1 MB; the device reads them as float32.
+    1,000 names of ViT-B in 1 MB; the device reads them as float32 and makes the length 1 again.
     """
     listed = {"names": list(names), "templates": list(templates)}
     (folder / NAMES_FILE).write_text(json.dumps(listed, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

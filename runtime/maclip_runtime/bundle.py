@@ -18,6 +18,7 @@ from maclip_runtime.manifest import MANIFEST_FILE, Manifest, file_sha256
 NAMES_FILE = "names.json"
 TEXT_FILE = "names.safetensors"
 TEXT_TENSOR = "text"
+SIGNATURE_FILE = "model.sig"  # signs the manifest, so the manifest cannot list it
 NEAREST_NAMES = 5  # how many names an unknown one is compared with in the message
 
 
@@ -43,6 +44,10 @@ class Bundle:
         names, text = _read_names(path, manifest)
         return cls(path, manifest, names, text)
 
+    def has_name(self, name: str) -> bool:
+        """Whether the vocabulary has this action name; letter case and underscores do not matter."""
+        return name_key(name) in map(name_key, self.names)
+
     def text_feature(self, name: str) -> Floats:
         """The frozen text feature of an action name, float32 [D']; letter case and underscores do not matter.
 
@@ -58,7 +63,7 @@ class Bundle:
         raise MaclipError(
             "name-unknown",
             f"{name!r} is not among the bundle's {len(self.names)} action names{hint}.",
-            "Say --text NAME with one that is, --no-text to go without, or export with --names FILE.",
+            "Say --text NAME with one that is, --no-text to go without, or export with --names FILE or --text-encoder.",
         )
 
     def graph_file(self, graph: str) -> Path:
@@ -70,6 +75,12 @@ class Bundle:
         file = self.manifest.graphs[graph].file
         parts = sorted(f"{name}={spec.sha256}" for name, spec in self.manifest.files.items() if name.startswith(file))
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def unit_rows(rows: Floats) -> Floats:
+    """Each row of [n, D'] at length 1, float32."""
+    lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
+    return np.asarray(rows / np.maximum(lengths, 1e-12), dtype=np.float32)
 
 
 def name_key(name: str) -> str:
@@ -105,6 +116,8 @@ def _check_files(path: Path, manifest: Manifest) -> None:
         except OSError as error:
             raise _corrupt(path, f"{name} cannot be read ({error.strerror})") from error
     needed = [graph.file for graph in manifest.graphs.values()] + [NAMES_FILE, TEXT_FILE]
+    if manifest.text_encoder is not None:
+        needed.append(manifest.text_encoder.tokenizer)
     for name in needed:
         if name not in manifest.files:
             raise _corrupt(path, f"the manifest does not list {name}")
@@ -112,17 +125,20 @@ def _check_files(path: Path, manifest: Manifest) -> None:
     # A graph opens its weights by name: nothing may lie there that the manifest does not vouch for.
     for file in path.rglob("*"):
         name = file.relative_to(path).as_posix()
-        if not file.is_dir() and name != MANIFEST_FILE and name not in manifest.files and name[0] != ".":
+        known = name in manifest.files or name in (MANIFEST_FILE, SIGNATURE_FILE)
+        if not file.is_dir() and not known and name[0] != ".":
             raise _corrupt(path, f"{name} is not listed in the manifest")
 
 
 def _check_graphs(manifest: Manifest) -> None:
     graphs = set(manifest.graphs)
     visual = "visual" in graphs or {"stem", "tower"} <= graphs
-    if not (visual and {"prototype", "match"} <= graphs):
+    text = {"text"} if manifest.text_encoder is not None else set()
+    if not (visual and {"prototype", "match"} | text <= graphs):
         raise MaclipError(
             "bundle-schema",
-            f"The bundle's graphs are {sorted(graphs)}; visual (or stem and tower), prototype and match are needed.",
+            f"The bundle's graphs are {sorted(graphs)}; visual (or stem and tower), prototype and match are needed, "
+            "and text with a text encoder.",
             "Export the bundle again with this version of maclip.",
         )
 
@@ -145,12 +161,14 @@ def _read_names(path: Path, manifest: Manifest) -> tuple[tuple[str, ...], Floats
     try:
         data = json.loads((path / NAMES_FILE).read_text(encoding="utf-8"))
         names = tuple(str(name) for name in data["names"])
-        text = np.asarray(load_file(path / TEXT_FILE)[TEXT_TENSOR], dtype=np.float32)
+        stored = load_file(path / TEXT_FILE)[TEXT_TENSOR]
+        text = np.asarray(stored, dtype=np.float32)
     except (ValueError, KeyError, TypeError, SafetensorError) as error:
         raise _corrupt(path, f"its action names cannot be read ({type(error).__name__})") from error
     if text.shape != (len(names), manifest.feature_width) or len(names) != manifest.names.count:
         raise _corrupt(path, "its action names and their text features do not belong together")
-    return names, text
+    # Half precision on disk keeps the direction to 1e-6 and the length to 1e-3.
+    return names, text if stored.dtype == np.float32 else unit_rows(text)
 
 
 def _corrupt(path: Path, why: str) -> MaclipError:

@@ -1,17 +1,21 @@
-"""From frames to features, prototypes and distances: the bundle's four graphs behind three methods."""
+"""From frames to features, prototypes and distances: the bundle's graphs behind four methods."""
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from maclip_runtime.bundle import Bundle
-from maclip_runtime.engine import Engine, as_float
+from maclip_runtime.bundle import Bundle, name_key
+from maclip_runtime.engine import as_float, open_engine
 from maclip_runtime.frames import Floats, Pixels
+from maclip_runtime.text import NameEncoder
 
 Flags = npt.NDArray[np.bool_]
+
+log = logging.getLogger("maclip")
 
 
 @dataclass(frozen=True)
@@ -27,11 +31,12 @@ class Encoder:
 
     def __init__(self, bundle: Bundle, device: str = "auto") -> None:
         self.bundle = bundle
-        self.engine = Engine(bundle, device)
+        self.engine = open_engine(bundle, device)
+        self._names: NameEncoder | None = None
 
     @property
     def device(self) -> str:
-        """Where the graphs run: "cpu" or "cuda"."""
+        """Where the graphs run: "cpu", "cuda", "tensorrt" or "rtx"."""
         return self.engine.device
 
     def features(self, frames: Pixels, text: Floats | None = None) -> Floats:
@@ -69,6 +74,21 @@ class Encoder:
             has_text=np.ascontiguousarray(has_text, dtype=np.bool_),
         )
         return Match(as_float(distances), as_float(probabilities))
+
+    def text_feature(self, name: str) -> Floats:
+        """The text feature of an action name, float32 [D']: from the vocabulary, else made by the text encoder.
+
+        Raises `name-unknown` where the bundle has neither, and `text-missing` (see `NameEncoder`).
+        """
+        known = self.bundle.has_name(name) or not name_key(name)
+        if known or self.bundle.manifest.text_encoder is None:
+            return self.bundle.text_feature(name)
+        if self._names is None:
+            self._names = NameEncoder(self.bundle, self.engine.run)
+        log.info("%r is not in the vocabulary: its text is made by the bundle's text encoder", name)
+        # As the vocabulary treats them: "brush_hair" is "brush hair".
+        spoken: Floats = self._names.features([" ".join(name.replace("_", " ").split())])[0]
+        return spoken
 
     def _stem(self, frames: Pixels) -> Floats:
         """The blocks before the adapted ones, frame by frame -> tokens [B, T, N+1, D]."""

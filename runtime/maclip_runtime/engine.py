@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,15 +11,31 @@ import numpy.typing as npt
 from maclip_runtime.bundle import Bundle
 from maclip_runtime.errors import EXIT_MACHINE_LACKS, MaclipError
 from maclip_runtime.manifest import GraphSpec, TensorSpec
+from maclip_runtime.tensorrt.library import NATIVE_DEVICES
+
+if TYPE_CHECKING:
+    from maclip_runtime.tensorrt.runner import TensorRTEngine
 
 Array = npt.NDArray[Any]
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-DEVICES = ("auto", *PROVIDERS)
-ONNX_DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32", "tensor(bool)": "bool"}
+DEVICES = ("auto", *PROVIDERS, *NATIVE_DEVICES)
+ONNX_DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32", "tensor(bool)": "bool", "tensor(int64)": "int64"}
 ERRORS_ONLY = 3  # onnxruntime's log severity
 
 log = logging.getLogger("maclip")
+
+
+def open_engine(bundle: Bundle, device: str = "auto") -> Engine | TensorRTEngine:
+    """The graphs of a bundle on a device: NVIDIA's own engines for "tensorrt" and "rtx", onnxruntime for the rest.
+
+    Raises what `Engine` and `TensorRTEngine` raise; "auto" never chooses an engine that must be built first.
+    """
+    if device in NATIVE_DEVICES:
+        from maclip_runtime.tensorrt.runner import TensorRTEngine
+
+        return TensorRTEngine(bundle, device)
+    return Engine(bundle, device)
 
 
 class Engine:

@@ -119,16 +119,17 @@ class Recognizer:
     ) -> Enrolled:
         """Add clips of an action to the class `name`: all of them, or none where one fails.
 
-        The class's text is `text`, or what the class had before, or its own name; `no_text` goes without.
-        `progress` is called with the number of clips read. Raises `name-unknown`, `name-invalid`,
-        `clip-unreadable`, `clip-too-short`, `clip-duplicate` (unless `force`), `output-unwritable`.
+        The class's text is `text`, or what the class had before, or its own name; `no_text` goes without. A
+        bundle with a text encoder takes any text, another the names of its vocabulary.
+        `progress` is called with the number of clips read. Raises `name-unknown`, `text-missing`,
+        `name-invalid`, `clip-unreadable`, `clip-too-short`, `clip-duplicate` (unless `force`), `output-unwritable`.
         """
         name = valid_name(name)
         paths = [clips] if isinstance(clips, (str, PathLike)) else list(clips)
         if not paths:
             raise MaclipError("clip-missing", "There is no clip to enroll.", "Give at least one clip.")
         text_name = self._text_name(name, text, no_text)
-        feature = None if text_name is None else self.bundle.text_feature(text_name)
+        feature = None if text_name is None else self.encoder.text_feature(text_name)
         made: list[EnrolledClip] = []
         for path in paths:
             made.append(self._enrolled_clip(name, path, text_name, feature))
