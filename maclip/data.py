@@ -6,6 +6,7 @@ Three layouts are read: with a `classes.json` (names and splits, as `maclip synt
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from dataclasses import dataclass
@@ -69,6 +70,15 @@ def open_data(root: Path) -> DataSet:
     return DataSet(root, tuple(classes))
 
 
+def data_sha256(data: DataSet) -> str:
+    """A digest of which clips there are, as hex: split, class name, file name and bytes of each, in any order.
+
+    It is of the list, not of the pictures: reading every byte of a data set would take longer than it is worth.
+    """
+    listed = sorted([c.split or "", c.name, clip.name, str(_bytes(clip))] for c in data.classes for clip in c.clips)
+    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
+
+
 def load_clip(
     path: Path, preprocess: Preprocess, frames: int, rng: np.random.Generator | None = None, mirror: bool = False
 ) -> Pixels:
@@ -127,6 +137,13 @@ def _clips(folder: Path) -> tuple[Path, ...]:
     if not folder.is_dir():
         return ()
     return tuple(entry for entry in sorted(folder.iterdir()) if _is_clip(entry))
+
+
+def _bytes(clip: Path) -> int:
+    """The size of a video, or of all pictures of a folder."""
+    if not clip.is_dir():
+        return clip.stat().st_size
+    return sum(entry.stat().st_size for entry in clip.iterdir() if entry.suffix.lower() in PICTURE_SUFFIXES)
 
 
 def _is_clip(entry: Path) -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 import maclip
 from maclip.backbone import LoadedBackbone, load_backbone
-from maclip.data import DataSet, open_data
+from maclip.data import DataSet, data_sha256, open_data
 from maclip.model import MaClip, ModelConfig
 from maclip.run import RUN_FORMAT, ClassNames, RunConfig, TrainConfig, read_run
 from maclip.store import ClipStore
@@ -48,6 +49,7 @@ def train(
         train=train_config,
         data=str(data.resolve()),
         names=class_names(classes),
+        data_sha256=data_sha256(classes),
     )
     trainer = Trainer(_model(loaded, config, device), classes, config, out, watcher, lenders)
     _make_folder(out)
@@ -70,6 +72,8 @@ def resume(run: Path, watcher: Watcher, device: str = "auto") -> None:
             f"The classes under {config.data} changed since {run} was begun.",
             "Put them back, or begin anew.",
         )
+    # Clips may have come or gone, a broken one for instance: the run says what it was last trained on.
+    config = replace(config, data_sha256=data_sha256(classes))
     Trainer(_model(loaded, config, device), classes, config, run, watcher).fit(resume=True)
 
 

@@ -12,6 +12,8 @@ from rich.progress import Progress
 from rich.table import Table
 
 from maclip_cli.console import people, print_json, results, run_app
+from maclip_cli.device_build import build
+from maclip_cli.device_bundle import info, verify
 from maclip_runtime.errors import MaclipError
 
 if TYPE_CHECKING:
@@ -24,10 +26,13 @@ app = typer.Typer(
 )
 gallery_app = typer.Typer(no_args_is_help=True, help="Look at and change the enrolled classes.")
 app.add_typer(gallery_app, name="gallery")
+app.command()(info)
+app.command()(verify)
+app.command()(build)
 
 BundleOption = Annotated[Path, typer.Option("--bundle", help="The folder that `maclip export` wrote.")]
 GalleryOption = Annotated[Path, typer.Option("--gallery", help="The gallery's file.")]
-DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, tensorrt or rtx.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON Lines on stdout and nothing else.")]
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A class of the gallery.")]
 
@@ -99,45 +104,6 @@ def recognize(
                 print_json(dataclasses.asdict(event))
             else:
                 _print_event(event)
-
-
-@app.command()
-def info(
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="The folder that `maclip export` wrote.")],
-    as_json: JsonOption = False,
-) -> None:
-    """Check a bundle and say what it holds."""
-    from maclip_runtime import Bundle
-
-    manifest = Bundle.open(bundle).manifest
-    facts: dict[str, Any] = {
-        "backbone": manifest.backbone.name,
-        "pretrained": manifest.backbone.pretrained,
-        "weights_sha256": manifest.backbone.weights_sha256,
-        "trained": manifest.trained,
-        "adapted_depth": manifest.adapted_depth,
-        "frames": manifest.frames,
-        "size": manifest.preprocess.size,
-        "feature_width": manifest.feature_width,
-        "metric": manifest.metric,
-        "fusion_weight": manifest.fusion_weight,
-        "precision": manifest.precision,
-        "unknown_distance": manifest.unknown.distance if manifest.unknown else None,
-        "names": manifest.names.count,
-        "graphs": sorted(manifest.graphs),
-        "bytes": sum(file.size for file in manifest.files.values()),
-        "contract": manifest.contract,
-        "tool_version": manifest.tool_version,
-    }
-    if as_json:
-        print_json(facts)
-        return
-    results().print(escape(str(bundle)), soft_wrap=True)
-    table = Table(show_header=False)
-    for key, value in facts.items():
-        shown = ", ".join(value) if isinstance(value, list) else str(value)
-        table.add_row(key.replace("_", " "), escape(shown))
-    results().print(table)
 
 
 @gallery_app.command("list")
