@@ -77,9 +77,8 @@ def build(
             done.append(one)
             if one.graph in tasks:
                 progress.remove_task(tasks[one.graph])
-            progress.console.print(
-                escape(f"{one.graph}: {one.origin}, {one.size / 2**20:.1f} MiB, {one.seconds:.1f} s")
-            )
+            if one.origin == "built":
+                console.print(escape(f"built {one.graph}: {one.size / 2**20:.1f} MiB in {one.seconds:.1f} s"))
             if as_json:
                 facts = {"library": library.key, "library_version": library.version, "compute_capability": capability}
                 print_json({**dataclasses.asdict(one), "file": str(one.file), **facts})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,20 +51,20 @@ def build_engine(
     Raises `graph-unsupported` where the library cannot read or build it, `bundle-schema` where the graph's inputs
     or outputs are not those of `spec`. What `watch` raises ends the build and is raised again.
     """
-    trt = library.module
     parsed = parse_graph(library, file)
     _check_tensors(file.name, spec, parsed.network)
-    config = parsed.builder.create_builder_config()
-    # A float32 graph was checked in float32; TF32, on by default, would round its products to 10 bits.
-    config.clear_flag(trt.BuilderFlag.TF32)
-    shapes = parsed.builder.create_optimization_profile()
-    for tensor in spec.inputs:
-        shapes.set_shape(tensor.name, *profile.shapes(tensor))
-    config.add_optimization_profile(shapes)
-    monitor = _monitor(trt, watch)
+    config = build_config(library, parsed, spec, profile)
+    monitor = _monitor(library.module, watch)
     config.progress_monitor = monitor
     library.errors.clear()
-    engine = parsed.builder.build_serialized_network(parsed.network, config)
+    # In a thread of its own: the library swallows a Ctrl-C that arrives in one of its callbacks.
+    with ThreadPoolExecutor(1) as pool:
+        building = pool.submit(parsed.builder.build_serialized_network, parsed.network, config)
+        try:
+            engine = building.result()
+        except BaseException as error:
+            monitor.failure = error  # ends the build at its next step
+            raise
     if monitor.failure is not None:
         raise monitor.failure
     if engine is None:
@@ -73,6 +74,18 @@ def build_engine(
             "Export the bundle again with this version of maclip, or run it on another --device.",
         )
     return memoryview(engine)
+
+
+def build_config(library: Library, parsed: Parsed, spec: GraphSpec, profile: Profile) -> Any:
+    """How an engine is built: for the sizes of `profile`, and in no other precision than the graph's."""
+    config = parsed.builder.create_builder_config()
+    # A float32 graph was checked in float32; TF32, on by default, would round its products to 10 bits.
+    config.clear_flag(library.module.BuilderFlag.TF32)
+    shapes = parsed.builder.create_optimization_profile()
+    for tensor in spec.inputs:
+        shapes.set_shape(tensor.name, *profile.shapes(tensor))
+    config.add_optimization_profile(shapes)
+    return config
 
 
 def _strongly_typed(trt: Any) -> int:
@@ -130,7 +143,7 @@ def _monitor(trt: Any, watch: Watch) -> Any:
             self.share = max(self.share, share)
             try:
                 watch(self.share, phase_name)
-            except BaseException as error:  # Ctrl-C too: it must not unwind through the library
+            except BaseException as error:  # nothing may unwind through the library
                 self.failure = error
             return self.failure is None
 

@@ -14,13 +14,15 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.tensorrt.profile import has_room
 
 CACHE_VARIABLE = "MACLIP_CACHE"
 SUFFIX = ".engine"
+BLOCK_BYTES = 1 << 20
+LONGEST_HEADER = 1 << 16  # bytes
 
 
 @dataclass(frozen=True)
@@ -60,9 +62,17 @@ class EngineCache:
         """Where the engine of `key` is or would be."""
         return self.folder / key.file
 
-    def get(self, key: EngineKey) -> bytes | None:
-        """The engine of exactly this key, or None where there is none or it is damaged."""
-        return _read(self.path(key), key)
+    def size(self, key: EngineKey) -> int | None:
+        """The bytes of the engine of exactly this key, or None where there is none or it is damaged."""
+        try:
+            with self.path(key).open("rb") as file:
+                header, digest, size = _header(file), hashlib.sha256(), 0
+                while block := file.read(BLOCK_BYTES):
+                    digest.update(block)
+                    size += len(block)
+        except (OSError, ValueError):
+            return None
+        return size if header == _header_of(key, size, digest.hexdigest()) else None
 
     def find(self, key: EngineKey, sizes: dict[str, int]) -> bytes | None:
         """An engine like `key` but of any profile that has room for `sizes`; the newest first."""
@@ -74,11 +84,7 @@ class EngineCache:
 
     def put(self, key: EngineKey, engine: memoryview | bytes) -> None:
         """Keep an engine. Raises `cache-unwritable`; a file of the final name is always whole."""
-        header = {
-            "key": dataclasses.asdict(key),
-            "size": len(engine),
-            "sha256": hashlib.sha256(engine).hexdigest(),
-        }
+        header = _header_of(key, len(engine), hashlib.sha256(engine).hexdigest())
         unfinished: Path | None = None
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -88,6 +94,7 @@ class EngineCache:
                 file.write(engine)
                 file.flush()
                 os.fsync(file.fileno())
+            unfinished.chmod(0o644)  # a device may run as another user
             os.replace(unfinished, self.path(key))
         except OSError as error:
             raise MaclipError(
@@ -121,12 +128,15 @@ def _read(file: Path, key: EngineKey) -> bytes | None:
             engine = opened.read()
     except (OSError, ValueError):
         return None
-    true = {"key": dataclasses.asdict(key), "size": len(engine), "sha256": hashlib.sha256(engine).hexdigest()}
-    return engine if header == true else None
+    return engine if header == _header_of(key, len(engine), hashlib.sha256(engine).hexdigest()) else None
 
 
-def _header(opened: Any) -> dict[str, Any]:
-    header = json.loads(opened.readline(1 << 16))
+def _header(opened: BinaryIO) -> dict[str, Any]:
+    header = json.loads(opened.readline(LONGEST_HEADER))
     if not isinstance(header, dict):
         raise ValueError("no header")
     return header
+
+
+def _header_of(key: EngineKey, size: int, sha256: str) -> dict[str, Any]:
+    return {"key": dataclasses.asdict(key), "size": size, "sha256": sha256}

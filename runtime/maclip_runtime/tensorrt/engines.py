@@ -67,8 +67,8 @@ def build_all(
         if listed is not None:
             file, origin = bundle.path / listed.file, "bundled"
             size = file.stat().st_size
-        elif (engine := cache.get(key)) is not None:
-            size = len(engine)
+        elif (kept := cache.size(key)) is not None:
+            size = kept
         else:
             origin = "built"
 
