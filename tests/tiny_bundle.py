@@ -178,7 +178,8 @@ def write_graph(file: Path, text: str) -> GraphSpec:
 
 
 def _specs(values: object) -> tuple[TensorSpec, ...]:
-    dtypes = {onnx.TensorProto.UINT8: "uint8", onnx.TensorProto.FLOAT: "float32", onnx.TensorProto.BOOL: "bool"}
+    proto = onnx.TensorProto
+    dtypes = {proto.UINT8: "uint8", proto.FLOAT: "float32", proto.BOOL: "bool", proto.INT64: "int64"}
     return tuple(
         TensorSpec(
             value.name,
