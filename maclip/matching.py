@@ -7,11 +7,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from maclip.adapters import HIDDEN_BIAS
+from maclip.metrics.cosine import cosines
 
 
 def text_logits(features: Tensor, text: Tensor, scale: float) -> Tensor:
     """scale * cos(mean over time of F, f): features [B, T, D'], text [C, D'] -> [B, C]."""
-    return scale * F.normalize(features.mean(1), dim=-1) @ F.normalize(text, dim=-1).T
+    return scale * cosines(features.mean(1), text)
 
 
 def fuse(text_scores: Tensor, distances: Tensor, has_text: Tensor | None, weight: float) -> Tensor:

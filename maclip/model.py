@@ -74,7 +74,7 @@ class MaClip(nn.Module):
         )
         self.temporal_embedding = nn.Parameter(torch.zeros(config.frames, width)) if depth else None
         self.prototype = PrototypeModule(self.feature_width) if config.prototype_module else None
-        self.metric = build_metric(config.metric)
+        self.metric = build_metric(config.metric, self.feature_width, config.frames)
         self.scale = float(backbone.clip.logit_scale.exp())
         pixel = torch.tensor([backbone.preprocess.mean, backbone.preprocess.std])
         self.register_buffer("pixel_mean", pixel[0], persistent=False)

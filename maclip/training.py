@@ -217,7 +217,7 @@ class Trainer:
     def _trainable(self, stage: str) -> list[nn.Parameter]:
         if stage == "joint":
             return self.model.tuned_parameters()
-        return list(self.model.prototype.parameters()) if self.model.prototype is not None else []
+        return [p for part in (self.model.prototype, self.model.metric) if part is not None for p in part.parameters()]
 
     def _cache(self) -> None:
         mode = self.train_config.cache

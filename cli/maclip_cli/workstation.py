@@ -112,7 +112,7 @@ def train(
     shot: Annotated[int, typer.Option(min=1, help="Support clips a class.")] = 1,
     queries: Annotated[int, typer.Option(min=1, help="Query clips a class.")] = 1,
     frames: Annotated[int, typer.Option(min=2, help="Frames a clip (T).")] = 8,
-    metric: Annotated[str, typer.Option(help="otam or bimhm.")] = "otam",
+    metric: Annotated[str, typer.Option(help="otam, bimhm, trx or trx-triples.")] = "otam",
     adapted_depth: Annotated[int | None, typer.Option(help="Adapt the last K blocks; all by default.")] = None,
     episodes: Annotated[int, typer.Option(min=0, help="Episodes that train everything.")] = 1000,
     prototype_episodes: Annotated[

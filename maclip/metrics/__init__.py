@@ -1,23 +1,21 @@
 """Distances between sequences of frame features (method.md section 4): plug and play.
 
-A metric is an `nn.Module` whose call takes query [Q, T, D] and support [C, T, D] and returns distances [Q, C].
+A metric takes query [Q, T, D] and support [C, T, D] and returns distances [Q, C]: all classes at once, differentiable,
+under `torch.func.vmap` too, and in at least float32. Every file of this folder is imported, so that a file with
+`@metric("name")` in it is all that a new metric takes; samples/own_metric.py shows one that lives elsewhere.
 """
 
 from __future__ import annotations
 
-from torch import nn
+from importlib import import_module
+from pkgutil import iter_modules
 
-from maclip.metrics.bimhm import BiMHM, bimhm
-from maclip.metrics.otam import OTAM, otam
-from maclip_runtime.errors import MaclipError
+from maclip.metrics.bimhm import bimhm
+from maclip.metrics.otam import otam
+from maclip.metrics.registry import METRICS, build_metric, metric
+from maclip.metrics.trx import TRX
 
-METRICS: dict[str, type[nn.Module]] = {"otam": OTAM, "bimhm": BiMHM}
+__all__ = ["METRICS", "TRX", "bimhm", "build_metric", "metric", "otam"]
 
-__all__ = ["METRICS", "OTAM", "BiMHM", "bimhm", "build_metric", "otam"]
-
-
-def build_metric(name: str) -> nn.Module:
-    """The metric called `name`. Raises `metric-unknown`."""
-    if name not in METRICS:
-        raise MaclipError("metric-unknown", f"There is no metric {name!r}.", f"Choose one of: {', '.join(METRICS)}.")
-    return METRICS[name]()
+for _file in iter_modules(__path__):
+    import_module(f"{__name__}.{_file.name}")

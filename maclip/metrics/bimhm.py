@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from maclip.metrics.cosine import frame_distances
+from maclip.metrics.registry import metric
 
 
+@metric("bimhm")
 def bimhm(query: Tensor, support: Tensor) -> Tensor:
     """sum_i min_j d_ij + sum_j min_i d_ij: query [Q, T, D], support [C, T, D] -> distances [Q, C]."""
     d = frame_distances(query, support)  # (T, M, Q, C)
     return d.amin(1).sum(0) + d.amin(0).sum(0)
-
-
-class BiMHM(nn.Module):
-    """`bimhm` as a metric without parameters."""
-
-    def forward(self, query: Tensor, support: Tensor) -> Tensor:
-        """Query [Q, T, D], support [C, T, D] -> distances [Q, C]."""
-        return bimhm(query, support)
