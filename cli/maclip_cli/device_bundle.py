@@ -37,6 +37,7 @@ def info(bundle: BundleArgument, as_json: JsonOption = False) -> None:
     out.print(_pairs(_facts(opened.manifest, signed)))
     out.print(_graphs(opened))
     out.print(_gate(opened.manifest))
+    out.print(escape(_accuracy(opened.manifest)), soft_wrap=True)
     if opened.manifest.engines:
         out.print(_engines(opened.manifest))
     out.print(_pairs(_origin(opened.manifest), title="where it comes from"))
@@ -87,7 +88,7 @@ def _facts(manifest: Manifest, signed: bool) -> dict[str, str]:
 
 
 def _graphs(bundle: Bundle) -> Table:
-    table = Table("graph", "MiB", "nodes", "weights", "products in", title="graphs, as counted in the files")
+    table = Table("graph", "files", "nodes", "weights", "products in", title="graphs, as counted in the files")
     for name, graph in bundle.manifest.graphs.items():
         size = sum(spec.size for file, spec in bundle.manifest.files.items() if file.startswith(graph.file))
         # In order of their share: the first is what the graph really is.
@@ -95,9 +96,9 @@ def _graphs(bundle: Bundle) -> Table:
         products = sorted(graph.census.products.items(), key=lambda item: -item[1])
         table.add_row(
             escape(name),
-            f"{size / 2**20:.1f}",
+            _size(size),
             str(graph.census.nodes),
-            ", ".join(f"{dtype} {count / 2**20:.2f} MiB" for dtype, count in weights) or "none",
+            ", ".join(f"{dtype} {_size(count)}" for dtype, count in weights) or "none",
             ", ".join(f"{count} {dtype}" for dtype, count in products) or "none",
         )
     return table
@@ -105,18 +106,8 @@ def _graphs(bundle: Bundle) -> Table:
 
 def _gate(manifest: Manifest) -> Table:
     """Each figure beside its limit."""
-    accuracy = manifest.gate_accuracy
-    caption = "few-shot accuracy was not compared"
-    if accuracy is not None:
-        caption = (
-            f"{accuracy.way}-way {accuracy.shot}-shot accuracy: torch {accuracy.torch:.1%}, bundle "
-            f"{accuracy.bundle:.1%}, loss {accuracy.loss:.2%} ± {accuracy.interval:.2%} (limit {accuracy.limit:.1%}; "
-            f"{accuracy.episodes} episodes, {accuracy.measured_on}), probabilities within {accuracy.probability:.1e}"
-        )
-    if manifest.loss_allowed:
-        caption += "\nBeyond a limit, and exported with --allow-loss."
     title = "the gate: worst differences to torch in float32"
-    table = Table("graph", "relative", "cosine", "probability", "cases", title=title, caption=escape(caption))
+    table = Table("graph", "relative", "cosine", "probability", "cases", title=title)
     for name, figure in manifest.gate.items():
         table.add_row(
             escape(name),
@@ -128,8 +119,24 @@ def _gate(manifest: Manifest) -> Table:
     return table
 
 
+def _accuracy(manifest: Manifest) -> str:
+    accuracy = manifest.gate_accuracy
+    said = "few-shot accuracy was not compared"
+    if accuracy is not None:
+        said = (
+            f"{accuracy.way}-way {accuracy.shot}-shot accuracy: torch {accuracy.torch:.1%}, bundle "
+            f"{accuracy.bundle:.1%}, loss {accuracy.loss:.2%} ± {accuracy.interval:.2%} (limit {accuracy.limit:.1%}; "
+            f"{accuracy.episodes} episodes, {accuracy.measured_on}), probabilities within {accuracy.probability:.1e}"
+        )
+    return f"{said}\nBeyond a limit, and exported with --allow-loss." if manifest.loss_allowed else said
+
+
 def _limited(figure: str, limit: float | None, sign: str) -> str:
     return figure if limit is None else f"{figure} ({sign} {limit:g})"
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**20:.1f} MiB" if count >= 2**19 else f"{count / 2**10:.1f} KiB"
 
 
 def _engines(manifest: Manifest) -> Table:

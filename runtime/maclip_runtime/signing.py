@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -90,7 +91,7 @@ def verify_bundle(
         with contextlib.redirect_stdout(sys.stderr):
             verifier.set_hashing_config(_hashing(library, bundle)).verify(bundle.resolve(), signature.resolve())
     except Exception as error:  # a hostile signature may fail anywhere in it, and fails closed
-        raise _not_verified(bundle, " ".join(str(error).split()) or "its signature is another key's") from error
+        raise _not_verified(bundle, _why(error) or "its signature is another key's") from error
     return Bundle.open(bundle)
 
 
@@ -123,9 +124,16 @@ def _load_keys(use: Any, files: Sequence[Path], **options: Any) -> None:
         named = ", ".join(map(str, files)) or "No key"
         raise MaclipError(
             "key-invalid",
-            f"{named} cannot be used ({' '.join(str(error).split()) or type(error).__name__}).",
+            f"{named} cannot be used ({_why(error) or type(error).__name__}).",
             "Give PEM files of an elliptic-curve key (P-256, P-384 or P-521) without a password.",
         ) from error
+
+
+def _why(error: Exception) -> str:
+    """What the library found, without the digests it prints."""
+    said = " ".join(str(error).split())
+    changed = re.findall(r"Hash mismatch for \\?'([^'\\]+)", said)
+    return f"{', '.join(changed)} changed" if changed else said[:200]
 
 
 def _not_verified(bundle: Path, why: str) -> MaclipError:
