@@ -147,6 +147,23 @@ def test_training_lowers_the_loss_it_trains(make_model):
     assert losses[-1] < 0.3 * losses[0]
 
 
+@pytest.mark.parametrize("stage", [{"prototype_episodes": 0}, {"episodes": 0}])
+def test_a_metric_with_parameters_is_trained_in_either_stage_and_kept(drawn_data, tmp_path, monkeypatch, stage):
+    first: dict[str, torch.Tensor] = {}
+    fit = training.Trainer.fit
+
+    def noting(self: training.Trainer, resume: bool = False) -> None:
+        first.update({key: value.clone() for key, value in self.model.tuned_state().items()})
+        fit(self, resume)
+
+    monkeypatch.setattr(training.Trainer, "fit", noting)
+    train(drawn_data, tmp_path / "run", model=replace(MODEL, metric="trx"), **stage)
+    state = load_file(tmp_path / "run" / "adapters.safetensors")
+    learnt = {key for key, value in state.items() if not torch.equal(value, first[key])}
+    assert {key for key in state if key.startswith("metric.")} <= learnt
+    assert len(maclip.load(tmp_path / "run").metric.state_dict()) == 5
+
+
 @pytest.mark.parametrize(("dropout", "same"), [(1.0, True), (0.0, False)])
 def test_text_dropout_hides_the_names_of_support_clips(drawn_data, tmp_path, monkeypatch, dropout, same):
     frames_alone = replace(MODEL, fusion_weight=0.0)
