@@ -43,7 +43,10 @@ def enroll(
     clips: Annotated[list[str], typer.Argument(metavar="CLIP...", help="Video files or folders of frames.")],
     bundle: BundleOption,
     gallery: GalleryOption,
-    text: Annotated[str | None, typer.Option(help="The action's name in the bundle's vocabulary.")] = None,
+    text: Annotated[
+        str | None,
+        typer.Option(help="The action's name in the vocabulary; any name where the bundle has a text encoder."),
+    ] = None,
     no_text: Annotated[bool, typer.Option("--no-text", help="Learn from the clips alone.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Enroll even a clip that is there already.")] = False,
     device: DeviceOption = "auto",
