@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from maclip_cli.benching import bench
 from maclip_cli.console import run_app
 from maclip_cli.exporting import export
 from maclip_cli.requirements import need_export, need_training
@@ -219,6 +220,7 @@ def evaluate(
 
 
 app.command()(export)
+app.command()(bench)
 app.command()(sign)
 
 

@@ -1,0 +1,150 @@
+"""What a benchmark runs: the model, the runners that this machine can have, and how often."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from maclip_runtime.bundle import Bundle
+from maclip_runtime.manifest import Manifest
+
+if TYPE_CHECKING:
+    from maclip.model import MaClip
+
+CLIP, BATCH, STEP = "clip", "batch", "step"  # what a runner is asked for
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Where the torch model comes from: a run folder, or a backbone by name with `adapted_depth` untrained blocks."""
+
+    run: Path | None
+    backbone: str
+    pretrained: str | None
+    frames: int
+    adapted_depth: int
+
+    def load(self) -> MaClip:
+        """The model in evaluation mode. Raises what `maclip.load` and `maclip.build` raise."""
+        import maclip
+
+        if self.run is not None:
+            return maclip.load(self.run, self.pretrained).eval()
+        prototype = self.adapted_depth > 0
+        return maclip.build(
+            self.backbone,
+            self.pretrained or "openai",
+            frames=self.frames,
+            adapted_depth=self.adapted_depth,
+            prototype_module=prototype,
+        ).eval()
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`repeats` clips one by one, every few of them a batch of `batch`, each runner with `threads` threads."""
+
+    repeats: int = 30
+    batch: int = 4
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the runners are fed: T frames of `size` pixels a clip; `tokens` is (N+1, D) where there is a stem."""
+
+    frames: int
+    size: int
+    feature_width: int
+    batch: int
+    tokens: tuple[int, int] | None
+
+    @classmethod
+    def of(cls, manifests: Sequence[Manifest], batch: int) -> Inputs:
+        """Those of bundles of one model."""
+        first = manifests[0]
+        towers = [m.graphs["tower"] for m in manifests if "tower" in m.graphs]
+        shape = towers[0].inputs[0].shape if towers else None
+        tokens = (int(shape[2]), int(shape[3])) if shape is not None else None
+        return cls(first.frames, first.preprocess.size, first.feature_width, batch, tokens)
+
+
+@dataclass(frozen=True)
+class RunnerSpec:
+    """One row: `engine` is torch, onnxruntime or openvino, `precision` what its matrix products are in."""
+
+    name: str
+    engine: str
+    device: str
+    precision: str
+    compiled: bool = False
+    bundle: Path | None = None
+    graphs: tuple[tuple[str, Path], ...] = ()
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether this is what the ratios of its device are taken to: eager torch in float32."""
+        return self.engine == "torch" and not self.compiled and self.precision == "float32"
+
+
+EAGER = RunnerSpec("eager torch", "torch", "cpu", "float32")
+
+
+def torch_specs(compiled: bool, cuda: bool) -> list[RunnerSpec]:
+    """Torch as this machine can run it, beside `EAGER`; half precision on a GPU only."""
+    found = [RunnerSpec("torch.compile", "torch", "cpu", "float32", True)] if compiled else []
+    if cuda:
+        found += [RunnerSpec(f"eager torch, {precision}", "torch", "cuda", precision) for precision in GPU_PRECISIONS]
+        if compiled:
+            found += [
+                RunnerSpec(f"torch.compile, {precision}", "torch", "cuda", precision, True)
+                for precision in GPU_PRECISIONS
+            ]
+    return found
+
+
+def bundle_specs(bundle: Bundle, name: str) -> list[RunnerSpec]:
+    """A bundle with every engine that is installed."""
+    precision = bundle.manifest.precision
+    graphs = tuple(
+        (graph, bundle.graph_file(graph)) for graph in ("visual", "stem", "tower") if graph in bundle.manifest.graphs
+    )
+
+    def spec(engine: str, device: str, kind: str) -> RunnerSpec:
+        return RunnerSpec(f"{name}: {engine}", engine, device, kind, False, bundle.path, graphs)
+
+    found = [
+        spec("onnxruntime", device, precision)
+        for device, provider in ONNXRUNTIME_DEVICES.items()
+        if provider in _providers()
+    ]
+    if find_spec("openvino") is not None:
+        # Its processor plugin computes what was half precision in float32, or in bfloat16 when told to.
+        kinds = [precision] if precision == "int8" else ["float32", *(["bf16"] if _openvino_has_bf16() else [])]
+        found += [spec("openvino", "cpu", kind) for kind in kinds]
+    return found
+
+
+def processor_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+GPU_PRECISIONS = ("float32", "fp16")
+ONNXRUNTIME_DEVICES = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+
+def _providers() -> list[str]:
+    import onnxruntime
+
+    return list(onnxruntime.get_available_providers())
+
+
+def _openvino_has_bf16() -> bool:
+    import openvino
+
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")

@@ -1,0 +1,86 @@
+"""A runner in its worker: loaded, warmed up, weighed, then timed turn by turn."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from maclip_export.bench.plan import BATCH, CLIP, Inputs, ModelSource, RunnerSpec
+from maclip_export.bench.runners import Array, Runner, TorchRunner, open_runner
+from maclip_export.bench.worker import peak_resident_mib, resident_mib
+
+WARM_UPS = 2
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What only torch knows of a model: `flops` of one clip, rows and width of its matrix products, its contract."""
+
+    contract: str
+    flops: int
+    rows: int
+    width: int
+    cuda: bool
+
+
+@dataclass(frozen=True)
+class RunnerFacts:
+    """A runner that is ready. `features` of the first clip [T, D'], MiB of memory it grew by; `model` of eager torch.
+
+    `memory_mib` is the highest resident memory of the runner's process while it loaded and ran single clips, less
+    what was resident before it read the model. Torch's hold the text encoder too.
+    """
+
+    works: tuple[str, ...]
+    features: Array
+    memory_mib: float | None
+    model: ModelFacts | None
+
+
+class TimedRunner:
+    """Seconds that one work of a runner takes, each time it is asked."""
+
+    def __init__(self, spec: RunnerSpec, source: ModelSource, inputs: Inputs, threads: int) -> None:
+        self._runner = open_runner(spec, source, inputs, threads)
+        before = resident_mib()
+        self._runner.load()
+        works = self._runner.works
+        for work in works:
+            if work != BATCH:
+                self._warm(work)
+        peak = peak_resident_mib()
+        memory = peak - before if peak is not None and before is not None else None
+        self._warm(BATCH)
+        features = np.asarray(self._runner.run(CLIP)[0], dtype=np.float32)
+        self.facts = RunnerFacts(works, features, memory, self._of_model(spec, self._runner))
+
+    def turn(self, work: str) -> float:
+        """Seconds of one `work`."""
+        begun = time.perf_counter()
+        self._runner.run(work)
+        return time.perf_counter() - begun
+
+    def _warm(self, work: str) -> None:
+        for _ in range(WARM_UPS):
+            self._runner.run(work)
+
+    def _of_model(self, spec: RunnerSpec, runner: Runner) -> ModelFacts | None:
+        if not (isinstance(runner, TorchRunner) and spec.is_reference and spec.device == "cpu"):
+            return None
+        import torch
+        from torch.utils.flop_counter import FlopCounterMode
+
+        from maclip_export.bundle_writer import contract_of
+
+        tokens, width = (int(n) for n in runner.model.clip.visual.positional_embedding.shape)
+        with FlopCounterMode(display=False) as counter:
+            runner.run(CLIP)
+        return ModelFacts(
+            contract=contract_of(runner.model),
+            flops=int(counter.get_total_flops()),
+            rows=tokens * runner.inputs.frames,
+            width=width,
+            cuda=torch.cuda.is_available(),
+        )
