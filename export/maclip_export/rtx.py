@@ -37,6 +37,9 @@ def write_engines(
 
 
 def check_rtx(precision: str, quantization: str | None) -> None:
-    """Raise before a long export what `write_engines` would after: `device-missing`, `precision-unsupported`."""
-    refuse_unbuildable(precision, quantization)
+    """Raise before a long export what `write_engines` would after: `device-missing`, `precision-unsupported`.
+
+    Int8 whose form is still to be measured ("auto") may turn out dynamic, and is refused too.
+    """
+    refuse_unbuildable(precision, "dynamic" if quantization == "auto" else quantization)
     find_library("rtx")

@@ -30,7 +30,7 @@ from maclip_runtime.tensorrt import runner
 from maclip_runtime.tensorrt.builder import build_engine
 from maclip_runtime.tensorrt.cache import EngineCache, EngineKey, default_cache
 from maclip_runtime.tensorrt.cuda import Cuda
-from maclip_runtime.tensorrt.engines import PORTABLE, Built, build_all
+from maclip_runtime.tensorrt.engines import PORTABLE, Built, build_all, engine_key
 from maclip_runtime.tensorrt.library import find_library
 from maclip_runtime.tensorrt.profile import Limits, Profile, profile_of
 
@@ -112,7 +112,12 @@ def test_a_damaged_engine_is_built_anew(damage: str, bundle: Path, tmp_path: Pat
         data = bytearray()
     else:
         data = bytearray(files["prototype"].read_bytes())
+    opened, library = Bundle.open(bundle), find_library("rtx")
+    spec = opened.manifest.graphs["match"]
+    key = engine_key(opened, "match", library, PORTABLE, profile_of(spec, FRAMES, SMALL))
+    assert cache.find(key, {"C": 3}) is not None
     files["match"].write_bytes(data)
+    assert cache.find(key, {"C": 3}) is None
     assert {one.graph: one.origin for one in built(bundle, cache)} == {
         "visual": "cached",
         "prototype": "cached",
@@ -373,8 +378,8 @@ def test_any_number_of_rows_goes_through_the_engine_in_pieces(
 ) -> None:
     rig, truth = Rig(bundle, EngineCache(tmp_path), monkeypatch), Engine(Bundle.open(bundle), "cpu")
     for graph, rows, classes, pieces in [
-        ("visual", 1, 0, 1),
         ("visual", 19, 0, 3),
+        ("visual", 1, 0, 1),
         ("prototype", 8, 0, 1),
         ("prototype", 9, 0, 2),
         ("match", 3, 5, 1),
@@ -445,7 +450,7 @@ def test_ctrl_c_ends_the_command(bundle: Path, tmp_path: Path) -> None:
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler) and None,
     )
     assert process.stderr is not None
-    while "step" not in (line := process.stderr.readline()):
+    while (line := process.stderr.readline()) != "step\n":
         assert line, "the build never began"
     process.send_signal(signal.SIGINT)
     begun = time.monotonic()

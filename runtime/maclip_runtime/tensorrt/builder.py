@@ -59,9 +59,8 @@ def build_engine(
     library.errors.clear()
     # In a thread of its own: the library swallows a Ctrl-C that arrives in one of its callbacks.
     with ThreadPoolExecutor(1) as pool:
-        building = pool.submit(parsed.builder.build_serialized_network, parsed.network, config)
         try:
-            engine = building.result()
+            engine = pool.submit(parsed.builder.build_serialized_network, parsed.network, config).result()
         except BaseException as error:
             monitor.failure = error  # ends the build at its next step
             raise
