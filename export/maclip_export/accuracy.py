@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 import torch
 
 from maclip.episodes import EpisodeSampler
 from maclip.evaluation import mean_interval
+from maclip.matching import fuse, text_logits
 from maclip.model import MaClip
+from maclip_export.sessions import open_session
 from maclip_export.trial import TrialClips
 from maclip_runtime.manifest import GateAccuracy, GraphSpec
 
@@ -52,26 +53,22 @@ class AccuracyCheck:
             return None
         sampler = EpisodeSampler(self._trial.sizes(), self._way, SHOT, 1, SEED)
         runner = _Runner(folder, graphs)
-        theirs, ours = self._by_torch(progress), self._by_graphs(runner, progress)
-        labels = np.arange(self._way)
-        right: list[npt.NDArray[np.bool_]] = []
-        difference = 0.0
+        expected = self._torch_answers(sampler, progress)
+        ours = self._by_graphs(runner, progress)
+        found = np.empty_like(expected)
         for number in range(EPISODES):
             episode = sampler[number]
-            text = self._text[torch.from_numpy(episode.classes)]
-            expected = self._match_torch(theirs, episode.support, episode.query, text)
-            found = runner.match(ours.queries[episode.query], ours.prototypes[episode.support], text.numpy())
-            right.append(np.stack([expected.argmax(-1) == labels, found.argmax(-1) == labels]))
-            difference = max(difference, float(np.abs(expected - found).max()))
-        both = torch.from_numpy(np.stack(right, axis=1))  # (2, episodes, way)
-        loss, interval = mean_interval(both[0].double() - both[1].double())
+            text = self._text[torch.from_numpy(episode.classes)].numpy()
+            found[number] = runner.match(ours.queries[episode.query], ours.prototypes[episode.support], text)
+        right = torch.from_numpy(np.stack([expected, found]).argmax(-1) == np.arange(self._way))  # (2, episodes, way)
+        loss, interval = mean_interval(right[0].double() - right[1].double())
         return GateAccuracy(
-            torch=float(both[0].double().mean()),
-            bundle=float(both[1].double().mean()),
+            torch=float(right[0].double().mean()),
+            bundle=float(right[1].double().mean()),
             loss=loss,
             interval=interval,
             limit=LOSS_LIMIT,
-            probability=difference,
+            probability=float(np.abs(expected - found).max()),
             way=self._way,
             shot=SHOT,
             episodes=EPISODES,
@@ -79,6 +76,20 @@ class AccuracyCheck:
         )
 
     @torch.no_grad()
+    def _torch_answers(self, sampler: EpisodeSampler, progress: Progress | None) -> Floats:
+        """Probabilities [episodes, way, way], as `MaClip.match` gives them, from one matching of all with all."""
+        model, encoded = self._model, self._by_torch(progress)
+        queries = torch.from_numpy(encoded.queries)
+        distances = model.metric(model.prototypes(queries), torch.from_numpy(encoded.prototypes))  # (clips, clips)
+        scores = text_logits(queries, self._text, model.scale)  # (clips, classes)
+        episodes = [sampler[number] for number in range(EPISODES)]
+        query = torch.from_numpy(np.stack([e.query for e in episodes]))[:, :, None]
+        support = torch.from_numpy(np.stack([e.support for e in episodes]))[:, None]
+        classes = torch.from_numpy(np.stack([e.classes for e in episodes]))[:, None]
+        answers = fuse(scores[query, classes], distances[query, support], None, model.config.fusion_weight)
+        found: Floats = answers.numpy()
+        return found
+
     def _by_torch(self, progress: Progress | None) -> _Encoded:
         prototypes, queries = [], []
         for rows in self._batches():
@@ -106,28 +117,12 @@ class AccuracyCheck:
     def _batches(self) -> tuple[torch.Tensor, ...]:
         return torch.arange(len(self._trial.frames)).split(CLIPS_AT_ONCE)
 
-    @torch.no_grad()
-    def _match_torch(
-        self, encoded: _Encoded, support: npt.NDArray[np.int64], query: npt.NDArray[np.int64], text: torch.Tensor
-    ) -> Floats:
-        found = self._model.match(
-            torch.from_numpy(encoded.queries[query]), torch.from_numpy(encoded.prototypes[support]), text
-        )
-        probabilities: Floats = found[1].numpy()
-        return probabilities
-
 
 class _Runner:
-    """The graphs of a folder by onnxruntime on the CPU."""
+    """The graphs of a folder on the CPU."""
 
     def __init__(self, folder: Path, graphs: dict[str, GraphSpec]) -> None:
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3  # errors only
-        self._sessions = {
-            name: onnxruntime.InferenceSession(str(folder / spec.file), options, providers=["CPUExecutionProvider"])
-            for name, spec in graphs.items()
-            if name != "text"
-        }
+        self._sessions = {name: open_session(folder / spec.file) for name, spec in graphs.items() if name != "text"}
 
     def run(self, graph: str, **inputs: npt.NDArray[np.generic]) -> Floats:
         """The last output of a graph."""

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from maclip.model import MaClip
 from maclip_export.graphs import Graph
 from maclip_export.layers import first_departure
+from maclip_export.sessions import open_session
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.manifest import GateFigure
 
@@ -69,7 +70,7 @@ class Gate:
 
     def measure(self, graph: Graph, path: Path) -> tuple[GateFigure, Case]:
         """The worst figures of the graph at `path` over all cases, and the case where it differs most."""
-        session = _session(path)
+        session = open_session(path)
         relative, cosine, probability = 0.0, 1.0, 0.0
         cases = list(self._cases(graph))
         worst = cases[0]
@@ -89,7 +90,7 @@ class Gate:
 
     def use_stem(self, path: Path) -> None:
         """From now on towers get the tokens that the stem at `path` makes of the clips."""
-        (tokens,) = _session(path).run(["tokens"], {"frames": self._clips.flatten(0, 1).numpy()})
+        (tokens,) = open_session(path).run(["tokens"], {"frames": self._clips.flatten(0, 1).numpy()})
         self._written_tokens = torch.from_numpy(tokens).unflatten(0, self._clips.shape[:2])
 
     def feeds(self, graph: Graph) -> list[dict[str, npt.NDArray[Any]]]:
@@ -181,14 +182,6 @@ def beyond(figure: GateFigure) -> str | None:
     if figure.cosine_limit is not None and not figure.cosine >= figure.cosine_limit:
         return f"its worst cosine is {figure.cosine:.4f} where {figure.cosine_limit:g} is asked for"
     return None if np.isfinite(figure.relative) else "it is not finite"
-
-
-def _session(path: Path) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors only
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 def _relative(ours: npt.NDArray[np.float32], theirs: npt.NDArray[np.float32]) -> float:

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from maclip_export.graphs import Graph
-from maclip_export.onnx_writer import layer_name
+from maclip_export.onnx_writer import layer_name, numbered
+from maclip_export.sessions import open_session
 
 DEPARTED = 0.99  # a layer's cosine with torch's below this is a departure
 
@@ -59,8 +60,8 @@ def _recording(module: nn.Module) -> Iterator[dict[str, npt.NDArray[np.float32]]
     def keep(layer: str) -> Any:
         def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
             if isinstance(output, Tensor) and output.is_floating_point():
-                count = calls[layer] = calls.get(layer, 0) + 1
-                found[layer if count == 1 else f"{layer}.{count - 1}"] = output.float().numpy()
+                call = calls[layer] = calls.get(layer, -1) + 1
+                found[numbered(layer, call)] = output.float().numpy()
 
         return hook
 
@@ -74,24 +75,10 @@ def _recording(module: nn.Module) -> Iterator[dict[str, npt.NDArray[np.float32]]
 
 def _layer_outputs(path: Path, layers: Sequence[str], feed: dict[str, Any]) -> dict[str, npt.NDArray[np.float32]]:
     """What the graph at `path` computes under these names, as far as it has them."""
-    import onnx
-    import onnxruntime
-
-    model = onnx.load(path, load_external_data=False)
-    there = {value for node in model.graph.node for value in node.output}
+    session = open_session(path, layers)
+    there = {output.name for output in session.get_outputs()}
     wanted = [layer for layer in layers if layer in there]
-    model.graph.output.extend(onnx.ValueInfoProto(name=layer) for layer in wanted)
-    probe = path.with_name(f".{path.name}.layers")  # beside the weights, which it names by file
-    try:
-        onnx.save(model, probe)
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        # Unoptimised, so that each operator computes in the type that the file says.
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        session = onnxruntime.InferenceSession(str(probe), options, providers=["CPUExecutionProvider"])
-        return dict(zip(wanted, session.run(wanted, feed), strict=True)) if wanted else {}
-    finally:
-        probe.unlink(missing_ok=True)
+    return dict(zip(wanted, session.run(wanted, feed), strict=True)) if wanted else {}
 
 
 def _cosine(ours: npt.NDArray[Any], theirs: npt.NDArray[np.float32]) -> float:

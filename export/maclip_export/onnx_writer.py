@@ -66,23 +66,29 @@ def _save_clean(model: Any, path: Path) -> None:
 def _name_layers(onnx_graph: Any) -> None:
     """Name what a module returns after the module ("blocks.3.temporal"), so that a layer can be found in any graph.
 
-    A layer norm that is called again gets a number ("...ln_1.1"). `maclip_export.layers` looks for these names.
+    A module without parts that is called again gets a number ("...ln_1.1"). `maclip_export.layers` looks for these.
     """
-    calls: dict[str, int] = {}
-    named: dict[str, Any] = {}
+    by_module: dict[str, list[Any]] = {}
     for node in onnx_graph:
         *scopes, _ = ast.literal_eval(node.metadata_props.get(SCOPES, "['', '']"))
         for scope in filter(None, scopes):
-            layer = layer_name(scope)
-            if node.op_type == "LayerNormalization" and scope == scopes[-1]:
-                count = calls[layer] = calls.get(layer, 0) + 1
-                layer = f"{layer}.{count - 1}" if count > 1 else layer
-            named[layer] = node.outputs[0]
+            by_module.setdefault(layer_name(scope), []).append(node)
+    named: dict[str, Any] = {}
+    for layer, nodes in by_module.items():
+        ends = [nodes[-1]]
+        if not any(other.startswith(f"{layer}.") for other in by_module):
+            ends = [node for node in nodes if node.op_type == nodes[-1].op_type]  # each ends a call
+        named |= {numbered(layer, call): node.outputs[0] for call, node in enumerate(ends)}
     taken: set[int] = set()
     for layer, value in sorted(named.items(), key=lambda item: item[0].count(".")):  # a module before its parts
         if not value.is_graph_output() and id(value) not in taken:
             value.name = layer
             taken.add(id(value))
+
+
+def numbered(layer: str, call: int) -> str:
+    """The name of a layer's output the first time it is called (0), and after."""
+    return f"{layer}.{call}" if call else layer
 
 
 def layer_name(module: str) -> str:

@@ -41,6 +41,7 @@ def to_half(path: Path, matching: bool) -> None:
     half = convert_float_to_float16(
         model, keep_io_types=True, op_block_list=list(FLOAT32_OPERATORS), node_block_list=keep
     )
+    _stay_in_float32(half.graph)
     save(tidy(half), path)
 
 
@@ -160,6 +161,23 @@ def _halve_linear_layers(graph: Any) -> None:
     used = {value for node in graph.node for value in node.input}
     for tensor in [tensor for tensor in graph.initializer if tensor.name not in used]:
         graph.initializer.remove(tensor)
+
+
+def _stay_in_float32(graph: Any) -> None:
+    """Where one float32 operator feeds another, do not round to half in between, as the conversion does."""
+    import onnx
+
+    casts = {n.output[0]: n for n in graph.node if n.op_type == "Cast"}
+    to = {output: node.attribute[0].i for output, node in casts.items()}
+    wide = {v.name for v in (*graph.input, *graph.value_info) if v.type.tensor_type.elem_type == onnx.TensorProto.FLOAT}
+    rounded = {v for v, kind in to.items() if kind == onnx.TensorProto.FLOAT16 and casts[v].input[0] in wide}
+    for back in [n for n in graph.node if n.op_type == "Cast" and to[n.output[0]] == onnx.TensorProto.FLOAT]:
+        if back.input[0] in rounded:
+            before = casts[back.input[0]].input[0]
+            for node in graph.node:
+                for i, value in enumerate(node.input):
+                    if value == back.output[0]:
+                        node.input[i] = before
 
 
 def _names(nodes: Iterable[Any]) -> list[str]:

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import onnxruntime
-
 from maclip_export.gate import QUANTIZED, Gate, within_limits
 from maclip_export.graphs import Graph
 from maclip_export.options import ExportOptions
 from maclip_export.precision import to_dynamic_int8, to_static_int8
+from maclip_export.sessions import open_session
 from maclip_runtime.manifest import GateFigure
 
 REPEATS = 5
@@ -82,9 +81,7 @@ def _try(
 
 def _time(path: Path, feed: dict[str, Any]) -> float:
     """The best of a few runs, in milliseconds: the worst ones are the machine's."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors only
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session = open_session(path)
     times = []
     for _ in range(REPEATS + 1):  # the first one warms up
         begun = time.perf_counter()

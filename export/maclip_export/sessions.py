@@ -1,0 +1,84 @@
+"""Running a written graph on the CPU exactly as its file says, half precision included.
+
+onnxruntime has no half-precision products for x86 CPUs: it computes them in float32 and drops the casts between one
+and the next, so that a value beyond 65,504 survives there and is infinite on a GPU. A gate must not be fooled so:
+every half value is passed through a pair of operators that has to store it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+ERRORS_ONLY = 3  # onnxruntime's log severity
+BARRIER_AXES = "rounding.axes"
+
+
+def open_session(path: Path, extra_outputs: Sequence[str] = ()) -> Any:
+    """An onnxruntime session on the CPU for the graph at `path`, whose half values are really rounded.
+
+    `extra_outputs` are values inside the graph that can be asked for too; unknown ones are left out.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = ERRORS_ONLY
+    with _probe(path, extra_outputs) as probe:
+        return onnxruntime.InferenceSession(str(probe), options, providers=["CPUExecutionProvider"])
+
+
+@contextmanager
+def _probe(path: Path, extra_outputs: Sequence[str]) -> Iterator[Path]:
+    """The file itself, or a changed copy of the graph beside it, where its weights are."""
+    import onnx
+
+    model = onnx.load(path, load_external_data=False)
+    halves = _half_values(model)
+    there = {value for node in model.graph.node for value in node.output}
+    wanted = [value for value in extra_outputs if value in there]
+    if not halves and not wanted:
+        yield path
+        return
+    if halves:
+        _add_barriers(model, halves)
+    model.graph.output.extend(onnx.ValueInfoProto(name=value) for value in wanted)
+    probe = path.with_name(f".{path.name}.probe")
+    try:
+        onnx.save(model, probe)
+        yield probe
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+def _half_values(model: Any) -> set[str]:
+    """The values inside a graph that are half precision and computed."""
+    import onnx
+
+    half = onnx.TensorProto.FLOAT16
+    if not any(t.data_type == half for t in model.graph.initializer) and not any(
+        a.name == "to" and a.i == half for node in model.graph.node for a in node.attribute
+    ):
+        return set()
+    known = onnx.shape_inference.infer_shapes(model).graph.value_info
+    return {value.name for value in known if value.type.tensor_type.elem_type == half}
+
+
+def _add_barriers(model: Any, halves: set[str]) -> None:
+    """After each half value an Unsqueeze and a Squeeze, which no optimisation of onnxruntime looks through."""
+    import onnx
+
+    nodes = list(model.graph.node)
+    del model.graph.node[:]
+    for node in nodes:
+        stores = []
+        for i, value in enumerate(node.output):
+            if value in halves:
+                raw, stored = f"{value}.raw", f"{value}.stored"
+                node.output[i] = raw
+                stores.append(onnx.helper.make_node("Unsqueeze", [raw, BARRIER_AXES], [stored], stored))
+                stores.append(onnx.helper.make_node("Squeeze", [stored, BARRIER_AXES], [value], f"{value}.out"))
+        model.graph.node.extend([node, *stores])
+    model.graph.initializer.append(onnx.helper.make_tensor(BARRIER_AXES, onnx.TensorProto.INT64, [1], [0]))
+    del model.graph.value_info[:]
