@@ -69,9 +69,8 @@ def export(
         raise MaclipError("option-invalid", "A bundle is --fp16 or --int8, not both.", "Export twice.")
     from maclip_export.bundle_writer import Material, write_bundle
     from maclip_export.folders import refuse_existing
-    from maclip_export.names import read_names
+    from maclip_export.names import default_names, read_names, vocabulary
     from maclip_export.options import ExportOptions
-    from maclip_export.sources import default_names, vocabulary
     from maclip_export.triton import write_repository
 
     precision = "fp16" if fp16 else "int8" if int8 else "float32"
@@ -124,7 +123,7 @@ def _of_run(
     import maclip
     from maclip.run import read_run
     from maclip_export.bundle_writer import Material
-    from maclip_export.sources import vocabulary
+    from maclip_export.names import vocabulary
 
     config = read_run(run)
     model = maclip.load(run, pretrained)

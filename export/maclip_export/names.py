@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,8 @@ import numpy as np
 from safetensors.numpy import save_file
 from torch import Tensor
 
+from maclip.backbone import TINY
+from maclip.run import ClassNames
 from maclip_runtime.bundle import NAMES_FILE, TEXT_FILE, TEXT_TENSOR, name_key
 from maclip_runtime.errors import MaclipError
 
@@ -42,6 +44,21 @@ def read_names(spec: str) -> list[str]:
     if isinstance(data, str):
         return _checked(data.splitlines(), spec, "line")
     return _checked(_listed(data, spec), spec, "name")
+
+
+def vocabulary(classes: ClassNames | None, extra: Iterable[str] = ()) -> list[str]:
+    """The names of the data's classes, of every split, and `extra`; each once, whatever its case or underscores."""
+    known = [*classes.train, *classes.val, *classes.test, *classes.other] if classes else []
+    return list({name_key(name): name for name in [*extra, *known]}.values())
+
+
+def default_names(backbone: str) -> list[str]:
+    """The names a bundle of plain CLIP gets when none are given: those of the drawn world for the tiny CLIP."""
+    if backbone != TINY:
+        return []
+    from maclip.world.classes import FAMILIES, classes
+
+    return [one.name for family in FAMILIES for one in classes(family)]
 
 
 def write_names(folder: Path, names: Sequence[str], templates: Sequence[str], text: Tensor) -> None:

@@ -13,8 +13,7 @@ from torch.nn import functional as F
 
 import maclip
 from maclip.run import ClassNames
-from maclip_export.names import BUILT_IN, read_names
-from maclip_export.sources import vocabulary
+from maclip_export.names import BUILT_IN, read_names, vocabulary
 from maclip_runtime.bundle import name_key
 from maclip_runtime.errors import MaclipError
 

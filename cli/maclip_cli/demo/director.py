@@ -82,7 +82,7 @@ def _export(folder: DemoFolder, plan: Plan, screen: Screen) -> None:
     from maclip.data import open_data
     from maclip.run import read_run
     from maclip_export.bundle_writer import Material, write_bundle
-    from maclip_export.sources import vocabulary
+    from maclip_export.names import vocabulary
     from maclip_export.trial import gate_clips
 
     config = read_run(folder.run)

@@ -9,6 +9,7 @@ from maclip_export.bench.measure import Result, Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 COLOURS = {"torch": "#8a8f98", "onnxruntime": "#2f6fb7", "openvino": "#c8762b"}
 STEP_COLOUR = "#1d1f23"
@@ -46,7 +47,7 @@ def draw(result: Result, title: str, path: Path) -> None:
         axes.set_axisbelow(True)
         for side in ("top", "right", "left"):
             axes.spines[side].set_visible(False)
-    _legend(left, rows)
+    _legend(figure, rows)
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, color=INK)
     figure.savefig(path, dpi=150)
     pyplot.close(figure)
@@ -81,7 +82,7 @@ def _share(axes: Axes, at: int, row: Row) -> None:
     )
 
 
-def _legend(axes: Axes, rows: list[Row]) -> None:
+def _legend(figure: Figure, rows: list[Row]) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -93,4 +94,4 @@ def _legend(axes: Axes, rows: list[Row]) -> None:
                 [], [], marker="D", color=STEP_COLOUR, markerfacecolor="white", linestyle="", label="a stream's step"
             )
         )
-    axes.legend(handles=handles, loc="lower right", frameon=False, fontsize=9)
+    figure.legend(handles=handles, loc="outside upper right", ncols=len(handles), frameon=False, fontsize=9)
