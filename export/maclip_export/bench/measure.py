@@ -114,17 +114,16 @@ def run_bench(
     fails has a row that says so.
     """
     inputs = Inputs.of([bundle.manifest for _, bundle in bundles], settings.batch)
+    contracts = [(name, bundle.manifest.contract) for name, bundle in bundles]
     with ExitStack() as stack:
         note("loading eager torch")
         eager = _Running(EAGER)
         try:
-            eager.worker = stack.enter_context(Worker(TimedRunner, EAGER, source, inputs, settings.threads))
+            eager.worker = stack.enter_context(Worker(TimedRunner, EAGER, source, inputs, settings.threads, contracts))
         except WorkerFailed as error:
             raise MaclipError("bench-failed", f"Eager torch does not run: {error}.", "Look at its message.") from error
         eager.facts = eager.worker.facts
         model = eager.worker.facts.model
-        for name, bundle in bundles:
-            _require_same_model(name, bundle, model.contract)
         specs = torch_specs(compiled, model.cuda)
         for name, bundle in bundles:
             specs += bundle_specs(bundle, name)
@@ -223,12 +222,3 @@ def _worst_cosine(found: Array, expected: Array) -> float:
     """The lowest over frames, of [T, D'] each."""
     lengths = np.linalg.norm(found, axis=-1) * np.linalg.norm(expected, axis=-1)
     return float(((found * expected).sum(-1) / np.maximum(lengths, 1e-12)).min())
-
-
-def _require_same_model(name: str, bundle: Bundle, contract: str) -> None:
-    if bundle.manifest.contract != contract:
-        raise MaclipError(
-            "contract-mismatch",
-            f"The bundle {name} is of another model: its features cannot be compared with those of this one.",
-            "Give the run that the bundle was exported from, or the --backbone and --pretrained of its export.",
-        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,15 +11,15 @@ import numpy as np
 from maclip_export.bench.plan import BATCH, CLIP, Inputs, ModelSource, RunnerSpec
 from maclip_export.bench.runners import Array, Runner, TorchRunner, open_runner
 from maclip_export.bench.worker import peak_resident_mib, resident_mib
+from maclip_runtime.errors import MaclipError
 
 WARM_UPS = 2
 
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What only torch knows of a model: `flops` of one clip, rows and width of its matrix products, its contract."""
+    """What only torch knows of a model: `flops` of one clip, rows and width of its matrix products; is there a GPU."""
 
-    contract: str
     flops: int
     rows: int
     width: int
@@ -40,12 +41,24 @@ class RunnerFacts:
 
 
 class TimedRunner:
-    """Seconds that one work of a runner takes, each time it is asked."""
+    """Seconds that one work of a runner takes, each time it is asked.
 
-    def __init__(self, spec: RunnerSpec, source: ModelSource, inputs: Inputs, threads: int) -> None:
+    `contracts` are those of bundles, by name, that torch's model must have: raises `contract-mismatch`.
+    """
+
+    def __init__(
+        self,
+        spec: RunnerSpec,
+        source: ModelSource,
+        inputs: Inputs,
+        threads: int,
+        contracts: Sequence[tuple[str, str]] = (),
+    ) -> None:
         self._runner = open_runner(spec, source, inputs, threads)
         before = resident_mib()
         self._runner.load()
+        if isinstance(self._runner, TorchRunner):
+            _require_same_model(self._runner, contracts)  # before it is fed what another model takes
         works = self._runner.works
         for work in works:
             if work != BATCH:
@@ -72,15 +85,27 @@ class TimedRunner:
         import torch
         from torch.utils.flop_counter import FlopCounterMode
 
-        from maclip_export.bundle_writer import contract_of
-
         tokens, width = (int(n) for n in runner.model.clip.visual.positional_embedding.shape)
         with FlopCounterMode(display=False) as counter:
             runner.run(CLIP)
         return ModelFacts(
-            contract=contract_of(runner.model),
             flops=int(counter.get_total_flops()),
             rows=tokens * runner.inputs.frames,
             width=width,
             cuda=torch.cuda.is_available(),
         )
+
+
+def _require_same_model(runner: TorchRunner, contracts: Sequence[tuple[str, str]]) -> None:
+    if not contracts:
+        return
+    from maclip_export.bundle_writer import contract_of
+
+    own = contract_of(runner.model)
+    for name, contract in contracts:
+        if contract != own:
+            raise MaclipError(
+                "contract-mismatch",
+                f"The bundle {name} is of another model: its features cannot be compared with those of this one.",
+                "Give the run that the bundle was exported from, or the --backbone and --pretrained of its export.",
+            )
