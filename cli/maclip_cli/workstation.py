@@ -99,7 +99,8 @@ def synth(
                 progress = bars.progress(f"{name} clips")
                 count = clips if clips is not None else DEFAULT_CLIPS
                 write_clips(out / name, name, count, seed, workers or os.cpu_count() or 1, progress, split_seed)
-    Console(stderr=True).print(f"Clips are in {out}. Next: maclip train {out / 'motion'} --out run --backbone tiny")
+    done = f"Clips are in {out}. Next: maclip train {out / 'motion'} --out run --backbone tiny"
+    Console(stderr=True).print(done, soft_wrap=True)
 
 
 @app.command()
@@ -172,7 +173,7 @@ def train(
                 f"The last state is kept. Go on with: maclip train --resume {out}", soft_wrap=True
             )
         raise
-    Console(stderr=True).print(f"The run is in {out}. Next: maclip export {out} -o bundle")
+    Console(stderr=True).print(f"The run is in {out}. Next: maclip export {out} -o bundle", soft_wrap=True)
 
 
 @app.command(name="eval")
