@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -141,9 +142,9 @@ def _plain_clip(backbone: str, pretrained: str | None, frames: int) -> MaClip:
 
 def print_report(report: Report, out: Path, console: Console) -> None:
     """The table of graphs, then accuracy, int8 forms and what to do next."""
-    table = Table(title=escape(str(out)))
-    for heading in ("graph", "MiB", "weights", "products", "nodes", "made in", "worst difference", "worst cosine"):
-        table.add_column(heading)
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for heading in ("graph", "MiB", "weights", "products", "nodes", "made in", "difference", "cosine"):
+        table.add_column(heading, no_wrap=heading in ("graph", "difference"))
     for row in report.graphs:
         table.add_row(
             row.graph,
@@ -155,6 +156,9 @@ def print_report(report: Report, out: Path, console: Console) -> None:
             _limited(f"{row.gate.relative:.1e}", row.gate.relative_limit, "{:.0e}"),
             _limited(f"{row.gate.cosine:.6f}", row.gate.cosine_limit, "{:g}"),
         )
+    console.print(
+        escape(f"{out}: differences to torch in float32, the worst found (and what is allowed)"), soft_wrap=True
+    )
     console.print(table)
     for one in report.candidates:
         chosen = "chosen" if one is report.candidates[0] else "not chosen"
