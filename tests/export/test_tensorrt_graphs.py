@@ -6,18 +6,20 @@ so the engine keeps them.
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import open_clip
 import pytest
 from random_models import NAMES, randomised
 
-import maclip
+from maclip.backbone import load_backbone
 from maclip.metrics import METRICS
-from maclip.model import MaClip
+from maclip.model import MaClip, ModelConfig
 from maclip_export.bundle_writer import Material, write_bundle
 from maclip_export.census import census
 from maclip_export.graphs import Graph, example_inputs, graphs_of
@@ -128,12 +130,20 @@ def types_of(layer: Any) -> set[str]:
     return {tensor.dtype.name for tensor in tensors if tensor is not None}
 
 
+def two_blocks(**choices: Any) -> MaClip:
+    """The tiny CLIP with fewer layers, all of its kinds: exporting takes time for each."""
+    tiny = load_backbone("tiny", "none")
+    vision = {"image_size": 64, "patch_size": 16, "width": 64, "layers": 2, "head_width": 32}
+    text = {"context_length": 32, "vocab_size": 1179, "width": 64, "heads": 2, "layers": 1}
+    clip = open_clip.CLIP(embed_dim=64, vision_cfg=vision, text_cfg=text).eval().requires_grad_(False)
+    return randomised(MaClip(dataclasses.replace(tiny, clip=clip), ModelConfig(**choices)).eval())
+
+
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Graph, Path]]:
-    """Every graph that a bundle can have: the tiny CLIP adapted in part and in full, and its text tower."""
+    """Every graph that a bundle can have: a CLIP of two blocks adapted in part and in full, and its text tower."""
     folder = tmp_path_factory.mktemp("exported")
-    partly = randomised(maclip.build("tiny", "none", adapted_depth=2))
-    fully = randomised(maclip.build("tiny", "none"))
+    partly, fully = two_blocks(adapted_depth=1), two_blocks()
     graphs = [*graphs_of(partly), graphs_of(fully)[0], text_graph(fully)]
     return {graph.name: (graph, write_onnx(graph, folder)[0]) for graph in graphs}
 
@@ -151,7 +161,7 @@ def test_every_graph_is_built_in_the_types_it_was_exported_in(
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_every_metric_is_built_in_float32_and_half(metric: str, tmp_path: Path) -> None:
-    model = randomised(maclip.build("tiny", "none", adapted_depth=0, metric=metric))
+    model = two_blocks(adapted_depth=0, metric=metric)
     match = next(graph for graph in graphs_of(model) if graph.name == "match")
     written = write_onnx(match, tmp_path)[0]
     for precision in ("float32", "fp16"):
@@ -160,10 +170,10 @@ def test_every_metric_is_built_in_float32_and_half(metric: str, tmp_path: Path) 
 
 @pytest.fixture(scope="module")
 def travelling(tmp_path_factory: pytest.TempPathFactory) -> tuple[MaClip, Path]:
-    """Plain CLIP in half precision with portable engines, as `maclip export --frozen --fp16 --rtx` writes it."""
-    model = maclip.build("tiny", "none", adapted_depth=0, prototype_module=False)
+    """Plain CLIP with portable engines, as `maclip export --frozen --rtx` writes it."""
+    model = two_blocks(adapted_depth=0, prototype_module=False)
     out = tmp_path_factory.mktemp("travelling") / "bundle"
-    options = ExportOptions(precision="fp16", rtx=True)
+    options = ExportOptions(rtx=True)
     write_bundle(model, out, Material(NAMES, drawn_trial(model, 2)), options)
     return model, out
 
@@ -186,7 +196,7 @@ def test_engines_travel_with_the_bundle_and_nothing_is_left_to_build(
 
 @pytest.mark.parametrize("quantization", ["dynamic", "auto"])
 def test_int8_that_may_be_dynamic_is_refused_before_anything_is_exported(quantization: str, tmp_path: Path) -> None:
-    model = maclip.build("tiny", "none", adapted_depth=0, prototype_module=False)
+    model = two_blocks(adapted_depth=0, prototype_module=False)
     options = ExportOptions(precision="int8", quantization=quantization, rtx=True)
     with pytest.raises(MaclipError, match="--quantization static") as caught:
         write_bundle(model, tmp_path / "bundle", Material(NAMES, drawn_trial(model, 2)), options)
