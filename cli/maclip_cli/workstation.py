@@ -31,6 +31,7 @@ Backbone = Annotated[
 Pretrained = Annotated[str, typer.Option(help="open_clip's tag, a checkpoint file, or 'none' for random weights.")]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Metric = Annotated[str, typer.Option(help="otam, bimhm, trx or trx-triples.")]
 
 
 @app.command()
@@ -39,13 +40,14 @@ def info(
     pretrained: Pretrained = "openai",
     frames: int = 8,
     adapted_depth: Annotated[int | None, typer.Option(help="Adapt the last K blocks; all by default.")] = None,
+    metric: Metric = "otam",
     as_json: JsonFlag = False,
 ) -> None:
     """Say what a model is made of: its parameters, and how many of them are tuned."""
     need_training()
     import maclip
 
-    model = maclip.build(backbone, pretrained, frames=frames, adapted_depth=adapted_depth)
+    model = maclip.build(backbone, pretrained, frames=frames, adapted_depth=adapted_depth, metric=metric)
     prototype = model.prototype.parameters() if model.prototype is not None else []
     facts: dict[str, Any] = {
         "backbone": model.backbone.name,
@@ -114,7 +116,7 @@ def train(
     shot: Annotated[int, typer.Option(min=1, help="Support clips a class.")] = 1,
     queries: Annotated[int, typer.Option(min=1, help="Query clips a class.")] = 1,
     frames: Annotated[int, typer.Option(min=2, help="Frames a clip (T).")] = 8,
-    metric: Annotated[str, typer.Option(help="otam, bimhm, trx or trx-triples.")] = "otam",
+    metric: Metric = "otam",
     adapted_depth: Annotated[int | None, typer.Option(help="Adapt the last K blocks; all by default.")] = None,
     episodes: Annotated[int, typer.Option(min=0, help="Episodes that train everything.")] = 1000,
     prototype_episodes: Annotated[
