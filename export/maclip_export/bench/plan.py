@@ -123,8 +123,11 @@ def bundle_specs(bundle: Bundle, name: str) -> list[RunnerSpec]:
         if provider in _providers()
     ]
     if find_spec("openvino") is not None:
-        # Its processor plugin computes what was half precision in float32, or in bfloat16 when told to.
-        kinds = [precision] if precision == "int8" else ["float32", *(["bf16"] if _openvino_has_bf16() else [])]
+        # Its processor plugin computes what was half precision in float32, or in bfloat16 when told to; of int8 it
+        # knows the static form (QDQ) alone and turns the dynamic one into float32 products.
+        static = bundle.manifest.quantization == "static"
+        kinds = ["float32", *(["bf16"] if precision != "int8" and _openvino_has_bf16() else [])]
+        kinds = ["int8"] if static else kinds
         found += [spec("openvino", "cpu", kind) for kind in kinds]
     return found
 
