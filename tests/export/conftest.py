@@ -1,11 +1,14 @@
-"""Exporting takes seconds a graph: bundles of the small models are made once a session."""
+"""Exporting takes seconds a graph: bundles of the small models are made once, whichever process asks first."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from random_models import NAMES, randomised
+from filelock import FileLock
+from random_models import NAMES, Once, randomised
 
 import maclip
 from maclip.model import MaClip
@@ -15,18 +18,36 @@ from maclip_runtime.manifest import Unknown
 
 
 @pytest.fixture(scope="session")
-def shallow(tmp_path_factory: pytest.TempPathFactory) -> tuple[MaClip, Path]:
-    """The tiny CLIP with its last two blocks adapted, and its bundle: stem and tower."""
-    model = randomised(maclip.build("tiny", "none", adapted_depth=2))
-    out = tmp_path_factory.mktemp("shallow") / "bundle"
-    write_bundle(model, out, Material(NAMES, drawn_trial(model, 2), unknown=Unknown(1.5, "nothing, for a test")))
-    return model, out
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """`once(name, make)`: a folder that `make` has filled, for all processes of this test run."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+
+    def made(name: str, make: Callable[[Path], object]) -> Path:
+        folder = root / f"once-{name}"
+        with FileLock(root / f"once-{name}.lock"):
+            done = folder / ".done"
+            if not done.exists():
+                folder.mkdir(exist_ok=True)
+                make(folder)
+                done.touch()
+        return folder
+
+    return made
 
 
 @pytest.fixture(scope="session")
-def deep(tmp_path_factory: pytest.TempPathFactory) -> tuple[MaClip, Path]:
+def shallow(once: Once) -> tuple[MaClip, Path]:
+    """The tiny CLIP with its last two blocks adapted, and its bundle: stem and tower."""
+    model = randomised(maclip.build("tiny", "none", adapted_depth=2))
+    material = Material(NAMES, drawn_trial(model, 2), unknown=Unknown(1.5, "nothing, for a test"))
+    return model, once("shallow", lambda folder: write_bundle(model, folder / "bundle", material)) / "bundle"
+
+
+@pytest.fixture(scope="session")
+def deep(once: Once) -> tuple[MaClip, Path]:
     """The tiny CLIP with all blocks adapted, and its bundle: one visual graph."""
     model = randomised(maclip.build("tiny", "none"))
-    out = tmp_path_factory.mktemp("deep") / "bundle"
-    write_bundle(model, out, Material(NAMES, drawn_trial(model, 2)))
-    return model, out
+    material = Material(NAMES, drawn_trial(model, 2))
+    return model, once("deep", lambda folder: write_bundle(model, folder / "bundle", material)) / "bundle"

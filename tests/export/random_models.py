@@ -1,10 +1,15 @@
-"""Models whose every tuned tensor is random."""
+"""Models whose every tuned tensor is random, and the type of the fixture that exports them once."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
 from maclip.model import MaClip
+
+Once = Callable[[str, Callable[[Path], object]], Path]
 
 NAMES = ["moving a shape up", "two shapes passing each other", "a red star growing"]
 
