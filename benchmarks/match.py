@@ -24,6 +24,7 @@ import platform
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -131,19 +132,22 @@ def time_classes(path: Path, classes: int) -> Timing:
     grown = _peak_bytes() - before
     for _ in range(3):
         session.run(None, inputs)
+    took = _times(lambda: session.run(None, inputs), SECONDS, LEAST_RUNS)
+    # Not in turns: for a while after a run the threads of one session keep the cores from those of the other.
     reader = onnxruntime.InferenceSession(_sum_of_prototypes(), options, providers=["CPUExecutionProvider"])
-    took: list[float] = []
-    reads: list[float] = []
-    end = time.perf_counter() + SECONDS
-    while time.perf_counter() < end or len(took) < LEAST_RUNS:
-        begun = time.perf_counter()
-        session.run(None, inputs)
-        took.append((time.perf_counter() - begun) * 1e3)
-        if len(took) % 3 == 0:
-            begun = time.perf_counter()
-            reader.run(None, {"prototypes": inputs["prototypes"]})
-            reads.append((time.perf_counter() - begun) * 1e3)
+    reads = _times(lambda: reader.run(None, {"prototypes": inputs["prototypes"]}), SECONDS / 4, LEAST_RUNS)
     return Timing(classes, statistics.median(took), min(took), min(reads), len(took), grown / classes)
+
+
+def _times(work: Callable[[], object], seconds: float, least: int) -> list[float]:
+    """Milliseconds of each run."""
+    took: list[float] = []
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(took) < least:
+        begun = time.perf_counter()
+        work()
+        took.append((time.perf_counter() - begun) * 1e3)
+    return took
 
 
 def show(measured: list[Measured]) -> None:
