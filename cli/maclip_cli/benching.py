@@ -73,9 +73,9 @@ def bench(
         "model": _model_facts(source, named),
         **dataclasses.asdict(result),
     }
-    out = results()
+    console = results()
     # What is kept in a file is not to be cut to a terminal's default width.
-    print_result(result, out if out.is_terminal else Console(width=LOG_WIDTH, highlight=False))
+    print_result(result, console if console.is_terminal else Console(width=LOG_WIDTH, highlight=False))
     if json_file is not None:
         json_file.write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     if figure is not None:
