@@ -77,8 +77,16 @@ def _share(axes: Axes, at: int, row: Row) -> None:
         axes.annotate("no peak measured", (0, at), (6, 0), textcoords="offset points", va="center", fontsize=8)
         return
     axes.barh(at, row.peak_share, height=0.62, color=COLOURS[row.engine])
+    inside = row.peak_share > 0.25  # beyond the bar's end the figure would meet the line of the peak
     axes.annotate(
-        f"{row.peak_share:.0%}", (row.peak_share, at), (4, 0), textcoords="offset points", va="center", fontsize=9
+        f"{row.peak_share:.0%}",
+        (row.peak_share, at),
+        (-4 if inside else 4, 0),
+        textcoords="offset points",
+        ha="right" if inside else "left",
+        va="center",
+        fontsize=9,
+        color="white" if inside else INK,
     )
 
 
