@@ -18,7 +18,8 @@ import numpy.typing as npt
 Feed = dict[str, npt.NDArray[Any]]
 
 # Half precision has five bits of exponent: sums of squares and exponentials leave its range first.
-FLOAT32_OPERATORS = ("LayerNormalization", "Softmax", "ReduceL2", "ReduceSum", "ReduceMean", "Exp", "Log", "Range")
+# Clip holds norms above a number that half precision does not have.
+FLOAT32_OPERATORS = ("LayerNormalization", "Softmax", "ReduceL2", "ReduceSum", "ReduceMean", "Clip", "Exp", "Log")
 LINEAR = ("MatMul", "Gemm")
 
 
@@ -28,7 +29,7 @@ def to_half(path: Path, matching: bool) -> None:
     Weights and matrix products are half; `FLOAT32_OPERATORS` and the normalisation of pixels stay float32. Of a
     `matching` graph only the prototype module's linear layers are half: cosines, soft-min and probabilities are not.
     """
-    from onnxruntime.transformers.float16 import convert_float_to_float16
+    from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 
     model = _load(path)
     if not any(node.op_type in (*LINEAR, "Conv") for node in model.graph.node):
@@ -38,9 +39,8 @@ def to_half(path: Path, matching: bool) -> None:
         save(model, path)
         return
     keep = _before_first_product(model.graph)
-    half = convert_float_to_float16(
-        model, keep_io_types=True, op_block_list=list(FLOAT32_OPERATORS), node_block_list=keep
-    )
+    never = [*DEFAULT_OP_BLOCK_LIST, *FLOAT32_OPERATORS]
+    half = convert_float_to_float16(model, keep_io_types=True, op_block_list=never, node_block_list=keep)
     _stay_in_float32(half.graph)
     save(tidy(half), path)
 
