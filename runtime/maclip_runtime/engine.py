@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from maclip_runtime.bundle import Bundle
 from maclip_runtime.errors import EXIT_MACHINE_LACKS, MaclipError
-from maclip_runtime.manifest import GraphSpec, TensorSpec
 from maclip_runtime.tensorrt.library import NATIVE_DEVICES
 
 if TYPE_CHECKING:
@@ -93,7 +92,8 @@ class Engine:
             session = self._load(graph, self.device)
             if session.get_providers()[0] != PROVIDERS[self.device]:
                 raise _missing(self.device, f"onnxruntime put the {graph} graph elsewhere")
-            _check_tensors(graph, self._bundle.manifest.graphs[graph], session)
+            spec = self._bundle.manifest.graphs[graph]
+            spec.require(_tensors(session.get_inputs()), _tensors(session.get_outputs()))
             self._sessions[graph] = session
         return self._sessions[graph]
 
@@ -128,21 +128,8 @@ def _import_onnxruntime() -> Any:
     return onnxruntime
 
 
-def _check_tensors(graph: str, spec: GraphSpec, session: Any) -> None:
-    """Raises `bundle-schema` where a graph's inputs or outputs are not those of the manifest."""
-    sides: list[tuple[str, tuple[TensorSpec, ...], Any]] = [
-        ("inputs", spec.inputs, session.get_inputs()),
-        ("outputs", spec.outputs, session.get_outputs()),
-    ]
-    for side, stated, found in sides:
-        wanted = [(tensor.name, tensor.dtype) for tensor in stated]
-        real = [(tensor.name, ONNX_DTYPES.get(tensor.type, tensor.type)) for tensor in found]
-        if wanted != real:
-            raise MaclipError(
-                "bundle-schema",
-                f"The {graph} graph has {side} {real}, the manifest says {wanted}.",
-                "Export the bundle again with this version of maclip.",
-            )
+def _tensors(found: Any) -> list[tuple[str, str]]:
+    return [(tensor.name, ONNX_DTYPES.get(tensor.type, tensor.type)) for tensor in found]
 
 
 def _missing(device: str, why: str) -> MaclipError:

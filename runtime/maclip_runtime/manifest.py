@@ -58,6 +58,13 @@ class GraphSpec:
     outputs: tuple[TensorSpec, ...]
     census: Census
 
+    def require(self, inputs: list[tuple[str, str]], outputs: list[tuple[str, str]]) -> None:
+        """Compare names and types that an engine found in the file. Raises `bundle-schema` where others are stated."""
+        for side, stated, found in (("inputs", self.inputs, inputs), ("outputs", self.outputs, outputs)):
+            wanted = [(tensor.name, tensor.dtype) for tensor in stated]
+            if wanted != found:
+                raise schema_error(f"{self.file} has {side} {found}, the manifest says {wanted}.")
+
 
 @dataclass(frozen=True)
 class FileSpec:

@@ -39,7 +39,7 @@ class WorkerFailed(Exception):
 class Worker:
     """One process that runs `make(*arguments)`, a `Servant`; a context manager. `facts` is what it said when ready.
 
-    `make` and its arguments travel by pickle. Raises the `MaclipError` that `make` raised, and `WorkerFailed` for
+    `make` is found by name in the new process. Raises the `MaclipError` that `make` raised, and `WorkerFailed` for
     anything else, the process's own death included.
     """
 

@@ -52,7 +52,8 @@ def build_engine(
     or outputs are not those of `spec`. What `watch` raises ends the build and is raised again.
     """
     parsed = parse_graph(library, file)
-    _check_tensors(file.name, spec, parsed.network)
+    network = parsed.network
+    spec.require(_tensors(network.num_inputs, network.get_input), _tensors(network.num_outputs, network.get_output))
     config = build_config(library, parsed, spec, profile)
     monitor = _monitor(library.module, watch)
     config.progress_monitor = monitor
@@ -60,7 +61,7 @@ def build_engine(
     # In a thread of its own: the library swallows a Ctrl-C that arrives in one of its callbacks.
     with ThreadPoolExecutor(1) as pool:
         try:
-            engine = pool.submit(parsed.builder.build_serialized_network, parsed.network, config).result()
+            engine = pool.submit(parsed.builder.build_serialized_network, network, config).result()
         except BaseException as error:
             monitor.failure = error  # ends the build at its next step
             raise
@@ -101,19 +102,9 @@ def _parser_error(parser: Any) -> str:
     return first_line(error.desc()) + where
 
 
-def _check_tensors(file: str, spec: GraphSpec, network: Any) -> None:
-    for side, stated, found in (
-        ("inputs", spec.inputs, [network.get_input(i) for i in range(network.num_inputs)]),
-        ("outputs", spec.outputs, [network.get_output(i) for i in range(network.num_outputs)]),
-    ):
-        wanted = [(tensor.name, tensor.dtype) for tensor in stated]
-        real = [(tensor.name, DTYPES.get(tensor.dtype.name, tensor.dtype.name)) for tensor in found]
-        if wanted != real:
-            raise MaclipError(
-                "bundle-schema",
-                f"{file} has {side} {real}, the manifest says {wanted}.",
-                "Export the bundle again with this version of maclip.",
-            )
+def _tensors(count: int, tensor_at: Callable[[int], Any]) -> list[tuple[str, str]]:
+    found = [tensor_at(i) for i in range(count)]
+    return [(tensor.name, DTYPES.get(tensor.dtype.name, tensor.dtype.name)) for tensor in found]
 
 
 def _monitor(trt: Any, watch: Watch) -> Any:
