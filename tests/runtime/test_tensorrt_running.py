@@ -15,36 +15,22 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
+from small_engines import built, manifest_of, origins
 from tiny_bundle import FRAMES, SIZE, WIDTH, seal, text_features, write_bundle
 
 from maclip_runtime.bundle import Bundle
 from maclip_runtime.encoder import Encoder
 from maclip_runtime.engine import Engine
 from maclip_runtime.errors import MaclipError
-from maclip_runtime.manifest import EngineFile, Manifest
+from maclip_runtime.manifest import EngineFile
 from maclip_runtime.tensorrt import runner
 from maclip_runtime.tensorrt.builder import build_engine
 from maclip_runtime.tensorrt.cache import EngineCache
 from maclip_runtime.tensorrt.cuda import Cuda
-from maclip_runtime.tensorrt.engines import PORTABLE, Built, build_all
 from maclip_runtime.tensorrt.library import find_library
 from maclip_runtime.tensorrt.profile import Limits, Profile, profile_of
 
 pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed (x86-64 only)")
-
-SMALL = Limits(clips=2, classes=64)
-
-
-def built(bundle: Path, cache: EngineCache, limits: Limits = SMALL) -> list[Built]:
-    return list(build_all(Bundle.open(bundle), find_library("rtx"), PORTABLE, cache, limits))
-
-
-def origins(bundle: Path, cache: EngineCache, limits: Limits = SMALL) -> set[str]:
-    return {one.origin for one in built(bundle, cache, limits)}
-
-
-def manifest_of(bundle: Path) -> Manifest:
-    return Manifest.from_json((bundle / "manifest.json").read_text())
 
 
 def gpu_is_there() -> bool:
