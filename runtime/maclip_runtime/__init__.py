@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from maclip_runtime.clips import Clip, read_clip
     from maclip_runtime.decisions import Decisions, Event
     from maclip_runtime.encoder import Encoder, Match
+    from maclip_runtime.enrolment import Enrolled
     from maclip_runtime.errors import MaclipError
     from maclip_runtime.gallery import ClassInfo, EnrolledClip, Gallery
-    from maclip_runtime.recognizer import Classification, Enrolled, Recognizer
+    from maclip_runtime.listeners import Listener
+    from maclip_runtime.recognizer import Classification, Recognizer
     from maclip_runtime.sources import Frame, open_source, redact
 
 # Loaded when first asked for: a command's --help need not wait for numpy.
@@ -29,12 +31,13 @@ _HOME = {
     "Clip": "clips",
     "Decisions": "decisions",
     "Encoder": "encoder",
-    "Enrolled": "recognizer",
+    "Enrolled": "enrolment",
     "EnrolledClip": "gallery",
     "Event": "decisions",
     "Frame": "sources",
     "Gallery": "gallery",
     "MaclipError": "errors",
+    "Listener": "listeners",
     "Match": "encoder",
     "Recognizer": "recognizer",
     "open_source": "sources",
@@ -54,6 +57,7 @@ __all__ = [
     "Event",
     "Frame",
     "Gallery",
+    "Listener",
     "MaclipError",
     "Match",
     "Recognizer",

@@ -72,14 +72,18 @@ class Event:
     source: str
 
 
-def judge(distances: Floats, probabilities: Floats, names: Sequence[str], decisions: Decisions) -> Verdict:
-    """The answer for one query: distances and probabilities float32 [C] in the order of `names`, C >= 1."""
+def judge(
+    distances: Floats, probabilities: Floats, names: Sequence[str], limits: Floats, decisions: Decisions
+) -> Verdict:
+    """The answer for one query: distances and probabilities float32 [C] in the order of `names`, C >= 1.
+
+    `limits` float32 [C]: the distance above which each class's answer is "unknown", inf for never.
+    """
     order = np.argsort(-probabilities, kind="stable")
     best = int(order[0])
     score, distance = float(probabilities[best]), float(distances[best])
     margin = score - (float(probabilities[order[1]]) if len(order) > 1 else 0.0)
-    too_far = decisions.max_distance is not None and not distance <= decisions.max_distance
-    known = not too_far and score >= decisions.min_score
+    known = distance <= limits[best] and score >= decisions.min_score
     return Verdict(names[best] if known else UNKNOWN, names[best], score, distance, margin)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,7 +18,8 @@ THRESHOLD = "unknown_distance"
 class Index:
     """The C classes of a gallery at one `generation`: prototypes [C, T, D'], text [C, D'], has_text [C].
 
-    `max_distance` is where "unknown" begins (None: never); `duration_s` the enrolled clips' median duration.
+    `limits` [C] is the distance above which each class's answer is "unknown" (inf: never); `duration_s` the
+    enrolled clips' median duration.
     """
 
     generation: int
@@ -26,7 +27,7 @@ class Index:
     prototypes: Floats
     text: Floats
     has_text: Flags
-    max_distance: float | None
+    limits: Floats
     duration_s: float
 
 
@@ -52,11 +53,11 @@ def build_index(gallery: Gallery, encoder: Encoder) -> Index | None:
         prototypes.astype(np.float32),
         text,
         has_text,
-        None,
+        np.full(len(names), np.inf, np.float32),
         float(np.median([clip.duration_s for clip in clips])),
     )
     limit = _max_distance(gallery, encoder, plain, clips, by_clip)
-    return Index(**{**plain.__dict__, "max_distance": limit})
+    return replace(plain, limits=np.full(len(names), np.inf if limit is None else limit, np.float32))
 
 
 def _prototypes(gallery: Gallery, encoder: Encoder, clips: list[EnrolledClip]) -> dict[int, Floats]:

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from os import PathLike
 
 import numpy as np
 
-from maclip_runtime import quality
 from maclip_runtime.bundle import Bundle
 from maclip_runtime.clips import Clip, read_clip
 from maclip_runtime.decisions import UNKNOWN, Decisions, Event, Smoother, Verdict, judge
 from maclip_runtime.encoder import Encoder
+from maclip_runtime.enrolment import Enrolled, Enroller
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.frames import Floats, Pixels, prepare, segment_indices
-from maclip_runtime.gallery import ClassInfo, EnrolledClip, Gallery, valid_name
-from maclip_runtime.index import Index, build_index, make_prototype
+from maclip_runtime.gallery import ClassInfo, Gallery
+from maclip_runtime.index import Index, build_index
 from maclip_runtime.sources import Frame, is_live, local_path, open_source, redact
 from maclip_runtime.windows import default_hop, slide
 
@@ -28,22 +27,13 @@ NEVER: Verdict = Verdict(UNKNOWN, UNKNOWN, 0.0, float("inf"), 0.0)  # the answer
 
 
 @dataclass(frozen=True)
-class Enrolled:
-    """What an enrolment did: clips added to `name`, how many it has now, the text name used (None: without)."""
-
-    name: str
-    added: int
-    clips: int
-    text_name: str | None
-
-
-@dataclass(frozen=True)
 class Classification:
     """The answer for a whole clip.
 
     `label` is a class or "unknown"; `nearest` the likeliest class either way, with its probability `score`,
     its `distance`, and `margin`, how far the next class's probability lies below. `max_distance` is where
-    "unknown" began (None: no limit). `probabilities` and `distances` are by class. `source` has no credentials.
+    "unknown" begins for that class (None: no limit). `probabilities` and `distances` are by class. `source` has
+    no credentials.
     """
 
     label: str
@@ -74,6 +64,7 @@ class Recognizer:
         self.gallery = gallery
         self.encoder = encoder
         self.decisions = decisions
+        self._enroller = Enroller(gallery, encoder)
         self._index: Index | None = None
         self._lock = threading.Lock()
 
@@ -124,20 +115,7 @@ class Recognizer:
         `progress` is called with the number of clips read. Raises `name-unknown`, `text-missing`,
         `name-invalid`, `clip-unreadable`, `clip-too-short`, `clip-duplicate` (unless `force`), `output-unwritable`.
         """
-        name = valid_name(name)
-        paths = [clips] if isinstance(clips, (str, PathLike)) else list(clips)
-        if not paths:
-            raise MaclipError("clip-missing", "There is no clip to enroll.", "Give at least one clip.")
-        text_name = self._text_name(name, text, no_text)
-        feature = None if text_name is None else self.encoder.text_feature(text_name)
-        made: list[EnrolledClip] = []
-        for path in paths:
-            made.append(self._enrolled_clip(name, path, text_name, feature))
-            if progress:
-                progress(len(made))
-        prototypes = np.stack([make_prototype(self.encoder, clip) for clip in made])
-        self.gallery.add(made, prototypes, self.bundle.graph_digest("prototype"), force)
-        return Enrolled(name, len(made), len(self.gallery.clips(name)), text_name)
+        return self._enroller.enroll(name, clips, text, no_text, force, progress)
 
     def classify(self, clip: PathOrName) -> Classification:
         """Which enrolled action a whole clip shows.
@@ -147,13 +125,14 @@ class Recognizer:
         index = self._ready_index()
         read = self._read(clip)
         verdict, distances, probabilities = self._match(index, read.frames)
+        limit = float(self._limits(index)[index.names.index(verdict.nearest)])
         return Classification(
             verdict.label,
             verdict.nearest,
             verdict.score,
             verdict.distance,
             verdict.margin,
-            self._limits(index).max_distance,
+            None if np.isinf(limit) else limit,
             dict(zip(index.names, probabilities.tolist(), strict=True)),
             dict(zip(index.names, distances.tolist(), strict=True)),
             redact(clip),
@@ -233,13 +212,14 @@ class Recognizer:
     def _match(self, index: Index, frames: Pixels) -> tuple[Verdict, Floats, Floats]:
         match = self.encoder.match(self._features(frames)[None], index.prototypes, index.text, index.has_text)
         distances, probabilities = match.distances[0], match.probabilities[0]
-        return judge(distances, probabilities, index.names, self._limits(index)), distances, probabilities
+        verdict = judge(distances, probabilities, index.names, self._limits(index), self.decisions)
+        return verdict, distances, probabilities
 
-    def _limits(self, index: Index) -> Decisions:
-        """The decisions with the gallery's own distance where the user gave none."""
-        if self.decisions.max_distance is not None:
-            return self.decisions
-        return replace(self.decisions, max_distance=index.max_distance)
+    def _limits(self, index: Index) -> Floats:
+        """For each class the distance above which the answer is "unknown": the user's, else the gallery's own."""
+        if self.decisions.max_distance is None:
+            return index.limits
+        return np.full(len(index.names), self.decisions.max_distance, np.float32)
 
     def _current_index(self) -> Index | None:
         with self._lock:
@@ -264,31 +244,6 @@ class Recognizer:
 
     def _features(self, frames: Pixels) -> Floats:
         return self.encoder.features(frames[None])[0]
-
-    def _enrolled_clip(self, name: str, path: PathOrName, text_name: str | None, text: Floats | None) -> EnrolledClip:
-        clip = self._read(path)
-        query = self._features(clip.frames)
-        features = query if text is None else self.encoder.features(clip.frames[None], text[None])[0]
-        return EnrolledClip(
-            class_name=name,
-            text_name=text_name,
-            text=text,
-            features=features,
-            query=query,
-            digest=hashlib.sha256(clip.frames.tobytes()).hexdigest(),
-            source=redact(path),
-            duration_s=clip.duration_s,
-            quality=quality.figures(clip.frames),
-            thumbnail=quality.thumbnail(clip.frames),
-        )
-
-    def _text_name(self, name: str, text: str | None, no_text: bool) -> str | None:
-        if text is not None and no_text:
-            raise MaclipError("text-conflict", "A text and no text were asked for.", "Give only one of them.")
-        if text is not None or no_text:
-            return text
-        known = {info.name: info.text_name for info in self.gallery.classes()}
-        return known.get(name, name)
 
 
 class _LastTime:

@@ -12,9 +12,10 @@ from maclip_runtime.decisions import Decisions, Event, Smoother, Verdict, judge,
 NAMES = ("a", "b")
 
 
-def judged(distances: list[float], probabilities: list[float], **limits: float) -> Verdict:
-    arrays = (np.array(values, np.float32) for values in (distances, probabilities))
-    return judge(*arrays, NAMES[: len(distances)], Decisions(**limits))  # type: ignore[arg-type]
+def judged(distances: list[float], probabilities: list[float], limit: float = math.inf, **others: float) -> Verdict:
+    far, likely = (np.array(values, np.float32) for values in (distances, probabilities))
+    limits = np.full(len(far), limit, np.float32)
+    return judge(far, likely, NAMES[: len(far)], limits, Decisions(**others))  # type: ignore[arg-type]
 
 
 def test_likeliest_class_wins() -> None:
@@ -24,16 +25,16 @@ def test_likeliest_class_wins() -> None:
 
 
 def test_far_or_unsure_is_unknown() -> None:
-    assert judged([2.0, 1.0], [0.2, 0.8], max_distance=0.9).label == "unknown"
-    assert judged([2.0, 1.0], [0.2, 0.8], max_distance=1.0).label == "b"
+    assert judged([2.0, 1.0], [0.2, 0.8], limit=0.9).label == "unknown"
+    assert judged([2.0, 1.0], [0.2, 0.8], limit=1.0).label == "b"
     assert judged([2.0, 1.0], [0.2, 0.8], min_score=0.81).label == "unknown"
-    assert judged([math.nan, math.nan], [0.5, 0.5], max_distance=1.0).label == "unknown"
-    assert judged([2.0, 1.0], [0.2, 0.8], max_distance=0.9).nearest == "b"
+    assert judged([math.nan, math.nan], [0.5, 0.5], limit=1.0).label == "unknown"
+    assert judged([2.0, 1.0], [0.2, 0.8], limit=0.9).nearest == "b"
 
 
 def test_one_class_is_judged_by_distance() -> None:
-    assert judged([0.5], [1.0], max_distance=1.0).label == "a"
-    assert judged([1.5], [1.0], max_distance=1.0).label == "unknown"
+    assert judged([0.5], [1.0], limit=1.0).label == "a"
+    assert judged([1.5], [1.0], limit=1.0).label == "unknown"
     assert judged([0.5], [1.0]).margin == 1.0
 
 
