@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +13,7 @@ import numpy as np
 
 from maclip_runtime.bundle import Bundle
 from maclip_runtime.clips import Clip, read_clip
-from maclip_runtime.decisions import UNKNOWN, Decisions, Event, Smoother, Verdict, judge
+from maclip_runtime.decisions import UNKNOWN, Answer, Decisions, Event, Smoother, judge
 from maclip_runtime.encoder import Encoder
 from maclip_runtime.enrolment import Enrolled, Enroller
 from maclip_runtime.errors import MaclipError
@@ -23,7 +24,6 @@ from maclip_runtime.sources import Frame, is_live, local_path, open_source, reda
 from maclip_runtime.windows import default_hop, slide
 
 PathOrName = str | PathLike[str]
-NEVER: Verdict = Verdict(UNKNOWN, UNKNOWN, 0.0, float("inf"), 0.0)  # the answer of an empty gallery
 
 
 @dataclass(frozen=True)
@@ -124,8 +124,9 @@ class Recognizer:
         """
         index = self._ready_index()
         read = self._read(clip)
-        verdict, distances, probabilities = self._match(index, read.frames)
-        limit = float(self._limits(index)[index.names.index(verdict.nearest)])
+        answer = self._match(index, read.frames)
+        verdict = judge(answer.distances, answer.probabilities, answer.names, answer.limits, self.decisions)
+        limit = float(answer.limits[index.names.index(verdict.nearest)])
         return Classification(
             verdict.label,
             verdict.nearest,
@@ -133,8 +134,8 @@ class Recognizer:
             verdict.distance,
             verdict.margin,
             None if np.isinf(limit) else limit,
-            dict(zip(index.names, probabilities.tolist(), strict=True)),
-            dict(zip(index.names, distances.tolist(), strict=True)),
+            dict(zip(index.names, answer.probabilities.tolist(), strict=True)),
+            dict(zip(index.names, answer.distances.tolist(), strict=True)),
             redact(clip),
             read.duration_s,
         )
@@ -192,9 +193,9 @@ class Recognizer:
 
     def _watch(self, source: PathOrName | int, window_s: float, hop_s: float) -> Iterator[Event]:
         name = redact(source)
-        smoother = Smoother(name, self.decisions)
-        length = self.bundle.manifest.frames
         windows, ended, live = 0, _LastTime(), is_live(source)
+        smoother = Smoother(name, self.decisions, time.time if live else None)
+        length = self.bundle.manifest.frames
         with open_source(source) as opened:
             for window in slide(ended.note(opened), length, window_s, hop_s, self._prepare, short=live):
                 windows += 1
@@ -205,15 +206,13 @@ class Recognizer:
             yield from smoother.push(self._answer(clip.frames), 0.0, clip.duration_s)
         yield from smoother.finish(ended.end_s)
 
-    def _answer(self, frames: Pixels) -> Verdict:
+    def _answer(self, frames: Pixels) -> Answer:
         index = self._current_index()
-        return self._match(index, frames)[0] if index else NEVER
+        return self._match(index, frames) if index else Answer.nothing()
 
-    def _match(self, index: Index, frames: Pixels) -> tuple[Verdict, Floats, Floats]:
+    def _match(self, index: Index, frames: Pixels) -> Answer:
         match = self.encoder.match(self._features(frames)[None], index.prototypes, index.text, index.has_text)
-        distances, probabilities = match.distances[0], match.probabilities[0]
-        verdict = judge(distances, probabilities, index.names, self._limits(index), self.decisions)
-        return verdict, distances, probabilities
+        return Answer(index.names, match.distances[0], match.probabilities[0], self._limits(index))
 
     def _limits(self, index: Index) -> Floats:
         """For each class the distance above which the answer is "unknown": the user's, else the gallery's own."""

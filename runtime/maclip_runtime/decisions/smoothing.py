@@ -1,0 +1,56 @@
+"""The mean of what was measured lately."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+
+from maclip_runtime.decisions.answers import Answer
+
+
+class MovingMean:
+    """Distances and probabilities of each class, averaged over the windows that ended in the last `seconds`.
+
+    Both are averaged, for both decide: of the softmax's probabilities the mean is again one, and a distance that is
+    compared with a limit is as noisy as they are. A plain mean, not an exponential one, forgets wholly: what was seen
+    longer ago than `seconds` cannot hold a new action back. Kept by class name, so classes may come and go.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._kept: deque[tuple[float, Answer]] = deque()
+
+    def push(self, answer: Answer, end_s: float) -> Answer:
+        """Take the next window's answer, which speaks until `end_s`; the mean over it and the kept ones.
+
+        A still window was not measured: the mean is over the others, and still where none is left.
+        """
+        if not answer.still:
+            self._kept.append((end_s, answer))
+        while self._kept and self._kept[0][0] <= end_s - self._seconds + 1e-6 and self._kept[0][1] is not answer:
+            self._kept.popleft()
+        if not self._kept:
+            return answer
+        newest = self._kept[-1][1]
+        same = all(kept.names == newest.names for _, kept in self._kept)
+        if len(self._kept) == 1 or not newest.names:
+            return newest
+        if same:
+            distances = np.mean([kept.distances for _, kept in self._kept], axis=0)
+            probabilities = np.mean([kept.probabilities for _, kept in self._kept], axis=0)
+        else:
+            distances, probabilities = (
+                np.array([_mean_of(name, field, self._kept) for name in newest.names], np.float32)
+                for field in ("distances", "probabilities")
+            )
+        return Answer(newest.names, distances, probabilities, newest.limits)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._kept.clear()
+
+
+def _mean_of(name: str, field: str, kept: deque[tuple[float, Answer]]) -> float:
+    values = [getattr(answer, field)[answer.names.index(name)] for _, answer in kept if name in answer.names]
+    return float(np.mean(values))
