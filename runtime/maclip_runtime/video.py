@@ -60,7 +60,8 @@ def open_file(path: Path) -> tuple[av.container.InputContainer, av.video.VideoSt
             raise unreadable(path, "is empty")
         # "file:" keeps a name such as "concat:a|b" a name.
         container = av.open(f"file:{path}", container_options=dict(FILE_OPTIONS), **lenient())
-    except (OSError, ValueError) as error:  # PyAV's errors are OSErrors and ValueErrors
+    # Most of FFmpeg's errors are OSErrors or ValueErrors as well, but not all.
+    except (av.error.FFmpegError, OSError, ValueError) as error:
         raise unreadable(path, f"cannot be read as video ({reason(error)})") from error
     try:
         return container, picture_stream(container, path)
