@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
-import sys
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 from tiny_bundle import FRAMES, SIZE, WIDTH, seal, text_features, write_bundle
 
@@ -39,49 +36,6 @@ def test_stem_and_tower_equal_the_visual_graph(bundle: Path, tmp_path: Path) -> 
     frames, text = random_frames(2), text_features()[:2]
     np.testing.assert_allclose(split.features(frames), whole.features(frames), atol=1e-6)
     np.testing.assert_allclose(split.features(frames, text), whole.features(frames, text), atol=1e-6)
-
-
-def test_auto_says_what_it_chose(bundle: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, "maclip"):
-        encoder = Encoder(Bundle.open(bundle))
-    assert encoder.device in ("cpu", "cuda")
-    assert [record.message.split(" (")[0] for record in caplog.records] == [f"device: {encoder.device}"]
-
-
-@pytest.mark.skipif("CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="CUDA is there")
-def test_absent_device_is_never_replaced(bundle: Path) -> None:
-    with pytest.raises(MaclipError) as caught:
-        Encoder(Bundle.open(bundle), "cuda")
-    assert (caught.value.code, caught.value.exit_code) == ("device-missing", 3)
-
-
-def test_listed_cuda_that_does_not_start_is_missing(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # What onnxruntime-gpu does without a GPU: lists CUDA, and puts the session on the CPU.
-    both = ["CUDAExecutionProvider", "CPUExecutionProvider"]
-    real = onnxruntime.InferenceSession
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: both)
-    monkeypatch.setattr(
-        onnxruntime,
-        "InferenceSession",
-        lambda path, sess_options, providers: real(path, sess_options, providers=["CPUExecutionProvider"]),
-    )
-    with pytest.raises(MaclipError) as caught:
-        Encoder(Bundle.open(bundle), "cuda")
-    assert caught.value.code == "device-missing"
-    assert Encoder(Bundle.open(bundle), "auto").device == "cpu"
-
-
-def test_unknown_device(bundle: Path) -> None:
-    with pytest.raises(MaclipError, match="auto, cpu, cuda") as caught:
-        Encoder(Bundle.open(bundle), "tpu")
-    assert caught.value.code == "device-unknown"
-
-
-def test_no_onnxruntime(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(MaclipError, match=r"maclip\[cpu\]") as caught:
-        Encoder(Bundle.open(bundle))
-    assert (caught.value.code, caught.value.exit_code) == ("engine-missing", 3)
 
 
 def test_graph_that_contradicts_the_manifest(tmp_path: Path) -> None:

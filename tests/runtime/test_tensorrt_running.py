@@ -20,7 +20,7 @@ from tiny_bundle import FRAMES, SIZE, WIDTH, seal, text_features, write_bundle
 
 from maclip_runtime.bundle import Bundle
 from maclip_runtime.encoder import Encoder
-from maclip_runtime.engine import Engine
+from maclip_runtime.engines import open_engine
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.manifest import EngineFile
 from maclip_runtime.tensorrt import runner
@@ -178,7 +178,7 @@ def random_inputs(graph: str, rows: int, classes: int = 0) -> dict[str, np.ndarr
 def test_any_number_of_rows_goes_through_the_engine_in_pieces(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rig, truth = Rig(bundle, EngineCache(tmp_path), monkeypatch), Engine(Bundle.open(bundle), "cpu")
+    rig, truth = Rig(bundle, EngineCache(tmp_path), monkeypatch), open_engine(Bundle.open(bundle), "cpu")
     for graph, rows, classes, pieces in [
         ("visual", 19, 0, 3),
         ("visual", 1, 0, 1),
