@@ -19,13 +19,20 @@ from maclip_runtime.frames import Pixels
 
 if TYPE_CHECKING:
     import av.container
+    import av.packet
     import av.video
 
-# A container on disk may name others (playlists, references): files open files and nothing else.
-FILE_OPTIONS = {"protocol_whitelist": "file"}
+# What clips come in, and sound, to say that there is no picture. A list of what is read and not of what is refused:
+# playlists (hls, concat, sdp, dash, …) and numbered pictures make FFmpeg open other files than the one that was named.
+_CONTAINERS = "mov matroska avi mpegts mpeg mpegvideo flv asf ogg mxf nut rm dv wtv gxf ivf gif apng yuv4mpegpipe dhav"
+_STREAMS = "h261 h263 h264 hevc vvc av1 obu m4v vc1 cavsvideo dirac mjpeg mpjpeg"
+_SOUND = "wav mp3 aac ac3 eac3 flac aiff"
+FORMATS = (*_CONTAINERS.split(), *_STREAMS.split(), *_SOUND.split())
+NETWORK_FORMATS = ("rtsp", "hls", "webvtt", *FORMATS)
+# A file opens no other protocol and no other format; `mov` does not follow references unless asked to.
+FILE_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": ",".join(FORMATS)}
+PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"file ", b"<?xml", b"<MPD", b"v=0")  # how they begin
 FALLBACK_RATE = 25.0  # frames a second, where a container states none
-# FFmpeg renders plain text as video (`tty`); to a user that is not a clip.
-NOT_VIDEO_FORMATS = {"tty"}
 
 Orientation = tuple[bool, bool, bool]  # transpose, then flip rows, then flip columns
 UPRIGHT: Orientation = (False, False, False)
@@ -62,7 +69,7 @@ def open_file(path: Path) -> tuple[av.container.InputContainer, av.video.VideoSt
         container = av.open(f"file:{path}", container_options=dict(FILE_OPTIONS), **lenient())
     # Most of FFmpeg's errors are OSErrors or ValueErrors as well, but not all.
     except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise unreadable(path, f"cannot be read as video ({reason(error)})") from error
+        raise unreadable(path, _refusal(path, error)) from error
     try:
         return container, picture_stream(container, path)
     except BaseException:
@@ -72,8 +79,6 @@ def open_file(path: Path) -> tuple[av.container.InputContainer, av.video.VideoSt
 
 def picture_stream(container: av.container.InputContainer, name: object) -> av.video.VideoStream:
     """The container's video track, cover pictures aside. Raises `clip-unreadable` where there is none."""
-    if container.format.name in NOT_VIDEO_FORMATS:
-        raise unreadable(name, "is text, not video")
     for stream in container.streams.video:
         cover = "attached_pic" in str(getattr(stream, "disposition", "")).lower()
         # A track whose codec FFmpeg lacks has no codec context.
@@ -85,13 +90,18 @@ def picture_stream(container: av.container.InputContainer, name: object) -> av.v
 def decode(container: av.container.InputContainer, stream: av.video.VideoStream) -> Iterator[av.video.VideoFrame]:
     """Every picture that can be decoded, in order of presentation; broken packets are skipped.
 
-    Raises FFmpeg's error only where reading itself fails (a lost connection, a truncated container).
+    Raises FFmpeg's error only where reading itself fails (a truncated container).
     """
+    for packet in container.demux(stream):
+        yield from decode_packet(packet)
+
+
+def decode_packet(packet: av.packet.Packet[Any]) -> Iterator[av.video.VideoFrame]:
+    """The pictures that a packet completes; none where it is broken."""
     import av
 
-    for packet in container.demux(stream):
-        with suppress(av.error.InvalidDataError, av.error.PatchWelcomeError):
-            yield from packet.decode()
+    with suppress(av.error.FFmpegError):
+        yield from packet.decode()
 
 
 def count_packets(container: av.container.InputContainer, stream: av.video.VideoStream) -> int:
@@ -151,3 +161,15 @@ def rate(stream: av.video.VideoStream) -> float:
 def reason(error: Exception) -> str:
     """FFmpeg's own words, without the address that PyAV adds to them."""
     return str(getattr(error, "strerror", None) or type(error).__name__)
+
+
+def _refusal(path: Path, error: Exception) -> str:
+    """Why a file could not be opened, as the rest of a sentence."""
+    import av
+
+    if isinstance(error, av.error.ArgumentError):  # what FFmpeg says of a format that is not in the list
+        with suppress(OSError), path.open("rb") as file:
+            if file.read(16).startswith(PLAYLISTS):
+                return "is a playlist, which may lead to other files"
+        return "is of a kind that is not read as video"
+    return f"cannot be read as video ({reason(error)})"

@@ -75,7 +75,7 @@ def _truncated(path: Path) -> Path:
         ("empty.mp4", lambda path: path.touch(), "is empty"),
         ("sound.mp4", write_sound, "no picture track"),
         ("words.mp4", _text, "cannot be read"),
-        ("words.txt", _text, "text|cannot be read"),
+        ("words.txt", _text, "not read as video"),
         ("truncated.mp4", _truncated, "cannot be read"),
         ("folder", lambda path: path.mkdir(), "no JPEG or PNG"),
     ],

@@ -7,18 +7,20 @@ from os import PathLike
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+# What FFmpeg may open on the way: an address on the network leads nowhere else, least of all to this machine's files.
+_HTTP = "http,https,tcp,tls,crypto"
 NETWORK_PROTOCOLS = {
     "rtsp": "rtsp,rtp,udp,tcp",
     "rtsps": "rtsp,rtsps,rtp,udp,tcp,tls",
-    "http": "http,tcp",
-    "https": "https,http,tls,tcp",
+    "http": _HTTP,
+    "https": _HTTP,
 }
 
 
 def is_live(uri: str | PathLike[str] | int) -> bool:
     """Whether `uri` names a camera or an address rather than something on disk."""
     text = str(uri)
-    return text.isdecimal() or text.startswith("/dev/video") or scheme_of(text) in {"v4l2", *NETWORK_PROTOCOLS}
+    return text.isdecimal() or text.startswith("/dev/video") or scheme_of(text) in {"v4l2", "csi", *NETWORK_PROTOCOLS}
 
 
 def local_path(uri: str | PathLike[str]) -> Path:
@@ -46,7 +48,11 @@ def redact(uri: str | PathLike[str] | int) -> str:
     text = str(uri)
     if not scheme_of(text):
         return text
-    # The last @ before the path: a password may itself hold one.
-    text = re.sub(r"^([^:/]+://)[^/?#]*@", r"\1***@", text)
+    # The last @ before the path: a password may itself hold one. What should have been written %2F, %3F or %23 cuts the
+    # host short and leaves no number for its port: then everything to the last @ is taken for the password.
+    authority = re.match(r"[^:/]+://([^/?#]*)", text)
+    broken = authority and "@" not in authority[1] and re.search(r":[^0-9\]]", authority[1])
+    text = re.sub(r"^([^:/]+://).*@" if broken else r"^([^:/]+://)[^/?#]*@", r"\1***@", text)
     head, mark, query = text.partition("?")
-    return head + mark + re.sub(r"=[^&#]*", "=***", query)
+    hidden = [part.partition("=")[0] + "=***" if "=" in part else "***" for part in query.split("&")]
+    return head + mark + "&".join(hidden) if mark else head

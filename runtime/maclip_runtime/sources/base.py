@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from types import TracebackType
 
 from maclip_runtime.frames import Pixels
+from maclip_runtime.sources.options import Roi
 
 
 @dataclass(frozen=True)
@@ -100,10 +101,11 @@ class Source(ABC):
 
 
 class FileSource(Source):
-    """A source that is read as it is consumed: running until it has ended."""
+    """A source that is read as it is consumed: running until it has ended. Only `roi` of each frame is given."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, roi: Roi | None = None) -> None:
         super().__init__(name)
+        self._roi = roi
         self._frames: Iterator[Frame] | None = None
         self._given = 0
         self._ended = False
@@ -122,6 +124,8 @@ class FileSource(Source):
             self._ended, self._since = True, self._since if self._ended else time.monotonic()
         else:
             self._given += 1
+            if self._roi is not None:
+                return replace(frame, pixels=self._roi.view(frame.pixels))
         return frame
 
     @property

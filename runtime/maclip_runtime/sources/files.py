@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from maclip_runtime import video
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.folders import FOLDER_RATE, list_pictures, read_picture
 from maclip_runtime.sources.base import FileSource, Frame
+from maclip_runtime.sources.options import Roi
 
-if TYPE_CHECKING:
-    import av.container
-    import av.video
+# A stamp that goes back further than this begins another recording (files that were joined); less is disorder.
+JUMP_SECONDS = 1.0
 
 
 class FolderSource(FileSource):
     """A folder of JPEG or PNG frames in natural order, 8 a second. A broken picture is left out."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(str(folder))
+    def __init__(self, folder: Path, roi: Roi | None = None) -> None:
+        super().__init__(str(folder), roi)
         self._pictures = list_pictures(folder)
 
     def _produce(self) -> Iterator[Frame]:
@@ -40,46 +39,46 @@ class FolderSource(FileSource):
 
 
 class VideoSource(FileSource):
-    """Anything FFmpeg reads: a file, a camera, an address. Can be iterated once."""
+    """A video file, read once. Raises `clip-unreadable`."""
 
-    def __init__(
-        self,
-        container: av.container.InputContainer,
-        stream: av.video.VideoStream,
-        name: str,
-        live: bool = False,
-    ) -> None:
-        super().__init__(name)
-        self.live = live
-        self._container = container
-        self._stream = stream
+    def __init__(self, path: Path, roi: Roi | None = None) -> None:
+        super().__init__(str(path), roi)
+        self._container, self._stream = video.open_file(path)
 
     def close(self) -> None:
-        """Let go of the file, camera or connection."""
+        """Let go of the file."""
         self._container.close()
 
     def _produce(self) -> Iterator[Frame]:
         import av
 
-        rate = video.rate(self._stream)
-        first: float | None = None
-        time_s, index = 0.0, 0
+        times = _Times(1 / video.rate(self._stream))
+        index = 0
         try:
             for frame in video.decode(self._container, self._stream):
-                stamp = frame.time if frame.time is not None else index / rate
-                first = stamp if first is None else first
-                time_s = max(time_s, stamp - first)  # a clock that jumps back must not reorder frames
-                yield Frame(video.upright(frame), time_s, index)
+                yield Frame(video.upright(frame), times.next(frame.time), index)
                 index += 1
         except (av.error.FFmpegError, OSError) as error:
-            if self.live:
-                raise lost(self.name, f"stopped sending ({video.reason(error)})") from error
             if not index:
                 raise video.unreadable(self.name, f"cannot be decoded ({video.reason(error)})") from error
         if not index:
             raise video.unreadable(self.name, "holds no frame that can be decoded")
 
 
-def lost(name: str, why: str) -> MaclipError:
-    """The error `source-lost` for a camera or address; `why` continues the sentence."""
-    return MaclipError("source-lost", f"{name} {why}.", "Check that the camera is on and its address is right.")
+class _Times:
+    """A file's stamps as seconds since its first frame, never going back; `step_s` where there is no stamp."""
+
+    def __init__(self, step_s: float) -> None:
+        self._step_s = step_s
+        self._zero: float | None = None  # the stamp that counts as time 0
+        self._last_s: float | None = None
+
+    def next(self, stamp: float | None) -> float:
+        following = 0.0 if self._last_s is None else self._last_s + self._step_s
+        time_s = following
+        if stamp is not None:
+            if self._zero is None or stamp - self._zero < (self._last_s or 0.0) - JUMP_SECONDS:
+                self._zero = stamp - following
+            time_s = stamp - self._zero
+        self._last_s = max(time_s, self._last_s or 0.0)
+        return self._last_s

@@ -3,78 +3,83 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from maclip_runtime import video
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.sources.address import NETWORK_PROTOCOLS, local_path, redact, scheme_of
 from maclip_runtime.sources.base import Source
-from maclip_runtime.sources.files import FolderSource, VideoSource, lost
+from maclip_runtime.sources.connection import Connection, ConnectionLost, FFmpegConnection
+from maclip_runtime.sources.csi import connect_csi
+from maclip_runtime.sources.files import FolderSource, VideoSource
+from maclip_runtime.sources.live import LiveSource
+from maclip_runtime.sources.options import DEFAULTS, SourceOptions
+from maclip_runtime.video import NETWORK_FORMATS
 
-OPEN_SECONDS = 10.0  # how long an address may take to answer
-READ_SECONDS = 10.0  # how long it may then stay silent
+SCHEMES = ("file", "v4l2", "csi", *NETWORK_PROTOCOLS)
+# The frame rate is not measured before the first frame is given: that took most of a second.
+NETWORK_OPTIONS = {"fflags": "nobuffer", "fpsprobesize": "0", "format_whitelist": ",".join(NETWORK_FORMATS)}
+# TCP first: UDP loses packets at the first busy moment. A camera that has only UDP is read so.
+RTSP_OPTIONS = {"rtsp_flags": "prefer_tcp"}
+# AVFMT_FLAG_NONBLOCK, as ffmpeg itself asks for: a camera that hangs does not hang the reader.
+CAMERA_OPTIONS = {"fflags": "4"}
 
 
-def open_source(uri: str | PathLike[str] | int) -> Source:
+def open_source(uri: str | PathLike[str] | int, options: SourceOptions = DEFAULTS) -> Source:
     """Open a video file, a folder of frames (8 a second), a camera or an address.
 
-    A camera is `0`, `/dev/video0` or `v4l2:///dev/video0`; an address `rtsp://`, `rtsps://`, `http://` or
-    `https://`; `file://` is a file. Raises `clip-unreadable` for files and folders, `source-lost` for a
-    camera or address that does not answer, `source-unknown` for another scheme.
+    A camera is `0`, `/dev/video0` or `v4l2:///dev/video0`, on a Jetson `csi://0`; an address `rtsp://`, `rtsps://`,
+    `http://` or `https://` (MJPEG, HLS, a recording, which is then given at its own pace); `file://` is a file.
+    Cameras and addresses are live: they give the newest frame and connect again by themselves, see `SourceOptions`.
+
+    Raises `clip-unreadable` for files and folders, `source-lost` for a camera or address that does not answer
+    (not with `options.wait`, which returns at once), `source-unknown` for another scheme, `device-missing` where
+    the machine lacks what the camera needs.
     """
     text = str(uri)
     scheme = scheme_of(text)
     if scheme in NETWORK_PROTOCOLS:
-        return _open_network(text, scheme)
+        return LiveSource(redact(text), partial(_connect_network, text, scheme, options.stall_s), options)
     if scheme == "v4l2":
-        return _open_camera(unquote(urlsplit(text).path))
+        return _open_camera(unquote(urlsplit(text).path), options)
+    if scheme == "csi":
+        return _open_csi(text, options)
     if text.isdecimal():
-        return _open_camera(f"/dev/video{int(text)}")
+        return _open_camera(f"/dev/video{int(text)}", options)
     if text.startswith("/dev/video"):
-        return _open_camera(text)
+        return _open_camera(text, options)
     if scheme not in {"", "file"}:
-        known = ", ".join(f"{name}://" for name in ("file", "v4l2", *NETWORK_PROTOCOLS))
+        known = ", ".join(f"{name}://" for name in SCHEMES)
         raise MaclipError("source-unknown", f"{redact(text)} is not a source maclip knows.", f"Use {known} or a path.")
     path = local_path(text)
     if path.is_dir():
-        return FolderSource(path)
-    return VideoSource(*video.open_file(path), name=str(path))
+        return FolderSource(path, options.roi)
+    return VideoSource(path, options.roi)
 
 
-def _open_network(uri: str, scheme: str) -> Source:
-    options = {"protocol_whitelist": NETWORK_PROTOCOLS[scheme]}
-    if scheme.startswith("rtsp"):
-        options["rtsp_transport"] = "tcp"  # UDP loses packets at the first busy moment
-    return _open_live(uri, None, options)
-
-
-def _open_camera(device: str) -> Source:
+def _open_camera(device: str, options: SourceOptions) -> Source:
     if sys.platform != "linux":
         raise MaclipError("source-unknown", "Cameras by number are read on Linux only.", "Give a file or an address.")
+    return LiveSource(device, partial(_connect_camera, device, options.stall_s), options)
+
+
+def _open_csi(uri: str, options: SourceOptions) -> Source:
+    sensor = uri.partition("://")[2].strip("/")
+    if not sensor.isdecimal():
+        raise MaclipError("source-unknown", f"{uri} names no camera.", "Give its number: csi://0.")
+    return LiveSource(f"csi://{int(sensor)}", partial(connect_csi, int(sensor)), options)
+
+
+def _connect_network(uri: str, scheme: str, stall_s: float, open_s: float) -> Connection:
+    options = {**NETWORK_OPTIONS, "protocol_whitelist": NETWORK_PROTOCOLS[scheme]}
+    if scheme.startswith("rtsp"):
+        return FFmpegConnection(uri, None, {**options, **RTSP_OPTIONS}, open_s, stall_s)
+    return FFmpegConnection(uri, None, options, open_s, stall_s, paced=True)
+
+
+def _connect_camera(device: str, stall_s: float, open_s: float) -> Connection:
     if not Path(device).exists():
-        raise lost(device, "is not there")
-    return _open_live(device, "v4l2", {})
-
-
-def _open_live(uri: str, kind: str | None, options: dict[str, str]) -> Source:
-    import av
-
-    name = redact(uri)
-    try:
-        container = av.open(
-            uri,
-            format=kind,
-            container_options=options,
-            timeout=(OPEN_SECONDS, READ_SECONDS),
-            **video.lenient(),
-        )
-    except (OSError, ValueError) as error:
-        # `from None`: PyAV's own message repeats the address with its password.
-        raise lost(name, f"cannot be opened ({video.reason(error)})") from None
-    try:
-        return VideoSource(container, video.picture_stream(container, name), name, live=True)
-    except BaseException:
-        container.close()
-        raise
+        raise ConnectionLost("is not there")
+    return FFmpegConnection(device, "v4l2", dict(CAMERA_OPTIONS), open_s, stall_s)
