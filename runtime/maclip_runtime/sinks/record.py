@@ -1,0 +1,34 @@
+"""An event as one line of JSON: the same record for every sink."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from typing import Any
+
+from maclip_runtime.decisions import Event
+
+SCHEMA = 1
+
+
+def event_record(event: Event) -> dict[str, Any]:
+    """The fields of `Event` under their own names, after "schema".
+
+    Keys may be added under a schema's number, never renamed, dropped or given another meaning. A number that is
+    not finite is None. A sink may deliver a record twice; `source`, `kind`, `label` and `end_s` tell which it is.
+    """
+    fields = {name: _finite(value) for name, value in dataclasses.asdict(event).items()}
+    return {"schema": SCHEMA, **fields}
+
+
+def event_line(event: Event) -> bytes:
+    """`event_record` as UTF-8 JSON without a line break in it, and one at its end.
+
+    A file name that is not UTF-8 reaches Python with lone surrogates; they become "?".
+    """
+    return json.dumps(event_record(event), ensure_ascii=False, allow_nan=False).encode("utf-8", "replace") + b"\n"
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

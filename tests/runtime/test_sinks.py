@@ -1,0 +1,349 @@
+"""Sinks: the record of an event, an outbox that never blocks, files that hold whole lines, webhooks that fail."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from maclip_runtime.decisions import Event
+from maclip_runtime.errors import MaclipError
+from maclip_runtime.sinks import Sink, base, event_record, open_sink
+from maclip_runtime.sinks.files import FileSink, RotatingFile
+from maclip_runtime.sinks.record import event_line
+
+Answers = list[int]
+
+
+def event(number: int, kind: str = "start", label: str = "waving") -> Event:
+    return Event(kind, label, 0.5, 0.25, 0.0, float(number), "camera", at=1.0)  # type: ignore[arg-type]
+
+
+def wait_for(reached: Callable[[], object], seconds: float = 10.0) -> None:
+    until = time.monotonic() + seconds
+    while not reached():
+        assert time.monotonic() < until, "waited in vain"
+        time.sleep(0.005)
+
+
+@pytest.fixture(autouse=True)
+def _quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base, "FIRST_RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(base, "LAST_RETRY_SECONDS", 0.05)
+
+
+class Gate(Sink):
+    """Delivers into a list, once the gate is open."""
+
+    close_s = 0.2
+
+    def __init__(self, capacity: int) -> None:
+        self.open = threading.Event()
+        self.got: list[float] = []
+        self.problem: type[Exception] | None = None
+        super().__init__("gate", capacity)
+
+    def _deliver(self, line: bytes) -> None:
+        self.open.wait(10)
+        if self.problem:
+            raise self.problem("no")
+        self.got.append(json.loads(line)["end_s"])
+
+
+def test_record_has_stable_keys_and_finite_numbers() -> None:
+    record = event_record(Event("start", "a", float("nan"), float("inf"), 1.0, 2.0, "camera", "distance"))
+    assert list(record) == [
+        *("schema", "kind", "label", "score", "margin", "start_s", "end_s", "source", "reason", "at"),
+    ]
+    assert (record["schema"], record["score"], record["margin"], record["at"]) == (1, None, None, None)
+
+
+@pytest.mark.parametrize("label", ['"quoted"', "two\nlines", "ריקוד 👋", "\udcff file", "\u2028"])
+def test_record_of_any_name_is_one_line(label: str) -> None:
+    line = event_line(event(1, label=label))
+    assert line.count(b"\n") == 1
+    assert json.loads(line)["label"] == label.replace("\udcff", "?")
+
+
+def test_slow_receiver_costs_updates_first_and_never_time(caplog: pytest.LogCaptureFixture) -> None:
+    sink = Gate(capacity=3)
+    sink.event(event(0))
+    wait_for(lambda: sink._in_hand)
+    began = time.monotonic()
+    for number, kind in enumerate(["start", "update", "end", "start", "end", "end"], start=1):
+        sink.event(event(number, kind))
+    assert time.monotonic() - began < 1
+    assert (sink.waiting, sink.dropped) == (4, 3)
+    sink.open.set()
+    sink.close()
+    # The update went first, then the oldest.
+    assert sink.got == [0, 4, 5, 6]
+    assert (sink.delivered, sink.dropped, sink.waiting) == (4, 3, 0)
+    assert "3 of 7 events were dropped" in caplog.text
+
+
+def test_closing_does_not_wait_for_a_dead_receiver() -> None:
+    sink = Gate(capacity=10)
+    for number in range(4):
+        sink.event(event(number))
+    began = time.monotonic()
+    sink.close()
+    assert time.monotonic() - began < 5
+    assert sink.dropped == 4
+    sink.open.set()  # what comes back to life now must not be counted again
+    sink.event(event(5))
+    sink.close()
+    sink._thread.join(5)
+    assert (sink.delivered, sink.dropped, sink.waiting) == (0, 5, 0)
+
+
+def test_unreachable_receiver_gets_everything_later(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "maclip")
+    sink = Gate(capacity=10)
+    sink.open.set()
+    sink.problem = OSError
+    for number in range(3):
+        sink.event(event(number))
+    wait_for(lambda: "cannot deliver" in caplog.text)
+    time.sleep(0.2)
+    sink.problem = None
+    wait_for(lambda: sink.delivered == 3)
+    assert sink.got == [0, 1, 2]
+    assert caplog.text.count("cannot deliver") == 1
+    assert "delivering again" in caplog.text
+    sink.problem = ValueError  # a fault that trying again would not mend
+    sink.event(event(3))
+    wait_for(lambda: sink.dropped == 1)
+    sink.close()
+
+
+def test_file_gets_every_event_and_is_set_aside(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    with open_sink(str(path), max_bytes=1000, keep=2) as sink:
+        for number in range(40):
+            sink.event(event(number))
+        wait_for(lambda: sink.delivered == 40)
+    assert sink.dropped == 0
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["events.jsonl", "events.jsonl.1", "events.jsonl.2"]
+    files = [tmp_path / "events.jsonl.2", tmp_path / "events.jsonl.1", path]
+    assert all(file.stat().st_size <= 1000 for file in files)
+    numbers = [json.loads(line)["end_s"] for file in files for line in file.read_text().splitlines()]
+    assert numbers == list(range(40 - len(numbers), 40))  # the newest, in order, none missing
+    with open_sink(str(path), max_bytes=10**6) as sink:
+        sink.event(event(40))
+    assert json.loads(path.read_text().splitlines()[-1])["end_s"] == 40
+
+
+@pytest.mark.parametrize("torn", [b'{"a": 1}\n{"b"', b'{"b"', b'{"a": 1}\n', b""])
+def test_torn_last_line_is_cut_off(tmp_path: Path, torn: bytes) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(torn)
+    file = RotatingFile(path)
+    file.append(b'{"c": 3}\n')
+    file.close()
+    whole = b'{"a": 1}\n' if b"\n" in torn else b""
+    assert path.read_bytes() == whole + b'{"c": 3}\n'
+
+
+def test_killed_writer_leaves_whole_lines(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    program = (
+        "import sys; from pathlib import Path; from maclip_runtime.sinks.files import RotatingFile\n"
+        "file = RotatingFile(Path(sys.argv[1]), 200_000, 3)\n"
+        "number = 0\n"
+        'while True: file.append(b\'{"n": %d, "pad": "%s"}\\n\' % (number, b\'x\' * 5000)); number += 1\n'
+    )
+    for _ in range(3):
+        writer = subprocess.Popen([sys.executable, "-c", program, str(path)])
+        wait_for(lambda: (tmp_path / "events.jsonl.3").exists())
+        writer.send_signal(signal.SIGKILL)
+        writer.wait()
+        files = sorted(tmp_path.iterdir())
+        for file in files:
+            assert all(json.loads(line)["pad"] for line in file.read_text().splitlines())
+            assert file.read_bytes()[-1:] in {b"\n", b""}
+            file.unlink()
+
+
+def test_full_disk_leaves_whole_lines_and_is_tried_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "events.jsonl"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    line = len(event_line(event(0)))
+    with open_sink(str(path)) as sink:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(2.5 * line), before[1]))  # as a disk with so much room
+        try:
+            for number in range(4):
+                sink.event(event(number))
+            wait_for(lambda: "cannot deliver" in caplog.text)
+            assert path.stat().st_size == 2 * line
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        wait_for(lambda: sink.delivered == 4)
+    assert [json.loads(text)["end_s"] for text in path.read_text().splitlines()] == [0, 1, 2, 3]
+
+
+def test_file_that_is_no_place_for_events_is_refused(tmp_path: Path) -> None:
+    clip = tmp_path / "clip.mp4"
+    clip.write_bytes(b"\0\0\0\x20ftypisom")
+    for path in [clip, tmp_path, tmp_path / "none" / "events.jsonl"]:
+        with pytest.raises(MaclipError) as refused:
+            open_sink(str(path))
+        assert refused.value.code == "output-unwritable"
+    assert clip.read_bytes() == b"\0\0\0\x20ftypisom"
+    with FileSink(tmp_path / "events.jsonl"), pytest.raises(MaclipError, match="another program"):
+        FileSink(tmp_path / "events.jsonl")
+
+
+def test_stdout_is_json_lines_until_the_reader_has_gone() -> None:
+    program = (
+        "import sys; from maclip_runtime.decisions import Event; from maclip_runtime.sinks import open_sink\n"
+        "sink = open_sink('-')\n"
+        "for number in range(3000): sink.event(Event('start', 'a', 0.5, 0.5, 0.0, number, 'camera'))\n"
+        "sink.close(); print(sink.gone, sink.dropped, file=sys.stderr)\n"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert [json.loads(line)["end_s"] for line in done.stdout.splitlines()] == list(range(3000))
+    assert done.stderr == "False 0\n"
+    reader, writer = os.pipe()
+    with subprocess.Popen(command, stdout=writer, stderr=subprocess.PIPE, text=True) as process:
+        os.close(writer)
+        os.read(reader, 100)
+        os.close(reader)
+        assert process.communicate(timeout=60)[1] == "True 0\n"
+        assert process.returncode == 0
+
+
+@contextmanager
+def server(answers: Answers, slow_s: float = 0.0, port: int = 0) -> Iterator[tuple[str, list[dict[str, object]]]]:
+    """A web server that gives these answers in turn, then 204; what was POSTed to it."""
+    got: list[dict[str, object]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            time.sleep(slow_s)
+            got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            got[-1]["authorization"] = self.headers["Authorization"]
+            got[-1]["path"] = self.path
+            self.send_response(answers.pop(0) if answers else 204)
+            self.send_header("Location", "file:///etc/passwd")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_GET = do_POST
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    web = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    web.daemon_threads = True
+    thread = threading.Thread(target=web.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield f"127.0.0.1:{web.server_port}", got
+    finally:
+        web.shutdown()
+        web.server_close()
+        thread.join()
+
+
+def test_webhook_posts_each_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    with server([]) as (host, got), open_sink(f"http://me:p%40ss@{host}/hook?key=1") as sink:
+        sink.event(event(1))
+        sink.event(event(2, label="ריקוד"))
+        wait_for(lambda: sink.delivered == 2)
+        assert "p%40ss" not in sink.name
+        assert "hook" not in sink.name
+    assert [(post["end_s"], post["label"], post["path"]) for post in got] == [
+        (1, "waving", "/hook?key=1"),
+        (2, "ריקוד", "/hook?key=1"),
+    ]
+    assert got[0]["authorization"] == "Basic bWU6cEBzcw=="
+
+
+def test_webhook_tries_again_what_the_server_could_not_take(caplog: pytest.LogCaptureFixture) -> None:
+    with server([503, 429, 204, 400, 302]) as (host, got), open_sink(f"http://{host}/") as sink:
+        for number in range(4):
+            sink.event(event(number))
+        wait_for(lambda: sink.delivered + sink.dropped == 4)
+    assert [post["end_s"] for post in got] == [0, 0, 0, 1, 2, 3]  # no redirect was followed
+    assert (sink.delivered, sink.dropped) == (2, 2)
+    assert "answered 503" in caplog.text
+    assert "refused (answered 400)" in caplog.text
+
+
+def test_webhook_gives_up_an_event_that_only_fails() -> None:
+    with server([500] * base.TRIES) as (host, got), open_sink(f"http://{host}/") as sink:
+        sink.event(event(0))
+        sink.event(event(1))
+        wait_for(lambda: sink.delivered == 1)
+    assert sink.dropped == 1
+    assert len(got) == base.TRIES + 1
+
+
+def test_dead_and_slow_webhooks_do_not_hold_up(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with server([]) as (host, _):
+        pass  # nobody listens there now
+    monkeypatch.setattr(Sink, "close_s", 0.3)
+    with server([], slow_s=0.5) as (slow_host, _):
+        sinks = [open_sink(f"http://me:secret@{address}/token") for address in (host, slow_host)]
+        began = time.monotonic()
+        for sink in sinks:
+            for number in range(20):
+                sink.event(event(number))
+        assert time.monotonic() - began < 0.3
+        for sink in sinks:
+            sink.close()
+            assert sink.dropped + sink.delivered == 20
+        assert sinks[0].dropped == 20
+    assert "refused" in caplog.text  # the connection
+    assert "secret" not in caplog.text
+    assert "token" not in caplog.text
+
+
+def test_webhook_reaches_a_server_that_comes_back() -> None:
+    with server([]) as (host, _):
+        pass
+    with open_sink(f"http://{host}/") as sink:
+        sink.event(event(0))
+        time.sleep(0.1)
+        with server([], port=int(host.split(":")[1])) as (_, got):
+            wait_for(lambda: sink.delivered == 1)
+            assert [post["end_s"] for post in got] == [0]
+
+
+@pytest.mark.parametrize(
+    ("uri", "code"),
+    [
+        ("ftp://me:secret@host/x", "sink-unknown"),
+        ("http://", "sink-invalid"),
+        ("http://host:99999/secret", "sink-invalid"),
+        ("http://host/secret\r\nX: y", "sink-invalid"),
+        ("http://hö st/secret", "sink-invalid"),
+        ("mqtt://me:secret@host", "sink-invalid"),
+        ("mqtt://me:secret@host/a/#", "sink-invalid"),
+        ("mqtt://me:secret@host/a?qos=7", "sink-invalid"),
+    ],
+)
+def test_bad_addresses_are_refused_without_their_secrets(uri: str, code: str) -> None:
+    with pytest.raises(MaclipError) as refused:
+        open_sink(uri)
+    assert refused.value.code == code
+    assert "secret" not in str(refused.value)
