@@ -1,8 +1,9 @@
-"""`maclip-run recognize`: what a clip shows, or what happens when on a stream."""
+"""`maclip-run recognize`: what clips show, or what happens when on one stream or several."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,53 +12,126 @@ from rich.table import Table
 
 from maclip_cli.console import print_json, results
 from maclip_cli.device_options import BundleOption, DeviceOption, GalleryOption, JsonOption, open_recognizer
+from maclip_runtime.errors import MaclipError
 
 if TYPE_CHECKING:
-    from maclip_runtime import Event, Recognizer
+    from maclip_runtime import Classification, Event, Listener
+    from maclip_runtime.sources import SourceOptions
+
+WINDOWS = "Windows"
+SOURCES = "Sources"
+ANSWERS = "Answers and events"
+OUTPUTS = "Outputs"
 
 
 def recognize(
-    source: Annotated[
-        str,
+    sources: Annotated[
+        list[str],
         typer.Argument(
-            metavar="SOURCE",
-            help="A video file, a folder of frames, a camera (0, /dev/video0) or an address (rtsp://, http://).",
+            metavar="SOURCE...",
+            help="Video files, folders of frames, cameras (0, /dev/video0) or addresses (rtsp://, http://).",
         ),
     ],
     bundle: BundleOption,
     gallery: GalleryOption,
-    whole_clip: Annotated[bool, typer.Option("--whole-clip", help="One answer for the whole clip.")] = False,
+    whole_clip: Annotated[bool, typer.Option("--whole-clip", help="One answer for each whole clip.")] = False,
     as_json: JsonOption = False,
+    device: DeviceOption = "auto",
     window: Annotated[
-        float | None, typer.Option(help="Seconds looked at at once; default: the enrolled clips' median.")
+        float | None,
+        typer.Option(help="Seconds looked at at once; default: the enrolled clips' median.", rich_help_panel=WINDOWS),
     ] = None,
-    hop: Annotated[float | None, typer.Option(help="Seconds between windows; default: a quarter window.")] = None,
+    hop: Annotated[
+        float | None,
+        typer.Option(
+            help="Seconds between windows, rounded to a T-th of the window; default: a quarter window.",
+            rich_help_panel=WINDOWS,
+        ),
+    ] = None,
+    motion_gate: Annotated[
+        float | None,
+        typer.Option(
+            metavar="LEVELS",
+            help="Grey levels (0 to 255) below which a picture is still and costs next to nothing, about 0.7 for a "
+            "camera that hangs still; default: no gate.",
+            rich_help_panel=WINDOWS,
+        ),
+    ] = None,
+    roi: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="X,Y,W,H",
+            help="The part of the picture that counts, as fractions; once for all sources, or once for each.",
+            rich_help_panel=SOURCES,
+        ),
+    ] = None,
+    stall: Annotated[
+        float | None,
+        typer.Option(help="Seconds of silence after which a camera is connected again.", rich_help_panel=SOURCES),
+    ] = None,
+    reconnects: Annotated[
+        int | None,
+        typer.Option(help="Tries in a row before a camera is given up; default: for ever.", rich_help_panel=SOURCES),
+    ] = None,
+    wait: Annotated[
+        bool,
+        typer.Option("--wait", help="Wait for a camera that is not there at the start.", rich_help_panel=SOURCES),
+    ] = False,
     threshold: Annotated[
-        float, typer.Option(min=0, max=1, help='Probability below which the answer is "unknown".')
+        float,
+        typer.Option(min=0, max=1, help='Probability below which the answer is "unknown".', rich_help_panel=ANSWERS),
     ] = 0.0,
     unknown_distance: Annotated[
         float | None,
-        typer.Option(help='Distance above which the answer is "unknown"; default: measured on the gallery.'),
+        typer.Option(
+            help='Distance above which the answer is "unknown"; default: measured on the gallery.',
+            rich_help_panel=ANSWERS,
+        ),
     ] = None,
-    device: DeviceOption = "auto",
 ) -> None:
-    """Say which enrolled action a clip shows, or what happens when in a long video or on a camera."""
+    """Say which enrolled action a clip shows, or what happens when in long videos or on cameras."""
     from maclip_runtime import Decisions
 
     decisions = Decisions(min_score=threshold, max_distance=unknown_distance)
+    options = _source_options(len(sources), roi or [], stall, reconnects, wait)
     with open_recognizer(bundle, gallery, device, decisions) as recognizer:
         if whole_clip:
-            _print_clip(recognizer, source, as_json)
+            for source, option in zip(sources, options, strict=True):
+                _print_clip(recognizer.classify(source, option.roi), as_json)
             return
-        for event in recognizer.watch(source, window, hop):
-            if as_json:
-                print_json(dataclasses.asdict(event))
-            else:
-                _print_event(event)
+        listeners: list[Listener] = []  # outputs add theirs here
+        events = recognizer.watch(sources, window, hop, listeners, options, motion_gate)
+        _print_events(events, as_json, named=len(sources) > 1)
 
 
-def _print_clip(recognizer: Recognizer, source: str, as_json: bool) -> None:
-    answer = recognizer.classify(source)
+def _source_options(
+    count: int, rois: list[str], stall_s: float | None, reconnects: int | None, wait: bool
+) -> list[SourceOptions]:
+    """Options for each of `count` sources. Raises `option-invalid`, `roi-invalid`."""
+    from maclip_runtime.sources import Roi, SourceOptions
+    from maclip_runtime.sources.options import STALL_SECONDS
+
+    if len(rois) not in (0, 1, count):
+        raise MaclipError(
+            "option-invalid",
+            f"{len(rois)} regions were given for {count} sources.",
+            "Give --roi once for all sources, or once for each in their order.",
+        )
+    parts: list[Roi | None] = [*map(Roi.parse, rois)] or [None]
+    stall_s = STALL_SECONDS if stall_s is None else stall_s
+    each = parts * count if len(parts) == 1 else parts
+    return [SourceOptions(stall_s, reconnects, wait, part) for part in each]
+
+
+def _print_events(events: Iterable[Event], as_json: bool, named: bool) -> None:
+    for event in events:
+        if as_json:
+            print_json(dataclasses.asdict(event))
+        else:
+            _print_event(event, named)
+
+
+def _print_clip(answer: Classification, as_json: bool) -> None:
     if as_json:
         print_json({"kind": "clip", **dataclasses.asdict(answer), "unknown": answer.unknown})
         return
@@ -70,11 +144,13 @@ def _print_clip(recognizer: Recognizer, source: str, as_json: bool) -> None:
     results().print(table)
 
 
-def _print_event(event: Event) -> None:
-    if event.kind == "start":
-        line = f"{event.start_s:9.2f} s  start  {event.label}  {event.score:.2f}"
-    elif event.kind == "end":
-        line = f"{event.end_s:9.2f} s  end    {event.label}  {event.score:.2f}  from {event.start_s:.2f} s"
-    else:
+def _print_event(event: Event, named: bool) -> None:
+    if event.kind == "update":
         return
+    time_s = event.start_s if event.kind == "start" else event.end_s
+    line = f"{time_s:9.2f} s  {event.kind:5}  {event.label}  {event.score:.2f}"
+    if event.kind == "end":
+        line += f"  from {event.start_s:.2f} s"
+    if named:
+        line += f"  {event.source}"
     results().print(escape(line), soft_wrap=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import threading
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from maclip_runtime.bundle import Bundle, name_key
-from maclip_runtime.engine import as_float, open_engine
+from maclip_runtime.engine import Array, as_float, open_engine
 from maclip_runtime.frames import Floats, Pixels
 from maclip_runtime.text import NameEncoder
 
@@ -27,12 +28,19 @@ class Match:
 
 
 class Encoder:
-    """Runs a bundle's graphs. T and D' are the bundle's `frames` and `feature_width`."""
+    """Runs a bundle's graphs. T and D' are the bundle's `frames` and `feature_width`.
 
-    def __init__(self, bundle: Bundle, device: str = "auto") -> None:
+    Safe to use from several threads, which take turns: two runs at once would share the same cores and need twice
+    the memory.
+    """
+
+    def __init__(
+        self, bundle: Bundle, device: str = "auto", allow_fallback: bool = False, threads: int | None = None
+    ) -> None:
         self.bundle = bundle
-        self.engine = open_engine(bundle, device)
+        self.engine = open_engine(bundle, device, allow_fallback, threads)
         self._names: NameEncoder | None = None
+        self._turn = threading.RLock()
 
     @property
     def device(self) -> str:
@@ -44,13 +52,27 @@ class Encoder:
 
         With `text`, float32 [B, D'], they are support clips that know their class's name; without, queries.
         """
-        batch = len(frames)
-        has_text = np.full(batch, text is not None)
-        text = as_float(text) if text is not None else self._no_text(batch)
-        if "visual" in self.bundle.manifest.graphs:
-            (features,) = self.engine.run("visual", frames=np.ascontiguousarray(frames), text=text, has_text=has_text)
-        else:
-            (features,) = self.engine.run("tower", tokens=self._stem(frames), text=text, has_text=has_text)
+        if self.has_stem:
+            tokens = self.stem(frames.reshape(-1, *frames.shape[2:]))
+            return self.tower(tokens.reshape(*frames.shape[:2], *tokens.shape[1:]), text)  # (F, N+1, D) -> (B, T, ...)
+        text, has_text = self._texts(len(frames), text)
+        (features,) = self._run("visual", frames=np.ascontiguousarray(frames), text=text, has_text=has_text)
+        return as_float(features)
+
+    @property
+    def has_stem(self) -> bool:
+        """Whether `features` is `stem` and then `tower`, so that a stream can keep what the stem made of a frame."""
+        return "stem" in self.bundle.manifest.graphs
+
+    def stem(self, frames: Pixels) -> Floats:
+        """The blocks before the adapted ones: frames uint8 [F, size, size, 3] -> tokens float32 [F, N+1, D]."""
+        (tokens,) = self._run("stem", frames=np.ascontiguousarray(frames))
+        return as_float(tokens)
+
+    def tower(self, tokens: Floats, text: Floats | None = None) -> Floats:
+        """The adapted blocks on whole clips: tokens [B, T, N+1, D] of `stem` -> float32 [B, T, D']; text as above."""
+        text, has_text = self._texts(len(tokens), text)
+        (features,) = self._run("tower", tokens=as_float(tokens), text=text, has_text=has_text)
         return as_float(features)
 
     def prototypes(self, features: Floats, text: Floats | None = None) -> Floats:
@@ -58,15 +80,13 @@ class Encoder:
 
         A class's prototype is the mean over its clips' prototypes (method.md section 3).
         """
-        batch = len(features)
-        has_text = np.full(batch, text is not None)
-        text = as_float(text) if text is not None else self._no_text(batch)
-        (made,) = self.engine.run("prototype", features=as_float(features), text=text, has_text=has_text)
+        text, has_text = self._texts(len(features), text)
+        (made,) = self._run("prototype", features=as_float(features), text=text, has_text=has_text)
         return as_float(made)
 
     def match(self, features: Floats, prototypes: Floats, text: Floats, has_text: Flags) -> Match:
         """Compare query features [B, T, D'] with classes: prototypes [C, T, D'], text [C, D'], has_text [C]."""
-        distances, probabilities = self.engine.run(
+        distances, probabilities = self._run(
             "match",
             features=as_float(features),
             prototypes=as_float(prototypes),
@@ -84,17 +104,18 @@ class Encoder:
         if known or self.bundle.manifest.text_encoder is None:
             return self.bundle.text_feature(name)
         if self._names is None:
-            self._names = NameEncoder(self.bundle, self.engine.run)
+            self._names = NameEncoder(self.bundle, self._run)
         log.info("%r is not in the vocabulary: its text is made by the bundle's text encoder", name)
         # As the vocabulary treats them: "brush_hair" is "brush hair".
         spoken: Floats = self._names.features([" ".join(name.replace("_", " ").split())])[0]
         return spoken
 
-    def _stem(self, frames: Pixels) -> Floats:
-        """The blocks before the adapted ones, frame by frame -> tokens [B, T, N+1, D]."""
-        batch, length = frames.shape[:2]
-        (tokens,) = self.engine.run("stem", frames=np.ascontiguousarray(frames.reshape(-1, *frames.shape[2:])))
-        return as_float(tokens.reshape(batch, length, *tokens.shape[1:]))  # (F, N+1, D) -> (B, T, N+1, D)
+    def _run(self, graph: str, **inputs: Array) -> tuple[Array, ...]:
+        with self._turn:
+            return self.engine.run(graph, **inputs)
 
-    def _no_text(self, batch: int) -> Floats:
-        return np.zeros((batch, self.bundle.manifest.feature_width), np.float32)
+    def _texts(self, batch: int, text: Floats | None) -> tuple[Floats, Flags]:
+        """The graphs' inputs for `text` [B, D'], or for none: text [B, D'] and has_text [B]."""
+        if text is None:
+            return np.zeros((batch, self.bundle.manifest.feature_width), np.float32), np.zeros(batch, np.bool_)
+        return as_float(text), np.ones(batch, np.bool_)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from os import PathLike
@@ -13,17 +13,20 @@ import numpy as np
 
 from maclip_runtime.bundle import Bundle
 from maclip_runtime.clips import Clip, read_clip
+from maclip_runtime.current import CurrentIndex
 from maclip_runtime.decisions import UNKNOWN, Answer, Decisions, Event, Smoother, judge
 from maclip_runtime.encoder import Encoder
 from maclip_runtime.enrolment import Enrolled, Enroller
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.frames import Floats, Pixels, prepare, segment_indices
 from maclip_runtime.gallery import ClassInfo, Gallery
-from maclip_runtime.index import Index, build_index
-from maclip_runtime.sources import Frame, is_live, local_path, open_source, redact
-from maclip_runtime.windows import default_hop, slide
+from maclip_runtime.index import Index
+from maclip_runtime.listeners import Audience, Listener
+from maclip_runtime.sources import Roi, SourceOptions, local_path, open_source, redact
+from maclip_runtime.streaming import Answerer, Feed, Grid, MotionGate, Pushed, Stream, Watcher, gate_of
 
 PathOrName = str | PathLike[str]
+Watched = PathOrName | int  # a camera may be a number
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,8 @@ class Classification:
 class Recognizer:
     """A bundle and a gallery at work. Use as a context manager, from `Recognizer.open`.
 
-    A change of the gallery, by this program or another, counts from the next clip or window on.
+    A change of the gallery, by this program or another, counts from the next clip or window on. Safe to use from
+    several threads.
     """
 
     def __init__(self, bundle: Bundle, gallery: Gallery, encoder: Encoder, decisions: Decisions) -> None:
@@ -65,8 +69,8 @@ class Recognizer:
         self.encoder = encoder
         self.decisions = decisions
         self._enroller = Enroller(gallery, encoder)
-        self._index: Index | None = None
-        self._lock = threading.Lock()
+        self._index = CurrentIndex(gallery, encoder)
+        self._pushed = Pushed(self._answerer(Audience()))
 
     @classmethod
     def open(
@@ -75,16 +79,18 @@ class Recognizer:
         gallery: PathOrName,
         device: str = "auto",
         decisions: Decisions | None = None,
+        allow_fallback: bool = False,
+        threads: int | None = None,
     ) -> Recognizer:
         """Open a bundle's folder and a gallery's file (which the first enrolment creates).
 
-        Raises `bundle-missing`, `bundle-schema`, `bundle-corrupt`, `contract-mismatch`, `gallery-corrupt`,
-        `engine-missing`, `device-missing`.
+        `allow_fallback` and `threads` are those of `open_engine`. Raises `bundle-missing`, `bundle-schema`,
+        `bundle-corrupt`, `contract-mismatch`, `gallery-corrupt`, `engine-missing`, `device-missing`.
         """
         opened = Bundle.open(bundle)
         kept = Gallery(gallery, opened.manifest.contract)
         try:
-            return cls(opened, kept, Encoder(opened, device), decisions or Decisions())
+            return cls(opened, kept, Encoder(opened, device, allow_fallback, threads), decisions or Decisions())
         except BaseException:
             kept.close()
             raise
@@ -117,16 +123,22 @@ class Recognizer:
         """
         return self._enroller.enroll(name, clips, text, no_text, force, progress)
 
-    def classify(self, clip: PathOrName) -> Classification:
-        """Which enrolled action a whole clip shows.
+    def classify(self, clip: PathOrName, roi: Roi | None = None) -> Classification:
+        """Which enrolled action a whole clip shows, or the part `roi` of its picture.
 
-        Raises `gallery-empty`, `clip-unreadable`, `clip-too-short`.
+        Raises `gallery-empty`, `clip-unreadable`, `clip-too-short`, `features-invalid` (numbers that are not finite).
         """
-        index = self._ready_index()
-        read = self._read(clip)
-        answer = self._match(index, read.frames)
+        self._index.ready()
+        read = self._read(clip, roi)
+        answer = self._answerer(Audience()).answer_clip(self._features(read.frames))
+        if answer.missing:
+            raise MaclipError(
+                "features-invalid",
+                f"{read.path} cannot be answered: nothing was measured ({answer.missing}).",
+                "Try --device cpu; if that does not help, export the bundle again in float32.",
+            )
         verdict = judge(answer.distances, answer.probabilities, answer.names, answer.limits, self.decisions)
-        limit = float(answer.limits[index.names.index(verdict.nearest)])
+        limit = float(answer.limits[answer.names.index(verdict.nearest)])
         return Classification(
             verdict.label,
             verdict.nearest,
@@ -134,31 +146,68 @@ class Recognizer:
             verdict.distance,
             verdict.margin,
             None if np.isinf(limit) else limit,
-            dict(zip(index.names, answer.probabilities.tolist(), strict=True)),
-            dict(zip(index.names, answer.distances.tolist(), strict=True)),
+            dict(zip(answer.names, answer.probabilities.tolist(), strict=True)),
+            dict(zip(answer.names, answer.distances.tolist(), strict=True)),
             redact(clip),
             read.duration_s,
         )
 
     def watch(
-        self, source: PathOrName | int, window_s: float | None = None, hop_s: float | None = None
+        self,
+        sources: Watched | Sequence[Watched],
+        window_s: float | None = None,
+        hop_s: float | None = None,
+        listeners: Sequence[Listener] = (),
+        options: SourceOptions | Sequence[SourceOptions] | None = None,
+        motion_gate: float | None = None,
     ) -> Iterator[Event]:
-        """Events of a stream as they happen; the stream is read as the iterator is consumed.
+        """Events of a stream, or of several, as they happen; they are read as the iterator is consumed.
 
-        `window_s`: how much is looked at at once, by default the median duration of the enrolled clips.
-        `hop_s`: how often, by default a quarter of that. A file shorter than a window is one window. Raises
-        `gallery-empty` at once; `clip-unreadable`, `clip-too-short`, `source-lost` while iterating.
+        `window_s`: how much is looked at at once, by default the median duration of the enrolled clips. `hop_s`: how
+        often, by default a quarter of that, rounded to a T-th of the window (see `Grid`). A file shorter than a
+        window is one whole clip. `listeners` are told what happens beside events. `options` for all sources, or one
+        for each. `motion_gate`: grey levels below which a frame is still (see `MotionGate`), None for no gate.
+
+        A source that fails ends what is open in it and the others go on; once all have ended the first failure is
+        raised. Raises `gallery-empty`, `window-invalid`, `motion-invalid`, `option-invalid` at once; while iterating
+        `source-unknown`, `source-lost`, `clip-unreadable`, `clip-too-short`.
         """
-        index = self._ready_index()
-        window_s = index.duration_s if window_s is None else window_s
-        hop_s = default_hop(window_s) if hop_s is None else hop_s
-        if not (0 < window_s < float("inf") and 0 < hop_s < float("inf")):
+        uris = [sources] if isinstance(sources, (str, PathLike, int)) else list(sources)
+        chosen = list(options) if isinstance(options, Sequence) else [options or SourceOptions()] * len(uris)
+        if not uris or len(chosen) != len(uris):
             raise MaclipError(
-                "window-invalid",
-                f"A window of {window_s} s every {hop_s} s is not possible.",
-                "Give seconds above 0.",
+                "option-invalid",
+                f"{len(uris)} sources were given, and options for {len(chosen)}.",
+                "Give one source or more, and options for all or for each.",
             )
-        return self._watch(source, window_s, hop_s)
+        grid = self._grid(window_s, hop_s)
+        gates = [gate_of(motion_gate) for _ in uris]
+        return self._watch(list(zip(uris, chosen, gates, strict=True)), grid, Audience(listeners))
+
+    def push(
+        self,
+        frame: Pixels,
+        time_s: float,
+        source: str = "camera",
+        window_s: float | None = None,
+        hop_s: float | None = None,
+        motion_gate: float | None = None,
+    ) -> list[Event]:
+        """Hand in one frame, uint8 [H, W, 3] RGB, of a camera that the program owns; the events it causes.
+
+        `time_s` is any clock in seconds; one that goes back, or a gap of a minute, begins the stream anew. The first
+        frame of a `source` settles its window, hop and gate, as in `watch`. A call takes as long as the network where
+        a window is full. Raises `frames-invalid`; with the first frame `gallery-empty`, `window-invalid`.
+        """
+
+        def begin() -> Stream:
+            return self._stream(source, self._grid(window_s, hop_s), gate_of(motion_gate), live=True)
+
+        return self._pushed.push(frame, time_s, source, begin)
+
+    def end(self, source: str = "camera") -> list[Event]:
+        """No more frames of `source` will be pushed: the events that end what is open there."""
+        return self._pushed.end(source)
 
     def embed(self, frames: Pixels) -> Floats:
         """Frame features of one clip, as a query: uint8 [T or more, H, W, 3] RGB -> float32 [T, D'].
@@ -191,28 +240,33 @@ class Recognizer:
         """Rename a class. Raises `class-unknown`, `class-exists`, `name-invalid`."""
         self.gallery.rename(old, new)
 
-    def _watch(self, source: PathOrName | int, window_s: float, hop_s: float) -> Iterator[Event]:
-        name = redact(source)
-        windows, ended, live = 0, _LastTime(), is_live(source)
+    def _watch(
+        self, wanted: list[tuple[Watched, SourceOptions, MotionGate | None]], grid: Grid, audience: Audience
+    ) -> Iterator[Event]:
+        with ExitStack() as stack:
+            feeds = []
+            for uri, options, gate in wanted:
+                source = stack.enter_context(open_source(uri, options))
+                stream = self._stream(source.name, grid, gate, source.live)
+                whole = None if source.live else partial(self._whole, uri, options)
+                feeds.append(Feed(source, stream, whole))
+            yield from Watcher(feeds, self._answerer(audience), audience).events()
+
+    def _whole(self, uri: Watched, options: SourceOptions) -> tuple[Answer, float]:
+        """The answer to a file as a whole clip, and its duration in seconds."""
+        clip = self._read(str(uri), options.roi)
+        return self._answerer(Audience()).answer_clip(self._features(clip.frames)), clip.duration_s
+
+    def _grid(self, window_s: float | None, hop_s: float | None) -> Grid:
+        duration_s = self._index.ready().duration_s
+        return Grid.of(self.bundle.manifest.frames, duration_s if window_s is None else window_s, hop_s)
+
+    def _stream(self, name: str, grid: Grid, gate: MotionGate | None, live: bool) -> Stream:
         smoother = Smoother(name, self.decisions, time.time if live else None)
-        length = self.bundle.manifest.frames
-        with open_source(source) as opened:
-            for window in slide(ended.note(opened), length, window_s, hop_s, self._prepare, short=live):
-                windows += 1
-                yield from smoother.push(self._answer(window.frames), *window.covers_s)
-        if not windows and not live:
-            # A file can be read again, exactly as a whole clip is.
-            clip = self._read(str(source))
-            yield from smoother.push(self._answer(clip.frames), 0.0, clip.duration_s)
-        yield from smoother.finish(ended.end_s)
+        return Stream(name, grid, smoother, self._prepare, gate, live)
 
-    def _answer(self, frames: Pixels) -> Answer:
-        index = self._current_index()
-        return self._match(index, frames) if index else Answer.nothing()
-
-    def _match(self, index: Index, frames: Pixels) -> Answer:
-        match = self.encoder.match(self._features(frames)[None], index.prototypes, index.text, index.has_text)
-        return Answer(index.names, match.distances[0], match.probabilities[0], self._limits(index))
+    def _answerer(self, audience: Audience) -> Answerer:
+        return Answerer(self.encoder, self._index.in_stream, self._limits, audience)
 
     def _limits(self, index: Index) -> Floats:
         """For each class the distance above which the answer is "unknown": the user's, else the gallery's own."""
@@ -220,42 +274,13 @@ class Recognizer:
             return index.limits
         return np.full(len(index.names), self.decisions.max_distance, np.float32)
 
-    def _current_index(self) -> Index | None:
-        with self._lock:
-            if self._index is None or self._index.generation != self.gallery.generation:
-                self._index = build_index(self.gallery, self.encoder)
-            return self._index
-
-    def _ready_index(self) -> Index:
-        index = self._current_index()
-        if index is None:
-            raise MaclipError(
-                "gallery-empty", f"The gallery {self.gallery.path} has no classes.", "Enroll a clip first."
-            )
-        return index
-
-    def _read(self, path: PathOrName) -> Clip:
+    def _read(self, path: PathOrName, roi: Roi | None = None) -> Clip:
         wanted = self.bundle.manifest.frames
-        return read_clip(local_path(path), partial(segment_indices, frames=wanted), self._prepare)
+        transform = self._prepare if roi is None else lambda frame: self._prepare(roi.view(frame))
+        return read_clip(local_path(path), partial(segment_indices, frames=wanted), transform)
 
     def _prepare(self, frame: Pixels) -> Pixels:
         return prepare(frame, self.bundle.manifest.preprocess)
 
     def _features(self, frames: Pixels) -> Floats:
         return self.encoder.features(frames[None])[0]
-
-
-class _LastTime:
-    """Notes when the frames that pass end: the last one's time and one more step, in seconds."""
-
-    def __init__(self) -> None:
-        self.end_s = 0.0
-
-    def note(self, frames: Iterable[Frame]) -> Iterator[Frame]:
-        last_s, step_s = None, 0.0
-        for frame in frames:
-            if last_s is not None and frame.time_s > last_s:
-                step_s = frame.time_s - last_s
-            last_s = frame.time_s
-            self.end_s = last_s + step_s
-            yield frame

@@ -114,7 +114,7 @@ def test_window_and_hop_are_settings(bundle: Path, enrolled: Path, long_video: P
     with Recognizer.open(bundle, enrolled) as recognizer:
         fine = list(recognizer.watch(long_video, window_s=1.0, hop_s=0.1))
         coarse = list(recognizer.watch(long_video, window_s=1.0, hop_s=1.0))
-        assert len(fine) > 3 * len(coarse)
+        assert len(fine) > 2 * len(coarse)  # a hop of a T-th of the window is the finest
         with pytest.raises(MaclipError) as caught:
             recognizer.watch(long_video, window_s=0.0)
         assert caught.value.code == "window-invalid"

@@ -7,6 +7,7 @@ of what was measured lately; `events` starts and ends an event only when an answ
 from maclip_runtime.decisions.answers import (
     DISTANCE,
     EMPTY,
+    INVALID,
     MARGIN,
     SCORE,
     STILL,
@@ -24,6 +25,7 @@ from maclip_runtime.decisions.thresholds import unknown_distance
 __all__ = [
     "DISTANCE",
     "EMPTY",
+    "INVALID",
     "MARGIN",
     "SCORE",
     "STILL",

@@ -13,7 +13,7 @@ from maclip_runtime.frames import Floats
 UNKNOWN = "unknown"
 UNCERTAIN = "uncertain"
 # Why an answer is no class.
-DISTANCE, SCORE, MARGIN, STILL, EMPTY = "distance", "score", "margin", "still", "empty"
+DISTANCE, SCORE, MARGIN, STILL, EMPTY, INVALID = "distance", "score", "margin", "still", "empty", "invalid"
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Answer:
     """What was measured of one window, by class, before anything is decided: float32 [C] in the order of `names`.
 
     `limits`: the distance above which each class's answer is "unknown", inf for never. C is 0 where the gallery is
-    empty, and where nothing was measured because the picture is `still`.
+    empty, and where nothing was measured because the picture is `still` or the features were `invalid` (not finite).
     """
 
     names: tuple[str, ...]
@@ -29,12 +29,20 @@ class Answer:
     probabilities: Floats
     limits: Floats
     still: bool = False
+    invalid: bool = False
 
     @classmethod
-    def nothing(cls, still: bool = False) -> Answer:
-        """Nothing was measured: the gallery is empty, or the picture is `still`."""
+    def nothing(cls, still: bool = False, invalid: bool = False) -> Answer:
+        """Nothing was measured: the gallery is empty, the picture is `still`, or its features are `invalid`."""
         none = np.zeros(0, np.float32)
-        return cls((), none, none, none, still)
+        return cls((), none, none, none, still, invalid)
+
+    @property
+    def missing(self) -> str:
+        """Why nothing was measured: "still", "invalid" or "empty"; "" where something was."""
+        if self.names:
+            return ""
+        return STILL if self.still else INVALID if self.invalid else EMPTY
 
 
 @dataclass(frozen=True)
@@ -43,8 +51,8 @@ class Verdict:
 
     `label` is a class, "unknown" or "uncertain"; `nearest` the likeliest class either way, with its probability
     `score`, its `distance`, and `margin`, how far the next class's probability lies below (the score itself, alone).
-    `reason`: why `label` is no class: its "distance" or "score" or "margin", or that the picture is "still" or the
-    gallery "empty"; "" for a class.
+    `reason`: why `label` is no class: its "distance" or "score" or "margin", or that the picture is "still", its
+    features "invalid" or the gallery "empty"; "" for a class.
     """
 
     label: str

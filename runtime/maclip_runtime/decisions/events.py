@@ -8,6 +8,7 @@ from typing import Literal
 
 from maclip_runtime.decisions.answers import (
     EMPTY,
+    INVALID,
     SCORE,
     STILL,
     UNCERTAIN,
@@ -90,7 +91,7 @@ class Smoother:
 
     def _judge(self, answer: Answer) -> Verdict:
         if not answer.names:
-            return nothing_seen(STILL if answer.still else EMPTY)
+            return nothing_seen(answer.missing)
         verdict = judge(answer.distances, answer.probabilities, answer.names, answer.limits, self._decisions)
         ready = not verdict.reason and verdict.score >= self._decisions.enter_score
         going_on = self._going_on(answer)
@@ -140,7 +141,7 @@ class Smoother:
 
 def _key(verdict: Verdict) -> tuple[str, str]:
     """What makes a stretch: the label, and for "unknown" whether anything was measured at all."""
-    return verdict.label, verdict.reason if verdict.reason in (STILL, EMPTY) else ""
+    return verdict.label, verdict.reason if verdict.reason in (STILL, INVALID, EMPTY) else ""
 
 
 class _Stretch:

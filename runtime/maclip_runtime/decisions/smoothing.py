@@ -6,7 +6,7 @@ from collections import deque
 
 import numpy as np
 
-from maclip_runtime.decisions.answers import Answer
+from maclip_runtime.decisions.answers import INVALID, STILL, Answer
 
 
 class MovingMean:
@@ -24,9 +24,9 @@ class MovingMean:
     def push(self, answer: Answer, end_s: float) -> Answer:
         """Take the next window's answer, which speaks until `end_s`; the mean over it and the kept ones.
 
-        A still window was not measured: the mean is over the others, and still where none is left.
+        A window that is still or invalid was not measured: the mean is over the others, and that where none is left.
         """
-        if not answer.still:
+        if answer.missing not in (STILL, INVALID):
             self._kept.append((end_s, answer))
         while self._kept and self._kept[0][0] <= end_s - self._seconds + 1e-6 and self._kept[0][1] is not answer:
             self._kept.popleft()
