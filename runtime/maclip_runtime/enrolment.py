@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from os import PathLike
 
@@ -14,22 +14,42 @@ from maclip_runtime import quality
 from maclip_runtime.clips import read_clip
 from maclip_runtime.encoder import Encoder
 from maclip_runtime.errors import MaclipError
-from maclip_runtime.frames import Floats, prepare, segment_indices
-from maclip_runtime.gallery import EnrolledClip, Gallery, valid_name
-from maclip_runtime.index import make_prototype
+from maclip_runtime.frames import Floats, Pixels, prepare, segment_indices
+from maclip_runtime.gallery import NEGATIVE, EnrolledClip, Gallery, valid_name
+from maclip_runtime.index import Index, build_index, make_prototype
+from maclip_runtime.likeness import misplaced
+from maclip_runtime.quality import ClipRejected, Rejection
 from maclip_runtime.sources import local_path, redact
 
 PathOrName = str | PathLike[str]
 
 
 @dataclass(frozen=True)
+class Take:
+    """A clip that is in memory: frames uint8 [N, H, W, 3] RGB of `duration_s` seconds, and where they are from.
+
+    `prepared`: the frames have been through `frames.prepare` already.
+    """
+
+    frames: Pixels
+    duration_s: float
+    source: str
+    prepared: bool = False
+
+
+@dataclass(frozen=True)
 class Enrolled:
-    """What an enrolment did: clips added to `name`, how many it has now, the text name used (None: without)."""
+    """What an enrolment did: clips added to `name`, how many it has now, the text name used (None: without).
+
+    `forced`: reason codes that were overridden. `notes`: what a person should know about the class, in sentences.
+    """
 
     name: str
     added: int
     clips: int
     text_name: str | None
+    forced: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class Enroller:
@@ -38,6 +58,7 @@ class Enroller:
     def __init__(self, gallery: Gallery, encoder: Encoder) -> None:
         self.gallery = gallery
         self.encoder = encoder
+        self._index: Index | None = None
 
     def enroll(
         self,
@@ -49,42 +70,150 @@ class Enroller:
         progress: Callable[[int], None] | None = None,
     ) -> Enrolled:
         """See `Recognizer.enroll`."""
-        name = valid_name(name)
-        paths = [clips] if isinstance(clips, (str, PathLike)) else list(clips)
-        if not paths:
-            raise MaclipError("clip-missing", "There is no clip to enroll.", "Give at least one clip.")
+        return self._enroll(valid_name(name), _listed(clips), text, no_text, force, progress)
+
+    def enroll_takes(
+        self, name: str, takes: Sequence[Take], text: str | None = None, no_text: bool = False, force: bool = False
+    ) -> Enrolled:
+        """`enroll` for clips in memory. Raises `frames-invalid`, `clip-too-short` and what `enroll` raises."""
+        return self._enroll(valid_name(name), list(takes), text, no_text, force, None)
+
+    def add_negatives(
+        self,
+        clips: PathOrName | Sequence[PathOrName],
+        force: bool = False,
+        progress: Callable[[int], None] | None = None,
+    ) -> int:
+        """See `Recognizer.add_negatives`."""
+        made = self._read_all(NEGATIVE, _listed(clips), None, None, progress)
+        return len(self._add(made, force))
+
+    def check_name(self, name: str, text: str | None = None, no_text: bool = False) -> None:
+        """Raises what `enroll` would for its names, before anybody records a clip for nothing."""
+        text_name = self._text_name(valid_name(name), text, no_text)
+        if text_name is not None:
+            self.encoder.text_feature(text_name)
+
+    def _enroll(
+        self,
+        name: str,
+        clips: Sequence[PathOrName | Take],
+        text: str | None,
+        no_text: bool,
+        force: bool,
+        progress: Callable[[int], None] | None,
+    ) -> Enrolled:
         text_name = self._text_name(name, text, no_text)
         feature = None if text_name is None else self.encoder.text_feature(text_name)
+        made = self._add(self._read_all(name, clips, text_name, feature, progress), force)
+        forced = tuple(dict.fromkeys(code for clip in made for code in clip.forced))
+        info = next(one for one in self.gallery.classes() if one.name == name)
+        return Enrolled(name, len(made), info.clips, text_name, forced, tuple(self._notes(name, info.stale)))
+
+    def _read_all(
+        self,
+        name: str,
+        clips: Sequence[PathOrName | Take],
+        text_name: str | None,
+        text: Floats | None,
+        progress: Callable[[int], None] | None,
+    ) -> list[EnrolledClip]:
+        if not clips:
+            raise MaclipError("clip-missing", "There is no clip to enroll.", "Give at least one clip.")
         made: list[EnrolledClip] = []
-        for path in paths:
-            made.append(self._enrolled_clip(name, path, text_name, feature))
+        for clip in clips:
+            take = clip if isinstance(clip, Take) else self._read(clip)
+            made.append(self._enrolled_clip(name, take, text_name, text))
             if progress:
                 progress(len(made))
-        prototypes = np.stack([make_prototype(self.encoder, clip) for clip in made])
-        self.gallery.add(made, prototypes, self.encoder.bundle.graph_digest("prototype"), force)
-        return Enrolled(name, len(made), len(self.gallery.clips(name)), text_name)
+        return made
 
-    def _enrolled_clip(self, name: str, path: PathOrName, text_name: str | None, text: Floats | None) -> EnrolledClip:
+    def _add(self, made: list[EnrolledClip], force: bool) -> list[EnrolledClip]:
+        """Check and keep clips of one class: all or none; as kept. Raises `clip-rejected`."""
+        prototypes = np.stack([make_prototype(self.encoder, clip) for clip in made])
+        faults = misplaced(self.gallery, self.encoder, self._current_index(), made, prototypes)
+        if made[0].class_name != NEGATIVE:  # a still, dark room is what negatives are for
+            faults = [
+                quality.faults(clip.quality, clip.duration_s) + more for clip, more in zip(made, faults, strict=True)
+            ]
+        if any(faults) and not force:
+            raise ClipRejected(
+                [Rejection(clip.source, tuple(found)) for clip, found in zip(made, faults, strict=True) if found]
+            )
+        made = [
+            replace(clip, forced=tuple(reason.code for reason in found))
+            for clip, found in zip(made, faults, strict=True)
+        ]
+        self.gallery.add(made, prototypes, self.encoder.bundle.graph_digest("prototype"), force)
+        return made
+
+    def _notes(self, name: str, stale: bool) -> list[str]:
+        notes = []
+        if stale:
+            notes.append(
+                f"The calibrated limit of {name!r} does not count any more, for its clips changed: "
+                "calibrate again with `maclip-run calibrate`."
+            )
+        unlimited = self.encoder.bundle.manifest.unknown is None and not self.gallery.negatives()
+        if unlimited and len({member.digest for member in self.gallery.members()}) == 1:
+            notes.append(
+                "One clip cannot tell strangers yet: everything will be called "
+                f"{name!r} until there is a second clip, another class, a negative or a calibration."
+            )
+        return notes
+
+    def _current_index(self) -> Index | None:
+        if self._index is None or self._index.generation != self.gallery.generation:
+            self._index = build_index(self.gallery, self.encoder)
+        return self._index
+
+    def _read(self, path: PathOrName) -> Take:
         manifest = self.encoder.bundle.manifest
         clip = read_clip(
             local_path(path),
             partial(segment_indices, frames=manifest.frames),
             partial(prepare, preprocess=manifest.preprocess),
         )
-        query = self.encoder.features(clip.frames[None])[0]
-        features = query if text is None else self.encoder.features(clip.frames[None], text[None])[0]
+        return Take(clip.frames, clip.duration_s, redact(path), prepared=True)
+
+    def _enrolled_clip(self, name: str, take: Take, text_name: str | None, text: Floats | None) -> EnrolledClip:
+        frames = self._sampled(take)
+        query = self.encoder.features(frames[None])[0]
+        features = query if text is None else self.encoder.features(frames[None], text[None])[0]
         return EnrolledClip(
             class_name=name,
             text_name=text_name,
             text=text,
             features=features,
             query=query,
-            digest=hashlib.sha256(clip.frames.tobytes()).hexdigest(),
-            source=redact(path),
-            duration_s=clip.duration_s,
-            quality=quality.figures(clip.frames),
-            thumbnail=quality.thumbnail(clip.frames),
+            digest=hashlib.sha256(frames.tobytes()).hexdigest(),
+            source=take.source,
+            duration_s=take.duration_s,
+            quality=quality.figures(frames),
+            thumbnail=quality.thumbnail(frames),
         )
+
+    def _sampled(self, take: Take) -> Pixels:
+        """T prepared frames, chosen and made as those of a file are."""
+        manifest, frames = self.encoder.bundle.manifest, take.frames
+        if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or 0 in frames.shape[1:]:
+            raise MaclipError(
+                "frames-invalid",
+                f"Frames are uint8 [N, H, W, 3], not {frames.dtype} {list(frames.shape)}.",
+                "Give RGB bytes.",
+            )
+        if not 0 < take.duration_s < float("inf"):
+            raise MaclipError("frames-invalid", f"A clip cannot last {take.duration_s} s.", "Give seconds above 0.")
+        if len(frames) < manifest.frames:
+            raise MaclipError(
+                "clip-too-short",
+                f"{take.source} has {len(frames)} frames; at least {manifest.frames} are needed.",
+                "Give a longer clip of the action.",
+            )
+        chosen = frames[segment_indices(len(frames), manifest.frames)]
+        if take.prepared:
+            return chosen
+        return np.stack([prepare(frame, manifest.preprocess) for frame in chosen])
 
     def _text_name(self, name: str, text: str | None, no_text: bool) -> str | None:
         if text is not None and no_text:
@@ -93,3 +222,7 @@ class Enroller:
             return text
         known = {info.name: info.text_name for info in self.gallery.classes()}
         return known.get(name, name)
+
+
+def _listed(clips: PathOrName | Sequence[PathOrName]) -> list[PathOrName]:
+    return [clips] if isinstance(clips, (str, PathLike)) else list(clips)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from maclip_runtime.decisions import unknown_distance
+from maclip_runtime.distances import SAMPLE, left_out, match_all, spread
 from maclip_runtime.encoder import Encoder, Flags
 from maclip_runtime.frames import Floats
-from maclip_runtime.gallery import EnrolledClip, Gallery
+from maclip_runtime.gallery import EnrolledClip, Gallery, clips_key
+from maclip_runtime.gallery.rows import Member
 
 THRESHOLD = "unknown_distance"
+PROTOTYPE_BATCH = 64  # clips whose prototypes are made again at once
 
 
 @dataclass(frozen=True)
@@ -32,42 +36,38 @@ class Index:
 
 
 def build_index(gallery: Gallery, encoder: Encoder) -> Index | None:
-    """Read the gallery as it stands; None where it has no class. Makes and keeps prototypes that are missing."""
+    """Read the gallery as it stands; None where it has no class. Makes and keeps prototypes that are missing.
+
+    A class's limit is the calibrated one while it was measured with the class's clips as they are, else one for
+    all classes measured here on at most `SAMPLE` clips.
+    """
     generation = gallery.generation  # first: a change from here on makes the index stale, not wrong
-    clips = gallery.clips()
-    if not clips:
+    members = gallery.members()
+    by_clip = class_prototypes(gallery, encoder, members)
+    members = [member for member in members if member.id in by_clip]
+    if not members:
         return None
-    by_clip = _prototypes(gallery, encoder, clips)
-    names = tuple(dict.fromkeys(clip.class_name for clip in clips))
-    members = [[clip for clip in clips if clip.class_name == name] for name in names]
-    prototypes = np.stack([np.mean([by_clip[clip.id] for clip in group], axis=0) for group in members])
-    texts = [_class_text(group) for group in members]
-    text = np.zeros((len(names), prototypes.shape[-1]), np.float32)
-    for row, feature in enumerate(texts):
+    groups: dict[str, list[Member]] = {}
+    for member in members:
+        groups.setdefault(member.class_name, []).append(member)
+    prototypes = np.stack([np.mean([by_clip[one.id] for one in group], axis=0) for group in groups.values()])
+    text = np.zeros((len(groups), prototypes.shape[-1]), np.float32)
+    has_text = np.zeros(len(groups), np.bool_)
+    for row, group in enumerate(groups.values()):
+        # The text of the newest clip that has one: a later choice replaces an earlier one.
+        feature = next((member.text for member in reversed(group) if member.text is not None), None)
         if feature is not None:
-            text[row] = feature
-    has_text = np.array([feature is not None for feature in texts])
+            text[row], has_text[row] = feature, True
     plain = Index(
         generation,
-        names,
+        tuple(groups),
         prototypes.astype(np.float32),
         text,
         has_text,
-        np.full(len(names), np.inf, np.float32),
-        float(np.median([clip.duration_s for clip in clips])),
+        np.full(len(groups), np.inf, np.float32),
+        float(np.median([member.duration_s for member in members])),
     )
-    limit = _max_distance(gallery, encoder, plain, clips, by_clip)
-    return replace(plain, limits=np.full(len(names), np.inf if limit is None else limit, np.float32))
-
-
-def _prototypes(gallery: Gallery, encoder: Encoder, clips: list[EnrolledClip]) -> dict[int, Floats]:
-    """Each clip's prototype by clip id, made again where none is kept for this bundle's graph."""
-    graph = encoder.bundle.graph_digest("prototype")
-    kept = gallery.prototypes(graph)
-    made = {clip.id: make_prototype(encoder, clip) for clip in clips if clip.id not in kept}
-    if made:
-        gallery.keep_prototypes(graph, made)
-    return {**kept, **made}
+    return replace(plain, limits=_limits(gallery, encoder, plain, groups, by_clip))
 
 
 def make_prototype(encoder: Encoder, clip: EnrolledClip) -> Floats:
@@ -75,41 +75,102 @@ def make_prototype(encoder: Encoder, clip: EnrolledClip) -> Floats:
     return encoder.prototypes(clip.features[None], None if clip.text is None else clip.text[None])[0]
 
 
-def _class_text(clips: list[EnrolledClip]) -> Floats | None:
-    """The text feature of the newest clip that has one: a later choice replaces an earlier one."""
-    return next((clip.text for clip in reversed(clips) if clip.text is not None), None)
+def graphs_key(encoder: Encoder) -> str:
+    """Digests of the graphs that a distance depends on beside the contract."""
+    return " ".join(encoder.bundle.graph_digest(graph) for graph in ("prototype", "match"))
+
+
+def class_prototypes(gallery: Gallery, encoder: Encoder, members: Sequence[Member]) -> dict[int, Floats]:
+    """Each clip's prototype by clip id, made again where none is kept for this bundle's graph."""
+    graph = encoder.bundle.graph_digest("prototype")
+    found = gallery.prototypes(graph)
+    missing = [member.id for member in members if member.id not in found]
+    for start in range(0, len(missing), PROTOTYPE_BATCH):
+        clips = gallery.clips(ids=missing[start : start + PROTOTYPE_BATCH])
+        made = {clip.id: make_prototype(encoder, clip) for clip in clips}
+        gallery.keep_prototypes(graph, made)
+        found.update(made)
+    return found
+
+
+def _limits(
+    gallery: Gallery,
+    encoder: Encoder,
+    index: Index,
+    groups: Mapping[str, Sequence[Member]],
+    by_clip: Mapping[int, Floats],
+) -> Floats:
+    graphs = graphs_key(encoder)
+    calibrated = {
+        name: limit.value
+        for name, limit in gallery.limits().items()
+        if name in groups and limit.graphs == graphs and limit.clips == clips_key(groups[name])
+    }
+    measured = None
+    if len(calibrated) < len(groups):
+        measured = _max_distance(gallery, encoder, index, groups, by_clip)
+    unlimited = np.inf if measured is None else measured
+    return np.array([calibrated.get(name, unlimited) for name in groups], np.float32)
 
 
 def _max_distance(
-    gallery: Gallery, encoder: Encoder, index: Index, clips: list[EnrolledClip], by_clip: dict[int, Floats]
+    gallery: Gallery,
+    encoder: Encoder,
+    index: Index,
+    groups: Mapping[str, Sequence[Member]],
+    by_clip: Mapping[int, Floats],
 ) -> float | None:
-    """The kept threshold, or measured anew (`decisions.unknown_distance` says how)."""
+    """One limit for all classes: as kept for this very gallery, or measured anew and kept."""
     unknown = encoder.bundle.manifest.unknown
     prior = unknown.distance if unknown else None
-    graphs = [encoder.bundle.graph_digest(graph) for graph in ("prototype", "match")]
-    made_for = f"{index.generation} {prior} {' '.join(graphs)}"
+    made_for = f"{index.generation} {prior} {graphs_key(encoder)}"
     kept, value = gallery.threshold(THRESHOLD, made_for)
     if not kept:
-        value = unknown_distance(*_measure(encoder, index, clips, by_clip), prior)
+        value = _measure(gallery, encoder, index, groups, by_clip, prior)
         gallery.keep_threshold(THRESHOLD, made_for, value)
     return value
 
 
 def _measure(
-    encoder: Encoder, index: Index, clips: list[EnrolledClip], by_clip: dict[int, Floats]
-) -> tuple[list[float], list[float]]:
-    """Each clip's distance to its own class without it, and to the nearest other class, as a query."""
-    own: list[float] = []
-    others: list[float] = []
-    for clip in clips:
-        column = index.names.index(clip.class_name)
-        fellows = [by_clip[c.id] for c in clips if c.class_name == clip.class_name and c.digest != clip.digest]
-        prototypes = index.prototypes.copy()
-        if fellows:
-            prototypes[column] = np.mean(fellows, axis=0)
-        distances = encoder.match(clip.query[None], prototypes, index.text, index.has_text).distances[0]
-        if fellows:
-            own.append(float(distances[column]))
-        if len(index.names) > 1:
-            others.append(float(np.delete(distances, column).min()))
-    return own, others
+    gallery: Gallery,
+    encoder: Encoder,
+    index: Index,
+    groups: Mapping[str, Sequence[Member]],
+    by_clip: Mapping[int, Floats],
+    prior: float | None,
+) -> float | None:
+    """`decisions.unknown_distance` of the gallery's own distances; negatives can only lower it.
+
+    Where no class has two clips, negatives set the limit halfway from a clip's distance to itself to the nearest
+    negative.
+    """
+    members = [member for group in groups.values() for member in group]
+    clips = gallery.clips(ids=[members[place].id for place in spread(len(members))])
+    if not clips:
+        return prior
+    columns = {name: column for column, name in enumerate(index.names)}
+    found = match_all(
+        encoder, np.stack([clip.query for clip in clips]), index.prototypes, index.text, index.has_text
+    ).distances
+    apart = [left_out(encoder, clip, groups[clip.class_name], by_clip) for clip in clips]
+    own = [distance for distance in apart if distance is not None]
+    others = []
+    if len(index.names) > 1:
+        others = [float(np.delete(row, columns[clip.class_name]).min()) for clip, row in zip(clips, found, strict=True)]
+    limit = unknown_distance(own, others, prior)
+    negatives = gallery.negatives()[:SAMPLE]
+    if not negatives:
+        return limit
+    queries = np.stack([clip.query for clip in negatives])
+    strangers = match_all(encoder, queries, index.prototypes, index.text, index.has_text).distances.min(axis=1)
+    if own:
+        lower = unknown_distance(own, strangers.tolist(), prior)
+    else:
+        itself = [float(row[columns[clip.class_name]]) for clip, row in zip(clips, found, strict=True)]
+        lower = halfway(itself, strangers)
+    return lower if limit is None or lower is None else min(limit, lower)
+
+
+def halfway(itself: Sequence[float], strangers: Floats) -> float:
+    """Between a class of one clip, as near as its clip is to itself, and the nearest stranger."""
+    return (float(np.median(itself)) + float(strangers.min())) / 2

@@ -59,6 +59,7 @@ def test_enroll_recognise_and_list_without_torch(bundle: Path, gallery: Path, cl
     assert done.returncode == 0, done.stderr
     assert "2 new, 2 in all" in done.stdout
     (enrolled,) = json_lines(run("enroll", "green light", clips / "green1.mp4", *both, "--json"))
+    assert enrolled.pop("forced") == enrolled.pop("notes") == []
     assert enrolled == {"name": "green light", "added": 1, "clips": 1, "text_name": "green light"}
 
     done = run("recognize", clips / "red3.mp4", *both, "--whole-clip")
@@ -120,7 +121,7 @@ def test_info_says_what_a_bundle_is(bundle: Path) -> None:
         ("sound.mp4", "red light", "clip-unreadable"),
         ("words.mp4", "red light", "clip-unreadable"),
         ("red1.mp4", "opening the door", "name-unknown"),
-        ("red1.mp4", "red light", "clip-duplicate"),
+        ("red1.mp4", "red light", "clip-rejected"),
     ],
 )
 def test_bad_enrolment_leaves_the_gallery(

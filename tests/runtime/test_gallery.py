@@ -29,7 +29,7 @@ def test_clips_are_kept_as_they_were(enrolled: Path, clips: Path) -> None:
         assert clip.source == str(clips / "red1.mp4")
         assert clip.duration_s == pytest.approx(1.0)
         assert clip.thumbnail.startswith(b"\xff\xd8")
-        assert set(clip.quality) == {"brightness", "sharpness", "motion"}
+        assert set(clip.quality) == {"brightness", "blur", "motion"}
 
 
 def test_reading_makes_no_file(bundle: Path, gallery: Path) -> None:
@@ -100,7 +100,7 @@ def test_same_clip_twice_needs_force(bundle: Path, enrolled: Path, clips: Path) 
     with Recognizer.open(bundle, enrolled) as recognizer:
         with pytest.raises(MaclipError) as caught:
             recognizer.enroll("red light", [clips / "red3.mp4", clips / "red1.mp4"])
-        assert caught.value.code == "clip-duplicate"
+        assert caught.value.code == "clip-rejected"
         assert recognizer.classes()[0].clips == 2  # red3 was not kept either
         assert recognizer.enroll("red light", clips / "red1.mp4", force=True).clips == 3
 

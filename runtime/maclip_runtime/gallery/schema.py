@@ -10,7 +10,7 @@ from pathlib import Path
 from maclip_runtime.errors import MaclipError
 
 APPLICATION_ID = 0x6D61636C  # "macl"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 BUSY_SECONDS = 30.0  # how long to wait for another program's enrolment
 
 TABLES = """
@@ -18,8 +18,8 @@ CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE clips (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     class TEXT,                  -- NULL: a negative, a clip of none of the classes
-    text_name TEXT,              -- the vocabulary's name whose text feature goes with it, if any
-    text BLOB,                   -- float32 [D']
+    text_name TEXT,              -- the action's name as its text feature was made from
+    text BLOB,                   -- float32 [D'], NULL: enrolled without text
     features BLOB NOT NULL,      -- float32 [T, D'], support branch (with the text where there is one)
     query BLOB NOT NULL,         -- float32 [T, D'], query branch: what thresholds are measured with
     frames INTEGER NOT NULL,     -- T
@@ -43,12 +43,26 @@ CREATE TABLE thresholds (        -- derived likewise
     value REAL
 ) WITHOUT ROWID;
 """
+# From schema 1 to 2 (`forced`: JSON list of the reasons that --force overrode). A new gallery takes the same way.
+SECOND = """
+ALTER TABLE clips ADD COLUMN forced TEXT NOT NULL DEFAULT '[]';
+CREATE INDEX clips_by_digest ON clips (digest);
+CREATE TABLE limits (            -- calibrated: the distance above which a class's answer is "unknown"
+    class TEXT PRIMARY KEY,
+    value REAL NOT NULL,
+    clips TEXT NOT NULL,         -- key of the clips it was measured with; with others it does not count
+    graphs TEXT NOT NULL,        -- digests of the graphs likewise
+    calibrated_at TEXT NOT NULL, -- ISO 8601, UTC
+    facts TEXT NOT NULL          -- JSON object: the calibration's figures
+) WITHOUT ROWID;
+"""
 
 
 def connect(path: Path, create: bool) -> sqlite3.Connection | None:
     """Open the gallery's file, autocommit, checked; None where there is none and `create` is false.
 
-    Raises `gallery-corrupt`, `gallery-schema`, `output-unwritable`.
+    A file of schema 1 is brought to schema 2 in one transaction; where it cannot be written, in memory. Raises
+    `gallery-corrupt`, `gallery-schema`, `output-unwritable`.
     """
     if not create and not path.exists():
         return None
@@ -64,11 +78,25 @@ def connect(path: Path, create: bool) -> sqlite3.Connection | None:
                     connection.close()
                     return None
                 _create(connection)
-            _check(path, connection)
+            if _version(path, connection) == 1:
+                connection = _migrated(connection)
         except BaseException:
             connection.close()
             raise
         return connection
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """All of what is executed within, or nothing."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
 
 
 @contextmanager
@@ -91,7 +119,7 @@ def unwritable(path: Path, why: str) -> MaclipError:
     return MaclipError(
         "output-unwritable",
         f"The gallery {path} cannot be opened or written ({why}).",
-        "Give a file in a folder that exists and that you may write.",
+        "Give a file in a folder that exists and that you may write, on a disk with room.",
     )
 
 
@@ -116,26 +144,54 @@ def _is_new(connection: sqlite3.Connection) -> bool:
 
 def _create(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(connection):
         if _is_new(connection):  # another program may have been first
-            for statement in TABLES.split(";\n"):
-                connection.execute(statement)
+            _execute(connection, TABLES)
+            _execute(connection, SECOND)
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        connection.execute("COMMIT")
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
 
 
-def _check(path: Path, connection: sqlite3.Connection) -> None:
+def _migrated(connection: sqlite3.Connection) -> sqlite3.Connection:
+    """A connection to the gallery as schema 2: the same, or a copy in memory of one that cannot be written.
+
+    A full or read-only disk must not stop recognition.
+    """
+    try:
+        _migrate(connection)
+        return connection
+    except sqlite3.OperationalError as error:
+        if "locked" in str(error):
+            raise
+    copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    connection.backup(copy)
+    connection.close()
+    _migrate(copy)
+    copy.execute("PRAGMA query_only = ON")  # an enrolment must not seem to succeed
+    return copy
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    with transaction(connection):
+        if connection.execute("PRAGMA user_version").fetchone()[0] == 1:  # another program may have been first
+            _execute(connection, SECOND)
+            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def _execute(connection: sqlite3.Connection, statements: str) -> None:
+    """Statement by statement: `executescript` would end the transaction."""
+    for statement in statements.split(";\n"):
+        connection.execute(statement)
+
+
+def _version(path: Path, connection: sqlite3.Connection) -> int:
     if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
         raise MaclipError("gallery-corrupt", f"{path} is a database, but not a gallery.", "Give another --gallery.")
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version != SCHEMA_VERSION:
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if version not in (1, SCHEMA_VERSION):
         raise MaclipError(
             "gallery-schema",
-            f"The gallery {path} has schema {version}; this maclip reads schema {SCHEMA_VERSION}.",
+            f"The gallery {path} has schema {version}; this maclip reads schemas 1 and {SCHEMA_VERSION}.",
             "Use the version of maclip that wrote it, or enroll anew into another file.",
         )
+    return version

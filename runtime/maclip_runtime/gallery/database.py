@@ -1,0 +1,118 @@
+"""The gallery's file under one lock: reading what is there, and changes that are made as a whole or not at all."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from os import PathLike
+from pathlib import Path
+from typing import Any, TypeVar
+
+from maclip_runtime.errors import MaclipError
+from maclip_runtime.gallery.schema import connect, plain_errors, transaction
+
+Self = TypeVar("Self", bound="Database")
+
+
+class Database:
+    """One gallery file. It is created by the first change that adds, not by opening or reading.
+
+    `contract` is the bundle's: a gallery made under another one is refused with `contract-mismatch`; None
+    asks for no check (listing needs no bundle). Safe to use from several threads and several programs.
+    """
+
+    def __init__(self, path: str | PathLike[str], contract: str | None = None) -> None:
+        self.path = Path(path)
+        self._contract = contract
+        self._lock = threading.RLock()
+        self._connection: sqlite3.Connection | None = None
+        self._reader()
+
+    def __enter__(self: Self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file. Closing twice does nothing."""
+        with self._lock:
+            if self._connection:
+                self._connection.close()
+            self._connection = None
+
+    @property
+    def generation(self) -> int:
+        """Grows with every change by any program; 0 for a gallery that does not exist yet."""
+        return int(self._meta("generation") or 0)
+
+    @property
+    def contract(self) -> str | None:
+        """The contract of the bundle that the clips were enrolled with; None for an empty gallery."""
+        return self._meta("contract")
+
+    def _reader(self) -> sqlite3.Connection | None:
+        if self._connection is None:
+            self._connection = connect(self.path, create=False)
+            if self._connection:
+                self._check_contract(self._connection, self._contract)
+        return self._connection
+
+    def _rows(self, query: str, *values: Any) -> list[Any]:
+        with self._lock, plain_errors(self.path):
+            connection = self._reader()
+            return connection.execute(query, values).fetchall() if connection else []
+
+    def _meta(self, key: str) -> str | None:
+        rows = self._rows("SELECT value FROM meta WHERE key = ?", key)
+        return str(rows[0][0]) if rows else None
+
+    @contextmanager
+    def _changing(self, create: bool = False) -> Iterator[sqlite3.Connection]:
+        """One transaction that counts as a change; undone as a whole on any error. Raises `gallery-empty`."""
+        with self._lock, plain_errors(self.path):
+            connection = self._reader()
+            if connection is None and create:
+                connection = self._connection = connect(self.path, create=True)
+            if connection is None:
+                raise empty(self.path)
+            with transaction(connection):
+                yield connection
+                connection.execute(
+                    "INSERT INTO meta VALUES ('generation', '1') "
+                    "ON CONFLICT (key) DO UPDATE SET value = CAST(value AS INTEGER) + 1"
+                )
+
+    def _derive(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Keep what can be made again; does nothing where the gallery cannot be written."""
+        try:
+            with self._lock, plain_errors(self.path):
+                connection = self._reader()
+                if connection:
+                    with transaction(connection):
+                        connection.executemany(statement, rows)
+        except MaclipError as error:
+            if error.code != "output-unwritable":
+                raise
+
+    def _claim(self, connection: sqlite3.Connection, contract: str | None) -> None:
+        """Bind a new gallery to a contract; refuse one that is bound to another."""
+        self._check_contract(connection, contract)
+        if contract:
+            connection.execute("INSERT OR IGNORE INTO meta VALUES ('contract', ?)", (contract,))
+
+    def _check_contract(self, connection: sqlite3.Connection, contract: str | None) -> None:
+        found = connection.execute("SELECT value FROM meta WHERE key = 'contract'").fetchone()
+        if found and contract and found[0] != contract:
+            raise MaclipError(
+                "contract-mismatch",
+                f"The gallery {self.path} was made with another model: its features cannot be compared.",
+                "Use the bundle it was made with, or enroll the clips again into another gallery.",
+            )
+
+
+def empty(path: Path) -> MaclipError:
+    """The error `gallery-empty`."""
+    return MaclipError("gallery-empty", f"The gallery {path} has no classes.", "Enroll a clip first.")

@@ -1,0 +1,233 @@
+"""The gallery: enrolled clips in one SQLite file that is, at any moment, as before an enrolment or as after."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import sqlite3
+from collections.abc import Sequence
+from datetime import datetime, timezone
+
+import numpy as np
+
+from maclip_runtime.errors import MaclipError
+from maclip_runtime.frames import Floats
+from maclip_runtime.gallery.database import Database, empty
+from maclip_runtime.gallery.rows import (
+    CLIP_COLUMNS,
+    NEGATIVE,
+    ClassInfo,
+    ClassLimit,
+    EnrolledClip,
+    Member,
+    array_from,
+    blob,
+    clip_from,
+    clips_key,
+    text_from,
+    valid_name,
+)
+from maclip_runtime.quality import ClipRejected, Reason, Rejection
+
+
+class Gallery(Database):
+    """One gallery file: classes of enrolled clips, negatives, calibrated limits. See `Database` for opening it."""
+
+    def classes(self) -> list[ClassInfo]:
+        """The enrolled classes, in the order in which they were first enrolled."""
+        groups: dict[str, list[Member]] = {}
+        for member in self.members():
+            groups.setdefault(member.class_name, []).append(member)
+        limits = self.limits()
+        found = []
+        for name, members in groups.items():
+            limit = limits.get(name)
+            found.append(
+                ClassInfo(
+                    name,
+                    len(members),
+                    next((member.text_name for member in reversed(members) if member.text_name is not None), None),
+                    float(np.median([member.duration_s for member in members])),
+                    members[-1].enrolled_at,
+                    limit.value if limit else None,
+                    limit is not None and limit.clips != clips_key(members),
+                )
+            )
+        return found
+
+    def members(self) -> list[Member]:
+        """All classes' clips without their features and pictures, oldest first."""
+        query = (
+            "SELECT id, class, text_name, text, digest, duration_s, enrolled_at FROM clips "
+            "WHERE class NOT NULL ORDER BY id"
+        )
+        return [Member(row[0], row[1], row[2], text_from(row[3]), *row[4:]) for row in self._rows(query)]
+
+    def clips(self, class_name: str | None = None, ids: Sequence[int] | None = None) -> list[EnrolledClip]:
+        """The clips of one class, or of all, oldest first; with `ids` only those. Raises `class-unknown`."""
+        query = (
+            f"SELECT {CLIP_COLUMNS} FROM clips WHERE class NOT NULL AND (?1 IS NULL OR class = ?1) "
+            "AND (?2 IS NULL OR id IN (SELECT value FROM json_each(?2))) ORDER BY id"
+        )
+        rows = self._rows(query, class_name, None if ids is None else json.dumps(list(ids)))
+        if class_name is not None and not rows:
+            raise self._class_unknown(class_name)
+        return [clip_from(row) for row in rows]
+
+    def negatives(self) -> list[EnrolledClip]:
+        """The clips that show none of the classes, oldest first."""
+        return [
+            clip_from(row) for row in self._rows(f"SELECT {CLIP_COLUMNS} FROM clips WHERE class IS NULL ORDER BY id")
+        ]
+
+    def shown_before(self, digest: str) -> tuple[str, str] | None:
+        """Class (`NEGATIVE` for a negative) and source of a clip with these very frames, None where there is none."""
+        rows = self._rows("SELECT class, source FROM clips WHERE digest = ? LIMIT 1", digest)
+        return (rows[0][0] or NEGATIVE, rows[0][1]) if rows else None
+
+    def add(self, clips: Sequence[EnrolledClip], prototypes: Floats, graph: str, force: bool = False) -> None:
+        """Enroll clips in one transaction; `prototypes` [clips, T, D'] made by the graph `graph`.
+
+        A prototype of a negative is not kept. Raises `clip-rejected` where a clip is in its class already, unless
+        `force`; `output-unwritable`.
+        """
+        with self._changing(create=True) as connection:
+            self._claim(connection, self._contract)
+            for clip, prototype in zip(clips, prototypes, strict=True):
+                if not force:
+                    _refuse_duplicate(connection, clip)
+                clip_id = self._insert(connection, clip)
+                if clip.class_name != NEGATIVE:
+                    connection.execute("INSERT INTO prototypes VALUES (?, ?, ?)", (clip_id, graph, blob(prototype)))
+
+    def remove(self, class_name: str, clip_id: int | None = None) -> int:
+        """Remove a class, or one clip of it; how many clips went. Raises `class-unknown`, `clip-unknown`."""
+        with self._changing() as connection:
+            self._require(connection, class_name)
+            gone = connection.execute(
+                "DELETE FROM clips WHERE class = ?1 AND (?2 IS NULL OR id = ?2)", (class_name, clip_id)
+            ).rowcount
+            if not gone:
+                raise _clip_unknown(f"{class_name!r} has", clip_id)
+            emptied = "DELETE FROM limits WHERE class = ?1 AND NOT EXISTS (SELECT 1 FROM clips WHERE class = ?1)"
+            connection.execute(emptied, (class_name,))
+        return gone
+
+    def remove_negatives(self, clip_id: int | None = None) -> int:
+        """Remove the negatives, or one of them; how many went. Raises `clip-unknown`, `gallery-empty`."""
+        with self._changing() as connection:
+            statement = "DELETE FROM clips WHERE class IS NULL AND (?1 IS NULL OR id = ?1)"
+            gone = connection.execute(statement, (clip_id,)).rowcount
+            if not gone:
+                raise _clip_unknown("The gallery's negatives have", clip_id)
+        return gone
+
+    def rename(self, old: str, new: str) -> None:
+        """Rename a class; its text and its limit stay. Raises `class-unknown`, `name-invalid`, `class-exists`."""
+        new = valid_name(new)
+        with self._changing() as connection:
+            self._require(connection, old)
+            if connection.execute("SELECT 1 FROM clips WHERE class = ?", (new,)).fetchone():
+                raise MaclipError(
+                    "class-exists", f"There is a class {new!r} already.", "Choose another name, or remove it first."
+                )
+            connection.execute("UPDATE clips SET class = ? WHERE class = ?", (new, old))
+            connection.execute("UPDATE limits SET class = ? WHERE class = ?", (new, old))
+
+    def limits(self) -> dict[str, ClassLimit]:
+        """The calibrated limits by class, those included that do not count any more."""
+        rows = self._rows("SELECT class, value, clips, graphs, calibrated_at, facts FROM limits")
+        return {row[0]: ClassLimit(row[0], row[1], row[2], row[3], row[4], json.loads(row[5])) for row in rows}
+
+    def keep_limits(self, limits: Sequence[ClassLimit]) -> None:
+        """Replace all calibrated limits, in one transaction that counts as a change. Raises `output-unwritable`."""
+        with self._changing() as connection:
+            connection.execute("DELETE FROM limits")
+            for limit in limits:
+                insert_limit(connection, limit)
+
+    def prototypes(self, graph: str) -> dict[int, Floats]:
+        """The kept prototypes made by the graph of that digest, float32 [T, D'] by clip id."""
+        query = "SELECT clips.id, data, frames, width FROM prototypes JOIN clips ON clips.id = clip WHERE graph = ?"
+        return {row[0]: array_from(row[1], row[2], row[3]) for row in self._rows(query, graph)}
+
+    def keep_prototypes(self, graph: str, prototypes: dict[int, Floats]) -> None:
+        """Keep derived prototypes. Does nothing where the gallery cannot be written: they can be made again."""
+        # A clip may have been removed meanwhile.
+        self._derive(
+            "INSERT OR REPLACE INTO prototypes SELECT id, ?, ? FROM clips WHERE id = ?",
+            [(graph, blob(data), clip) for clip, data in prototypes.items()],
+        )
+
+    def threshold(self, name: str, made_for: str) -> tuple[bool, float | None]:
+        """Whether a threshold measured for `made_for` is kept, and its value (None: no limit)."""
+        rows = self._rows("SELECT value FROM thresholds WHERE name = ? AND made_for = ?", name, made_for)
+        return (True, rows[0][0]) if rows else (False, None)
+
+    def keep_threshold(self, name: str, made_for: str, value: float | None) -> None:
+        """Keep a derived threshold; like `keep_prototypes`, where the gallery can be written."""
+        self._derive("INSERT OR REPLACE INTO thresholds VALUES (?, ?, ?)", [(name, made_for, value)])
+
+    def _insert(self, connection: sqlite3.Connection, clip: EnrolledClip) -> int:
+        row = {
+            "class": clip.class_name if clip.class_name != NEGATIVE else None,
+            "text_name": clip.text_name,
+            "text": None if clip.text is None else blob(clip.text),
+            "features": blob(clip.features),
+            "query": blob(clip.query),
+            "frames": clip.features.shape[0],
+            "width": clip.features.shape[1],
+            "digest": clip.digest,
+            "source": clip.source,
+            "enrolled_at": clip.enrolled_at or now(),
+            "duration_s": clip.duration_s,
+            "quality": json.dumps(clip.quality),
+            "thumbnail": clip.thumbnail,
+            "forced": json.dumps(clip.forced),
+        }
+        places = ", ".join("?" * len(row))
+        done = connection.execute(f"INSERT INTO clips ({', '.join(row)}) VALUES ({places})", list(row.values()))
+        assert done.lastrowid is not None
+        return done.lastrowid
+
+    def _require(self, connection: sqlite3.Connection, class_name: str) -> None:
+        if not connection.execute("SELECT 1 FROM clips WHERE class = ?", (class_name,)).fetchone():
+            raise self._class_unknown(class_name)
+
+    def _class_unknown(self, class_name: str) -> MaclipError:
+        names = list(dict.fromkeys(member.class_name for member in self.members()))
+        if not names:
+            return empty(self.path)
+        nearest = difflib.get_close_matches(class_name, names, cutoff=0.4) or names[:5]
+        return MaclipError(
+            "class-unknown",
+            f"The gallery has no class {class_name!r}; nearest: {', '.join(map(repr, nearest))}.",
+            "See them with `maclip-run gallery list`.",
+        )
+
+
+def now() -> str:
+    """The time as the gallery keeps it: ISO 8601, UTC, whole seconds."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def insert_limit(connection: sqlite3.Connection, limit: ClassLimit) -> None:
+    """One row of `limits`, within a transaction of the caller's."""
+    connection.execute(
+        "INSERT INTO limits VALUES (?, ?, ?, ?, ?, ?)",
+        (limit.class_name, limit.value, limit.clips, limit.graphs, limit.calibrated_at, json.dumps(limit.facts)),
+    )
+
+
+def _clip_unknown(whose: str, clip_id: int | None) -> MaclipError:
+    which = "no clip" if clip_id is None else f"no clip {clip_id}"
+    return MaclipError("clip-unknown", f"{whose} {which}.", "See the clips with `maclip-run gallery show`.")
+
+
+def _refuse_duplicate(connection: sqlite3.Connection, clip: EnrolledClip) -> None:
+    """Once more within the transaction: another program may have enrolled the same clip a moment ago."""
+    found = connection.execute(
+        "SELECT source FROM clips WHERE class IS ? AND digest = ?", (clip.class_name or None, clip.digest)
+    ).fetchone()
+    if found:
+        raise ClipRejected([Rejection(clip.source, (Reason("duplicate", f"the same frames as {found[0]}"),))])
