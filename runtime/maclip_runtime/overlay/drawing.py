@@ -1,0 +1,147 @@
+"""Painting a scene: a label on the picture, and below it a strip with the past half minute."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from maclip_runtime.frames import Pixels
+from maclip_runtime.overlay.fonts import fit, font_for, length
+from maclip_runtime.overlay.scene import TIMELINE_SECONDS, Scene, Span
+
+LONGEST_SIDE, LEAST_WIDTH = 1280, 360  # px of the picture: enough to judge by; less and text is not legible
+TEXT_SHARE = 1 / 17  # of the picture's short side
+LEAST_TEXT, MOST_TEXT = 14, 44  # px
+TICK_SECONDS = 5
+
+Colour = tuple[int, int, int]
+# Told apart by people who do not see red and green apart (Okabe and Ito), made lighter for a dark ground.
+TONES: tuple[Colour, ...] = (
+    (86, 180, 233),
+    (240, 170, 40),
+    (40, 200, 150),
+    (225, 140, 190),
+    (240, 228, 90),
+    (235, 115, 50),
+    (110, 150, 255),
+    (190, 200, 120),
+)
+NO_CLASS: Colour = (170, 175, 185)
+GROUND, LINE, FAINT, WHITE = (22, 24, 29), (52, 56, 64), (175, 180, 190), (255, 255, 255)
+SHADE = (10, 11, 14, 215)  # behind text on the picture: legible on white and on black
+
+
+class Painter:
+    """Paints frames of one source on a canvas whose size the first frame decides.
+
+    Frames of other sizes are fitted into the same place. Width and height of the canvas are even, as encoders ask.
+    """
+
+    def __init__(self, width: int, height: int) -> None:
+        scale = min(LONGEST_SIDE / max(width, height), max(1.0, LEAST_WIDTH / width))
+        self._view = (_even(width * scale), _even(height * scale))
+        self._text = int(min(max(min(self._view) * TEXT_SHARE, LEAST_TEXT), MOST_TEXT))
+        self._small = max(10, round(self._text * 0.62))
+        self.width = max(self._view[0], _even(LEAST_WIDTH))
+        self.height = self._view[1] + _even(self._text * 3.1)
+
+    def paint(self, pixels: Pixels, time_s: float, scene: Scene) -> Pixels:
+        """uint8 [H, W, 3] RGB at `time_s`, with what was known then -> uint8 [height, width, 3]."""
+        canvas = Image.new("RGB", (self.width, self.height))
+        self._place(canvas, pixels)
+        if scene.headline:
+            self._headline(canvas, *scene.headline)
+        self._strip(ImageDraw.Draw(canvas), time_s, scene)
+        return np.asarray(canvas)
+
+    def _place(self, canvas: Image.Image, pixels: Pixels) -> None:
+        picture = Image.fromarray(pixels)
+        scale = min(self._view[0] / picture.width, self._view[1] / picture.height)
+        size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+        if picture.size != size:
+            picture = picture.resize(size, Image.Resampling.BILINEAR)
+        canvas.paste(picture, ((self.width - size[0]) // 2, (self._view[1] - size[1]) // 2))
+
+    def _headline(self, canvas: Image.Image, span: Span, sure: bool) -> None:
+        label = span.label if sure or span.tone is None else f"{span.label} ?"
+        pill = _pill(label, round(span.score, 2), _colour(span), sure, self._text, self.width)
+        edge = self._text // 2
+        canvas.paste(pill, (edge, min(edge, max(0, self._view[1] - pill.height))), pill)
+
+    def _strip(self, draw: ImageDraw.ImageDraw, now_s: float, scene: Scene) -> None:
+        top, gap = self._view[1], max(2, self._text // 7)
+        thin, thick = round(self._text * 0.45), round(self._text * 1.15)
+        draw.rectangle((0, top, self.width, self.height), GROUND)
+        ticks_y = self.height - self._small - gap - 2
+        first = int(max(0.0, now_s - TIMELINE_SECONDS) // TICK_SECONDS) * TICK_SECONDS
+        for tick_s in range(first, int(now_s) + 1, TICK_SECONDS):
+            x = self._x(tick_s, now_s)
+            draw.line((x, top + gap, x, self.height), LINE)
+            if x + 3 + length(_clock(tick_s), self._small) <= self.width:
+                draw.text((x + 3, ticks_y), _clock(tick_s), FAINT, font_for("0", self._small))
+        for span in scene.answers:
+            self._block(draw, span, now_s, top + gap, thin, "")
+        for span in scene.events:
+            self._block(draw, span, now_s, top + 2 * gap + thin, thick, span.label)
+
+    def _block(self, draw: ImageDraw.ImageDraw, span: Span, now_s: float, top: int, height: int, label: str) -> None:
+        left, right = max(0.0, self._x(span.start_s, now_s)), min(self.width, self._x(span.end_s, now_s))
+        if right - left < 2:
+            return
+        colour = _colour(span)
+        box = (left, top, right - 2, top + height)
+        if not label:
+            draw.rectangle(box, colour if span.tone is not None else _mix(colour, GROUND))
+            return
+        draw.rounded_rectangle(box, height // 4, _mix(colour, GROUND), colour, max(1, height // 14))
+        if span.going_on:  # no end yet
+            draw.rectangle((right - 4, top, right - 2, top + height), WHITE)
+        pad = height // 4
+        text = fit(label, self._small, int(right - left - 3 * pad))
+        draw.text((left + pad, top + height / 2), text, WHITE, font_for(text, self._small), anchor="lm")
+
+    def _x(self, time_s: float, now_s: float) -> float:
+        return self.width * (1 - (now_s - time_s) / TIMELINE_SECONDS)
+
+
+@lru_cache(maxsize=64)
+def _pill(label: str, score: float, colour: Colour, sure: bool, px: int, width: int) -> Image.Image:
+    """The label and its score on a shade, RGBA; a bar below is as long as the score is high."""
+    pad, figure = px // 2, f"{score:.2f}"
+    label = fit(label, px, int(width - 6 * pad - length(figure, px)))
+    wide = int(length(label, px) + length(figure, px)) + 5 * pad
+    high = px + 2 * pad
+    pill = Image.new("RGBA", (wide, high), (0, 0, 0, 0))
+    draw = ImageDraw.Draw(pill)
+    draw.rounded_rectangle((0, 0, wide - 1, high - 1), pad, SHADE)
+    text_y = (high - px // 5) / 2
+    draw.text((2 * pad, text_y), label, WHITE if sure else FAINT, font_for(label, px), anchor="lm")
+    draw.text((wide - pad, text_y), figure, colour, font_for(figure, px), anchor="rm")
+    bar = max(2, px // 8)
+    draw.rounded_rectangle((pad, pad, pad + bar, high - pad), bar // 2, colour)
+    full = wide - 2 * pad
+    draw.rectangle((pad, high - bar - 2, pad + full, high - 3), (*LINE, 255))
+    if 0 < score <= 1:
+        draw.rectangle((pad, high - bar - 2, pad + full * score, high - 3), colour)
+    return pill
+
+
+def _colour(span: Span) -> Colour:
+    return NO_CLASS if span.tone is None else TONES[span.tone % len(TONES)]
+
+
+def _mix(colour: Colour, ground: Colour) -> Colour:
+    red, green, blue = ((2 * one + 3 * other) // 5 for one, other in zip(colour, ground, strict=True))
+    return red, green, blue
+
+
+def _clock(seconds: int) -> str:
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def _even(size: float) -> int:
+    return max(2, 2 * round(size / 2))
