@@ -9,7 +9,7 @@ import numpy as np
 
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.frames import Pixels
-from maclip_runtime.video import unreadable
+from maclip_runtime.video import MOST_PIXELS, too_large, unreadable
 
 PICTURES = {".jpg", ".jpeg", ".png"}
 # Extracted frames carry no times. Sets such as SSv2-Small keep 8 a clip; at 8 a second such a clip lasts 1 s.
@@ -41,11 +41,13 @@ def natural_key(name: str) -> list[tuple[int, str]]:
 
 
 def read_picture(file: Path) -> Pixels:
-    """One picture, turned as its EXIF says: uint8 [H, W, 3] RGB. Raises `clip-unreadable`."""
+    """One picture, turned as its EXIF says: uint8 [H, W, 3] RGB. Raises `clip-unreadable`, `video-too-large`."""
     from PIL import Image, ImageOps
 
     try:
         with Image.open(file, formats=("JPEG", "PNG")) as image:
+            if image.width * image.height > MOST_PIXELS:  # nothing is decoded yet
+                raise too_large(file, image.width, image.height)
             return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     except MaclipError:
         raise

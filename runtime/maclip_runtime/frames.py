@@ -17,6 +17,7 @@ Indices = npt.NDArray[np.int64]
 
 # Training resizes the short side to 256 and crops 224 (method.md section 1); other sizes keep that ratio.
 RESIZE_RATIO = 256 / 224
+MOST_STRETCHED = 32  # how many times its short side a frame's long side may be; no camera comes near
 
 
 @dataclass(frozen=True)
@@ -48,15 +49,29 @@ def segment_indices(total: int, frames: int, rng: np.random.Generator | None = N
 
 
 def resize_short(frame: Pixels, short: int) -> Pixels:
-    """Resize uint8 [H, W, 3] so that its short side is `short` px (bicubic, antialiased as CLIP's own)."""
+    """Resize uint8 [H, W, 3] so that its short side is `short` px (bicubic, antialiased as CLIP's own).
+
+    Of a strip longer than 32 times its short side only the middle is kept.
+    """
     from PIL import Image
 
+    frame = _middle(frame)
     height, width = frame.shape[:2]
     if min(height, width) == short:
         return frame
     scale = short / min(height, width)
     to = (max(short, round(width * scale)), max(short, round(height * scale)))
     return np.asarray(Image.fromarray(frame).resize(to, Image.Resampling.BICUBIC))
+
+
+def _middle(frame: Pixels) -> Pixels:
+    """The middle of a strip: one pixel by 60,000 would be gigabytes once its short side is resized."""
+    height, width = frame.shape[:2]
+    longest = MOST_STRETCHED * min(height, width)
+    if max(height, width) <= longest:
+        return frame
+    top, left = max(0, height - longest) // 2, max(0, width - longest) // 2
+    return frame[top : top + longest, left : left + longest]
 
 
 def crop(frame: Pixels, size: int, top: int, left: int) -> Pixels:

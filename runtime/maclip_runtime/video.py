@@ -33,6 +33,7 @@ NETWORK_FORMATS = ("rtsp", "hls", "webvtt", *FORMATS)
 FILE_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": ",".join(FORMATS)}
 PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"file ", b"<?xml", b"<MPD", b"v=0")  # how they begin
 FALLBACK_RATE = 25.0  # frames a second, where a container states none
+MOST_PIXELS = 40_000_000  # of one picture: 8K video and the margins that decoders add to it
 
 Orientation = tuple[bool, bool, bool]  # transpose, then flip rows, then flip columns
 UPRIGHT: Orientation = (False, False, False)
@@ -78,13 +79,31 @@ def open_file(path: Path) -> tuple[av.container.InputContainer, av.video.VideoSt
 
 
 def picture_stream(container: av.container.InputContainer, name: object) -> av.video.VideoStream:
-    """The container's video track, cover pictures aside. Raises `clip-unreadable` where there is none."""
+    """The container's video track, cover pictures aside. Raises `clip-unreadable` for none, `video-too-large`."""
     for stream in container.streams.video:
         cover = "attached_pic" in str(getattr(stream, "disposition", "")).lower()
         # A track whose codec FFmpeg lacks has no codec context.
         if not cover and getattr(stream, "codec_context", None) is not None:
-            return stream
+            return _bounded(stream, name)
     raise unreadable(name, "holds no picture track (sound only, or a codec that cannot be decoded)")
+
+
+def _bounded(stream: av.video.VideoStream, name: object) -> av.video.VideoStream:
+    context = stream.codec_context
+    if context.width * context.height > MOST_PIXELS:
+        raise too_large(name, context.width, context.height)
+    # 200 bytes may claim a gigabyte. A picture that is larger than its container said is broken to the decoder.
+    context.options = {**context.options, "max_pixels": str(MOST_PIXELS)}
+    return stream
+
+
+def too_large(name: object, width: int, height: int) -> MaclipError:
+    """The error `video-too-large` for pictures of more than `MOST_PIXELS`."""
+    return MaclipError(
+        "video-too-large",
+        f"{name} claims pictures of {width} x {height}; at most {MOST_PIXELS / 1e6:.0f} million pixels are read.",
+        "Give a smaller video: the model looks at a few hundred pixels a side.",
+    )
 
 
 def decode(container: av.container.InputContainer, stream: av.video.VideoStream) -> Iterator[av.video.VideoFrame]:
