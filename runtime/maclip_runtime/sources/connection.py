@@ -96,15 +96,20 @@ class FFmpegConnection(Connection):
 
         last: float | None = None
         while True:
+            asked = time.monotonic()
             try:
                 # All streams: a camera whose sound goes on while its picture is frozen is to be noticed.
                 for packet in self._container.demux():
-                    if packet.stream.index != self._stream.index:
+                    # Out of time, FFmpeg first hands out what its parser still held, and only then says so.
+                    if time.monotonic() - asked > self._read_s:
+                        raise ConnectionLost(f"sent nothing for {self._read_s:g} s")
+                    if packet.stream.index == self._stream.index:
+                        for frame in video.decode_packet(packet):
+                            last = frame.time if frame.time is not None else last
+                            yield Arrival(partial(video.upright, frame), frame.time if self._clocked else None)
+                    else:
                         yield None
-                        continue
-                    for frame in video.decode_packet(packet):
-                        last = frame.time if frame.time is not None else last
-                        yield Arrival(partial(video.upright, frame), frame.time if self._clocked else None)
+                    asked = time.monotonic()
                 break
             except av.error.BlockingIOError:
                 yield None
@@ -119,11 +124,14 @@ class FFmpegConnection(Connection):
         self._container.close()
 
     def _is_end(self, last_s: float | None) -> bool:
-        """Whether a recording of known length was seen to its end."""
-        length = self._container.duration  # microseconds; None for what has no end
-        if not length or last_s is None:
+        """Whether a recording was seen to its end: of its known length in seconds, else in bytes."""
+        container = self._container
+        if last_s is None:
             return False
-        return last_s - (self._container.start_time or 0) / 1e6 >= length / 1e6 - END_SECONDS
+        if container.duration:  # microseconds; None for what has no end
+            return last_s - (container.start_time or 0) / 1e6 >= container.duration / 1e6 - END_SECONDS
+        # Of what a playlist names, the size is the playlist's. Bytes that lack are an error and come not here.
+        return "hls" not in container.format.name and container.size > 0
 
 
 def _first_picture_stream(container: av.container.InputContainer) -> av.video.VideoStream:

@@ -87,7 +87,7 @@ class LiveSource(Source):
             if state is SourceState.RUNNING and now > silent_from:
                 state, since, problem = SourceState.STALLED, silent_from, f"sent nothing for {now - self._heard:.1f} s"
             lately = [moment for moment in self._came if moment > now - RATE_SECONDS]
-            span = min(RATE_SECONDS, max(now - self._came[0], 1e-3)) if self._came else RATE_SECONDS
+            rate = (len(lately) - 1) / (now - lately[0]) if len(lately) > 1 else len(lately) / RATE_SECONDS
             return SourceStatus(
                 self.name,
                 state,
@@ -95,7 +95,7 @@ class LiveSource(Source):
                 self._given,
                 self._dropped,
                 max(0, self._connections - 1),
-                len(lately) / span,
+                rate,
                 problem,
             )
 

@@ -20,7 +20,7 @@ from maclip_runtime.video import NETWORK_FORMATS
 
 SCHEMES = ("file", "v4l2", "csi", *NETWORK_PROTOCOLS)
 # The frame rate is not measured before the first frame is given: that took most of a second.
-NETWORK_OPTIONS = {"fflags": "nobuffer", "fpsprobesize": "0", "format_whitelist": ",".join(NETWORK_FORMATS)}
+NETWORK_OPTIONS = {"fpsprobesize": "0", "format_whitelist": ",".join(NETWORK_FORMATS)}
 # TCP first: UDP loses packets at the first busy moment. A camera that has only UDP is read so.
 RTSP_OPTIONS = {"rtsp_flags": "prefer_tcp"}
 # AVFMT_FLAG_NONBLOCK, as ffmpeg itself asks for: a camera that hangs does not hang the reader.

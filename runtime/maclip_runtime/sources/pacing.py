@@ -12,8 +12,8 @@ AHEAD_SECONDS = 10.0
 DRIFT = 0.01  # seconds a second by which the clock follows frames that come ever later
 
 FIRST_DELAY = 0.1  # seconds
-# A server is back within a second of a try, so that recognition resumes within two.
-MOST_DELAY = 1.0
+# Connecting and waiting for a key frame takes up to a second: so recognition resumes within two of a server's return.
+MOST_DELAY = 0.5
 # An address that refuses the password is asked seldom: cameras lock accounts.
 REFUSED_DELAY = 10.0
 
@@ -64,9 +64,10 @@ class StreamClock:
 
 @dataclass(frozen=True)
 class Backoff:
-    """Seconds between tries: 0.1, doubled up to 1, each shortened at random by up to half.
+    """Seconds between tries: 0.1, doubled up to 0.5, each shortened at random by up to half.
 
-    Random, so that many readers of one recorder do not come back in step. Without end: a try a second costs nothing.
+    Random, so that many readers of one recorder do not come back in step; never longer, for a few tries a second
+    cost nothing.
     """
 
     first: float = FIRST_DELAY
