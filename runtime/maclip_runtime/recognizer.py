@@ -23,7 +23,7 @@ from maclip_runtime.gallery import ClassInfo, Gallery
 from maclip_runtime.index import Index
 from maclip_runtime.listeners import Audience, Listener
 from maclip_runtime.sources import Roi, SourceOptions, local_path, open_source, redact
-from maclip_runtime.streaming import Answerer, Feed, Grid, MotionGate, Pushed, Stream, Watcher, gate_of
+from maclip_runtime.streaming import Answerer, Cutter, Feed, Grid, MotionGate, Network, Pushed, Stream, Watcher, gate_of
 
 PathOrName = str | PathLike[str]
 Watched = PathOrName | int  # a camera may be a number
@@ -130,7 +130,7 @@ class Recognizer:
         """
         self._index.ready()
         read = self._read(clip, roi)
-        answer = self._answerer(Audience()).answer_clip(self._features(read.frames))
+        answer = self._answerer(Audience()).measure([self._features(read.frames)])[0]
         if answer.missing:
             raise MaclipError(
                 "features-invalid",
@@ -255,7 +255,7 @@ class Recognizer:
     def _whole(self, uri: Watched, options: SourceOptions) -> tuple[Answer, float]:
         """The answer to a file as a whole clip, and its duration in seconds."""
         clip = self._read(str(uri), options.roi)
-        return self._answerer(Audience()).answer_clip(self._features(clip.frames)), clip.duration_s
+        return self._answerer(Audience()).measure([self._features(clip.frames)])[0], clip.duration_s
 
     def _grid(self, window_s: float | None, hop_s: float | None) -> Grid:
         duration_s = self._index.ready().duration_s
@@ -263,10 +263,10 @@ class Recognizer:
 
     def _stream(self, name: str, grid: Grid, gate: MotionGate | None, live: bool) -> Stream:
         smoother = Smoother(name, self.decisions, time.time if live else None)
-        return Stream(name, grid, smoother, self._prepare, gate, live)
+        return Stream(Cutter(grid, self._prepare, gate, live), smoother)
 
     def _answerer(self, audience: Audience) -> Answerer:
-        return Answerer(self.encoder, self._index.in_stream, self._limits, audience)
+        return Answerer(Network(self.encoder, audience), self._index.in_stream, self._limits)
 
     def _limits(self, index: Index) -> Floats:
         """For each class the distance above which the answer is "unknown": the user's, else the gallery's own."""

@@ -75,7 +75,7 @@ def test_enroll_recognise_and_list_without_torch(bundle: Path, gallery: Path, cl
     video = color_video(tmp_path / "long.mp4", [("red", 3.0), ("green", 3.0)])
     events = json_lines(run("recognize", video, *both, "--json", "--window", "1", "--hop", "0.5"))
     assert [event["label"] for event in events if event["kind"] == "end"] == ["red light", "green light"]
-    assert set(events[0]) == {"kind", "label", "score", "margin", "start_s", "end_s", "source"}
+    assert set(events[0]) == {"kind", "label", "score", "margin", "start_s", "end_s", "source", "reason", "at"}
     done = run("recognize", video, *both)
     assert "start  red light" in done.stdout
     assert "end    green light" in done.stdout
@@ -188,7 +188,7 @@ def test_our_own_fault_is_one_line_unless_asked(bundle: Path, enrolled: Path, cl
 def test_interrupt_ends_with_130(bundle: Path, enrolled: Path, tmp_path: Path) -> None:
     slow = WITHOUT_TORCH.replace(
         "main()",
-        "import time, maclip_runtime.recognizer as r\n"
+        "import time, maclip_runtime.decisions.events as r\n"
         "r.judge = lambda *a: (print('ready', file=sys.stderr, flush=True), time.sleep(60))\nmain()",
     )
     video = color_video(tmp_path / "v.mp4", [("red", 3.0)])

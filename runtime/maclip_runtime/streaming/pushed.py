@@ -13,7 +13,8 @@ from maclip_runtime.errors import MaclipError
 from maclip_runtime.frames import Pixels
 from maclip_runtime.sources import Frame
 from maclip_runtime.streaming.answering import Answerer
-from maclip_runtime.streaming.stream import Step, Stream
+from maclip_runtime.streaming.cutter import Step
+from maclip_runtime.streaming.stream import Stream
 
 
 class Pushed:
@@ -54,7 +55,7 @@ class Pushed:
 
     def _events(self, stream: Stream, step: Step) -> list[Event]:
         self._answerer.pass_stem(step.slots)
-        events = step.events
+        events = stream.lose(step)
         for window, answer in zip(step.windows, self._answerer.answers(step.windows), strict=True):
             events = events + stream.decide(answer, window)[1]
         return events

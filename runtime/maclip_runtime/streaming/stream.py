@@ -1,124 +1,35 @@
-"""One source on its way from frames to events: sampled on the grid, kept in a ring, cut into windows, decided."""
+"""One source on its way from frames to events."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-
-import numpy as np
-
 from maclip_runtime.decisions import Answer, Event, Smoother, Verdict
-from maclip_runtime.frames import Floats, Pixels, segment_indices
 from maclip_runtime.sources import Frame
-from maclip_runtime.streaming.grid import SAME_S, Grid, Sampler
-from maclip_runtime.streaming.motion import MotionGate
-
-
-class Slot:
-    """A sampled frame: its prepared pixels, uint8 [size, size, 3], and once it passed the stem its tokens instead."""
-
-    __slots__ = ("pixels", "tokens")
-
-    def __init__(self, pixels: Pixels) -> None:
-        self.pixels: Pixels | None = pixels
-        self.tokens: Floats | None = None  # float32 [N+1, D]
-
-
-@dataclass(frozen=True)
-class Window:
-    """T slots of `start_s` to `end_s`, and the part `covers_s` that its answer speaks for.
-
-    That is the hop around the centre (for the first window from its start), so that the parts of windows that
-    follow each other neither overlap nor leave gaps. `still`: nothing moved in any of the T frames.
-    """
-
-    slots: tuple[Slot, ...]
-    start_s: float
-    end_s: float
-    covers_s: tuple[float, float]
-    still: bool = False
-
-
-@dataclass
-class Step:
-    """What came of a frame: slots for the stem, windows that are full, events that need no window."""
-
-    slots: list[Slot] = field(default_factory=list)
-    windows: list[Window] = field(default_factory=list)
-    events: list[Event] = field(default_factory=list)
-
-    def __bool__(self) -> bool:
-        return bool(self.slots or self.windows or self.events)
+from maclip_runtime.streaming.cutter import Cutter, Step, Window
 
 
 class Stream:
-    """The frames of one source, in order. Memory is bounded: T slots, and at the beginning 2 T small frames.
+    """Cuts the frames of a source into windows and turns their answers into events. A loss ends what is open."""
 
-    A `live` stream answers as soon as the last frame of a window is there, and where several windows are due at once
-    only the newest: it never falls behind. Of a file every window is answered, once it has passed. A loss, a clock
-    that jumps, or a gap of a minute ends what is open and begins anew.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        grid: Grid,
-        smoother: Smoother,
-        prepare: Callable[[Pixels], Pixels],
-        gate: MotionGate | None = None,
-        live: bool = False,
-    ) -> None:
-        self.name = name
-        self.live = live
-        self.windows = 0  # that were cut so far
-        self.begun = 0  # how often it began: more than once after a loss
-        self._grid = grid
+    def __init__(self, cutter: Cutter, smoother: Smoother) -> None:
+        self._cutter = cutter
         self._smoother = smoother
-        self._prepare = prepare
-        self._gate = gate
-        self._sampler: Sampler | None = None
-        self._clear()
 
     @property
-    def end_s(self) -> float:
-        """When what came so far ends: the last frame is shown for as long as the one before it was."""
-        if self._sampler is None:
-            return 0.0
-        return self._sampler.start_s + self._sampler.known_s + self._sampler.step_s
+    def windows(self) -> int:
+        """How many were cut so far."""
+        return self._cutter.windows
 
     def add(self, frame: Frame) -> Step:
-        """Take the next frame."""
-        step = Step()
-        if self._sampler is not None and not self._sampler.follows(frame):
-            step.events += self._smoother.finish(self.end_s)
-            self._sampler = None
-        if self._sampler is None:
-            self._sampler = Sampler(self._grid, frame)
-            self._clear()
-            self.begun += 1
-        self._take(step, self._sampler.add(frame))
-        if self.live and not self.windows:
-            self._beginning.add(frame)
-        self._cut(step, self._sampler.known_s)
-        return step
+        """Take the next frame; the step is to be answered before the next."""
+        return self._cutter.add(frame)
 
     def finish(self) -> Step:
-        """The source has ended: the windows that are full by its end.
+        """The source has ended."""
+        return self._cutter.finish()
 
-        A live one that was shorter than a window has one window over all of it.
-        """
-        step = Step()
-        if self._sampler is None:
-            return step
-        self._take(step, self._sampler.finish())
-        self._cut(step, self._sampler.known_s + self._sampler.step_s)
-        if self.live and not self.windows:
-            start_s, end_s = self._sampler.start_s, self.end_s
-            slots = self._beginning.slots(self._grid.frames)
-            step.slots += dict.fromkeys(slots)
-            step.windows.append(Window(slots, start_s, end_s, (start_s, end_s)))
-        return step
+    def lose(self, step: Step) -> list[Event]:
+        """The events that end what was open before a loss; to be asked before the step's windows are decided."""
+        return [] if step.lost_s is None else self._smoother.finish(step.lost_s)
 
     def decide(self, answer: Answer, window: Window) -> tuple[Verdict, list[Event]]:
         """The answer to a window, in order: what it comes to with those before it, and the events it causes."""
@@ -126,87 +37,5 @@ class Stream:
         return self._smoother.verdict, events
 
     def end(self) -> list[Event]:
-        """After the last answer: the events of what is still open."""
-        return self._smoother.finish(self.end_s)
-
-    def _clear(self) -> None:
-        self._ring: deque[tuple[Slot, bool]] = deque(maxlen=self._grid.frames)
-        self._shown: tuple[Frame, Slot, bool] | None = None  # the frame that was sampled last
-        self._number = 0  # of the next window
-        self._covered_s: float | None = None
-        self._beginning = _Beginning(self._prepare, 2 * self._grid.frames)
-        self._full: deque[tuple[int, tuple[tuple[Slot, bool], ...]]] = deque()
-        self.windows = 0
-        if self._gate:
-            self._gate.reset()
-
-    def _take(self, step: Step, sampled: Iterable[tuple[int, Frame]]) -> None:
-        last = self._grid.frames - 1
-        for point, frame in sampled:
-            self._ring.append(self._slot(step, frame))
-            number, rest = divmod(point - last, self._grid.hop)
-            if number >= 0 and not rest:
-                self._full.append((number, tuple(self._ring)))
-
-    def _slot(self, step: Step, frame: Frame) -> tuple[Slot, bool]:
-        """The slot of a frame that is on show at a point, and whether it is still."""
-        if self._shown is None or self._shown[0] is not frame:
-            pixels = self._prepare(frame.pixels)
-            if self._gate and self._gate.is_still(pixels) and self._shown:
-                self._shown = (frame, self._shown[1], True)
-            else:
-                slot = Slot(pixels)
-                step.slots.append(slot)
-                self._shown = (frame, slot, False)
-        return self._shown[1], self._shown[2]
-
-    def _cut(self, step: Step, known_s: float) -> None:
-        """The windows that have passed by `known_s`, for a live stream the newest of those that are full."""
-        assert self._sampler is not None
-        while self._full:
-            number, taken = self._full[0]
-            start_s = number * self._grid.hop_s
-            if not self.live and start_s + self._grid.window_s > known_s + SAME_S:
-                return
-            self._full.popleft()
-            if self.live and self._full:
-                continue
-            self._cut_one(step, self._sampler.start_s + start_s, taken)
-
-    def _cut_one(self, step: Step, start_s: float, taken: tuple[tuple[Slot, bool], ...]) -> None:
-        covered_s = start_s if self._covered_s is None else self._covered_s
-        self._covered_s = start_s + (self._grid.window_s + self._grid.hop_s) / 2
-        slots, still = zip(*taken, strict=True)
-        covers_s = (covered_s, self._covered_s)
-        step.windows.append(Window(slots, start_s, start_s + self._grid.window_s, covers_s, all(still)))
-        self.windows += 1
-        self._beginning.clear()
-
-
-class _Beginning:
-    """Frames spread evenly over what came so far, at most `most` of them, for a stream that ends early."""
-
-    def __init__(self, prepare: Callable[[Pixels], Pixels], most: int) -> None:
-        self._prepare = prepare
-        self._most = most
-        self._stride = 1
-        self._count = 0
-        self._kept: list[Pixels] = []
-
-    def add(self, frame: Frame) -> None:
-        """Keep every `stride`-th frame; where too many are kept, every second goes."""
-        if self._count % self._stride == 0:
-            self._kept.append(self._prepare(frame.pixels))
-            if len(self._kept) > self._most:
-                self._kept = self._kept[::2]
-                self._stride *= 2
-        self._count += 1
-
-    def clear(self) -> None:
-        """Let go of the frames."""
-        self._kept.clear()
-
-    def slots(self, frames: int) -> tuple[Slot, ...]:
-        """T slots over all of it, as a whole clip is sampled."""
-        made = [Slot(pixels) for pixels in self._kept]
-        return tuple(made[i] for i in np.asarray(segment_indices(len(made), frames)).tolist())
+        """After the last answer: the events that end what is still open."""
+        return self._smoother.finish(self._cutter.end_s)

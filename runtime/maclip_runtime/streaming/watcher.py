@@ -11,7 +11,8 @@ from maclip_runtime.errors import MaclipError
 from maclip_runtime.listeners import Audience
 from maclip_runtime.sources import Frame, Source, SourceState
 from maclip_runtime.streaming.answering import Answerer
-from maclip_runtime.streaming.stream import Step, Stream, Window
+from maclip_runtime.streaming.cutter import Step, Window
+from maclip_runtime.streaming.stream import Stream
 
 STATUS_SECONDS = 1.0  # between two reports of a source's status
 WAIT_SECONDS = 0.2  # for the next frame of a single camera
@@ -114,8 +115,8 @@ class Watcher:
 
     def _answered(self, steps: list[tuple[Feed, Step]]) -> Iterator[Event]:
         """The events of this turn: one run of each graph for all sources, then each source's in its order."""
-        for _, step in steps:
-            yield from step.events
+        for feed, step in steps:
+            yield from feed.stream.lose(step)
         self._answerer.pass_stem([slot for _, step in steps for slot in step.slots])
         due = [(feed, window) for feed, step in steps for window in step.windows]
         answers = self._answerer.answers([window for _, window in due])
@@ -130,7 +131,7 @@ class Watcher:
         return events
 
     def _ended(self, feed: Feed) -> Iterator[Event]:
-        if feed.error is None and feed.whole and not feed.stream.windows and feed.stream.begun <= 1:
+        if feed.error is None and feed.whole and not feed.stream.windows:
             try:
                 answer, duration_s = feed.whole()
             except MaclipError as error:
