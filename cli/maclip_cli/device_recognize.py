@@ -12,10 +12,23 @@ from rich.table import Table
 
 from maclip_cli.console import print_json, results
 from maclip_cli.device_options import BundleOption, DeviceOption, GalleryOption, JsonOption, open_recognizer
+from maclip_cli.device_outputs import (
+    STDOUT,
+    KeepOption,
+    LogOption,
+    MetricsOption,
+    OutputOptions,
+    Outputs,
+    RotateOption,
+    SaveOption,
+    StatusOption,
+    ToOption,
+    open_outputs,
+)
 from maclip_runtime.errors import MaclipError
 
 if TYPE_CHECKING:
-    from maclip_runtime import Classification, Event, Listener
+    from maclip_runtime import Classification, Event
     from maclip_runtime.sources import SourceOptions
 
 WINDOWS = "Windows"
@@ -88,20 +101,31 @@ def recognize(
             rich_help_panel=ANSWERS,
         ),
     ] = None,
+    to: ToOption = None,
+    rotate_mb: RotateOption = 10.0,
+    keep: KeepOption = 5,
+    save: SaveOption = None,
+    metrics: MetricsOption = None,
+    log: LogOption = None,
+    status: StatusOption = False,
 ) -> None:
     """Say which enrolled action a clip shows, or what happens when in long videos or on cameras."""
     from maclip_runtime import Decisions
 
     decisions = Decisions(min_score=threshold, max_distance=unknown_distance)
     options = _source_options(len(sources), roi or [], stall, reconnects, wait)
+    places = [*([STDOUT] if as_json and not whole_clip else []), *(to or [])]
+    wanted = OutputOptions(places, rotate_mb, keep, save, metrics, log, status)
+    if whole_clip and wanted.any:
+        raise MaclipError("option-invalid", "--whole-clip has one answer and no stream.", "Leave out --to, --save, …")
     with open_recognizer(bundle, gallery, device, decisions) as recognizer:
         if whole_clip:
             for source, option in zip(sources, options, strict=True):
                 _print_clip(recognizer.classify(source, option.roi), as_json)
             return
-        listeners: list[Listener] = []  # outputs add theirs here
-        events = recognizer.watch(sources, window, hop, listeners, options, motion_gate)
-        _print_events(events, as_json, named=len(sources) > 1)
+        with open_outputs(wanted, sources, recognizer.gallery) as outputs:
+            events = recognizer.watch(sources, window, hop, outputs.listeners, options, motion_gate)
+            _print_events(events, outputs, STDOUT in places, named=len(sources) > 1)
 
 
 def _source_options(
@@ -123,11 +147,11 @@ def _source_options(
     return [SourceOptions(stall_s, reconnects, wait, part) for part in each]
 
 
-def _print_events(events: Iterable[Event], as_json: bool, named: bool) -> None:
+def _print_events(events: Iterable[Event], outputs: Outputs, as_json: bool, named: bool) -> None:
     for event in events:
-        if as_json:
-            print_json(dataclasses.asdict(event))
-        else:
+        if outputs.reader_gone:
+            return
+        if not as_json:
             _print_event(event, named)
 
 

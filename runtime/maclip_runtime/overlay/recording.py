@@ -17,7 +17,7 @@ from maclip_runtime.listeners import Listener
 from maclip_runtime.overlay.drawing import Painter
 from maclip_runtime.overlay.scene import Scene, Story
 from maclip_runtime.overlay.writing import VideoWriter, check_path
-from maclip_runtime.sources import Frame, is_live
+from maclip_runtime.sources import Frame, is_live, local_path
 
 log = logging.getLogger("maclip")
 
@@ -28,17 +28,17 @@ CLOSE_SECONDS = 10.0
 class Overlay(Listener):
     """Writes what is watched, with labels and a timeline drawn on, to `path` (.mp4 or .mkv).
 
-    Of several sources the first of `sources` (names without credentials) is written to NAME.mp4, the next to
-    NAME-2.mp4 and so on. A file waits for the encoder; of a live source frames are dropped, and counted. A disk
-    that is full ends the video, not recognition: `problem` says so. Raises `output-unwritable`.
+    Of several sources the first that gives a frame is written to NAME.mp4, the next to NAME-2.mp4 and so on. A file
+    waits for the encoder; of a live source frames are dropped, and counted. A disk that is full ends the video, not
+    recognition: `problem` says so. Raises `output-unwritable`, also where `path` is one of `sources`.
     """
 
     def __init__(self, path: str | PathLike[str], sources: Sequence[str] = ()) -> None:
         self._path = Path(path)
         check_path(self._path)
+        _spare(sources, [self._numbered(number) for number in range(1, len(sources) + 1)])
         self._stories: dict[str, Story] = {}
         self._recordings: dict[str, _Recording] = {}
-        self._names = list(sources)
         self._closed = False
 
     def __enter__(self) -> Overlay:
@@ -69,7 +69,8 @@ class Overlay(Listener):
         if self._closed:
             return
         if source not in self._recordings:
-            self._recordings[source] = _Recording(self._path_for(source), is_live(source))
+            path = self._numbered(len(self._recordings) + 1)
+            self._recordings[source] = _Recording(source, path, is_live(source))
         self._recordings[source].put(frame, self._story(source).scene)
 
     def verdict(self, source: str, verdict: Verdict, start_s: float, end_s: float) -> None:
@@ -90,19 +91,26 @@ class Overlay(Listener):
     def _story(self, source: str) -> Story:
         return self._stories.setdefault(source, Story())
 
-    def _path_for(self, source: str) -> Path:
-        if source not in self._names:
-            self._names.append(source)
-        number = self._names.index(source) + 1
+    def _numbered(self, number: int) -> Path:
         return self._path if number == 1 else self._path.with_stem(f"{self._path.stem}-{number}")
+
+
+def _spare(sources: Sequence[str], targets: Sequence[Path]) -> None:
+    """Raises `output-unwritable` where a target is a source: it would be replaced."""
+    for source in sources:
+        path = None if is_live(source) else local_path(source)
+        for target in targets:
+            if path and path.exists() and target.exists() and target.samefile(path):
+                raise MaclipError("output-unwritable", f"{target} is a source.", "Give another name to write to.")
 
 
 class _Recording:
     """One source's video and the thread that makes it."""
 
-    def __init__(self, path: Path, live: bool) -> None:
+    def __init__(self, source: str, path: Path, live: bool) -> None:
         self.dropped = 0
         self.problem: MaclipError | None = None
+        self._source = source
         self._path = path
         self._live = live
         self._written = 0
@@ -123,7 +131,7 @@ class _Recording:
         if self._thread.is_alive():
             log.error("%s: the disk does not answer, the video is not finished", self._path)
         elif self._written and not self.problem:
-            log.info("saved %s: %d frames, %d dropped", self._path, self._written, self.dropped)
+            log.info("saved %s: %d frames of %s, %d dropped", self._path, self._written, self._source, self.dropped)
 
     def _run(self) -> None:
         painter: Painter | None = None

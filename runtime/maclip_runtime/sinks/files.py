@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 from maclip_runtime.errors import MaclipError
@@ -27,8 +28,12 @@ class StdoutSink(Sink):
         if self.gone:
             return  # `| head` has seen enough: nothing is lost that anyone wanted
         try:
-            # Not sys.stdout: its lock, held by a thread that hangs in a full pipe, would hang the exit too.
-            write_whole(1, line)
+            if os.isatty(1):
+                sys.stdout.write(line.decode())  # a status line can make way for it
+                sys.stdout.flush()
+            else:
+                # Not sys.stdout: its lock, held by a thread that hangs in a full pipe, would hang the exit too.
+                write_whole(1, line)
         except BrokenPipeError:
             self.gone = True
 

@@ -1,0 +1,115 @@
+"""Logs with fields, as text or as JSON Lines; no line of them holds a password."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+import time
+from typing import Any, Literal, TextIO
+
+from maclip_runtime.decisions import Event
+from maclip_runtime.listeners import Listener
+from maclip_runtime.sources import SourceState, SourceStatus, redact
+
+log = logging.getLogger("maclip")
+
+TROUBLE = {SourceState.STALLED, SourceState.LOST}
+
+
+def configure_logs(style: Literal["text", "json"], stream: TextIO | None = None) -> None:
+    """Send all logs of this process to `stream`, by default stderr.
+
+    maclip's own from INFO on, others' from WARNING. A record's fields are what is given as
+    `extra={"fields": {…}}`. As JSON each line holds "time" (UTC), "level", "logger", "message", "exception" where
+    there was one, and the fields.
+    """
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(_Json() if style == "json" else _Text())
+    root = logging.getLogger()
+    for old in list(root.handlers):
+        root.removeHandler(old)
+    root.addHandler(handler)
+    log.setLevel(logging.INFO)
+
+
+def redact_text(text: str) -> str:
+    """`text` with every address in it redacted.
+
+    >>> redact_text("cannot open rtsp://me:secret@camera/1: refused")
+    'cannot open rtsp://***@camera/1: refused'
+    """
+    return re.sub(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+", lambda found: redact(found.group()), text)
+
+
+class Journal(Listener):
+    """Logs each source's changes of state and each event's start and end, with fields."""
+
+    def __init__(self) -> None:
+        self._states: dict[str, SourceState] = {}
+
+    def status(self, status: SourceStatus) -> None:
+        """Log a change of state, a source in trouble as a warning."""
+        if self._states.get(status.name) is status.state:
+            return
+        self._states[status.name] = status.state
+        trouble = status.state in TROUBLE
+        fields = {
+            "source": status.name,
+            "state": status.state.value,
+            "frames": status.frames,
+            "dropped": status.dropped,
+            "reconnects": status.reconnects,
+            **({"problem": status.problem} if trouble else {}),
+        }
+        log.log(logging.WARNING if trouble else logging.INFO, "source %s", status.state.value, extra={"fields": fields})
+
+    def event(self, event: Event) -> None:
+        """Log a start or an end."""
+        if event.kind != "update":
+            fields = {
+                "source": event.source,
+                "label": event.label,
+                "score": round(event.score, 4),
+                "start_s": round(event.start_s, 3),
+                "end_s": round(event.end_s, 3),
+                **({"reason": event.reason} if event.reason else {}),
+            }
+            log.info("event %s", event.kind, extra={"fields": fields})
+
+
+class _Json(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        said = {"time": _utc(record), "level": record.levelname.lower(), "logger": record.name}
+        said["message"] = redact_text(record.getMessage())
+        if record.exc_info:
+            said["exception"] = redact_text(self.formatException(record.exc_info))
+        line = json.dumps({**_fields(record), **said}, ensure_ascii=False, default=str)
+        return line.encode("utf-8", "replace").decode()
+
+
+class _Text(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        fields = "".join(f" {name}={_quoted(value)}" for name, value in _fields(record).items())
+        # One record, one line: a name with a line break must not forge another.
+        message = redact_text(record.getMessage()).replace("\r", "\\r").replace("\n", "\\n")
+        line = f"{_utc(record)} {record.levelname:7} {message}{fields}"
+        if record.exc_info:
+            line += "\n" + redact_text(self.formatException(record.exc_info))
+        return line.encode("utf-8", "replace").decode()
+
+
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    fields: dict[str, Any] = getattr(record, "fields", {})
+    return {name: redact_text(value) if isinstance(value, str) else value for name, value in fields.items()}
+
+
+def _quoted(value: Any) -> str:
+    text = str(value)
+    return text if re.fullmatch(r"[^\s\"=]+", text) else json.dumps(text, ensure_ascii=False)
+
+
+def _utc(record: logging.LogRecord) -> str:
+    moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+    return f"{moment}.{int(record.msecs):03}Z"
