@@ -52,7 +52,7 @@ class Step:
 
 
 class Cutter:
-    """The frames of one source, in order. Memory is bounded: T slots, and at the beginning 2 T small frames.
+    """The frames of one source, in order. Memory is bounded: T slots, and at the beginning 4 T small frames.
 
     A `live` stream answers as soon as the last frame of a window is there, and where several windows are due at once
     only the newest: it never falls behind. Of a file every window is answered, once it has passed. A loss, a clock
@@ -119,7 +119,7 @@ class Cutter:
         self._shown: tuple[Frame, Slot, bool] | None = None  # the frame that was sampled last
         self._covered_s: float | None = None
         # A file that is shorter than a window can be read again.
-        self._beginning = _Beginning(self._prepare, 2 * self._grid.frames) if self._live else None
+        self._beginning = _Beginning(self._prepare, 4 * self._grid.frames) if self._live else None
         self._full: deque[tuple[int, tuple[tuple[Slot, bool], ...]]] = deque()
         if self._gate:
             self._gate.reset()
