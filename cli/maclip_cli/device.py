@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from maclip_cli.console import run_app
+from maclip_cli.device_bench import bench
 from maclip_cli.device_build import build
 from maclip_cli.device_bundle import info, verify
 from maclip_cli.device_enroll import enroll
@@ -22,6 +23,7 @@ app.add_typer(gallery_app, name="gallery")
 app.command()(info)
 app.command()(verify)
 app.command()(build)
+app.command()(bench)
 
 
 def main() -> None:
