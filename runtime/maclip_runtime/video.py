@@ -186,9 +186,9 @@ def _refusal(path: Path, error: Exception) -> str:
     """Why a file could not be opened, as the rest of a sentence."""
     import av
 
+    with suppress(OSError), path.open("rb") as file:
+        if file.read(16).startswith(PLAYLISTS):
+            return "is a playlist, which may lead to other files"
     if isinstance(error, av.error.ArgumentError):  # what FFmpeg says of a format that is not in the list
-        with suppress(OSError), path.open("rb") as file:
-            if file.read(16).startswith(PLAYLISTS):
-                return "is a playlist, which may lead to other files"
         return "is of a kind that is not read as video"
     return f"cannot be read as video ({reason(error)})"

@@ -12,7 +12,7 @@ from maclip_runtime.sources.base import FileSource, Frame
 from maclip_runtime.sources.options import Roi
 
 # A stamp that goes back further than this begins another recording (files that were joined); less is disorder.
-JUMP_SECONDS = 1.0
+JUMP_SECONDS = 0.5
 
 
 class FolderSource(FileSource):

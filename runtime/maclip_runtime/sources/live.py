@@ -114,7 +114,7 @@ class LiveSource(Source):
         try:
             with self._changed:
                 self._changed.wait_for(lambda: self._connections or self._over)
-                if self._error is not None:
+                if self._error is not None and not self._connections:
                     raise _again(self._error)
         except BaseException:
             self.close()
