@@ -10,6 +10,7 @@ import numpy as np
 from maclip_runtime.decisions import unknown_distance
 from maclip_runtime.distances import SAMPLE, left_out, match_all, spread
 from maclip_runtime.encoder import Encoder, Flags
+from maclip_runtime.errors import MaclipError
 from maclip_runtime.frames import Floats
 from maclip_runtime.gallery import EnrolledClip, Gallery, clips_key
 from maclip_runtime.gallery.rows import Member
@@ -41,6 +42,9 @@ def build_index(gallery: Gallery, encoder: Encoder) -> Index | None:
     A class's limit is the calibrated one while it was measured with the class's clips as they are, else one for
     all classes measured here on at most `SAMPLE` clips.
     """
+    manifest = encoder.bundle.manifest
+    if gallery.shapes() - {(manifest.frames, manifest.feature_width)}:
+        raise _corrupt(gallery, "its features have another shape than the bundle's")
     generation = gallery.generation  # first: a change from here on makes the index stale, not wrong
     members = gallery.members()
     by_clip = class_prototypes(gallery, encoder, members)
@@ -51,13 +55,16 @@ def build_index(gallery: Gallery, encoder: Encoder) -> Index | None:
     for member in members:
         groups.setdefault(member.class_name, []).append(member)
     prototypes = np.stack([np.mean([by_clip[one.id] for one in group], axis=0) for group in groups.values()])
+    if not np.isfinite(prototypes).all():
+        raise _corrupt(gallery, "its features are not finite")
     text = np.zeros((len(groups), prototypes.shape[-1]), np.float32)
     has_text = np.zeros(len(groups), np.bool_)
-    for row, group in enumerate(groups.values()):
-        # The text of the newest clip that has one: a later choice replaces an earlier one.
-        feature = next((member.text for member in reversed(group) if member.text is not None), None)
-        if feature is not None:
-            text[row], has_text[row] = feature, True
+    # The text of the newest clip that has one: a later choice replaces an earlier one.
+    newest = [next((one.id for one in reversed(group) if one.text_name is not None), None) for group in groups.values()]
+    texts = gallery.texts([one for one in newest if one is not None])
+    for row, clip_id in enumerate(newest):
+        if clip_id in texts:
+            text[row], has_text[row] = texts[clip_id], True
     plain = Index(
         generation,
         tuple(groups),
@@ -91,6 +98,14 @@ def class_prototypes(gallery: Gallery, encoder: Encoder, members: Sequence[Membe
         gallery.keep_prototypes(graph, made)
         found.update(made)
     return found
+
+
+def _corrupt(gallery: Gallery, why: str) -> MaclipError:
+    return MaclipError(
+        "gallery-corrupt",
+        f"The gallery {gallery.path} cannot be used: {why}.",
+        "Give another --gallery, or restore this one from a copy.",
+    )
 
 
 def _limits(

@@ -16,6 +16,7 @@ from maclip_runtime.frames import Floats
 
 NEGATIVE = ""  # the class of a negative: a clip that shows none of the classes
 MAX_NAME = 200  # characters
+JOINERS = "\u200c\u200d"  # unprintable to Python, but part of Persian words and of emoji
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,6 @@ class Member:
     id: int
     class_name: str
     text_name: str | None
-    text: Floats | None
     digest: str
     duration_s: float
     enrolled_at: str
@@ -96,13 +96,23 @@ def clips_key(clips: Iterable[Member | EnrolledClip]) -> str:
 def valid_name(name: str) -> str:
     """A class name without stray spaces. Raises `name-invalid`: empty, unprintable, too long, or an answer's name."""
     name = " ".join(name.split())
-    if not name or not name.isprintable() or len(name) > MAX_NAME or name.casefold() in {UNKNOWN, UNCERTAIN}:
+    if (
+        not name.strip(JOINERS)
+        or not printable(name)
+        or len(name) > MAX_NAME
+        or name.casefold() in {UNKNOWN, UNCERTAIN}
+    ):
         raise MaclipError(
             "name-invalid",
             f"{name[:MAX_NAME]!r} cannot name a class.",
             f"Give printable text other than {UNKNOWN!r} and {UNCERTAIN!r}, up to {MAX_NAME} characters.",
         )
     return name
+
+
+def printable(text: str) -> bool:
+    """Whether `text` prints as it reads: no control signs, no marks that turn the direction of a line."""
+    return "".join(sign for sign in text if sign not in JOINERS).isprintable()
 
 
 CLIP_COLUMNS = (
@@ -118,7 +128,7 @@ def clip_from(row: Sequence[Any]) -> EnrolledClip:
     return EnrolledClip(
         name or NEGATIVE,
         text_name,
-        text_from(text),
+        None if text is None else vector_from(text),
         array_from(features, frames, width),
         array_from(query, frames, width),
         digest,
@@ -142,6 +152,6 @@ def array_from(data: bytes, frames: int, width: int) -> Floats:
     return np.frombuffer(data, "<f4").astype(np.float32).reshape(frames, width)
 
 
-def text_from(data: bytes | None) -> Floats | None:
-    """The float32 [D'] of a blob, None where there is none."""
-    return None if data is None else np.frombuffer(data, "<f4").astype(np.float32)
+def vector_from(data: bytes) -> Floats:
+    """The float32 [D'] of a blob."""
+    return np.frombuffer(data, "<f4").astype(np.float32)

@@ -44,8 +44,11 @@ CREATE TABLE thresholds (        -- derived likewise
 ) WITHOUT ROWID;
 """
 # From schema 1 to 2 (`forced`: JSON list of the reasons that --force overrode). A new gallery takes the same way.
+# The index answers what a list of classes asks without a step into the clips' large rows.
 SECOND = """
 ALTER TABLE clips ADD COLUMN forced TEXT NOT NULL DEFAULT '[]';
+DROP INDEX clips_by_class;
+CREATE INDEX clips_by_class ON clips (class, id, text_name, digest, duration_s, enrolled_at, frames, width);
 CREATE INDEX clips_by_digest ON clips (digest);
 CREATE TABLE limits (            -- calibrated: the distance above which a class's answer is "unknown"
     class TEXT PRIMARY KEY,

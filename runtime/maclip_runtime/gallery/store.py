@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timezone
 
 import numpy as np
@@ -24,8 +25,8 @@ from maclip_runtime.gallery.rows import (
     blob,
     clip_from,
     clips_key,
-    text_from,
     valid_name,
+    vector_from,
 )
 from maclip_runtime.quality import ClipRejected, Reason, Rejection
 
@@ -57,11 +58,13 @@ class Gallery(Database):
 
     def members(self) -> list[Member]:
         """All classes' clips without their features and pictures, oldest first."""
-        query = (
-            "SELECT id, class, text_name, text, digest, duration_s, enrolled_at FROM clips "
-            "WHERE class NOT NULL ORDER BY id"
-        )
-        return [Member(row[0], row[1], row[2], text_from(row[3]), *row[4:]) for row in self._rows(query)]
+        columns = "id, class, text_name, digest, duration_s, enrolled_at"
+        return [Member(*row) for row in self._rows(f"SELECT {columns} FROM clips WHERE class NOT NULL ORDER BY id")]
+
+    def texts(self, ids: Sequence[int]) -> dict[int, Floats]:
+        """The text features, float32 [D'], of those of the clips that have one, by clip id."""
+        query = "SELECT id, text FROM clips WHERE text NOT NULL AND id IN (SELECT value FROM json_each(?))"
+        return {row[0]: vector_from(row[1]) for row in self._rows(query, json.dumps(list(ids)))}
 
     def clips(self, class_name: str | None = None, ids: Sequence[int] | None = None) -> list[EnrolledClip]:
         """The clips of one class, or of all, oldest first; with `ids` only those. Raises `class-unknown`."""
@@ -146,10 +149,31 @@ class Gallery(Database):
             for limit in limits:
                 insert_limit(connection, limit)
 
+    def shapes(self) -> set[tuple[int, int]]:
+        """The (T, D') of the kept features: one for all, in a gallery that maclip wrote."""
+        return {(row[0], row[1]) for row in self._rows("SELECT DISTINCT frames, width FROM clips")}
+
+    @contextmanager
+    def importing(self, contract: str | None, shape: tuple[int, int]) -> Iterator[Importing]:
+        """One transaction for clips from elsewhere, `shape` (T, D'). Raises `contract-mismatch`, `import-corrupt`."""
+        with self._changing(create=True) as connection:
+            self._claim(connection, contract)
+            if self.shapes() - {shape}:
+                raise MaclipError(
+                    "import-corrupt",
+                    f"Its clips have features of {shape[0]} x {shape[1]}, those of {self.path} have not.",
+                    "Give a file that was exported from a gallery of the same bundle.",
+                )
+            yield Importing(self, connection)
+
     def prototypes(self, graph: str) -> dict[int, Floats]:
         """The kept prototypes made by the graph of that digest, float32 [T, D'] by clip id."""
-        query = "SELECT clips.id, data, frames, width FROM prototypes JOIN clips ON clips.id = clip WHERE graph = ?"
-        return {row[0]: array_from(row[1], row[2], row[3]) for row in self._rows(query, graph)}
+        shapes = self.shapes()
+        if len(shapes) != 1:
+            return {}
+        (shape,) = shapes
+        rows = self._rows("SELECT clip, data FROM prototypes WHERE graph = ?", graph)
+        return {row[0]: array_from(row[1], *shape) for row in rows}
 
     def keep_prototypes(self, graph: str, prototypes: dict[int, Floats]) -> None:
         """Keep derived prototypes. Does nothing where the gallery cannot be written: they can be made again."""
@@ -206,17 +230,39 @@ class Gallery(Database):
         )
 
 
+class Importing:
+    """Adds rows within the transaction of `Gallery.importing`."""
+
+    def __init__(self, gallery: Gallery, connection: sqlite3.Connection) -> None:
+        self._gallery, self._connection = gallery, connection
+
+    def clip(self, clip: EnrolledClip) -> bool:
+        """Add a clip; whether it was not in its class yet. Its prototype is made when it is needed."""
+        if _same(self._connection, clip) is not None:
+            return False
+        self._gallery._insert(self._connection, clip)
+        return True
+
+    def limit(self, limit: ClassLimit) -> bool:
+        """Take over a limit of a class that has none and is there; whether it was."""
+        return insert_limit(
+            self._connection,
+            limit,
+            "OR IGNORE",
+            "WHERE EXISTS (SELECT 1 FROM clips WHERE class = ?1)",
+        )
+
+
 def now() -> str:
     """The time as the gallery keeps it: ISO 8601, UTC, whole seconds."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
-def insert_limit(connection: sqlite3.Connection, limit: ClassLimit) -> None:
-    """One row of `limits`, within a transaction of the caller's."""
-    connection.execute(
-        "INSERT INTO limits VALUES (?, ?, ?, ?, ?, ?)",
-        (limit.class_name, limit.value, limit.clips, limit.graphs, limit.calibrated_at, json.dumps(limit.facts)),
-    )
+def insert_limit(connection: sqlite3.Connection, limit: ClassLimit, clash: str = "", where: str = "") -> bool:
+    """One row of `limits`, within a transaction of the caller's; whether it was written."""
+    values = (limit.class_name, limit.value, limit.clips, limit.graphs, limit.calibrated_at, json.dumps(limit.facts))
+    statement = f"INSERT {clash} INTO limits SELECT ?1, ?2, ?3, ?4, ?5, ?6 {where}"
+    return connection.execute(statement, values).rowcount > 0
 
 
 def _clip_unknown(whose: str, clip_id: int | None) -> MaclipError:
@@ -226,8 +272,14 @@ def _clip_unknown(whose: str, clip_id: int | None) -> MaclipError:
 
 def _refuse_duplicate(connection: sqlite3.Connection, clip: EnrolledClip) -> None:
     """Once more within the transaction: another program may have enrolled the same clip a moment ago."""
+    source = _same(connection, clip)
+    if source is not None:
+        raise ClipRejected([Rejection(clip.source, (Reason("duplicate", f"the same frames as {source}"),))])
+
+
+def _same(connection: sqlite3.Connection, clip: EnrolledClip) -> str | None:
+    """The source of a clip with the same frames in the same class."""
     found = connection.execute(
         "SELECT source FROM clips WHERE class IS ? AND digest = ?", (clip.class_name or None, clip.digest)
     ).fetchone()
-    if found:
-        raise ClipRejected([Rejection(clip.source, (Reason("duplicate", f"the same frames as {found[0]}"),))])
+    return str(found[0]) if found else None
