@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from maclip_runtime.frames import Pixels
-from maclip_runtime.overlay.fonts import fit, font_for, length
+from maclip_runtime.overlay.fonts import fit, font_for, length, printable
 from maclip_runtime.overlay.scene import TIMELINE_SECONDS, Scene, Span
 
 LONGEST_SIDE, LEAST_WIDTH = 1280, 360  # px of the picture: enough to judge by; less and text is not legible
@@ -81,6 +81,8 @@ class Painter:
             draw.line((x, top + gap, x, self.height), LINE)
             if x + 3 + length(_clock(tick_s), self._small) <= self.width:
                 draw.text((x + 3, ticks_y), _clock(tick_s), FAINT, font_for("0", self._small))
+        x = self._x(now_s, now_s)
+        draw.line((x, top, x, self.height), FAINT, max(1, self._text // 12))
         for span in scene.answers:
             self._block(draw, span, now_s, top + gap, thin, "")
         for span in scene.events:
@@ -103,21 +105,25 @@ class Painter:
         draw.text((left + pad, top + height / 2), text, WHITE, font_for(text, self._small), anchor="lm")
 
     def _x(self, time_s: float, now_s: float) -> float:
-        return self.width * (1 - (now_s - time_s) / TIMELINE_SECONDS)
+        """Where a time lies: now moves to the right edge, and from there on the past to the left."""
+        return self.width * (1 + (time_s - max(now_s, TIMELINE_SECONDS)) / TIMELINE_SECONDS)
 
 
 @lru_cache(maxsize=64)
 def _pill(label: str, score: float, colour: Colour, sure: bool, px: int, width: int) -> Image.Image:
     """The label and its score on a shade, RGBA; a bar below is as long as the score is high."""
     pad, figure = px // 2, f"{score:.2f}"
-    label = fit(label, px, int(width - 6 * pad - length(figure, px)))
-    wide = int(length(label, px) + length(figure, px)) + 5 * pad
+    room = int(width - 8 * pad - length(figure, px))
+    # A long label is written smaller, then cut.
+    label_px = next((size for size in range(px, LEAST_TEXT, -1) if length(printable(label), size) <= room), LEAST_TEXT)
+    label = fit(label, label_px, room)
+    wide = int(length(label, label_px) + length(figure, px)) + 5 * pad
     high = px + 2 * pad
     pill = Image.new("RGBA", (wide, high), (0, 0, 0, 0))
     draw = ImageDraw.Draw(pill)
     draw.rounded_rectangle((0, 0, wide - 1, high - 1), pad, SHADE)
     text_y = (high - px // 5) / 2
-    draw.text((2 * pad, text_y), label, WHITE if sure else FAINT, font_for(label, px), anchor="lm")
+    draw.text((2 * pad, text_y), label, WHITE if sure else FAINT, font_for(label, label_px), anchor="lm")
     draw.text((wide - pad, text_y), figure, colour, font_for(figure, px), anchor="rm")
     bar = max(2, px // 8)
     draw.rounded_rectangle((pad, pad, pad + bar, high - pad), bar // 2, colour)

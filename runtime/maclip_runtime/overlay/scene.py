@@ -50,7 +50,13 @@ class Story:
     def verdict(self, verdict: Verdict, start_s: float, end_s: float) -> None:
         """A window was answered."""
         span = Span(verdict.label, verdict.score, start_s, end_s, self._tone(verdict.label))
-        self.scene = replace(self.scene, answers=(*self._recent(self.scene.answers, end_s), span))
+        answers = (*self._recent(self.scene.answers, end_s), span)
+        # Not every event that goes on is updated: "unknown" is not.
+        events = tuple(
+            replace(event, end_s=max(event.end_s, end_s)) if event.going_on and event.label == span.label else event
+            for event in self.scene.events
+        )
+        self.scene = Scene(answers, events)
 
     def event(self, event: Event) -> None:
         """An event began, goes on or ended."""

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 CODECS = ("libx264", "libopenh264", "mpeg4")  # the first one that this FFmpeg has
 TIME_BASE = Fraction(1, 1000)  # s; MPEG-4 has 16 bits for it
 KEY_FRAMES = 60  # frames between two that stand alone: what a kill costs at most
-MPEG4_BITS = 0.15  # a pixel and frame, where the codec takes no quality
+QUALITY = {"libx264": {"preset": "superfast", "crf": "23"}}
+BITS = 0.15  # a pixel and frame, where the codec takes no quality
 NOMINAL_RATE = 25  # frames a second, for codecs that want one; the real times are kept
 CONTAINERS = {
     # Written in fragments, and made an ordinary file at the end.
@@ -43,13 +44,14 @@ class VideoWriter:
         try:
             self._container = av.open(f"file:{self.part}", "w", container_options=CONTAINERS[path.suffix.lower()])
             name = next(codec for codec in CODECS if codec in av.codec.codecs_available)
-            options = {"g": str(KEY_FRAMES), **({"preset": "superfast", "crf": "23"} if name == "libx264" else {})}
+            # No frames that need a later one: a file in fragments could not say by how much they shift the first.
+            options = {"g": str(KEY_FRAMES), "bf": "0", **QUALITY.get(name, {})}
             stream = cast("VideoStream", self._container.add_stream(name, rate=NOMINAL_RATE, options=options))
             stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
             stream.codec_context.time_base = TIME_BASE
             stream.codec_context.thread_count = 1  # the other cores are for recognition
-            if name != "libx264":
-                stream.bit_rate = int(width * height * NOMINAL_RATE * MPEG4_BITS)
+            if name not in QUALITY:
+                stream.bit_rate = int(width * height * NOMINAL_RATE * BITS)
             self._stream = stream
         except OSError as error:
             raise _unwritable(path, reason(error)) from error
