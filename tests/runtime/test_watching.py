@@ -1,0 +1,342 @@
+"""Watching sources: several share a run, one that fails leaves the others, and nothing in a stream ends it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny_bundle import write_bundle
+from videos import color_frames, color_video, write_video
+
+import maclip_runtime.recognizer as recognizing
+from maclip_runtime import Event, Frame, Listener, Recognizer
+from maclip_runtime.decisions import Verdict
+from maclip_runtime.errors import MaclipError
+from maclip_runtime.sources import Roi, Source, SourceOptions, SourceState, SourceStatus, open_source
+
+
+class Camera(Source):
+    """A live source that gives drawn frames, 10 a second, as fast as they are asked for; then ends or fails."""
+
+    def __init__(self, name: str, frames: list[Frame], error: MaclipError | None = None) -> None:
+        super().__init__(name, live=True)
+        self._frames = iter(frames)
+        self._error = error
+        self._state = SourceState.RUNNING
+        self.given = 0
+
+    def read(self, timeout_s: float | None = None) -> Frame | None:
+        frame = next(self._frames, None)
+        if frame is not None:
+            self.given += 1
+            return frame
+        if self._error:
+            raise self._error
+        self._state = SourceState.ENDED
+        return None
+
+    @property
+    def status(self) -> SourceStatus:
+        return SourceStatus(self.name, self._state, 0.0, self.given, 0, 0, 10.0, "")
+
+    def close(self) -> None:
+        pass
+
+
+def camera_frames(*parts: tuple[str, float], start_s: float = 0.0, restarted: bool = False) -> list[Frame]:
+    pixels = np.concatenate([color_frames(color, round(seconds * 10), i) for i, (color, seconds) in enumerate(parts)])
+    return [Frame(one, start_s + i / 10, i, restarted and i == 0) for i, one in enumerate(pixels)]
+
+
+@pytest.fixture
+def cameras(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """Have `watch` open these sources by their names."""
+
+    def install(*sources: Source) -> list[str]:
+        by_name = {source.name: source for source in sources}
+        monkeypatch.setattr(recognizing, "open_source", lambda uri, options: by_name[uri])
+        return list(by_name)
+
+    return install
+
+
+@pytest.fixture
+def recognizer(bundle: Path, enrolled: Path) -> Iterator[Recognizer]:
+    with Recognizer.open(bundle, enrolled, device="cpu") as opened:
+        yield opened
+
+
+@pytest.fixture
+def runs(recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """Each run of a graph and its rows."""
+    seen: list[tuple[str, int]] = []
+    run = recognizer.encoder.engine.run
+
+    def counted(graph: str, **inputs: Any) -> Any:
+        seen.append((graph, len(next(iter(inputs.values())))))
+        return run(graph, **inputs)
+
+    monkeypatch.setattr(recognizer.encoder.engine, "run", counted)
+    return seen
+
+
+def ends(events: list[Event]) -> list[tuple[str, str]]:
+    return [(event.source, event.label) for event in events if event.kind == "end"]
+
+
+def test_several_files_share_each_run(recognizer: Recognizer, runs: list[tuple[str, int]], tmp_path: Path) -> None:
+    names = []
+    for color in ("red", "green", "blue"):
+        names.append(str(color_video(tmp_path / f"{color}.mp4", [(color, 3.0)])))
+    events = list(recognizer.watch([Path(name) for name in names], window_s=1.0, hop_s=0.5))
+    assert sorted(ends(events)) == sorted(zip(names, ("red light", "green light", "unknown"), strict=True))
+    visual = [rows for graph, rows in runs if graph == "visual"]
+    assert visual == [3] * 5  # windows of 1 s every 0.5 s in 3 s, one of each file at a time
+    assert [rows for graph, rows in runs if graph == "match"][-5:] == [3] * 5
+
+
+def test_stems_of_several_sources_share_each_run(enrolled: Path, tmp_path: Path) -> None:
+    split = write_bundle(tmp_path / "split", split=True)
+    videos = [color_video(tmp_path / f"{color}.mp4", [(color, 3.0)]) for color in ("red", "green")]
+    with Recognizer.open(split, enrolled, device="cpu") as recognizer:
+        timings = Timings()
+        events = list(recognizer.watch(videos, window_s=1.0, hop_s=0.5, listeners=[timings]))
+    assert sorted(label for _, label in ends(events)) == ["green light", "red light"]
+    assert timings.stages["stem"] == 12  # grid points in 3 s: both sources' frames at once
+    assert timings.stages["tower"] == 5
+    assert timings.stages["decide"] == 10
+    assert timings.stages["decode"] >= 60
+    assert set(timings.stages) == {"decode", "prepare", "stem", "tower", "match", "decide"}
+
+
+class Timings(Listener):
+    def __init__(self) -> None:
+        self.stages: Counter[str] = Counter()
+
+    def timing(self, stage: str, seconds: float) -> None:
+        assert seconds >= 0
+        self.stages[stage] += 1
+
+
+def test_files_and_cameras_are_watched_together(
+    recognizer: Recognizer, cameras: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    video = color_video(tmp_path / "red.mp4", [("red", 2.0)])
+    names = cameras(open_source(video), Camera("camera", camera_frames(("green", 4.0))))
+    events = list(recognizer.watch(names, window_s=1.0))
+    assert sorted(ends(events)) == sorted([(str(video), "red light"), ("camera", "green light")])
+    for event in events:
+        assert (event.at is None) == (event.source == str(video))
+    assert all(abs(event.at - time.time()) < 60 for event in events if event.at is not None)
+
+
+def test_a_source_that_fails_ends_alone_and_is_raised_last(
+    recognizer: Recognizer, cameras: Callable[..., list[str]], caplog: pytest.LogCaptureFixture
+) -> None:
+    lost = MaclipError("source-lost", "camera 1 stopped sending.", "Look at it.")
+    broken = Camera("camera 1", camera_frames(("red", 2.0)), lost)
+    events: list[Event] = []
+    watching = recognizer.watch(cameras(broken, Camera("camera 2", camera_frames(("green", 6.0)))), 1.0)
+    with pytest.raises(MaclipError) as caught:
+        events.extend(watching)  # those that come before it raises stay
+    assert caught.value is lost
+    assert ends(events) == [("camera 1", "red light"), ("camera 2", "green light")]
+    assert "camera 1 stopped sending" in caplog.text
+    last = events[-1]
+    assert (last.start_s, last.end_s) == pytest.approx((0.0, 6.0))
+
+
+def test_a_loss_ends_what_was_open(recognizer: Recognizer, cameras: Callable[..., list[str]]) -> None:
+    """The same action before and after a loss is two events, though no window in between says anything else."""
+    frames = [*camera_frames(("red", 3.0)), *camera_frames(("red", 3.0), start_s=3.1, restarted=True)]
+    events = list(recognizer.watch(cameras(Camera("camera", frames)), window_s=1.0))
+    spans = [(event.start_s, event.end_s) for event in events if event.kind == "end"]
+    np.testing.assert_allclose(spans, [(0.0, 3.0), (3.1, 6.1)], atol=1e-6)
+
+
+def test_a_still_picture_costs_nothing_and_says_so(
+    recognizer: Recognizer, cameras: Callable[..., list[str]], runs: list[tuple[str, int]]
+) -> None:
+    frozen = color_frames("green", 1)[0]
+    still = [Frame(frozen, 2 + index / 10, 20 + index) for index in range(60)]
+    frames = [*camera_frames(("red", 2.0)), *still, *camera_frames(("red", 2.0), start_s=8.0)]
+    events = list(recognizer.watch(cameras(Camera("camera", frames)), window_s=1.0, motion_gate=1.0))
+    assert [(event.label, event.reason) for event in events if event.kind == "end"] == [
+        ("red light", ""),
+        ("green light", ""),  # while it came into view
+        ("unknown", "still"),
+        ("green light", ""),  # while it goes
+        ("red light", ""),
+    ]
+    gated = Counter(graph for graph, _ in runs)["visual"]
+    runs.clear()
+    list(recognizer.watch(cameras(Camera("camera", frames)), window_s=1.0))
+    assert gated < Counter(graph for graph, _ in runs)["visual"] / 1.8
+
+
+def test_listeners_are_told_and_a_broken_one_is_left_out(
+    recognizer: Recognizer, cameras: Callable[..., list[str]], caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(Listener):
+        calls = 0
+
+        def frame(self, source: str, frame: Frame) -> None:
+            self.calls += 1
+            raise RuntimeError("no space left")
+
+    class Everything(Listener):
+        def __init__(self) -> None:
+            self.frames: list[int] = []
+            self.verdicts: list[tuple[str, float, float]] = []
+            self.events: list[Event] = []
+            self.states: list[SourceState] = []
+
+        def frame(self, source: str, frame: Frame) -> None:
+            self.frames.append(frame.index)
+
+        def verdict(self, source: str, verdict: Verdict, start_s: float, end_s: float) -> None:
+            self.verdicts.append((verdict.label, start_s, end_s))
+
+        def event(self, event: Event) -> None:
+            self.events.append(event)
+
+        def status(self, status: SourceStatus) -> None:
+            self.states.append(status.state)
+
+    broken, told = Broken(), Everything()
+    names = cameras(Camera("camera", camera_frames(("red", 3.0))))
+    events = list(recognizer.watch(names, 1.0, listeners=[broken, told]))
+    assert broken.calls == 1
+    assert caplog.text.count("Broken failed") == 1
+    assert told.frames == list(range(30))
+    assert told.events == events
+    assert ends(events) == [("camera", "red light")]
+    assert told.states == [SourceState.RUNNING, SourceState.ENDED]
+    assert {label for label, _, _ in told.verdicts} == {"red light"}
+    assert len(told.verdicts) == 9
+
+
+def test_features_that_are_no_numbers_are_unknown(
+    recognizer: Recognizer, long_red: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = recognizer.encoder.engine.run
+    windows = iter(range(1000))
+
+    def broken(graph: str, **inputs: Any) -> Any:
+        out = run(graph, **inputs)
+        if graph == "visual" and next(windows) >= 8:
+            out[0][0, 1, 2] = np.nan
+        return out
+
+    monkeypatch.setattr(recognizer.encoder.engine, "run", broken)
+    events = list(recognizer.watch(long_red, window_s=1.0))
+    assert [(event.label, event.reason) for event in events if event.kind == "end"] == [
+        ("red light", ""),
+        ("unknown", "invalid"),
+    ]
+    with pytest.raises(MaclipError) as caught:
+        recognizer.classify(long_red)
+    assert caught.value.code == "features-invalid"
+
+
+@pytest.fixture
+def long_red(tmp_path: Path) -> Path:
+    return color_video(tmp_path / "long.mp4", [("red", 6.0)])
+
+
+def test_a_gallery_that_breaks_leaves_the_last_one_in_use(
+    recognizer: Recognizer, long_red: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    events = recognizer.watch(long_red, window_s=1.0)
+    first = next(events)
+
+    def broken(*_: object) -> None:
+        raise MaclipError("gallery-corrupt", "The disk is gone.", "Find it.")
+
+    monkeypatch.setattr(type(recognizer.gallery), "generation", property(broken))
+    with caplog.at_level(logging.WARNING, "maclip"):
+        rest = list(events)
+    assert {event.label for event in [first, *rest]} == {"red light"}
+    assert caplog.text.count("The disk is gone") == 1
+
+
+def test_options_must_fit_the_sources(recognizer: Recognizer, long_red: Path) -> None:
+    for sources, options in [([], None), ([long_red], []), ([long_red], [SourceOptions()] * 2)]:
+        with pytest.raises(MaclipError) as caught:
+            recognizer.watch(sources, options=options)
+        assert caught.value.code == "option-invalid"
+
+
+def test_a_region_counts_for_short_files_and_whole_clips_too(recognizer: Recognizer, tmp_path: Path) -> None:
+    both = np.concatenate([color_frames("red", 10), color_frames("green", 10)], axis=2)
+    video = write_video(tmp_path / "both.mp4", both)
+    for roi, label in [(Roi(0, 0, 0.5, 1), "red light"), (Roi(0.5, 0, 0.5, 1), "green light")]:
+        assert recognizer.classify(video, roi).label == label
+        for window_s in (0.5, 30.0):
+            events = list(recognizer.watch(video, window_s=window_s, options=SourceOptions(roi=roi)))
+            assert ends(events) == [(str(video), label)]
+
+
+def test_pushed_frames_give_the_events_of_a_camera(recognizer: Recognizer, cameras: Callable[..., list[str]]) -> None:
+    frames = camera_frames(("red", 3.0), ("green", 3.0))
+    watched = list(recognizer.watch(cameras(Camera("robot", frames)), window_s=1.0))
+    pushed = [event for one in frames for event in recognizer.push(one.pixels, one.time_s, "robot", window_s=1.0)]
+    pushed += recognizer.end("robot")
+    assert [(e.kind, e.label, e.start_s, e.end_s) for e in pushed] == [
+        (e.kind, e.label, e.start_s, e.end_s) for e in watched
+    ]
+    assert recognizer.end("robot") == []
+
+
+def test_frames_that_cannot_be_pushed(recognizer: Recognizer) -> None:
+    good = color_frames("red", 1)[0]
+    for bad, time_s in [(good[0], 0.0), (good.astype(float), 0.0), (good[:0], 0.0), (good, float("nan")), (None, 0.0)]:
+        with pytest.raises(MaclipError) as caught:
+            recognizer.push(bad, time_s)  # type: ignore[arg-type]
+        assert caught.value.code == "frames-invalid"
+
+
+def test_threads_push_classify_and_enroll_at_once(recognizer: Recognizer, clips: Path) -> None:
+    failures: list[BaseException] = []
+    found: dict[str, set[str]] = {}
+
+    def push(name: str, color: str) -> None:
+        events = []
+        for one in camera_frames((color, 8.0)):
+            events += recognizer.push(one.pixels, one.time_s, name, window_s=1.0)
+        found[name] = {event.label for event in [*events, *recognizer.end(name)]}
+
+    def classify() -> None:
+        for _ in range(10):
+            assert recognizer.classify(clips / "red3.mp4").label == "red light"
+
+    def enroll() -> None:
+        recognizer.enroll("blue light", clips / "blue1.mp4", force=True)
+        recognizer.rename("blue light", "sea")
+        recognizer.remove("sea")
+
+    def guarded(work: Callable[..., None], *args: str) -> threading.Thread:
+        def run() -> None:
+            try:
+                work(*args)
+            except BaseException as error:  # a thread's own failure would go unseen
+                failures.append(error)
+
+        return threading.Thread(target=run)
+
+    threads = [guarded(push, f"red {i}", "red") for i in range(3)]
+    threads += [guarded(push, f"green {i}", "green") for i in range(3)]
+    threads += [guarded(classify), guarded(classify), guarded(enroll)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not failures
+    assert found == {f"{color} {i}": {f"{color} light"} for color in ("red", "green") for i in range(3)}
