@@ -4,27 +4,34 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import cached_property, partial
 from types import TracebackType
 
 from maclip_runtime.frames import Pixels
 from maclip_runtime.sources.options import Roi
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Frame:
-    """One upright picture, uint8 [H, W, 3] RGB, `time_s` seconds after the source's first one.
+    """One upright picture, `time_s` seconds after the source's first one.
 
-    `index` counts the frames that were given out. `restarted`: the source was lost before this frame and has come
-    back, so nothing before it belongs to the same window.
+    `picture` is uint8 [H, W, 3] RGB, or gives that when it is called: of a stream most frames are never looked at, and
+    turning one into RGB takes longer than decoding it. `index` counts the frames that were given out. `restarted`: the
+    source was lost before this frame and has come back, so nothing before it belongs to the same window.
     """
 
-    pixels: Pixels
+    picture: Pixels | Callable[[], Pixels]
     time_s: float
     index: int
     restarted: bool = False
+
+    @cached_property
+    def pixels(self) -> Pixels:
+        """The picture, uint8 [H, W, 3] RGB."""
+        return self.picture() if callable(self.picture) else self.picture
 
 
 class SourceState(str, Enum):
@@ -125,7 +132,7 @@ class FileSource(Source):
         else:
             self._given += 1
             if self._roi is not None:
-                return replace(frame, pixels=self._roi.view(frame.pixels))
+                return replace(frame, picture=partial(_part, self._roi, frame))
         return frame
 
     @property
@@ -133,3 +140,7 @@ class FileSource(Source):
         """Running or ended."""
         state = SourceState.ENDED if self._ended else SourceState.RUNNING
         return SourceStatus(self.name, state, time.monotonic() - self._since, self._given, 0, 0, 0.0, "")
+
+
+def _part(roi: Roi, frame: Frame) -> Pixels:
+    return roi.view(frame.pixels)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from maclip_runtime import video
@@ -56,7 +57,7 @@ class VideoSource(FileSource):
         index = 0
         try:
             for frame in video.decode(self._container, self._stream):
-                yield Frame(video.upright(frame), times.next(frame.time), index)
+                yield Frame(partial(video.upright, frame), times.next(frame.time), index)
                 index += 1
         except (av.error.FFmpegError, OSError) as error:
             if not index:
