@@ -104,6 +104,13 @@ class OutputOptions:
         """Whether anything is asked for that needs a stream."""
         return bool(self.to or self.save or self.metrics or self.log or self.status)
 
+    def start_logs(self) -> None:
+        """Write logs as asked for; before anything else has something to say."""
+        if self.log:
+            from maclip_runtime.telemetry import configure_logs
+
+            configure_logs(self.log.value)
+
 
 @dataclass(frozen=True)
 class Outputs:
@@ -129,9 +136,8 @@ def open_outputs(options: OutputOptions, sources: Sequence[str], gallery: Galler
     with ExitStack() as stack:
         stack.enter_context(_ended_by_sigterm())
         if options.log:
-            from maclip_runtime.telemetry import Journal, configure_logs
+            from maclip_runtime.telemetry import Journal
 
-            configure_logs(options.log.value)
             outputs.listeners.append(Journal())
         for uri in dict.fromkeys(options.to):
             from maclip_runtime.sinks import open_sink

@@ -118,6 +118,7 @@ def recognize(
     wanted = OutputOptions(places, rotate_mb, keep, save, metrics, log, status)
     if whole_clip and wanted.any:
         raise MaclipError("option-invalid", "--whole-clip has one answer and no stream.", "Leave out --to, --save, …")
+    wanted.start_logs()
     with open_recognizer(bundle, gallery, device, decisions) as recognizer:
         if whole_clip:
             for source, option in zip(sources, options, strict=True):
