@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from maclip_runtime.bundle import Bundle
+    from maclip_runtime.calibration import Calibration
     from maclip_runtime.clips import Clip, read_clip
     from maclip_runtime.decisions import Decisions, Event
     from maclip_runtime.encoder import Encoder, Match
@@ -20,11 +21,14 @@ if TYPE_CHECKING:
     from maclip_runtime.errors import MaclipError
     from maclip_runtime.gallery import ClassInfo, EnrolledClip, Gallery
     from maclip_runtime.listeners import Listener
+    from maclip_runtime.quality import ClipRejected
     from maclip_runtime.recognizer import Classification, Recognizer
     from maclip_runtime.sources import Frame, open_source, redact
 
 # Loaded when first asked for: a command's --help need not wait for numpy.
 _HOME = {
+    "ClipRejected": "quality",
+    "Calibration": "calibration",
     "Bundle": "bundle",
     "ClassInfo": "gallery",
     "Classification": "recognizer",
@@ -47,9 +51,11 @@ _HOME = {
 
 __all__ = [
     "Bundle",
+    "Calibration",
     "ClassInfo",
     "Classification",
     "Clip",
+    "ClipRejected",
     "Decisions",
     "Encoder",
     "Enrolled",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from os import PathLike
@@ -19,7 +19,7 @@ from maclip_runtime.gallery import NEGATIVE, EnrolledClip, Gallery, valid_name
 from maclip_runtime.index import Index, build_index, make_prototype
 from maclip_runtime.likeness import misplaced
 from maclip_runtime.quality import ClipRejected, Rejection
-from maclip_runtime.sources import local_path, redact
+from maclip_runtime.sources import Roi, local_path, redact
 
 PathOrName = str | PathLike[str]
 
@@ -68,24 +68,28 @@ class Enroller:
         no_text: bool = False,
         force: bool = False,
         progress: Callable[[int], None] | None = None,
+        roi: Roi | None = None,
     ) -> Enrolled:
         """See `Recognizer.enroll`."""
-        return self._enroll(valid_name(name), _listed(clips), text, no_text, force, progress)
+        takes = (self._read(path, roi) for path in _listed(clips))
+        return self._enroll(valid_name(name), takes, text, no_text, force, progress)
 
     def enroll_takes(
         self, name: str, takes: Sequence[Take], text: str | None = None, no_text: bool = False, force: bool = False
     ) -> Enrolled:
         """`enroll` for clips in memory. Raises `frames-invalid`, `clip-too-short` and what `enroll` raises."""
-        return self._enroll(valid_name(name), list(takes), text, no_text, force, None)
+        return self._enroll(valid_name(name), takes, text, no_text, force, None)
 
     def add_negatives(
         self,
         clips: PathOrName | Sequence[PathOrName],
         force: bool = False,
         progress: Callable[[int], None] | None = None,
+        roi: Roi | None = None,
     ) -> int:
         """See `Recognizer.add_negatives`."""
-        made = self._read_all(NEGATIVE, _listed(clips), None, None, progress)
+        takes = (self._read(path, roi) for path in _listed(clips))
+        made = self._encode(NEGATIVE, takes, None, None, progress)
         return len(self._add(made, force))
 
     def check_name(self, name: str, text: str | None = None, no_text: bool = False) -> None:
@@ -97,7 +101,7 @@ class Enroller:
     def _enroll(
         self,
         name: str,
-        clips: Sequence[PathOrName | Take],
+        takes: Iterable[Take],
         text: str | None,
         no_text: bool,
         force: bool,
@@ -105,27 +109,26 @@ class Enroller:
     ) -> Enrolled:
         text_name = self._text_name(name, text, no_text)
         feature = None if text_name is None else self.encoder.text_feature(text_name)
-        made = self._add(self._read_all(name, clips, text_name, feature, progress), force)
+        made = self._add(self._encode(name, takes, text_name, feature, progress), force)
         forced = tuple(dict.fromkeys(code for clip in made for code in clip.forced))
         info = next(one for one in self.gallery.classes() if one.name == name)
         return Enrolled(name, len(made), info.clips, text_name, forced, tuple(self._notes(name, info.stale)))
 
-    def _read_all(
+    def _encode(
         self,
         name: str,
-        clips: Sequence[PathOrName | Take],
+        takes: Iterable[Take],
         text_name: str | None,
         text: Floats | None,
         progress: Callable[[int], None] | None,
     ) -> list[EnrolledClip]:
-        if not clips:
-            raise MaclipError("clip-missing", "There is no clip to enroll.", "Give at least one clip.")
         made: list[EnrolledClip] = []
-        for clip in clips:
-            take = clip if isinstance(clip, Take) else self._read(clip)
+        for take in takes:
             made.append(self._enrolled_clip(name, take, text_name, text))
             if progress:
                 progress(len(made))
+        if not made:
+            raise MaclipError("clip-missing", "There is no clip to enroll.", "Give at least one clip.")
         return made
 
     def _add(self, made: list[EnrolledClip], force: bool) -> list[EnrolledClip]:
@@ -167,12 +170,16 @@ class Enroller:
             self._index = build_index(self.gallery, self.encoder)
         return self._index
 
-    def _read(self, path: PathOrName) -> Take:
+    def _read(self, path: PathOrName, roi: Roi | None) -> Take:
         manifest = self.encoder.bundle.manifest
+
+        def prepared(frame: Pixels) -> Pixels:
+            return prepare(frame if roi is None else roi.view(frame), manifest.preprocess)
+
         clip = read_clip(
             local_path(path),
             partial(segment_indices, frames=manifest.frames),
-            partial(prepare, preprocess=manifest.preprocess),
+            prepared,
         )
         return Take(clip.frames, clip.duration_s, redact(path), prepared=True)
 

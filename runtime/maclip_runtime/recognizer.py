@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from os import PathLike
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from maclip_runtime.clips import Clip, read_clip
 from maclip_runtime.current import CurrentIndex
 from maclip_runtime.decisions import UNKNOWN, Answer, Decisions, Event, Smoother, judge
 from maclip_runtime.encoder import Encoder
-from maclip_runtime.enrolment import Enrolled, Enroller
+from maclip_runtime.enrolment import Enrolled, Enroller, Take
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.frames import Floats, Pixels, prepare, segment_indices
 from maclip_runtime.gallery import ClassInfo, Gallery
@@ -24,6 +25,9 @@ from maclip_runtime.index import Index
 from maclip_runtime.listeners import Audience, Listener
 from maclip_runtime.sources import Roi, SourceOptions, local_path, open_source, redact
 from maclip_runtime.streaming import Answerer, Cutter, Feed, Grid, MotionGate, Network, Pushed, Stream, Watcher, gate_of
+
+if TYPE_CHECKING:
+    from maclip_runtime.calibration import Calibration
 
 PathOrName = str | PathLike[str]
 Watched = PathOrName | int  # a camera may be a number
@@ -68,7 +72,7 @@ class Recognizer:
         self.gallery = gallery
         self.encoder = encoder
         self.decisions = decisions
-        self._enroller = Enroller(gallery, encoder)
+        self.enroller = Enroller(gallery, encoder)
         self._index = CurrentIndex(gallery, encoder)
         self._pushed = Pushed(self._answerer(Audience()))
 
@@ -113,15 +117,69 @@ class Recognizer:
         no_text: bool = False,
         force: bool = False,
         progress: Callable[[int], None] | None = None,
+        roi: Roi | None = None,
     ) -> Enrolled:
         """Add clips of an action to the class `name`: all of them, or none where one fails.
 
         The class's text is `text`, or what the class had before, or its own name; `no_text` goes without. A
         bundle with a text encoder takes any text, another the names of its vocabulary.
         `progress` is called with the number of clips read. Raises `name-unknown`, `text-missing`,
-        `name-invalid`, `clip-unreadable`, `clip-too-short`, `clip-duplicate` (unless `force`), `output-unwritable`.
+        `name-invalid`, `clip-unreadable`, `clip-too-short`, `output-unwritable`; unless `force`, `clip-rejected` for
+        clips that are still, dark, blurred, enrolled already, or that look like another class (see `quality.Reason`).
         """
-        return self._enroller.enroll(name, clips, text, no_text, force, progress)
+        return self.enroller.enroll(name, clips, text, no_text, force, progress, roi)
+
+    def enroll_frames(
+        self,
+        name: str,
+        frames: Pixels,
+        duration_s: float,
+        text: str | None = None,
+        no_text: bool = False,
+        force: bool = False,
+        source: str = "frames",
+    ) -> Enrolled:
+        """`enroll` for a program that owns its camera: one clip, uint8 [N, H, W, 3] RGB with N >= T, as it comes.
+
+        Raises `frames-invalid`, and what `enroll` raises.
+        """
+        return self.enroller.enroll_takes(name, [Take(frames, duration_s, redact(source))], text, no_text, force)
+
+    def add_negatives(
+        self, clips: PathOrName | Sequence[PathOrName], force: bool = False, roi: Roi | None = None
+    ) -> int:
+        """Keep clips that show none of the classes: they can only lower the limits. How many were added.
+
+        Raises `clip-rejected` for a clip that is there already, and what reading a clip raises.
+        """
+        return self.enroller.add_negatives(clips, force, roi=roi)
+
+    def calibrate(
+        self,
+        background: Watched | Sequence[Watched] = (),
+        false_alarms: float | None = None,
+        window_s: float | None = None,
+        hop_s: float | None = None,
+        seconds: float | None = None,
+        progress: Callable[[float], None] | None = None,
+        options: SourceOptions | None = None,
+    ) -> Calibration:
+        """Measure and keep for each class the distance above which the answer is "unknown" (see `calibration`).
+
+        `background`: videos in which none of the classes happens, cut into windows as `watch` does; without any the
+        negatives and the other classes stand for it. `false_alarms`: how many an hour each class may cause at most;
+        None for the fewest errors. `seconds`: how much of each source is looked at. Raises `gallery-empty`,
+        `background-missing`, `option-invalid`, `window-invalid`, and what reading a source raises.
+        """
+        from maclip_runtime.calibration import calibrate, see_background
+
+        index = self._index.ready()
+        sources = [background] if isinstance(background, (str, PathLike, int)) else list(background)
+        seen = None
+        if sources:
+            window_s = index.duration_s if window_s is None else window_s
+            seen = see_background(self.encoder, sources, window_s, hop_s, seconds, progress, options)
+        return calibrate(self.gallery, self.encoder, seen, false_alarms)
 
     def classify(self, clip: PathOrName, roi: Roi | None = None) -> Classification:
         """Which enrolled action a whole clip shows, or the part `roi` of its picture.

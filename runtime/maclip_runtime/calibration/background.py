@@ -12,8 +12,8 @@ import numpy as np
 from maclip_runtime.clips import read_clip
 from maclip_runtime.encoder import Encoder
 from maclip_runtime.errors import MaclipError
-from maclip_runtime.frames import Floats, Indices, prepare, segment_indices
-from maclip_runtime.sources import is_live, local_path, open_source, redact
+from maclip_runtime.frames import Floats, Indices, Pixels, prepare, segment_indices
+from maclip_runtime.sources import SourceOptions, is_live, local_path, open_source, redact
 from maclip_runtime.streaming import Grid
 from maclip_runtime.streaming.network import watch_features
 
@@ -46,6 +46,7 @@ def see_background(
     hop_s: float | None = None,
     seconds: float | None = None,
     progress: Callable[[float], None] | None = None,
+    options: SourceOptions | None = None,
 ) -> Background:
     """Cut each source into windows of `window_s` seconds every `hop_s`; one shorter than a window is one whole clip.
 
@@ -53,6 +54,7 @@ def see_background(
     Raises `option-invalid` for a camera without it, `window-invalid`, and what reading a source raises.
     """
     preprocess = encoder.bundle.manifest.preprocess
+    options = options or SourceOptions()
     grid = Grid.of(encoder.bundle.manifest.frames, window_s, hop_s)
     features: list[Floats] = []
     stretch: list[int] = []
@@ -65,7 +67,7 @@ def see_background(
                 "Give --seconds, for instance 600.",
             )
         seen = 0
-        with open_source(uri) as opened:
+        with open_source(uri, options) as opened:
             for window in watch_features(opened, encoder, grid, partial(prepare, preprocess=preprocess)):
                 features.append(window.features)
                 stretch.append(number)
@@ -76,7 +78,7 @@ def see_background(
                 if seconds is not None and window.end_s >= seconds:
                     break
         if not seen and not is_live(uri):
-            made, duration_s = _whole(encoder, str(uri))
+            made, duration_s = _whole(encoder, str(uri), options)
             features.append(made)
             stretch.append(number)
             total_s += duration_s
@@ -88,9 +90,12 @@ def see_background(
     return Background(np.stack(features), np.array(stretch, np.int64), total_s, names)
 
 
-def _whole(encoder: Encoder, uri: str) -> tuple[Floats, float]:
+def _whole(encoder: Encoder, uri: str, options: SourceOptions) -> tuple[Floats, float]:
     """A clip shorter than a window, as recognition takes it, and how long it is in seconds."""
     manifest = encoder.bundle.manifest
-    transform = partial(prepare, preprocess=manifest.preprocess)
-    clip = read_clip(local_path(uri), partial(segment_indices, frames=manifest.frames), transform)
+
+    def prepared(frame: Pixels) -> Pixels:
+        return prepare(options.roi.view(frame) if options.roi else frame, manifest.preprocess)
+
+    clip = read_clip(local_path(uri), partial(segment_indices, frames=manifest.frames), prepared)
     return encoder.features(clip.frames[None])[0], clip.duration_s
