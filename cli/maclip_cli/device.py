@@ -8,7 +8,8 @@ from maclip_cli.console import run_app
 from maclip_cli.device_bench import bench
 from maclip_cli.device_build import build
 from maclip_cli.device_bundle import info, verify
-from maclip_cli.device_enroll import enroll
+from maclip_cli.device_calibrate import calibrate
+from maclip_cli.device_enroll import enroll, negatives
 from maclip_cli.device_gallery import gallery_app
 from maclip_cli.device_recognize import recognize
 
@@ -18,6 +19,8 @@ app = typer.Typer(
     help="Enroll actions from a handful of clips and recognise them in videos and on cameras.",
 )
 app.command()(enroll)
+app.command()(negatives)
+app.command()(calibrate)
 app.command()(recognize)
 app.add_typer(gallery_app, name="gallery")
 app.command()(info)

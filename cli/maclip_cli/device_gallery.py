@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from maclip_cli.console import print_json, results
-from maclip_cli.device_options import GalleryOption, JsonOption, NameArgument, open_gallery
+from maclip_cli.console import people, print_json, results
+from maclip_cli.device_options import GalleryOption, JsonOption, open_gallery
+from maclip_runtime.errors import MaclipError
+
+if TYPE_CHECKING:
+    from maclip_runtime import ClassInfo
+
+OptionalName = Annotated[str | None, typer.Argument(metavar="[NAME]", help="A class of the gallery.")]
+NegativesOption = Annotated[
+    bool, typer.Option("--negatives", help="Instead of a class: the clips that show none of them.")
+]
 
 gallery_app = typer.Typer(no_args_is_help=True, help="Look at and change the enrolled classes.")
 
@@ -20,11 +30,12 @@ def list_classes(gallery: GalleryOption, as_json: JsonOption = False) -> None:
     """The enrolled classes."""
     with open_gallery(gallery) as opened:
         classes = opened.classes()
+        negatives = len(opened.negatives())
     if as_json:
         for info in classes:
             print_json(dataclasses.asdict(info))
         return
-    table = Table("class", "clips", "text", "seconds", "last enrolled")
+    table = Table("class", "clips", "text", "seconds", "last enrolled", "unknown above")
     for info in classes:
         table.add_row(
             escape(info.name),
@@ -32,15 +43,32 @@ def list_classes(gallery: GalleryOption, as_json: JsonOption = False) -> None:
             escape(info.text_name or "-"),
             f"{info.duration_s:.1f}",
             info.enrolled_at,
+            _limit(info),
         )
     results().print(table)
+    if negatives:
+        results().print(f"{negatives} negatives: see them with `maclip-run gallery show --negatives`.", soft_wrap=True)
 
 
 @gallery_app.command()
-def show(name: NameArgument, gallery: GalleryOption, as_json: JsonOption = False) -> None:
-    """The clips of one class."""
+def show(
+    gallery: GalleryOption,
+    name: OptionalName = None,
+    negatives: NegativesOption = False,
+    sheet: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Leave the clips' pictures in this PNG, a row each.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The clips of one class, or the negatives."""
+    _require_one(name, negatives)
     with open_gallery(gallery) as opened:
-        clips = opened.clips(name)
+        clips = opened.negatives() if negatives else opened.clips(name)
+    if sheet is not None:
+        from maclip_runtime.gallery.sheet import write_sheet
+
+        write_sheet(clips, sheet)
+        people().print(escape(f"see {sheet}"), soft_wrap=True)
     facts = [
         {
             "id": clip.id,
@@ -50,6 +78,7 @@ def show(name: NameArgument, gallery: GalleryOption, as_json: JsonOption = False
             "duration_s": clip.duration_s,
             "enrolled_at": clip.enrolled_at,
             "quality": clip.quality,
+            "forced": list(clip.forced),
         }
         for clip in clips
     ]
@@ -57,7 +86,8 @@ def show(name: NameArgument, gallery: GalleryOption, as_json: JsonOption = False
         for fact in facts:
             print_json(fact)
         return
-    table = Table("clip", "source", "seconds", "text", "enrolled", "quality", title=escape(name))
+    title = escape(name) if name else "none of the classes"
+    table = Table("clip", "source", "seconds", "text", "enrolled", "quality", "kept in spite of", title=title)
     for clip in clips:
         figures = ", ".join(f"{key} {value:.1f}" for key, value in clip.quality.items())
         table.add_row(
@@ -67,24 +97,28 @@ def show(name: NameArgument, gallery: GalleryOption, as_json: JsonOption = False
             escape(clip.text_name or "-"),
             clip.enrolled_at,
             figures,
+            ", ".join(clip.forced) or "-",
         )
     results().print(table)
 
 
 @gallery_app.command()
 def remove(
-    name: NameArgument,
     gallery: GalleryOption,
+    name: OptionalName = None,
+    negatives: NegativesOption = False,
     clip: Annotated[int | None, typer.Option(help="Only this clip, by its number in `show`.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Remove a class, or one clip of it."""
+    """Remove a class, or one clip of it; or the negatives."""
+    _require_one(name, negatives)
     with open_gallery(gallery) as opened:
-        gone = opened.remove(name, clip)
+        gone = opened.remove(name, clip) if name else opened.remove_negatives(clip)
     if as_json:
         print_json({"name": name, "removed": gone})
     else:
-        results().print(escape(f"Removed {gone} {'clip' if gone == 1 else 'clips'} of {name!r}."))
+        whose = repr(name) if name else "the negatives"
+        results().print(escape(f"Removed {gone} {'clip' if gone == 1 else 'clips'} of {whose}."), soft_wrap=True)
 
 
 @gallery_app.command()
@@ -101,3 +135,50 @@ def rename(
         print_json({"old": old, "new": new})
     else:
         results().print(escape(f"{old!r} is now {new!r}."))
+
+
+@gallery_app.command("export")
+def export_to(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to; a ZIP.")],
+    gallery: GalleryOption,
+    as_json: JsonOption = False,
+) -> None:
+    """Write all clips, negatives and calibrated limits to one file, for another machine with the same bundle."""
+    from maclip_runtime.gallery.exchange import export_gallery
+
+    with open_gallery(gallery) as opened:
+        count = export_gallery(opened, file)
+    if as_json:
+        print_json({"file": str(file), "clips": count})
+    else:
+        results().print(escape(f"Wrote {count} clips to {file}."), soft_wrap=True)
+
+
+@gallery_app.command("import")
+def import_from(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `export` wrote.")],
+    gallery: GalleryOption,
+    as_json: JsonOption = False,
+) -> None:
+    """Add an exported file's clips, all or none; clips that are there are skipped, classes of one name are joined."""
+    from maclip_runtime import Gallery
+    from maclip_runtime.gallery.exchange import import_gallery
+
+    with Gallery(gallery) as opened:
+        done = import_gallery(opened, file)
+    if as_json:
+        print_json(dataclasses.asdict(done))
+        return
+    said = f"{done.added} clips in {len(done.classes)} classes ({done.negatives} negatives), {done.skipped} were there"
+    results().print(escape(f"Imported {said}; {done.limits} calibrated limits taken over."), soft_wrap=True)
+
+
+def _require_one(name: str | None, negatives: bool) -> None:
+    if (name is None) == (not negatives):
+        raise MaclipError("option-invalid", "A class, or the negatives, are needed.", "Give NAME or --negatives.")
+
+
+def _limit(info: ClassInfo) -> str:
+    if info.max_distance is None:
+        return "measured"
+    return f"{info.max_distance:.3f}" + (", stale: calibrate again" if info.stale else "")
