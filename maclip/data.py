@@ -10,13 +10,14 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from maclip_runtime.clips import read_clip
 from maclip_runtime.errors import MaclipError
-from maclip_runtime.frames import Pixels, Preprocess, center_crop, crop, resize_short, segment_indices
+from maclip_runtime.frames import Pixels, Preprocess, crop, prepare, resize_short, segment_indices
 
 SPLITS = ("train", "val", "test")
 CLASSES_FILE = "classes.json"
@@ -87,11 +88,10 @@ def load_clip(
     Evaluation (no `rng`): the centre of each segment, centre crop. Training: a random place in each segment,
     one random crop for the whole clip and, where `mirror` allows it, a coin's toss of mirroring.
     """
-    clip = read_clip(
-        path, lambda total: segment_indices(total, frames, rng), lambda f: resize_short(f, preprocess.resize)
-    )
+    choose = partial(segment_indices, frames=frames, rng=rng)
     if rng is None:
-        return center_crop(clip.frames, preprocess.size)
+        return read_clip(path, choose, partial(prepare, preprocess=preprocess)).frames
+    clip = read_clip(path, choose, partial(resize_short, short=preprocess.resize))
     height, width = clip.frames.shape[1:3]
     top = int(rng.integers(height - preprocess.size + 1))
     left = int(rng.integers(width - preprocess.size + 1))
