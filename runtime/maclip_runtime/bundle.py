@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import json
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path, PurePosixPath
@@ -13,7 +12,8 @@ import numpy as np
 
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.frames import Floats
-from maclip_runtime.manifest import MANIFEST_FILE, Manifest, file_sha256
+from maclip_runtime.manifest import MANIFEST_FILE, MOST_BYTES, Manifest, file_sha256
+from maclip_runtime.records import read_json
 
 NAMES_FILE = "names.json"
 TEXT_FILE = "names.safetensors"
@@ -34,6 +34,9 @@ class Bundle:
     @classmethod
     def open(cls, path: str | PathLike[str]) -> Bundle:
         """Read and check a bundle.
+
+        What is checked is what lies there now: graphs are loaded from the same files later, so whoever may write in the
+        folder afterwards can still change what runs. Keep it where only its owner may write.
 
         Raises `bundle-missing` where there is no manifest, `bundle-schema` where this version cannot read it,
         `bundle-corrupt` where a file is absent, altered, not listed, or outside the directory.
@@ -93,8 +96,12 @@ def name_key(name: str) -> str:
 
 
 def _read_manifest(path: Path) -> str:
+    file = path / MANIFEST_FILE
     try:
-        return (path / MANIFEST_FILE).read_text(encoding="utf-8")
+        if file.exists() and not file.is_file():  # reading a pipe would wait for ever
+            raise _corrupt(path, f"{MANIFEST_FILE} is not a file")
+        with file.open("rb") as opened:
+            return opened.read(MOST_BYTES + 1).decode()
     except (FileNotFoundError, NotADirectoryError):
         raise MaclipError(
             "bundle-missing",
@@ -106,11 +113,13 @@ def _read_manifest(path: Path) -> str:
 
 
 def _check_files(path: Path, manifest: Manifest) -> None:
+    if len({name.casefold() for name in manifest.files}) < len(manifest.files):
+        raise _corrupt(path, "names of files differ in letter case only")  # on some disks those are one file
     for name, spec in manifest.files.items():
         file = _inside(path, name)
-        if not file.is_file():
-            raise _corrupt(path, f"{name} is missing")
         try:
+            if not file.is_file():
+                raise _corrupt(path, f"{name} is missing")
             if file.stat().st_size != spec.size or file_sha256(file) != spec.sha256:
                 raise _corrupt(path, f"{name} is not the file that was exported")
         except OSError as error:
@@ -146,7 +155,8 @@ def _check_graphs(manifest: Manifest) -> None:
 def _inside(path: Path, name: str) -> Path:
     """The file `name` of the bundle. Raises `bundle-corrupt` where it leads out of the directory."""
     pure = PurePosixPath(name)
-    if not name or pure.is_absolute() or ".." in pure.parts or "\\" in name or ":" in name:
+    odd = "\\" in name or ":" in name or not name.isprintable()
+    if not name or pure.is_absolute() or ".." in pure.parts or odd:
         raise _corrupt(path, f"the path {name!r} leaves the bundle")
     file = path.joinpath(*pure.parts)
     if not file.resolve().is_relative_to(path.resolve()):
@@ -159,7 +169,7 @@ def _read_names(path: Path, manifest: Manifest) -> tuple[tuple[str, ...], Floats
     from safetensors.numpy import load_file
 
     try:
-        data = json.loads((path / NAMES_FILE).read_text(encoding="utf-8"))
+        data = read_json((path / NAMES_FILE).read_text(encoding="utf-8"))
         names = tuple(str(name) for name in data["names"])
         stored = load_file(path / TEXT_FILE)[TEXT_TENSOR]
         text = np.asarray(stored, dtype=np.float32)

@@ -8,14 +8,21 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from maclip_runtime.errors import MaclipError
 from maclip_runtime.frames import Preprocess
-from maclip_runtime.records import from_dict, schema_error
+from maclip_runtime.records import from_dict, read_json, schema_error
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+UNSEALED = 2  # the schema before, whose manifest no digest vouches for
 MANIFEST_FILE = "manifest.json"
+MOST_BYTES = 4 << 20  # of a manifest, which has a few kilobytes
+MOST_PIXELS_A_SIDE = 4096  # of a frame as the model takes it
+BLANK = "0" * 64
 
 
 @dataclass(frozen=True)
@@ -212,20 +219,63 @@ class Manifest:
     contract: str
 
     def to_json(self) -> str:
-        """The manifest as indented JSON text; `from_json` gives the same manifest back."""
-        return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
+        """The manifest as indented JSON text with its seal; `from_json` gives the same manifest back."""
+        data = {**dataclasses.asdict(self), "schema": SCHEMA_VERSION, "seal": BLANK}
+        return sealed(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
 
     @classmethod
     def from_json(cls, text: str) -> Manifest:
-        """Read `to_json`'s text. Raises `bundle-schema`: other version, unknown or missing keys, wrong types."""
+        """Read `to_json`'s text.
+
+        Raises `bundle-schema`: other version, unknown or missing keys, wrong types, impossible values; `bundle-corrupt`
+        where a byte is not what was written.
+        """
+        if len(text) > MOST_BYTES:
+            raise schema_error(f"manifest.json has more than {MOST_BYTES >> 20} MiB.")
         try:
-            data = json.loads(text)
+            data = read_json(text)
         except ValueError as error:
             raise schema_error(f"manifest.json is not JSON ({error}).") from error
-        if not isinstance(data, dict) or data.get("schema") != SCHEMA_VERSION:
-            found = data.get("schema") if isinstance(data, dict) else None
-            raise schema_error(f"The bundle has schema {found!r}; this maclip reads schema {SCHEMA_VERSION}.")
-        return from_dict(cls, data)
+        schema = data.get("schema") if isinstance(data, dict) else None
+        if schema not in (UNSEALED, SCHEMA_VERSION):
+            raise schema_error(f"The bundle has schema {schema!r:.60}; this maclip reads schema {SCHEMA_VERSION}.")
+        if schema == SCHEMA_VERSION:
+            _check_seal(text, data.pop("seal", None))
+        manifest = from_dict(cls, data)
+        _check_values(manifest)
+        return manifest
+
+
+def sealed(text: str) -> str:
+    """A manifest's text with the sha256 of its own bytes in the place of its blank seal."""
+    head, mark, tail = text.rpartition(f'"seal": "{BLANK}"')
+    return head + mark.replace(BLANK, hashlib.sha256(text.encode()).hexdigest()) + tail
+
+
+def _check_seal(text: str, seal: object) -> None:
+    """A digest finds what happened by accident; against what is done on purpose bundles are signed."""
+    whole = isinstance(seal, str) and re.fullmatch("[0-9a-f]{64}", seal) is not None
+    if not whole or sealed(text.replace(str(seal), BLANK)) != text:
+        raise MaclipError(
+            "bundle-corrupt",
+            f"{MANIFEST_FILE} is not the file that was exported.",
+            "Copy the bundle again from where it was exported, or export it again.",
+        )
+
+
+def _check_values(manifest: Manifest) -> None:
+    """What would take endless memory or divide by nothing is refused here. Figures of the gate may be infinite."""
+    preprocess, unknown = manifest.preprocess, manifest.unknown
+    finite = (manifest.fusion_weight, manifest.scale, *preprocess.mean, *preprocess.std)
+    possible = (
+        0 < preprocess.size <= preprocess.resize <= MOST_PIXELS_A_SIDE
+        and manifest.frames > 0
+        and manifest.feature_width > 0
+        and all(map(math.isfinite, finite))
+        and (unknown is None or math.isfinite(unknown.distance))
+    )
+    if not possible:
+        raise schema_error("The bundle's manifest has values that cannot be: sizes, frames, mean or scale.")
 
 
 def file_sha256(path: Path) -> str:

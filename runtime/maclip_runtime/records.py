@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import types
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from maclip_runtime.errors import MaclipError
 
 T = TypeVar("T")
+MOST_WHOLE = 1 << 1023  # beyond it an int is no float
+
+
+def read_json(text: str) -> Any:
+    """JSON data. Raises ValueError for anything else, and where a key is given twice or nesting has no end."""
+    try:
+        return json.loads(text, object_pairs_hook=_distinct)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key is given twice")
+    return found
 
 
 def from_dict(kind: type[T], data: object) -> T:
@@ -28,7 +45,7 @@ def _convert(kind: Any, value: Any, where: str) -> Any:
         return {key: _convert(get_args(kind)[1], item, f"{where}.{key}") for key, item in value.items()}
     if origin is tuple:
         return _convert_tuple(kind, value, where)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+    if kind is float and type(value) is int and abs(value) < MOST_WHOLE:
         return float(value)
     if type(value) is not kind:
         raise schema_error(f"{where} must be {kind.__name__}, found {value!r:.60}.")

@@ -13,7 +13,7 @@ from tiny_bundle import NAMES, seal, text_features, write_bundle
 
 from maclip_runtime.bundle import Bundle
 from maclip_runtime.errors import MaclipError
-from maclip_runtime.manifest import Manifest
+from maclip_runtime.manifest import BLANK, Manifest, sealed
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def code_of(path: Path) -> str:
 
 def edit(path: Path, **changes: object) -> None:
     data = json.loads((path / "manifest.json").read_text())
-    (path / "manifest.json").write_text(json.dumps({**data, **changes}))
+    (path / "manifest.json").write_text(sealed(json.dumps({**data, **changes, "seal": BLANK})))
 
 
 def files_of(path: Path) -> dict[str, dict[str, object]]:

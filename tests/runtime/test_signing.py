@@ -17,6 +17,7 @@ from cryptography.x509.oid import NameOID
 
 from maclip_runtime import Bundle, MaclipError, Recognizer
 from maclip_runtime.bundle import SIGNATURE_FILE
+from maclip_runtime.manifest import BLANK, sealed
 from maclip_runtime.signing import sign_bundle, verify_bundle
 
 PEM = serialization.Encoding.PEM
@@ -115,7 +116,7 @@ def test_no_byte_of_any_file_may_change(signed: Path, keys: Path) -> None:
 def test_a_stranger_cannot_make_a_manifest_that_fits_his_files(signed: Path, keys: Path) -> None:
     manifest = json.loads((signed / "manifest.json").read_text())
     manifest["scale"] += 1.0
-    (signed / "manifest.json").write_text(json.dumps(manifest))
+    (signed / "manifest.json").write_text(sealed(json.dumps({**manifest, "seal": BLANK})))
     Bundle.open(signed)  # digests alone do not notice
     error = refused("bundle-corrupt", verify_bundle, signed, keys / "own.pub")
     assert error.message.endswith("is not what was signed: manifest.json changed.")
