@@ -1,4 +1,4 @@
-"""When an answer is "unknown", where that distance lies, and when events start and end."""
+"""The answer to one clip: which class, "unknown" or "uncertain"; and where "unknown" begins."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from maclip_runtime.decisions import Decisions, Event, Smoother, Verdict, judge, unknown_distance
+from maclip_runtime.decisions import Decisions, Verdict, judge, unknown_distance
+from maclip_runtime.errors import MaclipError
 
 NAMES = ("a", "b")
 
@@ -20,22 +21,57 @@ def judged(distances: list[float], probabilities: list[float], limit: float = ma
 
 def test_likeliest_class_wins() -> None:
     verdict = judged([2.0, 1.0], [0.2, 0.8])
-    assert (verdict.label, verdict.unknown) == ("b", False)
+    assert (verdict.label, verdict.unknown, verdict.reason) == ("b", False, "")
     assert (verdict.score, verdict.distance, verdict.margin) == pytest.approx((0.8, 1.0, 0.6))
 
 
-def test_far_or_unsure_is_unknown() -> None:
-    assert judged([2.0, 1.0], [0.2, 0.8], limit=0.9).label == "unknown"
+def test_far_or_unlikely_is_unknown_for_a_reason() -> None:
+    far = judged([2.0, 1.0], [0.2, 0.8], limit=0.9)
+    assert (far.label, far.nearest, far.reason, far.unknown) == ("unknown", "b", "distance", True)
     assert judged([2.0, 1.0], [0.2, 0.8], limit=1.0).label == "b"
-    assert judged([2.0, 1.0], [0.2, 0.8], min_score=0.81).label == "unknown"
+    unlikely = judged([2.0, 1.0], [0.2, 0.8], min_score=0.81)
+    assert (unlikely.label, unlikely.reason) == ("unknown", "score")
     assert judged([math.nan, math.nan], [0.5, 0.5], limit=1.0).label == "unknown"
-    assert judged([2.0, 1.0], [0.2, 0.8], limit=0.9).nearest == "b"
+
+
+def test_near_tie_is_uncertain() -> None:
+    tie = judged([2.0, 1.0], [0.45, 0.55], min_margin=0.2)
+    assert (tie.label, tie.nearest, tie.reason, tie.unknown) == ("uncertain", "b", "margin", False)
+    assert judged([2.0, 1.0], [0.35, 0.65], min_margin=0.2).label == "b"
+    assert judged([2.0, 1.0], [0.45, 0.55], min_margin=0.2, min_score=0.6).label == "unknown"
+
+
+def test_each_class_has_its_own_limit() -> None:
+    limits = np.array([3.0, 0.5], np.float32)
+    for likely, label in (([0.9, 0.1], "a"), ([0.1, 0.9], "unknown")):
+        verdict = judge(np.array([2.0, 1.0], np.float32), np.array(likely, np.float32), NAMES, limits, Decisions())
+        assert verdict.label == label
 
 
 def test_one_class_is_judged_by_distance() -> None:
     assert judged([0.5], [1.0], limit=1.0).label == "a"
     assert judged([1.5], [1.0], limit=1.0).label == "unknown"
     assert judged([0.5], [1.0]).margin == 1.0
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        {"min_score": 1.1},
+        {"min_margin": -0.1},
+        {"enter_score": math.nan},
+        {"exit_score": 0.6, "enter_score": 0.5},
+        {"smoothing_s": -1.0},
+        {"min_duration_s": math.inf},
+        {"cooldown_s": math.nan},
+        {"max_distance": math.nan},
+    ],
+)
+def test_impossible_numbers_are_refused(numbers: dict[str, float]) -> None:
+    with pytest.raises(MaclipError) as refused:
+        Decisions(**numbers)  # type: ignore[arg-type]
+    assert refused.value.code == "decisions-invalid"
+    assert next(iter(numbers)) in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -61,67 +97,3 @@ def test_one_class_is_judged_by_distance() -> None:
 )
 def test_unknown_distance(own: list[float], others: list[float], prior: float | None, expected: float | None) -> None:
     assert unknown_distance(own, others, prior) == expected
-
-
-def run(labels: str, **settings: object) -> list[Event]:
-    """One verdict for each letter ("-" is unknown), one second each."""
-    smoother = Smoother("cam", Decisions(**settings))  # type: ignore[arg-type]
-    events = []
-    for second, letter in enumerate(labels):
-        label = "unknown" if letter == "-" else letter
-        events += smoother.push(Verdict(label, letter, 0.5, 1.0, 0.1), second, second + 1)
-    return events + smoother.finish(len(labels))
-
-
-def spans(events: list[Event]) -> list[tuple[str, float, float]]:
-    return [(event.label, event.start_s, event.end_s) for event in events if event.kind == "end"]
-
-
-def test_events_follow_the_labels() -> None:
-    events = run("aaabbb")
-    assert [(event.kind, event.label) for event in events] == [
-        ("start", "a"),
-        ("update", "a"),
-        ("end", "a"),
-        ("start", "b"),
-        ("update", "b"),
-        ("end", "b"),
-    ]
-    assert spans(events) == [("a", 0, 3), ("b", 3, 6)]
-    assert events[0].source == "cam"
-
-
-def test_one_odd_window_changes_nothing() -> None:
-    assert spans(run("aabaa")) == [("a", 0, 5)]
-    assert spans(run("aa-aa")) == [("a", 0, 5)]
-
-
-def test_flicker_starts_nothing() -> None:
-    assert spans(run("--abab--", report_unknown=False)) == []
-
-
-def test_unknown_is_reported_without_updates() -> None:
-    events = run("---aa--")
-    assert [(event.kind, event.label) for event in events if event.label == "unknown"] == [
-        ("start", "unknown"),
-        ("end", "unknown"),
-    ] * 2
-    assert spans(events) == [("unknown", 0, 3), ("a", 3, 5), ("unknown", 5, 7)]
-    assert spans(run("---aa--", report_unknown=False)) == [("a", 3, 5)]
-
-
-def test_single_window_counts() -> None:
-    assert spans(run("a")) == [("a", 0, 1)]
-
-
-def test_enter_and_exit_are_settings() -> None:
-    assert spans(run("abba", enter_windows=1, exit_windows=1)) == [("a", 0, 1), ("b", 1, 3), ("a", 3, 4)]
-    assert spans(run("aabba", enter_windows=3, report_unknown=False, exit_windows=1)) == [("a", 4, 5)]
-
-
-def test_end_has_the_mean_score() -> None:
-    smoother = Smoother("cam", Decisions())
-    for second, score in enumerate([0.4, 0.6, 0.8]):
-        smoother.push(Verdict("a", "a", score, 1.0, score), second, second + 1)
-    (end,) = smoother.finish()
-    assert (end.score, end.margin) == pytest.approx((0.6, 0.6))

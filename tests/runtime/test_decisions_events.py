@@ -1,0 +1,162 @@
+"""When events start and end: smoothing, thresholds to enter and to stay, durations, reasons."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from maclip_runtime.decisions import Answer, Decisions, Event, Smoother
+
+NAMES = ("a", "b")
+PLAIN = {"smoothing_s": 0.0, "min_duration_s": 0.0, "enter_score": 0.0, "exit_score": 0.0}
+
+
+def answer(a: float = 0.5, distance: float = 1.0, limit: float = 2.0, names: tuple[str, ...] = NAMES) -> Answer:
+    """One window: probability `a` for "a", the rest for "b", both `distance` away."""
+    likely = np.array([a, 1 - a, *[0.0] * (len(names) - 2)], np.float32)
+    return Answer(
+        names, np.full(len(names), distance, np.float32), likely[: len(names)], np.full(len(names), limit, np.float32)
+    )
+
+
+WINDOWS = {"a": answer(0.9), "b": answer(0.1), "-": answer(0.9, distance=3.0), "s": Answer.nothing(still=True)}
+
+
+def run(labels: str, **settings: float | bool) -> list[Event]:
+    """One window for each letter ("-" is too far, "s" still), one second each."""
+    smoother = Smoother("cam", Decisions(**{**PLAIN, **settings}))  # type: ignore[arg-type]
+    events = []
+    for second, letter in enumerate(labels):
+        events += smoother.push(WINDOWS[letter], second, second + 1)
+    return events + smoother.finish(len(labels))
+
+
+def scored(values: list[float], **settings: float | bool) -> list[Event]:
+    """One window of one second for each probability of "a"."""
+    smoother = Smoother("cam", Decisions(**{**PLAIN, **settings}))  # type: ignore[arg-type]
+    events = [e for second, a in enumerate(values) for e in smoother.push(answer(a), second, second + 1)]
+    return events + smoother.finish(len(values))
+
+
+def spans(events: list[Event]) -> list[tuple[str, float, float]]:
+    return [(event.label, event.start_s, event.end_s) for event in events if event.kind == "end"]
+
+
+def test_events_follow_the_answers() -> None:
+    events = run("aaabb")
+    assert [(event.kind, event.label) for event in events] == [
+        ("start", "a"),
+        ("update", "a"),
+        ("update", "a"),
+        ("end", "a"),
+        ("start", "b"),
+        ("update", "b"),
+        ("end", "b"),
+    ]
+    assert spans(events) == [("a", 0, 3), ("b", 3, 5)]
+    assert {(event.source, event.reason, event.at) for event in events} == {("cam", "", None)}
+
+
+def test_smoothing_bridges_one_odd_window() -> None:
+    assert len(spans(run("aaabaaa"))) == 3
+    assert spans(run("aaabaaa", smoothing_s=3.0)) == [("a", 0, 7)]
+
+
+def test_smoothed_distance_decides_unknown() -> None:
+    # The mean distance of "a-" is 2.0, just within the limit; of "--" 3.0.
+    assert [label for label, *_ in spans(run("aa-aa--", smoothing_s=2.0))] == ["a", "unknown"]
+
+
+def test_smoothing_forgets_what_is_older() -> None:
+    events = run("aaaabbbb", smoothing_s=2.0)
+    assert spans(events) == [("a", 0, 5), ("b", 5, 8)]  # "ab" is a tie, in which "a" goes on
+
+
+def test_action_begins_above_one_score_and_ends_below_another() -> None:
+    events = scored([0.6, 0.75, 0.6, 0.55, 0.45], enter_score=0.7, exit_score=0.5)
+    known = [event for event in events if not event.reason]
+    assert spans(known) == [("a", 1, 4)]
+    uncertain = [event for event in events if event.label == "uncertain"]
+    assert {(event.reason) for event in uncertain} == {"score"}
+
+
+def test_surer_action_takes_over_before_the_open_one_has_ended() -> None:
+    assert spans(scored([0.9, 0.2, 0.2], enter_score=0.7, exit_score=0.1)) == [("a", 0, 1), ("b", 1, 3)]
+    assert spans(scored([0.9, 0.4, 0.4], enter_score=0.7, exit_score=0.1)) == [("a", 0, 3)]
+
+
+def test_open_action_needs_no_margin_to_go_on() -> None:
+    assert [label for label, *_ in spans(scored([0.9, 0.52, 0.52], min_margin=0.3))] == ["a"]
+    assert [label for label, *_ in spans(scored([0.52, 0.52], min_margin=0.3))] == ["uncertain"]
+
+
+def test_short_stretches_are_not_reported() -> None:
+    assert spans(run("--ab--aaa", min_duration_s=2.0, report_unknown=False)) == [("a", 6, 9)]
+    started = next(event for event in run("-aaa-", min_duration_s=2.0) if event.label == "a")
+    assert (started.kind, started.start_s, started.end_s) == ("start", 1, 3)
+
+
+def test_same_action_starts_again_only_after_the_cooldown() -> None:
+    assert [s for s in spans(run("a-a---a", cooldown_s=3.0)) if s[0] == "a"] == [("a", 0, 1), ("a", 6, 7)]
+    assert ("b", 1, 2) in spans(run("aba", cooldown_s=3.0))
+    lasting = [event for event in run("a-aaaa", cooldown_s=3.0) if event.kind == "start" and event.label == "a"]
+    assert [(event.start_s, event.end_s) for event in lasting] == [(0, 1), (2, 4)]
+
+
+def test_unknown_is_reported_without_updates() -> None:
+    events = run("---aa--")
+    unknown = [(event.kind, event.reason) for event in events if event.label == "unknown"]
+    assert unknown == [("start", "distance"), ("end", "distance")] * 2
+    assert spans(events) == [("unknown", 0, 3), ("a", 3, 5), ("unknown", 5, 7)]
+    assert spans(run("---aa--", report_unknown=False)) == [("a", 3, 5)]
+
+
+def test_still_picture_is_unknown_for_that_reason() -> None:
+    events = run("aassss--")
+    assert [(e.label, e.reason, e.start_s) for e in events if e.kind == "start"] == [
+        ("a", "", 0),
+        ("unknown", "still", 2),
+        ("unknown", "distance", 6),
+    ]
+
+
+def test_short_stillness_ends_nothing_while_the_mean_remembers() -> None:
+    assert spans(run("aasaa", smoothing_s=2.0)) == [("a", 0, 5)]
+    assert [label for label, *_ in spans(run("aassaa", smoothing_s=2.0))] == ["a", "unknown", "a"]
+
+
+def test_single_window_counts_however_short() -> None:
+    assert spans(run("a", min_duration_s=9.0)) == [("a", 0, 1)]
+    assert spans(run("ab", min_duration_s=9.0)) == []
+
+
+def test_what_is_open_ends_with_its_source_and_is_forgotten() -> None:
+    smoother = Smoother("cam", Decisions(**{**PLAIN, "smoothing_s": 9.0}))  # type: ignore[arg-type]
+    smoother.push(WINDOWS["a"], 0, 1)
+    assert spans(smoother.finish(1.5)) == [("a", 0, 1.5)]
+    (start,) = smoother.push(WINDOWS["b"], 20, 21)
+    assert (start.kind, start.label, start.score) == ("start", "b", pytest.approx(0.9))
+
+
+def test_classes_may_come_and_go_in_mid_stream() -> None:
+    smoother = Smoother("cam", Decisions(**{**PLAIN, "smoothing_s": 9.0}))  # type: ignore[arg-type]
+    smoother.push(answer(0.9), 0, 1)
+    (update,) = smoother.push(answer(0.7, names=("a", "b", "c")), 1, 2)
+    assert (update.label, update.score) == ("a", pytest.approx(0.8))
+    without = Answer(("b", "c"), *(np.full(2, value, np.float32) for value in (1.0, 0.5, 2.0)))
+    end, start = smoother.push(without, 2, 3)
+    assert (end.kind, end.label, start.kind, start.label) == ("end", "a", "start", "b")
+    end, start = smoother.push(Answer.nothing(), 3, 4)
+    assert (end.label, start.label, start.reason) == ("b", "unknown", "empty")
+
+
+def test_end_has_the_mean_score() -> None:
+    *_, end = scored([0.6, 0.8, 1.0])
+    assert (end.score, end.margin) == pytest.approx((0.8, 0.6))
+
+
+def test_live_sources_have_the_time_of_the_decision() -> None:
+    smoother = Smoother("cam", Decisions(**PLAIN), clock=iter([100.0, 101.0]).__next__)  # type: ignore[arg-type]
+    (start,) = smoother.push(WINDOWS["a"], 0, 1)
+    (end,) = smoother.finish()
+    assert (start.at, end.at) == (100.0, 101.0)
