@@ -134,6 +134,7 @@ class Enroller:
     def _add(self, made: list[EnrolledClip], force: bool) -> list[EnrolledClip]:
         """Check and keep clips of one class: all or none; as kept. Raises `clip-rejected`."""
         prototypes = np.stack([make_prototype(self.encoder, clip) for clip in made])
+        _require_numbers(made, prototypes)
         faults = misplaced(self.gallery, self.encoder, self._current_index(), made, prototypes)
         if made[0].class_name != NEGATIVE:  # a still, dark room is what negatives are for
             faults = [
@@ -233,3 +234,14 @@ class Enroller:
 
 def _listed(clips: PathOrName | Sequence[PathOrName]) -> list[PathOrName]:
     return [clips] if isinstance(clips, (str, PathLike)) else list(clips)
+
+
+def _require_numbers(clips: Sequence[EnrolledClip], prototypes: Floats) -> None:
+    """One clip that overflowed would make every answer of the gallery nothing. Raises `features-invalid`."""
+    for clip, prototype in zip(clips, prototypes, strict=True):
+        if not all(np.isfinite(array).all() for array in (clip.features, clip.query, prototype)):
+            raise MaclipError(
+                "features-invalid",
+                f"{clip.source} cannot be enrolled: the network's answer to it is not finite.",
+                "Try --device cpu; if that does not help, export the bundle again in float32.",
+            )
