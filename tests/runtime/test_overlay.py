@@ -144,6 +144,7 @@ def test_any_name_is_drawn(label: str) -> None:
     painter = Painter(320, 240)
     picture = painter.paint(frame(0, size=(320, 240)).pixels, 6.0, story.scene)
     assert near(picture[:240], SHADE) > 500
+    assert fonts.printable(" two\nlines\x00\udcff ") == "two lines"
     assert near(picture[:240, painter.width - 4 :], SHADE) == 0  # it ends within the picture
 
 

@@ -56,7 +56,7 @@ class FileSink(Sink):
 
 
 class RotatingFile:
-    """A file of lines for one writer. A line is there whole or not at all; one torn by a power cut is cut off.
+    """A file of lines for one writer. A write that fails leaves no half line; one torn by a kill is cut off next time.
 
     Raises `output-unwritable` where it cannot be opened, holds something else, or another program writes it.
     """
