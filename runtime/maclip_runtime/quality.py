@@ -1,7 +1,7 @@
 """What a clip to be enrolled looks like in figures, the reasons to refuse it, and a small strip of it for people.
 
-The limits leave room on both sides: of 111 real clips and 233 generated ones none comes within a factor of two of
-`MIN_MOTION` or `MIN_BRIGHTNESS`, and the most blurred has 0.56 (README.md, "Enrolment").
+The limits leave room: of 111 real clips and 1,632 generated ones none is refused, the stillest has a motion of 11.4, the
+darkest a brightness of 28, and the most blurred has 0.63; a Gaussian blur of 3 px takes most real clips beyond 0.8.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from maclip_runtime.frames import Floats, Pixels
 
 MIN_SECONDS = 0.3  # an action is longer
 MIN_MOTION = 4.0  # grey levels, the most that any cell of the picture changes between neighbouring frames
-MAX_BLUR = 0.75  # 0 sharp .. 1 nothing but slopes
+MAX_BLUR = 0.8  # 0 sharp .. 1 nothing but slopes
 MIN_BRIGHTNESS = 12.0  # mean grey level, 0..255: a covered lens
 MAX_BRIGHTNESS = 245.0  # mean grey level: an overexposed picture
 CELLS = 16  # cells along each side of the picture: noise averages out in a cell, a moving hand does not

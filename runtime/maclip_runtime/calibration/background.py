@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,14 +25,15 @@ SECONDS_AN_HOUR = 3600.0
 class Background:
     """W windows of background: query features [W, T, D'], which `stretch` [W] of video each is from.
 
-    Windows of one stretch follow each other, so that one alarm over several of them counts once. `seconds`: how
-    much video they speak for. `source` names it, without credentials.
+    Windows of one stretch follow each other, and those up to `reach` places apart share frames: an alarm over several
+    of them counts once. `seconds`: how much video they speak for. `source` names it, without credentials.
     """
 
     features: Floats
     stretch: Indices
     seconds: float
     source: str
+    reach: int = 1
 
     @property
     def hours(self) -> float:
@@ -87,7 +89,13 @@ def see_background(
             "clip-too-short", "The background is shorter than a window.", "Give more of it, or a shorter --window."
         )
     names = ", ".join(redact(uri) for uri in sources)
-    return Background(np.stack(features), np.array(stretch, np.int64), total_s, names)
+    return Background(
+        np.stack(features),
+        np.array(stretch, np.int64),
+        total_s,
+        names,
+        max(1, math.ceil(window_s / grid.hop_s - 1e-6) - 1),
+    )
 
 
 def _whole(encoder: Encoder, uri: str, options: SourceOptions) -> tuple[Floats, float]:

@@ -31,7 +31,7 @@ class ClassCalibration:
 
     `own`: distances of the class's clips, each left out in turn; `misses` of them lie beyond the limit. `strangers`:
     distances of what is none of the classes and would be taken for this one; `accepted` of them lie within. `alarms`:
-    false alarms in the background (windows in a row count once), None without background; `hours` of it were seen.
+    false alarms in the background (windows that share frames count once), None without; `hours` of it were seen.
     """
 
     name: str
@@ -194,7 +194,7 @@ class _Work:
         alarms = None
         if self._background:
             within = likeliest[self._windows_of(column)[likeliest] <= limit]
-            alarms = runs(within, self._background.stretch)
+            alarms = runs(within, self._background)
         return ClassCalibration(
             name,
             limit,
@@ -240,11 +240,11 @@ class _Work:
         return [(clip.class_name, clip.query) for clip in self._gallery.clips(ids=ids)]
 
 
-def runs(places: Indices, stretch: Indices) -> int:
-    """How many stretches of windows in a row the ascending `places` make; those of two videos never join."""
+def runs(places: Indices, background: Background) -> int:
+    """How many alarms the windows at the ascending `places` make: those that share frames make one."""
     if not len(places):
         return 0
-    joined = (np.diff(places) == 1) & (np.diff(stretch[places]) == 0)
+    joined = (np.diff(places) <= background.reach) & (np.diff(background.stretch[places]) == 0)
     return 1 + int((~joined).sum())
 
 
@@ -253,7 +253,7 @@ def _aimed(distances: Floats, likeliest: Indices, background: Background, own: S
     budget = aim * background.hours
     order = likeliest[np.argsort(distances[likeliest], kind="stable")]
     allowed = 0
-    while allowed < len(order) and runs(np.sort(order[: allowed + 1]), background.stretch) <= budget:
+    while allowed < len(order) and runs(np.sort(order[: allowed + 1]), background) <= budget:
         allowed += 1
     if allowed == len(order):  # nothing in this background sets a limit
         beyond = float(distances[order[-1]]) if len(order) else float(distances.min())

@@ -1,0 +1,228 @@
+"""A gallery in one file: it comes back as it was, joins another, and whatever a stranger puts in is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save
+
+from maclip_runtime import Gallery, Recognizer
+from maclip_runtime.errors import MaclipError
+from maclip_runtime.gallery.exchange import export_gallery, import_gallery
+
+Parts = dict[str, bytes]
+
+
+@pytest.fixture
+def exported(bundle: Path, enrolled: Path, clips: Path, tmp_path: Path) -> Path:
+    """The `enrolled` gallery with a negative and calibrated limits, in one file."""
+    with Recognizer.open(bundle, enrolled) as recognizer:
+        recognizer.add_negatives(clips / "blue1.mp4")
+        recognizer.calibrate()
+        export_gallery(recognizer.gallery, tmp_path / "exported.zip")
+    return tmp_path / "exported.zip"
+
+
+def read_parts(file: Path) -> Parts:
+    with zipfile.ZipFile(file) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def write_parts(file: Path, parts: Parts, method: int = zipfile.ZIP_STORED) -> Path:
+    with zipfile.ZipFile(file, "w", method) as archive:
+        for name, data in parts.items():
+            archive.writestr(name, data)
+    return file
+
+
+def with_facts(change: Callable[[dict[str, Any]], None]) -> Callable[[Parts], None]:
+    """A change of gallery.json."""
+
+    def apply(parts: Parts) -> None:
+        facts = json.loads(parts["gallery.json"])
+        change(facts)
+        parts["gallery.json"] = json.dumps(facts).encode()
+
+    return apply
+
+
+def with_clip(**values: Any) -> Callable[[Parts], None]:
+    return with_facts(lambda facts: facts["clips"][1].update(values))
+
+
+def arrays(value: float, shape: tuple[int, int] = (4, 12)) -> bytes:
+    return save({key: np.full(shape, value, np.float32) for key in ("features", "query")})
+
+
+def test_a_gallery_comes_back_as_it_was(
+    bundle: Path, enrolled: Path, exported: Path, clips: Path, tmp_path: Path
+) -> None:
+    with Gallery(tmp_path / "new.db") as gallery:
+        done = import_gallery(gallery, exported)
+        assert (done.added, done.skipped, done.negatives, done.limits) == (5, 0, 1, 2)
+        assert done.classes == ("red light", "green light")
+    with Recognizer.open(bundle, enrolled) as old, Recognizer.open(bundle, tmp_path / "new.db") as new:
+        assert new.classes() == old.classes()
+        assert not any(info.stale for info in new.classes())
+        for clip in ("red3.mp4", "blue1.mp4"):
+            assert new.classify(clips / clip) == old.classify(clips / clip)
+        for one, other in zip(old.gallery.clips(), new.gallery.clips(), strict=True):
+            np.testing.assert_array_equal(one.features, other.features)
+            assert (one.thumbnail, one.enrolled_at, one.source) == (other.thumbnail, other.enrolled_at, other.source)
+    assert not list(tmp_path.glob(".maclip-*"))
+
+
+def test_importing_joins_classes_and_skips_what_is_there(
+    bundle: Path, gallery: Path, clips: Path, exported: Path, tmp_path: Path
+) -> None:
+    with Recognizer.open(bundle, tmp_path / "other.db") as recognizer:
+        recognizer.enroll("red light", [clips / "red1.mp4", clips / "red3.mp4"])
+        done = import_gallery(recognizer.gallery, exported)
+        assert (done.added, done.skipped, done.limits) == (4, 1, 2)
+        assert [(info.name, info.clips) for info in recognizer.classes()] == [("red light", 3), ("green light", 2)]
+        # Red has another clip than when it was calibrated: its limit came along, but does not count.
+        assert [info.stale for info in recognizer.classes()] == [True, False]
+        again = import_gallery(recognizer.gallery, exported)
+        assert (again.added, again.skipped) == (0, 5)
+
+
+def test_names_of_all_kinds_travel(bundle: Path, gallery: Path, clips: Path, tmp_path: Path) -> None:
+    names = [
+        'it\'s "quoted"; DROP TABLE clips; --',
+        "שלום عليكم",
+        "👨‍👩‍👧 می‌خواهم",
+        "%s {0} [bold]x[/bold]",
+        "../../etc/passwd",
+    ]
+    with Recognizer.open(bundle, gallery) as recognizer:
+        for name, clip in zip(names, ["red1", "red2", "red3", "green1", "blue1"], strict=True):
+            recognizer.enroll(name, clips / f"{clip}.mp4", no_text=True, force=True)
+        export_gallery(recognizer.gallery, tmp_path / "names.zip")
+    with Gallery(tmp_path / "new.db") as new:
+        import_gallery(new, tmp_path / "names.zip")
+        assert [info.name for info in new.classes()] == names
+        for name in names:
+            new.rename(name, name + "!")
+            assert new.remove(name + "!") == 1
+
+
+HOSTILE: dict[str, Callable[[Parts], None]] = {
+    "a path that leaves": lambda parts: parts.update({"../../escaped.txt": b"x"}),
+    "an absolute path": lambda parts: parts.update({"/tmp/maclip-escaped.txt": b"x"}),
+    "a member too many": lambda parts: parts.update({"clips/5.jpg": b"x"}),
+    "a member too few": lambda parts: parts.pop("clips/1.jpg") and None,
+    "no description": lambda parts: parts.pop("gallery.json") and None,
+    "no JSON": lambda parts: parts.update({"gallery.json": b"{"}),
+    "JSON too deep": lambda parts: parts.update({"gallery.json": b"[" * 100_000}),
+    "another version": with_facts(lambda facts: facts.update(version=2)),
+    "an unknown key": with_facts(lambda facts: facts.update(extra=1)),
+    "no contract": with_facts(lambda facts: facts.update(contract=None)),
+    "clips that are no list": with_facts(lambda facts: facts.update(clips={"a": 1})),
+    "a clip that is no object": with_facts(lambda facts: facts["clips"].__setitem__(1, 7)),
+    "a name of two lines": with_clip(**{"class": "a\nb\x1b[2J"}),
+    "a name that turns the line": with_clip(**{"class": "a\u202eb"}),
+    "the name of an answer": with_clip(**{"class": "unknown"}),
+    "a name that is a number": with_clip(**{"class": 7}),
+    "an endless duration": with_clip(duration_s=float("inf")),
+    "a duration that is no number": with_clip(duration_s=float("nan")),
+    "huge sizes": with_clip(frames=2**40, width=2**40),
+    "sizes of another clip": with_clip(frames=2),
+    "quality of words": with_clip(quality={"motion": "much"}),
+    "NaN features": lambda parts: parts.update({"clips/1.safetensors": arrays(float("nan"))}),
+    "features of another shape": lambda parts: parts.update({"clips/1.safetensors": arrays(0.5, (4, 13))}),
+    "features of another type": lambda parts: parts.update(
+        {"clips/1.safetensors": save({key: np.zeros((4, 12)) for key in ("features", "query")})}
+    ),
+    "features that are none": lambda parts: parts.update({"clips/1.safetensors": b"\xff" * 500}),
+    "a picture that is none": lambda parts: parts.update({"clips/1.jpg": b"<script>"}),
+    "a limit of NaN": with_facts(lambda facts: facts["limits"][0].update(value=float("nan"))),
+    "a limit that says too much": with_facts(lambda facts: facts["limits"][0].update(facts={"a": "x" * 20_000})),
+}
+
+
+def test_what_an_export_never_writes_is_refused_whole(exported: Path, tmp_path: Path) -> None:
+    for what, change in HOSTILE.items():
+        parts = read_parts(exported)
+        change(parts)
+        hostile = write_parts(tmp_path / "hostile.zip", parts)
+        here = sorted(tmp_path.rglob("*"))
+        with Gallery(tmp_path / "new.db") as gallery, pytest.raises(MaclipError) as caught:
+            import_gallery(gallery, hostile)
+        assert caught.value.code in {"import-corrupt", "name-invalid"}, what
+        assert sorted(tmp_path.rglob("*")) == here, what
+    assert not (tmp_path.parent / "escaped.txt").exists()
+    assert not Path("/tmp/maclip-escaped.txt").exists()
+
+
+def test_bombs_truncations_and_other_contracts(enrolled: Path, exported: Path, tmp_path: Path) -> None:
+    parts = read_parts(exported)
+    data = exported.read_bytes()
+    whole = json.loads(parts["gallery.json"])
+    other = {**parts, "gallery.json": json.dumps({**whole, "contract": "another"}).encode()}
+    shape = {name: arrays(0.5, (2, 12)) if name.endswith("safetensors") else part for name, part in parts.items()}
+    for clip in whole["clips"]:
+        clip.update(frames=2, text_name=None)
+    shape["gallery.json"] = json.dumps(whole).encode()
+    files = {
+        "bomb": write_parts(
+            tmp_path / "bomb.zip", {**parts, "clips/0.jpg": b"\xff\xd8\xff" + bytes(10**7)}, zipfile.ZIP_DEFLATED
+        ),
+        "contract": write_parts(tmp_path / "contract.zip", other),
+        "shape": write_parts(tmp_path / "shape.zip", shape),
+    }
+    for cut in range(0, len(data), len(data) // 9):
+        files[f"cut {cut}"] = tmp_path / f"cut{cut}.zip"
+        files[f"cut {cut}"].write_bytes(data[:cut])
+    # The directory says a member is longer than the file.
+    place = data.index(b"PK\x01\x02")
+    files["overlong"] = tmp_path / "overlong.zip"
+    files["overlong"].write_bytes(data[: place + 20] + b"\xff\xff\xff\x7f" * 2 + data[place + 28 :])
+    with Gallery(enrolled) as gallery:
+        before = gallery.classes(), gallery.generation
+        for what, file in files.items():
+            with pytest.raises(MaclipError) as caught:
+                import_gallery(gallery, file)
+            assert caught.value.code == ("contract-mismatch" if what == "contract" else "import-corrupt"), what
+        assert (gallery.classes(), gallery.generation) == before
+
+
+def test_flipped_bytes_never_come_through(exported: Path, tmp_path: Path) -> None:
+    data = exported.read_bytes()
+    rng = np.random.default_rng(5)
+    refused = 0
+    for _ in range(150):
+        broken = bytearray(data)
+        broken[rng.integers(len(data))] ^= 1 << int(rng.integers(8))
+        (tmp_path / "broken.zip").write_bytes(broken)
+        with Gallery(tmp_path / "new.db") as gallery:
+            try:
+                import_gallery(gallery, tmp_path / "broken.zip")
+            except MaclipError as error:
+                refused += error.code in {"import-corrupt", "name-invalid"}
+                assert not (tmp_path / "new.db").exists()
+                continue
+            # What a bit may do unseen lies outside the members: times, attributes.
+            assert [info.clips for info in gallery.classes()] == [2, 2]
+        for file in tmp_path.glob("new.db*"):
+            os.unlink(file)
+    assert refused > 100
+
+
+def test_an_export_overwrites_nothing(enrolled: Path, tmp_path: Path) -> None:
+    with Gallery(enrolled) as gallery:
+        for place, code in ((enrolled, "output-exists"), (tmp_path / "absent" / "x.zip", "output-unwritable")):
+            with pytest.raises(MaclipError) as caught:
+                export_gallery(gallery, place)
+            assert caught.value.code == code
+        assert len(gallery.classes()) == 2
+    with Gallery(tmp_path / "empty.db") as gallery:
+        with pytest.raises(MaclipError) as caught:
+            export_gallery(gallery, tmp_path / "x.zip")
+        assert caught.value.code == "gallery-empty"
