@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from maclip_runtime.errors import MaclipError
     from maclip_runtime.gallery import ClassInfo, EnrolledClip, Gallery
     from maclip_runtime.listeners import Listener
+    from maclip_runtime.overlay import Overlay
     from maclip_runtime.quality import ClipRejected
     from maclip_runtime.recognizer import Classification, Recognizer
+    from maclip_runtime.sinks import open_sink
     from maclip_runtime.sources import Frame, open_source, redact
 
 # Loaded when first asked for: a command's --help need not wait for numpy.
@@ -43,7 +45,9 @@ _HOME = {
     "MaclipError": "errors",
     "Listener": "listeners",
     "Match": "encoder",
+    "Overlay": "overlay",
     "Recognizer": "recognizer",
+    "open_sink": "sinks",
     "open_source": "sources",
     "read_clip": "clips",
     "redact": "sources",
@@ -66,7 +70,9 @@ __all__ = [
     "Listener",
     "MaclipError",
     "Match",
+    "Overlay",
     "Recognizer",
+    "open_sink",
     "open_source",
     "read_clip",
     "redact",

@@ -198,6 +198,18 @@ def test_file_waits_for_the_encoder_and_a_camera_does_not(tmp_path: Path, monkey
     assert len(read(tmp_path / "camera.mp4")[0]) == 50 - camera.dropped
 
 
+def test_picture_is_made_in_the_thread_that_watches(tmp_path: Path) -> None:
+    makers = []
+
+    def make() -> np.ndarray:
+        makers.append(threading.current_thread())
+        return np.zeros((48, 64, 3), np.uint8)
+
+    with Overlay(tmp_path / "out.mp4") as overlay:
+        overlay.frame(FILE, Frame(make, 0.0, 0))
+    assert makers == [threading.current_thread()]
+
+
 def test_killed_program_leaves_a_video_that_plays(tmp_path: Path) -> None:
     path = tmp_path / "out.mp4"
     program = (

@@ -56,6 +56,13 @@ class Broker:
         self.process = subprocess.Popen([str(MOSQUITTO), "-c", str(self._config)], stderr=subprocess.DEVNULL)
         wait_for(self._answers)
 
+    def use_tls(self, folder: Path) -> tuple[Path, Path]:
+        """From the next start on; where to put the key and the certificate."""
+        key, certificate = folder / "broker.key", folder / "broker.crt"
+        with self._config.open("a") as config:
+            config.write(f"certfile {certificate}\nkeyfile {key}\n")
+        return key, certificate
+
     def stop(self) -> None:
         assert self.process
         self.process.send_signal(signal.SIGCONT)
@@ -194,6 +201,30 @@ def test_wrong_password_is_said_once_without_it(broker: Broker, caplog: pytest.L
     with open_sink(f"mqtt://me:wrong-one@127.0.0.1:{broker.port}/camera/1"):
         wait_for(lambda: "refuses the connection" in caplog.text)
     assert "wrong-one" not in caplog.text
+
+
+def test_certificate_is_checked(
+    broker: Broker, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not shutil.which("openssl"):
+        pytest.skip("no openssl here")
+    caplog.set_level(logging.INFO, "maclip")
+    key, certificate = broker.use_tls(tmp_path)
+    files = ["-keyout", str(key), "-out", str(certificate)]
+    name = ["-subj", "/CN=broker", "-addext", "subjectAltName=IP:127.0.0.1"]
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", *files, *name]
+    subprocess.run(made, check=True, capture_output=True)
+    broker.stop()
+    broker.start()
+    address = f"mqtts://127.0.0.1:{broker.port}/camera/1"
+    with open_sink(address):
+        wait_for(lambda: "not trusted" in caplog.text)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    with open_sink(address) as sink:
+        sink.event(event(1))
+        wait_for(lambda: sink.delivered)
+        wait_for(lambda: "connected" in caplog.text)
+    assert sink.dropped == 0
 
 
 def test_missing_library_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -119,10 +119,11 @@ class _Recording:
         self._thread.start()
 
     def put(self, frame: Frame, scene: Scene) -> None:
-        try:
-            self._queue.put((frame, scene), block=not self._live)
-        except queue.Full:
+        if self._live and self._queue.full():
             self.dropped += 1
+            return
+        _ = frame.pixels  # made here: the recogniser's thread may make them too, and FFmpeg bears only one at a time
+        self._queue.put((frame, scene))
 
     def close(self) -> None:
         with suppress(queue.Full):  # it hangs, as the next lines find

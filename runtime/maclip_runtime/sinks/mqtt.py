@@ -99,7 +99,7 @@ class MqttSink(Sink):
             self._change.notify_all()
 
     def _on_connect_fail(self, client: Any, data: Any) -> None:
-        self._say("the broker cannot be reached, trying again")
+        self._say("the broker cannot be reached, or its certificate is not trusted; trying again")
 
     def _on_disconnect(self, client: Any, data: Any, flags: Any, reason: Any, properties: Any) -> None:
         with self._change:
