@@ -11,6 +11,18 @@ from rich.markup import escape
 from rich.table import Table
 
 from maclip_cli.console import print_json, results
+from maclip_cli.device_decisions import (
+    CooldownOption,
+    DistanceOption,
+    DurationOption,
+    EnterOption,
+    ExitOption,
+    MarginOption,
+    NoUnknownOption,
+    SmoothingOption,
+    ThresholdOption,
+    decisions_of,
+)
 from maclip_cli.device_options import BundleOption, DeviceOption, GalleryOption, JsonOption, open_recognizer
 from maclip_cli.device_outputs import (
     STDOUT,
@@ -33,7 +45,6 @@ if TYPE_CHECKING:
 
 WINDOWS = "Windows"
 SOURCES = "Sources"
-ANSWERS = "Answers and events"
 OUTPUTS = "Outputs"
 
 
@@ -90,17 +101,15 @@ def recognize(
         bool,
         typer.Option("--wait", help="Wait for a camera that is not there at the start.", rich_help_panel=SOURCES),
     ] = False,
-    threshold: Annotated[
-        float,
-        typer.Option(min=0, max=1, help='Probability below which the answer is "unknown".', rich_help_panel=ANSWERS),
-    ] = 0.0,
-    unknown_distance: Annotated[
-        float | None,
-        typer.Option(
-            help='Distance above which the answer is "unknown"; default: measured on the gallery.',
-            rich_help_panel=ANSWERS,
-        ),
-    ] = None,
+    threshold: ThresholdOption = 0.0,
+    unknown_distance: DistanceOption = None,
+    margin: MarginOption = None,
+    smoothing: SmoothingOption = None,
+    enter: EnterOption = None,
+    exit_: ExitOption = None,
+    min_duration: DurationOption = None,
+    cooldown: CooldownOption = None,
+    no_unknown: NoUnknownOption = False,
     to: ToOption = None,
     rotate_mb: RotateOption = 10.0,
     keep: KeepOption = 5,
@@ -110,9 +119,17 @@ def recognize(
     status: StatusOption = False,
 ) -> None:
     """Say which enrolled action a clip shows, or what happens when in long videos or on cameras."""
-    from maclip_runtime import Decisions
-
-    decisions = Decisions(min_score=threshold, max_distance=unknown_distance)
+    decisions = decisions_of(
+        not no_unknown,
+        min_score=threshold,
+        max_distance=unknown_distance,
+        min_margin=margin,
+        smoothing_s=smoothing,
+        enter_score=enter,
+        exit_score=exit_,
+        min_duration_s=min_duration,
+        cooldown_s=cooldown,
+    )
     options = _source_options(len(sources), roi or [], stall, reconnects, wait)
     places = [*([STDOUT] if as_json and not whole_clip else []), *(to or [])]
     wanted = OutputOptions(places, rotate_mb, keep, save, metrics, log, status)

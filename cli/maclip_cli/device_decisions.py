@@ -1,0 +1,85 @@
+"""The options of `recognize` that say when an answer counts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from maclip_runtime import Decisions
+
+ANSWERS = "Answers and events"
+
+# Defaults stand in the help as words: reading them from `Decisions` would load numpy for every --help.
+ThresholdOption = Annotated[
+    float,
+    typer.Option("--threshold", min=0, max=1, help='Probability below which it is "unknown".', rich_help_panel=ANSWERS),
+]
+DistanceOption = Annotated[
+    float | None,
+    typer.Option(
+        "--unknown-distance",
+        help='Distance above which it is "unknown"; default: measured on the gallery.',
+        rich_help_panel=ANSWERS,
+    ),
+]
+MarginOption = Annotated[
+    float | None,
+    typer.Option(
+        "--margin",
+        help='Probability by which a class must lead the next one, else it is "uncertain"; default: 0.0.',
+        rich_help_panel=ANSWERS,
+    ),
+]
+SmoothingOption = Annotated[
+    float | None,
+    typer.Option(
+        "--smoothing",
+        help="Seconds over which streams take the mean of probabilities and distances; default: 0.5.",
+        rich_help_panel=ANSWERS,
+    ),
+]
+EnterOption = Annotated[
+    float | None,
+    typer.Option(
+        "--enter",
+        help='Mean probability at which an action may begin, "uncertain" below; default: 0.0.',
+        rich_help_panel=ANSWERS,
+    ),
+]
+ExitOption = Annotated[
+    float | None,
+    typer.Option("--exit", help="Mean probability below which it ends; default: 0.0.", rich_help_panel=ANSWERS),
+]
+DurationOption = Annotated[
+    float | None,
+    typer.Option(
+        "--min-duration",
+        help="Seconds that an answer must hold to be reported; default: 0.5.",
+        rich_help_panel=ANSWERS,
+    ),
+]
+CooldownOption = Annotated[
+    float | None,
+    typer.Option(
+        "--cooldown",
+        help="Seconds after an action's end before the same one may begin again; default: 0.0.",
+        rich_help_panel=ANSWERS,
+    ),
+]
+NoUnknownOption = Annotated[
+    bool,
+    typer.Option("--no-unknown", help='Report no stretches of "unknown" and "uncertain".', rich_help_panel=ANSWERS),
+]
+
+
+def decisions_of(report_unknown: bool, **numbers: float | None) -> Decisions:
+    """`Decisions` with the numbers that were given, by their names there, the others at their defaults.
+
+    Raises `decisions-invalid`.
+    """
+    from maclip_runtime import Decisions
+
+    given = {field: value for field, value in numbers.items() if value is not None}
+    return Decisions(report_unknown=report_unknown, **given)
