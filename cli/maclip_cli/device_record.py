@@ -8,9 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.prompt import Confirm
 from rich.text import Text
 
 from maclip_cli.console import people
@@ -82,11 +82,9 @@ def _wanted(console: Console, take: Take, strip: Path | None) -> bool:
         console.print(escape(f"see {shown}"), soft_wrap=True)
         if console.is_terminal:
             console.print(coarse(_pictures([take]), min(console.width, COARSE_COLUMNS)))
-        return typer.confirm("Keep it?", default=True, err=True)
-    except typer.Abort:
-        # An answer that is not there (no terminal) and Ctrl-C come alike.
-        if console.is_terminal:
-            raise
+        # Not typer's: that one writes to stdout, which is for results.
+        return Confirm.ask("Keep it?", console=console, default=True)
+    except EOFError:
         raise MaclipError("answer-missing", "Nobody is there to look at the take.", "Give --yes in scripts.") from None
     finally:
         if strip is None:

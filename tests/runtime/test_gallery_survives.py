@@ -204,7 +204,8 @@ for path in (writable, read_only):
         for clip in ("red3.mp4", "blue1.mp4"):
             shutil.copy(clips / clip, folder)
         shutil.copy(enrolled, folder / "gallery.db")
-        (folder / "gallery.db").chmod(0o444)
+        for file in folder.rglob("*.*"):
+            file.chmod(0o444)
         folder.chmod(0o555)
         places = [folder / "bundle", enrolled, folder / "gallery.db", folder / "red3.mp4", folder / "blue1.mp4"]
         done = subprocess.run(
