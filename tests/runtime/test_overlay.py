@@ -103,6 +103,8 @@ def test_event_that_goes_on_grows_with_its_answers() -> None:
     headline = story.scene.headline
     assert headline
     assert (headline[0].label, headline[1]) == ("waving", False)
+    story.restarted(10.0)  # what was answered before says nothing of now
+    assert story.scene.headline is None
     for second in range(1000):
         story.verdict(verdict("waving"), second, second + 1)
     assert len(story.scene.answers) < 100
@@ -198,7 +200,7 @@ def test_file_waits_for_the_encoder_and_a_camera_does_not(tmp_path: Path, monkey
     assert len(read(tmp_path / "camera.mp4")[0]) == 50 - camera.dropped
 
 
-def test_picture_is_made_in_the_thread_that_watches(tmp_path: Path) -> None:
+def test_picture_of_a_source_that_came_back_is_made_in_the_thread_that_watches(tmp_path: Path) -> None:
     makers = []
 
     def make() -> np.ndarray:
@@ -206,7 +208,10 @@ def test_picture_is_made_in_the_thread_that_watches(tmp_path: Path) -> None:
         return np.zeros((48, 64, 3), np.uint8)
 
     with Overlay(tmp_path / "out.mp4") as overlay:
-        overlay.frame(FILE, Frame(make, 0.0, 0))
+        overlay.verdict(FILE, verdict("waving"), 0.0, 1.0)
+        overlay.frame(FILE, Frame(make, 5.0, 0, restarted=True))
+    _, (picture,) = read(tmp_path / "out.mp4")
+    assert near(picture[:60], (0, 0, 0), 3) == picture[:60].size // 3  # and of old answers nothing is left
     assert makers == [threading.current_thread()]
 
 

@@ -166,9 +166,8 @@ def test_killed_writer_leaves_at_most_a_half_line_that_the_next_one_cuts_off(tmp
         'while True: file.append(b\'{"n": %d, "pad": "%s"}\\n\' % (number, b\'x\' * 5000)); number += 1\n'
     )
     for _ in range(3):
-        for file in tmp_path.iterdir():
-            if file != path:
-                file.unlink()
+        for file in tmp_path.glob("events.jsonl.*"):
+            file.unlink()
         writer = subprocess.Popen([sys.executable, "-c", program, str(path)])
         wait_for(lambda: (tmp_path / "events.jsonl.3").exists())
         writer.send_signal(signal.SIGKILL)

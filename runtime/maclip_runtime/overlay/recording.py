@@ -71,6 +71,8 @@ class Overlay(Listener):
         if source not in self._recordings:
             path = self._numbered(len(self._recordings) + 1)
             self._recordings[source] = _Recording(source, path, is_live(source))
+        if frame.restarted:
+            self._story(source).restarted(frame.time_s)
         self._recordings[source].put(frame, self._story(source).scene)
 
     def verdict(self, source: str, verdict: Verdict, start_s: float, end_s: float) -> None:

@@ -26,18 +26,24 @@ class Span:
 
 @dataclass(frozen=True)
 class Scene:
-    """The last windows' answers and the last events, oldest first."""
+    """The last windows' answers and the last events, oldest first.
+
+    `since_s`: when the source last came back; what was answered before says nothing of now.
+    """
 
     answers: tuple[Span, ...] = ()
     events: tuple[Span, ...] = ()
+    since_s: float = 0.0
 
     @property
     def headline(self) -> tuple[Span, bool] | None:
-        """What to say of now, and whether an event stands behind it; None before the first answer."""
+        """What to say of now, and whether an event stands behind it; None before the first."""
         for event in reversed(self.events):
             if event.going_on:
                 return event, True
-        return (self.answers[-1], False) if self.answers else None
+        if self.answers and self.answers[-1].end_s > self.since_s:
+            return self.answers[-1], False
+        return None
 
 
 class Story:
@@ -46,6 +52,10 @@ class Story:
     def __init__(self) -> None:
         self.scene = Scene()
         self._tones: dict[str, int] = {}
+
+    def restarted(self, time_s: float) -> None:
+        """The source was lost and is back, at `time_s`."""
+        self.scene = replace(self.scene, since_s=time_s)
 
     def verdict(self, verdict: Verdict, start_s: float, end_s: float) -> None:
         """A window was answered."""
@@ -56,7 +66,7 @@ class Story:
             replace(event, end_s=max(event.end_s, end_s)) if event.going_on and event.label == span.label else event
             for event in self.scene.events
         )
-        self.scene = Scene(answers, events)
+        self.scene = replace(self.scene, answers=answers, events=events)
 
     def event(self, event: Event) -> None:
         """An event began, goes on or ended."""
