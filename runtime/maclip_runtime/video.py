@@ -152,7 +152,11 @@ def upright(frame: av.video.VideoFrame) -> Pixels:
 
 def orientation(frame: av.video.VideoFrame) -> Orientation:
     """What a frame's display matrix asks for, to the nearest quarter turn."""
-    side_data: Any = frame.side_data.get("DISPLAYMATRIX")
+    import av.sidedata.sidedata as sidedata
+
+    # `frame.side_data` would tie a knot with the frame, and megabytes a frame would wait for the garbage collector.
+    container_of: Any = sidedata.SideDataContainer
+    side_data = container_of(frame).get("DISPLAYMATRIX")
     if side_data is None:
         return UPRIGHT
     # 3 x 3 row-major, 16.16 fixed point: (x, y) is shown at (a x + c y, b x + d y).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -180,6 +181,20 @@ def test_a_name_with_a_number_sign_is_no_row_of_pictures(tmp_path: Path) -> None
     (tmp_path / "f%d.png").write_bytes((tmp_path / "f0.png").read_bytes())
     with pytest.raises(MaclipError, match="not read as video"):
         open_source(tmp_path / "f%d.png")
+
+
+def test_a_frame_that_was_read_is_freed_at_once(tmp_path: Path) -> None:
+    path = color_video(tmp_path / "v.mp4", [("red", 2.0)])
+    gc.collect()
+    gc.disable()  # what only the collector frees are megabytes a frame until it runs
+    try:
+        with open_source(path) as source:
+            frames = sum(1 for _ in source)
+        assert frames == 20
+        kept = sum(isinstance(thing, av.VideoFrame) for thing in gc.get_objects())
+        assert kept <= 1  # the decoder's own, empty one
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi", "ts"])

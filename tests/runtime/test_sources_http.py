@@ -109,7 +109,7 @@ def test_mjpeg_goes_by_the_clock_and_comes_back_in_another_size(camera: str) -> 
 def test_hls_comes_in_bursts_and_is_given_evenly(served: str, tmp_path: Path) -> None:
     _h264(tmp_path / "live.m3u8", 1.5, {"hls_time": "0.5", "hls_list_size": "0"})
     began = time.monotonic()
-    with open_source(f"{served}/live.m3u8") as source:
+    with open_source(f"{served}/live.m3u8", SourceOptions(reconnects=0)) as source:
         frames = []
         while (frame := source.read(PATIENCE)) is not None:
             frames.append(frame)
@@ -124,7 +124,7 @@ def test_hls_comes_in_bursts_and_is_given_evenly(served: str, tmp_path: Path) ->
 
 def test_a_recording_ends_and_one_that_is_cut_off_is_lost(served: str, tmp_path: Path) -> None:
     _h264(tmp_path / "whole.ts", 0.5)
-    with open_source(f"{served}/whole.ts") as source:
+    with open_source(f"{served}/whole.ts", SourceOptions(reconnects=0)) as source:
         times = [frame.time_s for frame in iter(lambda: source.read(PATIENCE), None)]
         assert source.status.state is SourceState.ENDED
     assert times[-1] == pytest.approx(9 / 20, abs=0.02)
