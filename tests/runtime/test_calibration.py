@@ -35,6 +35,7 @@ def test_a_class_of_one_clip_learns_what_strangers_are(
         assert caught.value.code == "background-missing"
         (one,) = recognizer.calibrate(background).classes
         assert one.miss_interval is None  # one clip says nothing about misses
+        assert 0 < one.limit < min(one.strangers)
         assert recognizer.classify(clips / "blue1.mp4").label == "unknown"
         assert recognizer.classify(clips / "red2.mp4").label == "red light"
 

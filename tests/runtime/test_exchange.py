@@ -57,8 +57,10 @@ def with_clip(**values: Any) -> Callable[[Parts], None]:
     return with_facts(lambda facts: facts["clips"][1].update(values))
 
 
-def arrays(value: float, shape: tuple[int, int] = (4, 12)) -> bytes:
-    return save({key: np.full(shape, value, np.float32) for key in ("features", "query")})
+def arrays(value: float = 0.5, shape: tuple[int, int] = (4, 12), text: int = 12, dtype: str = "<f4") -> bytes:
+    """Features and, `text` numbers wide, a text feature."""
+    made = {key: np.full(shape, value, dtype) for key in ("features", "query")}
+    return save({**made, "text": np.zeros(text, dtype)} if text else made)
 
 
 def test_a_gallery_comes_back_as_it_was(
@@ -137,9 +139,9 @@ HOSTILE: dict[str, Callable[[Parts], None]] = {
     "quality of words": with_clip(quality={"motion": "much"}),
     "NaN features": lambda parts: parts.update({"clips/1.safetensors": arrays(float("nan"))}),
     "features of another shape": lambda parts: parts.update({"clips/1.safetensors": arrays(0.5, (4, 13))}),
-    "features of another type": lambda parts: parts.update(
-        {"clips/1.safetensors": save({key: np.zeros((4, 12)) for key in ("features", "query")})}
-    ),
+    "features of another type": lambda parts: parts.update({"clips/1.safetensors": arrays(dtype="<f8")}),
+    "a text of another width": lambda parts: parts.update({"clips/1.safetensors": arrays(text=13)}),
+    "a text that is missing": lambda parts: parts.update({"clips/1.safetensors": arrays(text=0)}),
     "features that are none": lambda parts: parts.update({"clips/1.safetensors": b"\xff" * 500}),
     "a picture that is none": lambda parts: parts.update({"clips/1.jpg": b"<script>"}),
     "a limit of NaN": with_facts(lambda facts: facts["limits"][0].update(value=float("nan"))),
@@ -166,7 +168,9 @@ def test_bombs_truncations_and_other_contracts(enrolled: Path, exported: Path, t
     data = exported.read_bytes()
     whole = json.loads(parts["gallery.json"])
     other = {**parts, "gallery.json": json.dumps({**whole, "contract": "another"}).encode()}
-    shape = {name: arrays(0.5, (2, 12)) if name.endswith("safetensors") else part for name, part in parts.items()}
+    shape = {
+        name: arrays(0.5, (2, 12), text=0) if name.endswith("safetensors") else part for name, part in parts.items()
+    }
     for clip in whole["clips"]:
         clip.update(frames=2, text_name=None)
     shape["gallery.json"] = json.dumps(whole).encode()
