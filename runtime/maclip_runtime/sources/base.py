@@ -135,6 +135,10 @@ class FileSource(Source):
                 return replace(frame, picture=partial(_part, self._roi, frame))
         return frame
 
+    def close(self) -> None:
+        """Nothing more is read. A generator that is left half way holds its source and the decoder's threads."""
+        self._frames = iter(())
+
     @property
     def status(self) -> SourceStatus:
         """Running or ended."""

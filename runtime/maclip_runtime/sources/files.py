@@ -48,6 +48,7 @@ class VideoSource(FileSource):
 
     def close(self) -> None:
         """Let go of the file."""
+        super().close()
         self._container.close()
 
     def _produce(self) -> Iterator[Frame]:
