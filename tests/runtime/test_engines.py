@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import onnx.parser
 import onnxruntime
 import pytest
-from tiny_bundle import FRAMES, SIZE, WIDTH
+from tiny_bundle import FRAMES, SIZE, WIDTH, seal, write_bundle
 
 from maclip_runtime.bundle import Bundle
-from maclip_runtime.engines import base, open_engine
+from maclip_runtime.engines import base, open_engine, rows
 from maclip_runtime.engines.providers import SMALLEST_GRAPH
 from maclip_runtime.errors import EXIT_MACHINE_LACKS, MaclipError
 
@@ -146,6 +148,50 @@ def test_threads_are_those_asked_for(bundle: Path) -> None:
     engine = open_engine(Bundle.open(bundle), "cpu", threads=3)
     engine.run("match", **match_inputs())
     assert engine._sessions["match"].get_session_options().intra_op_num_threads == 3  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("openvino-f32", marks=needs_openvino)])
+def test_a_large_batch_goes_in_pieces_of_one_clip(device: str, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "PIECE_NUMBERS", 3 * FRAMES * SIZE * SIZE * 3 + 1)
+    engine, seen = open_engine(Bundle.open(bundle), device), []
+    engine.run("visual", **visual_inputs(1))
+    if device == "cpu":
+        real = engine._sessions["visual"]  # type: ignore[attr-defined]
+        spy = SimpleNamespace(run=lambda names, feed: (seen.append(len(feed["text"])), real.run(names, feed))[1])
+        engine._sessions["visual"] = spy  # type: ignore[attr-defined]
+    (made,) = engine.run("visual", **visual_inputs(8))
+    assert seen == ([3, 3, 2] if device == "cpu" else [])
+    monkeypatch.undo()
+    (whole,) = open_engine(Bundle.open(bundle), "cpu").run("visual", **visual_inputs(8))
+    np.testing.assert_allclose(made, whole, atol=1e-6)
+
+
+def test_pieces_are_by_the_size_of_a_row(bundle: Path) -> None:
+    visual, match = (Bundle.open(bundle).manifest.graphs[name] for name in ("visual", "match"))
+    assert rows.rows_at_once(visual) == rows.PIECE_NUMBERS // (FRAMES * SIZE * SIZE * 3)
+    assert rows.rows_at_once(match) == rows.PIECE_NUMBERS // (FRAMES * WIDTH)
+    frames = dataclasses.replace(visual.inputs[0], shape=("B", 16, 336, 336, 3))
+    assert rows.rows_at_once(dataclasses.replace(visual, inputs=(frames, *visual.inputs[1:]))) == 1
+
+
+def test_idle_threads_leave_the_processor_alone(bundle: Path) -> None:
+    engine = open_engine(Bundle.open(bundle), "cpu", threads=2)
+    engine.run("visual", **visual_inputs())
+    options = engine._sessions["visual"].get_session_options()  # type: ignore[attr-defined]
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+
+
+@needs_openvino
+@pytest.mark.parametrize("change", [{"name": "clip"}, {"dtype": "float32"}])
+def test_openvino_refuses_a_graph_that_contradicts_the_manifest(change: dict[str, str], tmp_path: Path) -> None:
+    path = write_bundle(tmp_path / "b")
+    manifest = Bundle.open(path).manifest
+    visual = manifest.graphs["visual"]
+    other = dataclasses.replace(visual, inputs=(dataclasses.replace(visual.inputs[0], **change), *visual.inputs[1:]))
+    seal(path, dataclasses.replace(manifest, graphs={**manifest.graphs, "visual": other}))
+    with pytest.raises(MaclipError) as caught:
+        open_engine(Bundle.open(path), "openvino").run("visual", **visual_inputs())
+    assert caught.value.code == "bundle-schema"
 
 
 @pytest.mark.parametrize(("quota", "cores"), [("max 100000", 8), ("150000 100000", 2), ("20000 100000", 1), ("?", 8)])

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from maclip_runtime.bundle import Bundle
 from maclip_runtime.engines.base import Array, device_missing, first_line, usable_cores
+from maclip_runtime.engines.rows import rows_at_once, run_in_pieces
 from maclip_runtime.errors import MaclipError
 
 # Where nearly all the work is. Prototypes and distances are a few per cent of it and decide: they stay in float32.
@@ -33,26 +36,34 @@ class OpenVinoEngine:
         half = device == "openvino" and bundle.manifest.precision != "int8" and has_bf16(self._core)
         self._half_graphs = HALF_GRAPHS if half else ()
         self._compiled: dict[str, Any] = {}
-        self._free: dict[str, list[Any]] = {}  # requests that no thread is using
+        self._free: dict[Any, list[Any]] = {}  # requests that no thread is using
         self._lock = threading.Lock()
 
     def run(self, graph: str, **inputs: Array) -> tuple[Array, ...]:
         """Run one graph on named arrays, shapes and types as the manifest says; its outputs in order."""
+        compiled = self._graph(graph)
+        spec = self._bundle.manifest.graphs[graph]
+        return run_in_pieces(spec, inputs, rows_at_once(spec), partial(self._infer, compiled))
+
+    def _infer(self, compiled: Any, inputs: dict[str, Array]) -> tuple[Array, ...]:
+        free = self._free[compiled]
+        try:
+            request = free.pop()
+        except IndexError:  # all at work in other threads
+            request = compiled.create_infer_request()
+        known = {name: inputs[name] for name, _ in _ports(compiled.inputs)}
+        results = request.infer(known, share_inputs=True, share_outputs=True)
+        # The request's own memory: the next run writes over it.
+        outputs = tuple(np.array(results[port]) for port in compiled.outputs)
+        free.append(request)
+        return outputs
+
+    def _graph(self, graph: str) -> Any:
         with self._lock:
             if graph not in self._compiled:
-                self._compiled[graph] = self._compile(graph)
-                self._free[graph] = []
-            compiled = self._compiled[graph]
-            request = self._free[graph].pop() if self._free[graph] else compiled.create_infer_request()
-        try:
-            # Inputs that a graph does not read (plain CLIP has no use for a text) are not inputs to OpenVINO.
-            known = {name: inputs[name] for port in compiled.inputs for name in port.get_names() if name in inputs}
-            results = request.infer(known, share_inputs=True, share_outputs=True)
-            # The request's own memory: the next run writes over it.
-            return tuple(np.array(results[port]) for port in compiled.outputs)
-        finally:
-            with self._lock:
-                self._free[graph].append(request)
+                self._compiled[graph] = compiled = self._compile(graph)
+                self._free[compiled] = []
+            return self._compiled[graph]
 
     def precision(self, graph: str) -> str:
         """What a graph's float products are computed in: "bf16" or "f32"."""
@@ -74,6 +85,11 @@ class OpenVinoEngine:
                 f"OpenVINO {self._openvino.__version__} cannot load the {graph} graph ({first_line(error)}).",
                 "Update OpenVINO, use --device cpu, or export the bundle again.",
             ) from error
+        spec, inputs = self._bundle.manifest.graphs[graph], _ports(compiled.inputs)
+        # Inputs that a graph does not read (plain CLIP has no use for a text) are not inputs to OpenVINO.
+        names = {name for name, _ in inputs}
+        read = tuple(tensor for tensor in spec.inputs if tensor.name in names)
+        dataclasses.replace(spec, inputs=read).require(inputs, _ports(compiled.outputs))
         return compiled
 
 
@@ -91,3 +107,8 @@ def import_openvino(device: str) -> Any:
 def has_bf16(core: Any) -> bool:
     """Whether this processor multiplies in bfloat16 (AMX, AVX-512 BF16)."""
     return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def _ports(found: Any) -> list[tuple[str, str]]:
+    types = [(port, port.get_element_type().get_type_name()) for port in found]
+    return [(port.get_any_name(), OPENVINO_DTYPES.get(dtype, dtype)) for port, dtype in types]

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from maclip_runtime.bundle import Bundle
+from maclip_runtime.engines.rows import row_axis
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.manifest import EngineFile
 from maclip_runtime.tensorrt.builder import build_engine
 from maclip_runtime.tensorrt.cache import EngineCache, EngineKey
 from maclip_runtime.tensorrt.library import Library
-from maclip_runtime.tensorrt.profile import Limits, Profile, has_room, profile_of, row_axis
+from maclip_runtime.tensorrt.profile import Limits, Profile, has_room, profile_of
 
 PORTABLE = "portable"
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from maclip_runtime.engines.rows import row_axis
 from maclip_runtime.manifest import GraphSpec, TensorSpec
 
 USUAL_CLASSES = 16
@@ -89,9 +90,3 @@ def has_room(profile: str, sizes: dict[str, int]) -> bool:
         return Profile.parse(profile).covers(sizes)
     except (TypeError, ValueError):
         return False
-
-
-def row_axis(spec: GraphSpec) -> str | None:
-    """The axis whose rows do not depend on each other: the first of what the graph gives."""
-    first = spec.outputs[0].shape[0]
-    return first if isinstance(first, str) else None

@@ -1,4 +1,4 @@
-"""Runs a bundle's graphs with NVIDIA's own engines, as `maclip_runtime.engine.Engine` does with onnxruntime.
+"""Runs a bundle's graphs with NVIDIA's own engines, as `maclip_runtime.engines.onnx` does with onnxruntime.
 
 The binding of shapes and buffers is tested with a context that stands in for the library's; on a GPU this has not
 been run for want of one.
@@ -14,13 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from maclip_runtime.bundle import Bundle
+from maclip_runtime.engines.rows import row_axis, run_in_pieces, sizes_of
 from maclip_runtime.errors import EXIT_MACHINE_LACKS, MaclipError
 from maclip_runtime.manifest import GraphSpec
 from maclip_runtime.tensorrt.cache import EngineCache
 from maclip_runtime.tensorrt.cuda import Buffers, Cuda, contiguous
 from maclip_runtime.tensorrt.engines import PORTABLE, engine_for, refuse_unbuildable
 from maclip_runtime.tensorrt.library import Library, find_library
-from maclip_runtime.tensorrt.profile import row_axis
 
 Array = npt.NDArray[Any]
 
@@ -46,7 +46,8 @@ class TensorRTEngine:
     def run(self, graph: str, **inputs: Array) -> tuple[Array, ...]:
         """Run one graph on named arrays, shapes and types as the manifest says; its outputs in order."""
         with self._lock:
-            return run_rows(self._program(graph, inputs), inputs)
+            program = self._program(graph, inputs)
+            return run_in_pieces(program.spec, inputs, program.most_rows, program.run)
 
     def _program(self, graph: str, inputs: dict[str, Array]) -> Program:
         spec = self._bundle.manifest.graphs[graph]
@@ -82,6 +83,12 @@ class Program:
         for tensor in spec.inputs:
             _, _, most = loaded.engine.get_tensor_profile_shape(tensor.name, 0)
             self.most |= {axis: int(n) for axis, n in zip(tensor.shape, most, strict=True) if isinstance(axis, str)}
+
+    @property
+    def most_rows(self) -> int:
+        """The most rows it takes at once."""
+        rows = row_axis(self.spec)
+        return 1 if rows is None else self.most[rows]
 
     def takes(self, sizes: dict[str, int]) -> bool:
         """Whether arrays of these sizes can be run: of rows any number, in pieces."""
@@ -122,36 +129,6 @@ class Program:
                 "Build it again (maclip-run build), or use --device cpu.",
                 EXIT_MACHINE_LACKS,
             )
-
-
-def run_rows(program: Program, inputs: dict[str, Array]) -> tuple[Array, ...]:
-    """Run any number of rows, as many at once as the engine takes; what has no rows goes along each time."""
-    spec = program.spec
-    rows = row_axis(spec)
-    if rows is None:
-        return program.run(inputs)
-    total, step = sizes_of(spec, inputs)[rows], program.most[rows]
-    with_rows = {tensor.name for tensor in spec.inputs if tensor.shape[0] == rows}
-    pieces = [
-        program.run({name: a[start : start + step] if name in with_rows else a for name, a in inputs.items()})
-        for start in range(0, total, step)
-    ]
-    return pieces[0] if len(pieces) == 1 else tuple(np.concatenate(parts) for parts in zip(*pieces, strict=True))
-
-
-def sizes_of(spec: GraphSpec, inputs: dict[str, Array]) -> dict[str, int]:
-    """The size of each free axis. Raises ValueError where arrays are not what the graph takes."""
-    sizes: dict[str, int] = {}
-    for tensor in spec.inputs:
-        shape = inputs[tensor.name].shape
-        if len(shape) == len(tensor.shape):
-            stated = (
-                sizes.setdefault(n, m) if isinstance(n, str) else n for n, m in zip(tensor.shape, shape, strict=True)
-            )
-            if shape == tuple(stated):
-                continue
-        raise ValueError(f"{tensor.name} has shape {list(shape)}, the graph takes {list(tensor.shape)}")
-    return sizes
 
 
 def load_engine(library: Library, graph: str, serialised: bytes | memoryview) -> Loaded:
