@@ -1,0 +1,218 @@
+"""The runners of `benchmarks.streaming`: eager torch on whole windows, `Recognizer.watch` on a source fed by hand."""
+
+from __future__ import annotations
+
+import queue
+import tempfile
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+
+from maclip_export.bench.worker import resident_mib
+from maclip_runtime.frames import Pixels
+
+BACKBONE, DEPTH, FRAMES = "ViT-B-16", 4, 8
+SPACING_S = 0.25  # between frames: a window of 2 s, a new one with each frame
+HEIGHT, WIDTH = 480, 640  # px
+CLASSES = 3
+WARM_UPS = 3
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One step: milliseconds in all and by stage."""
+
+    total_ms: float
+    stages_ms: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a runner says when it is ready: the frame features [T, D'] of one clip."""
+
+    features: Any
+
+
+class Exporting:
+    """Writes the bundles when asked to."""
+
+    facts = None
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def turn(self, work: str) -> None:
+        """Write both."""
+        from maclip_export.bundle_writer import Material, write_bundle
+        from maclip_export.options import ExportOptions
+        from maclip_export.trial import drawn_trial
+
+        model = random_model()
+        material = Material([], drawn_trial(model, 1, 2))
+        for name, precision in (("f32", "float32"), ("i8", "int8")):
+            options = ExportOptions(precision, "dynamic", allow_loss=True, force=True)
+            write_bundle(model, self._folder / name, material, options)
+
+
+class Torch:
+    """Eager torch that computes the features of a whole window."""
+
+    def __init__(self, threads: int) -> None:
+        import torch
+
+        torch.set_num_threads(threads)
+        self._torch = torch
+        self._model = random_model()
+        self._clip = torch.from_numpy(np.stack(prepared(FRAMES))[None])
+        self.facts = Facts(self._run()[0])
+        for _ in range(WARM_UPS):
+            self._run()
+
+    def turn(self, work: str) -> Any:
+        """One window, or the memory."""
+        if work == "memory":
+            return resident_mib()
+        begun = time.perf_counter()
+        self._run()
+        return Turn((time.perf_counter() - begun) * 1e3, {})
+
+    def _run(self) -> Any:
+        with self._torch.inference_mode():
+            return self._model.features(self._clip).numpy()
+
+
+class Stream:
+    """`Recognizer.watch` on a live source that brings a frame when asked to."""
+
+    def __init__(self, bundle: Path, device: str, threads: int) -> None:
+        from maclip_runtime import Recognizer, recognizer
+        from maclip_runtime.listeners import Listener
+
+        outer = self
+
+        class Clock(Listener):
+            def timing(self, stage: str, seconds: float) -> None:
+                outer._stages[stage] = outer._stages.get(stage, 0.0) + seconds * 1e3
+
+            def verdict(self, *_: Any) -> None:
+                outer._done.put(time.perf_counter())
+
+        self._stages: dict[str, float] = {}
+        self._done: queue.Queue[float] = queue.Queue()
+        self._source = fed_source()
+        self._number = 0
+        self._scratch = tempfile.TemporaryDirectory()
+        self._recognizer = Recognizer.open(bundle, Path(self._scratch.name) / "gallery.db", device, threads=threads)
+        for number in range(CLASSES):
+            clip = drawn_video(Path(self._scratch.name) / f"{number}.mp4", number)
+            self._recognizer.enroll(f"class {number}", clip, no_text=True, force=True)
+        self.facts = Facts(self._recognizer.embed(np.stack(pictures(FRAMES))))
+        mock.patch.object(recognizer, "open_source", return_value=self._source).start()
+        window_s = FRAMES * SPACING_S
+        events = self._recognizer.watch("camera", window_s, SPACING_S, listeners=[Clock()])
+        threading.Thread(target=lambda: list(events), daemon=True).start()
+        for _ in range(FRAMES):
+            self._feed()
+        self._done.get()
+        for _ in range(WARM_UPS):
+            self.turn("step")
+
+    def turn(self, work: str) -> Any:
+        """One step, or the memory."""
+        if work == "memory":
+            return resident_mib()
+        self._stages.clear()
+        begun = self._feed()
+        return Turn((self._done.get() - begun) * 1e3, dict(self._stages))
+
+    def _feed(self) -> float:
+        """Hand over the next frame, on time at its grid point; when."""
+        pixels = picture(self._number)
+        begun = time.perf_counter()
+        self._source.feed(pixels, (self._number + 0.5) * SPACING_S if self._number else 0.0)
+        self._number += 1
+        return begun
+
+
+def fed_source() -> Any:
+    """A live source whose frames are handed in."""
+    from maclip_runtime.sources import Frame, Source, SourceState, SourceStatus
+
+    class Fed(Source):
+        def __init__(self) -> None:
+            super().__init__("camera", live=True)
+            self._frames: queue.Queue[Frame] = queue.Queue()
+            self._given = 0
+
+        def feed(self, pixels: Pixels, time_s: float) -> None:
+            self._frames.put(Frame(pixels, time_s, self._given))
+            self._given += 1
+
+        def read(self, timeout_s: float | None = None) -> Frame | None:
+            try:
+                return self._frames.get(timeout=timeout_s)
+            except queue.Empty:
+                return None
+
+        @property
+        def status(self) -> SourceStatus:
+            return SourceStatus(self.name, SourceState.RUNNING, 0.0, self._given, 0, 0, 0.0, "")
+
+        def close(self) -> None:
+            pass
+
+    return Fed()
+
+
+def random_model() -> Any:
+    """ViT-B/16 with random weights, its last blocks adapted, no tuned tensor zero; the same in every process."""
+    import torch
+
+    import maclip
+
+    torch.manual_seed(0)
+    model = maclip.build(BACKBONE, "none", frames=FRAMES, adapted_depth=DEPTH)
+    for parameter in model.tuned_parameters():
+        torch.nn.init.normal_(parameter, std=0.02)
+    return model.eval()
+
+
+def picture(number: int) -> Pixels:
+    """A frame of smooth colours that move, uint8 [480, 640, 3]."""
+    from PIL import Image
+
+    coarse = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    shifted = np.roll(coarse, number % 8, axis=1)
+    return np.asarray(Image.fromarray(shifted).resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC))
+
+
+def pictures(count: int) -> list[Pixels]:
+    """The first frames."""
+    return [picture(number) for number in range(count)]
+
+
+def prepared(count: int) -> list[Pixels]:
+    """The first frames as the model takes them, uint8 [224, 224, 3]."""
+    from maclip_runtime.frames import Preprocess, prepare
+
+    preprocess = Preprocess.for_size(224, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    return [prepare(one, preprocess) for one in pictures(count)]
+
+
+def drawn_video(path: Path, seed: int) -> Path:
+    """A second of frames that begin somewhere else for each seed."""
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=8)
+        stream.height, stream.width, stream.pix_fmt = HEIGHT, WIDTH, "yuv420p"
+        for number in range(FRAMES):
+            pixels = np.ascontiguousarray(np.roll(picture(number), seed * 80, axis=0))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode())
+    return path
