@@ -111,8 +111,10 @@ class Enroller:
         feature = None if text_name is None else self.encoder.text_feature(text_name)
         made = self._add(self._encode(name, takes, text_name, feature, progress), force)
         forced = tuple(dict.fromkeys(code for clip in made for code in clip.forced))
-        info = next(one for one in self.gallery.classes() if one.name == name)
-        return Enrolled(name, len(made), info.clips, text_name, forced, tuple(self._notes(name, info.stale)))
+        # Another program may have removed the class again by now.
+        info = next((one for one in self.gallery.classes() if one.name == name), None)
+        notes = self._notes(name, info is not None and info.stale)
+        return Enrolled(name, len(made), info.clips if info else 0, text_name, forced, tuple(notes))
 
     def _encode(
         self,

@@ -163,15 +163,17 @@ def _measure(
     clips = gallery.clips(ids=[members[place].id for place in spread(len(members))])
     if not clips:
         return prior
-    columns = {name: column for column, name in enumerate(index.names)}
+    # By number, not by the clip's class as it was read: another program may have renamed it since.
+    owner = {member.id: name for name, group in groups.items() for member in group}
+    columns = {clip.id: index.names.index(owner[clip.id]) for clip in clips}
     found = match_all(
         encoder, np.stack([clip.query for clip in clips]), index.prototypes, index.text, index.has_text
     ).distances
-    apart = [left_out(encoder, clip, groups[clip.class_name], by_clip) for clip in clips]
+    apart = [left_out(encoder, clip, groups[owner[clip.id]], by_clip) for clip in clips]
     own = [distance for distance in apart if distance is not None]
     others = []
     if len(index.names) > 1:
-        others = [float(np.delete(row, columns[clip.class_name]).min()) for clip, row in zip(clips, found, strict=True)]
+        others = [float(np.delete(row, columns[clip.id]).min()) for clip, row in zip(clips, found, strict=True)]
     limit = unknown_distance(own, others, prior)
     negatives = gallery.negatives()[:SAMPLE]
     if not negatives:
@@ -181,7 +183,7 @@ def _measure(
     if own:
         lower = unknown_distance(own, strangers.tolist(), prior)
     else:
-        itself = [float(row[columns[clip.class_name]]) for clip, row in zip(clips, found, strict=True)]
+        itself = [float(row[columns[clip.id]]) for clip, row in zip(clips, found, strict=True)]
         lower = halfway(itself, strangers)
     return lower if limit is None or lower is None else min(limit, lower)
 

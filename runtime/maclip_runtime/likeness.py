@@ -85,7 +85,11 @@ class _Judge:
         if len(group) < MIN_FELLOWS:
             return None
         prototypes = class_prototypes(self._gallery, self._encoder, group)
-        apart = [left_out(self._encoder, one, group, prototypes) for one in self._gallery.clips(other)]
+        group = [member for member in group if member.id in prototypes]  # those that are still there
+        apart = [
+            left_out(self._encoder, one, group, prototypes)
+            for one in self._gallery.clips(ids=[one.id for one in group])
+        ]
         typical = [one for one in apart if one is not None]
         if not typical or distance > float(np.median(typical)):
             return None
