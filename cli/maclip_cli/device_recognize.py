@@ -23,7 +23,15 @@ from maclip_cli.device_decisions import (
     ThresholdOption,
     decisions_of,
 )
-from maclip_cli.device_options import BundleOption, DeviceOption, GalleryOption, JsonOption, open_recognizer
+from maclip_cli.device_options import (
+    AllowFallbackOption,
+    BundleOption,
+    DeviceOption,
+    GalleryOption,
+    JsonOption,
+    ThreadsOption,
+    open_recognizer,
+)
 from maclip_cli.device_outputs import (
     STDOUT,
     KeepOption,
@@ -52,7 +60,7 @@ def recognize(
     sources: Annotated[
         list[str],
         typer.Argument(
-            metavar="SOURCE...",
+            metavar="SOURCE",
             help="Video files, folders of frames, cameras (0, /dev/video0) or addresses (rtsp://, http://).",
         ),
     ],
@@ -61,6 +69,8 @@ def recognize(
     whole_clip: Annotated[bool, typer.Option("--whole-clip", help="One answer for each whole clip.")] = False,
     as_json: JsonOption = False,
     device: DeviceOption = "auto",
+    allow_fallback: AllowFallbackOption = False,
+    threads: ThreadsOption = None,
     window: Annotated[
         float | None,
         typer.Option(help="Seconds looked at at once; default: the enrolled clips' median.", rich_help_panel=WINDOWS),
@@ -136,7 +146,7 @@ def recognize(
     if whole_clip and wanted.any:
         raise MaclipError("option-invalid", "--whole-clip has one answer and no stream.", "Leave out --to, --save, …")
     wanted.start_logs()
-    with open_recognizer(bundle, gallery, device, decisions) as recognizer:
+    with open_recognizer(bundle, gallery, device, decisions, allow_fallback, threads) as recognizer:
         if whole_clip:
             for source, option in zip(sources, options, strict=True):
                 _print_clip(recognizer.classify(source, option.roi), as_json)
