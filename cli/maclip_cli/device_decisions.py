@@ -77,9 +77,10 @@ NoUnknownOption = Annotated[
 def decisions_of(report_unknown: bool, **numbers: float | None) -> Decisions:
     """`Decisions` with the numbers that were given, by their names there, the others at their defaults.
 
-    Raises `decisions-invalid`.
+    An `exit_score` alone raises the `enter_score` to it. Raises `decisions-invalid`.
     """
     from maclip_runtime import Decisions
 
     given = {field: value for field, value in numbers.items() if value is not None}
+    given.setdefault("enter_score", max(Decisions.enter_score, given.get("exit_score", 0.0)))
     return Decisions(report_unknown=report_unknown, **given)

@@ -73,7 +73,7 @@ def recognize(
     threads: ThreadsOption = None,
     window: Annotated[
         float | None,
-        typer.Option(help="Seconds looked at at once; default: the enrolled clips' median.", rich_help_panel=WINDOWS),
+        typer.Option(help="Seconds looked at at once; default: 3/4 of an enrolled clip.", rich_help_panel=WINDOWS),
     ] = None,
     hop: Annotated[
         float | None,

@@ -177,7 +177,7 @@ class Recognizer:
         sources = [background] if isinstance(background, (str, PathLike, int)) else list(background)
         seen = None
         if sources:
-            window_s = index.duration_s if window_s is None else window_s
+            window_s = index.window_s if window_s is None else window_s
             seen = see_background(self.encoder, sources, window_s, hop_s, seconds, progress, options)
         return calibrate(self.gallery, self.encoder, seen, false_alarms)
 
@@ -221,7 +221,7 @@ class Recognizer:
     ) -> Iterator[Event]:
         """Events of a stream, or of several, as they happen; they are read as the iterator is consumed.
 
-        `window_s`: how much is looked at at once, by default the median duration of the enrolled clips. `hop_s`: how
+        `window_s`: how much is looked at at once, by default 3/4 of the enrolled clips' median duration. `hop_s`: how
         often, by default a quarter of that, rounded to a T-th of the window (see `Grid`). A file shorter than a
         window is one whole clip. `listeners` are told what happens beside events. `options` for all sources, or one
         for each. `motion_gate`: grey levels below which a frame is still (see `MotionGate`), None for no gate.
@@ -316,8 +316,8 @@ class Recognizer:
         return self._answerer(Audience()).measure([self._features(clip.frames)])[0], clip.duration_s
 
     def _grid(self, window_s: float | None, hop_s: float | None) -> Grid:
-        duration_s = self._index.ready().duration_s
-        return Grid.of(self.bundle.manifest.frames, duration_s if window_s is None else window_s, hop_s)
+        window_s = self._index.ready().window_s if window_s is None else window_s
+        return Grid.of(self.bundle.manifest.frames, window_s, hop_s)
 
     def _stream(self, name: str, grid: Grid, gate: MotionGate | None, live: bool) -> Stream:
         smoother = Smoother(name, self.decisions, time.time if live else None)

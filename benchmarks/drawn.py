@@ -1,0 +1,165 @@
+"""What the benchmarks of decisions run on: drawn streams whose truth is known, and galleries of a few drawn clips.
+
+Two sets, apart in classes and in seeds: `VALIDATION`, on which every default is chosen, and `TEST`, which is only
+reported. Training saw the classes of neither. In a stream actions of 1.5 to 2.7 s follow each other with rests between
+in which nobody is there; enrolled clips last 2 s. What is not enrolled in a gallery is a stranger to it, and many are
+the reverse of an enrolled action.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from maclip.world.classes import ActionClass, Split, classes, slug
+from maclip.world.clips import MOTIONS, RATE, make_stage, nothing
+from maclip.world.synth import Segment, write_clips
+from maclip_runtime import Encoder, Recognizer
+from maclip_runtime.frames import Floats, Pixels, prepare, segment_indices
+from maclip_runtime.index import Index, build_index
+from maclip_runtime.sources import Frame
+from maclip_runtime.sources.base import FileSource
+from maclip_runtime.streaming import Grid
+from maclip_runtime.streaming.network import watch_features
+
+ACTION_SECONDS = (1.5, 2.7)
+REST_SECONDS = (1.0, 3.0)
+CLIPS = 10  # drawn of each class
+# Whoever steps into an empty picture appears, and vanishes at the end: true of every action of a stream.
+NEVER_ENROLLED = ("appear", "vanish")
+
+
+@dataclass(frozen=True)
+class DrawnSet:
+    """Which classes, and how much of everything; `times`: how often each class happens in a stream."""
+
+    split: Split
+    seed: int
+    enrolled: int  # classes a gallery
+    times: int
+    galleries: int = 8
+    streams: int = 8
+
+    def classes(self) -> list[ActionClass]:
+        """All that happens in its streams."""
+        return [one for one in classes("motion") if one.split == self.split]
+
+
+VALIDATION = DrawnSet("val", seed=71, enrolled=4, times=2)
+TEST = DrawnSet("test", seed=72, enrolled=6, times=1)
+
+
+@dataclass(frozen=True)
+class DrawnStream:
+    """One stream: its frames, uint8 [n, H, W, 3], what happens when, and its duration in seconds."""
+
+    frames: Pixels
+    segments: tuple[Segment, ...]
+
+    @property
+    def duration_s(self) -> float:
+        """From the first frame to the end of the last one."""
+        return len(self.frames) / RATE
+
+    def source(self) -> FileSource:
+        """The frames as a source."""
+        return _DrawnSource(self.frames)
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The windows of a stream: query features [n, T, D'] and starts [n] in seconds, `hop_s` apart."""
+
+    features: Floats
+    start_s: npt.NDArray[np.float64]
+    window_s: float
+    hop_s: float
+
+
+def draw_stream(chosen: DrawnSet, number: int) -> DrawnStream:
+    """Stream `number` of a set: each class `times` times, in random order, at random speed."""
+    rng = np.random.default_rng((chosen.seed, number))
+    cast = chosen.classes()
+    turns = [cast[index] for _ in range(chosen.times) for index in rng.permutation(len(cast))]
+    lengths = rng.integers(round(ACTION_SECONDS[0] * RATE), round(ACTION_SECONDS[1] * RATE) + 1, len(turns))
+    rests = rng.integers(round(REST_SECONDS[0] * RATE), round(REST_SECONDS[1] * RATE) + 1, len(turns) + 1)
+    total = int(lengths.sum() + rests.sum())
+    stage = make_stage(rng, total)
+    frames: list[Pixels] = []
+    segments = []
+
+    def rest(length: int) -> None:
+        for _ in range(length):
+            frames.append(stage.frame(len(frames), len(frames) / total, nothing(0.0)))
+
+    for one, length, before in zip(turns, lengths.tolist(), rests.tolist(), strict=False):
+        rest(before)
+        segments.append(Segment(one.name, len(frames) / RATE, (len(frames) + length) / RATE))
+        script = MOTIONS[one.motion](rng, one.cast)
+        for index in range(length):
+            frames.append(stage.frame(len(frames), len(frames) / total, script(index / (length - 1))))
+    rest(int(rests[-1]))
+    return DrawnStream(np.stack(frames), tuple(segments))
+
+
+def windows_of(stream: DrawnStream, encoder: Encoder, window_s: float) -> Windows:
+    """All windows of `window_s` seconds, as densely as recognition can go: one every T-th of a window."""
+    length = encoder.bundle.manifest.frames
+    grid = Grid.of(length, window_s, window_s / length)
+    small = partial(prepare, preprocess=encoder.bundle.manifest.preprocess)
+    seen = list(watch_features(stream.source(), encoder, grid, small))
+    starts = np.array([one.start_s for one in seen])
+    return Windows(np.stack([one.features for one in seen]), starts, window_s, grid.hop_s)
+
+
+def cut_features(stream: DrawnStream, encoder: Encoder) -> Floats:
+    """The features of each action cut out exactly, as a whole clip is read: [segments, T, D']."""
+    preprocess, length = encoder.bundle.manifest.preprocess, encoder.bundle.manifest.frames
+    clips = []
+    for segment in stream.segments:
+        first, last = round(segment.start_s * RATE), round(segment.end_s * RATE)
+        chosen = first + segment_indices(last - first, length)
+        clips.append(np.stack([prepare(stream.frames[index], preprocess) for index in chosen]))
+    return encoder.features(np.stack(clips))
+
+
+def draw_clips(chosen: DrawnSet, folder: Path) -> dict[str, list[Path]]:
+    """`CLIPS` clips of each class of a set, by class name, as video files in `folder`."""
+    write_clips(folder, "motion", CLIPS, chosen.seed, splits=(chosen.split,))
+    return {one.name: sorted((folder / slug(one.name)).iterdir()) for one in chosen.classes()}
+
+
+def draw_gallery(chosen: DrawnSet, number: int) -> tuple[list[str], list[int]]:
+    """Gallery `number` of a set: names of the classes that are enrolled, and the order in which clips are taken."""
+    rng = np.random.default_rng((chosen.seed, number, 1))
+    able = [one.name for one in chosen.classes() if one.motion not in NEVER_ENROLLED]
+    names = [able[index] for index in sorted(rng.permutation(len(able))[: chosen.enrolled])]
+    return names, rng.permutation(CLIPS).tolist()
+
+
+def enroll(recognizer: Recognizer, clips: dict[str, list[Path]], names: list[str], places: list[int]) -> Index:
+    """Enroll the clips at `places` of each class; the index that recognition uses."""
+    for name in names:
+        # The quality gate is not what is measured here.
+        recognizer.enroll(name, [clips[name][place] for place in places], force=True)
+    index = build_index(recognizer.gallery, recognizer.encoder)
+    assert index is not None
+    return index
+
+
+class _DrawnSource(FileSource):
+    def __init__(self, frames: Pixels) -> None:
+        super().__init__("drawn")
+        self._pictures = frames
+
+    def _produce(self) -> Iterator[Frame]:
+        for index, pixels in enumerate(self._pictures):
+            yield Frame(pixels, index / RATE, index)
+
+    def close(self) -> None:
+        """Nothing is held."""

@@ -1,0 +1,162 @@
+"""How well events agree with what happened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import fmean, median
+
+import numpy as np
+import numpy.typing as npt
+
+from maclip.world.synth import Segment
+from maclip_runtime import Decisions
+from maclip_runtime.decisions import Answer, Smoother, judge
+from maclip_runtime.frames import Floats
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What was measured of one stream with one gallery: distances and probabilities [n, C] of windows, `start_s` [n].
+
+    Decisions of any kind can be tried on it without the network. `actions` are those of enrolled classes; `cut_*` is
+    the same for every action cut out exactly, named by `cut_names`.
+    """
+
+    names: tuple[str, ...]
+    limits: Floats
+    distances: Floats
+    probabilities: Floats
+    start_s: npt.NDArray[np.float64]
+    window_s: float
+    hop_s: float
+    duration_s: float
+    actions: tuple[Segment, ...]
+    cut_names: tuple[str, ...]
+    cut_distances: Floats
+    cut_probabilities: Floats
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Of `actions`, `found` were reported under their name; `repeated` and `false_alarms` were reported beside that.
+
+    `latency_s` are seconds from an action's beginning to the end of the window with which its start was reported, which
+    is when it is known on a camera (the time that computing takes aside). `hours` of video were watched.
+    """
+
+    actions: int
+    found: int
+    repeated: int
+    false_alarms: int
+    hours: float
+    latency_s: tuple[float, ...] = ()
+
+    @property
+    def precision(self) -> float:
+        """Share of reports that are right and new; 0 for none."""
+        return self.found / max(1, self.found + self.repeated + self.false_alarms)
+
+    @property
+    def recall(self) -> float:
+        """Share of actions that were reported."""
+        return self.found / max(1, self.actions)
+
+    @property
+    def f1(self) -> float:
+        """The harmonic mean of both."""
+        both = self.precision + self.recall
+        return 2 * self.precision * self.recall / both if both else 0.0
+
+    def as_dict(self) -> dict[str, float | int | None]:
+        """For JSON."""
+        return {
+            "f1": round(self.f1, 4),
+            "precision": round(self.precision, 4),
+            "recall": round(self.recall, 4),
+            "false_alarms_an_hour": round(self.false_alarms / self.hours, 1) if self.hours else None,
+            "latency_mean_s": round(fmean(self.latency_s), 3) if self.latency_s else None,
+            "latency_median_s": round(median(self.latency_s), 3) if self.latency_s else None,
+            "actions": self.actions,
+            "found": self.found,
+            "repeated": self.repeated,
+            "false_alarms": self.false_alarms,
+        }
+
+
+def total(scores: Sequence[Scores]) -> Scores:
+    """All of them as one."""
+    return Scores(
+        sum(one.actions for one in scores),
+        sum(one.found for one in scores),
+        sum(one.repeated for one in scores),
+        sum(one.false_alarms for one in scores),
+        sum(one.hours for one in scores),
+        tuple(seconds for one in scores for seconds in one.latency_s),
+    )
+
+
+def score_events(watched: Watched, decisions: Decisions, hop: int, shift: float = 0.0) -> Scores:
+    """Decide on every `hop`-th window, with `shift` added to the limits (inf: no limit)."""
+    starts, ends = _reports(watched, decisions, hop, shift)
+    found: dict[int, float] = {}
+    repeated = false_alarms = 0
+    for (label, start_s), known_s in starts.items():
+        during = [
+            place
+            for place, action in enumerate(watched.actions)
+            if action.name == label and min(action.end_s, ends[label, start_s]) > max(action.start_s, start_s)
+        ]
+        new = next((place for place in during if place not in found), None)
+        if new is not None:
+            found[new] = known_s - watched.actions[new].start_s
+        elif during:
+            repeated += 1
+        else:
+            false_alarms += 1
+    hours = watched.duration_s / 3600
+    return Scores(len(watched.actions), len(found), repeated, false_alarms, hours, tuple(found.values()))
+
+
+def score_cut(watched: Watched, decisions: Decisions, shift: float = 0.0) -> Scores:
+    """As if it were known exactly when every action begins and ends: one answer each, as for a whole clip."""
+    found = false_alarms = 0
+    for name, far, likely in zip(watched.cut_names, watched.cut_distances, watched.cut_probabilities, strict=True):
+        verdict = judge(far, likely, watched.names, watched.limits + np.float32(shift), decisions)
+        found += verdict.label == name
+        false_alarms += not verdict.reason and verdict.label != name
+    return Scores(len(watched.actions), found, 0, false_alarms, watched.duration_s / 3600)
+
+
+def score_all(items: Iterable[Watched], decisions: Decisions, hop: int, shift: float = 0.0) -> Scores:
+    """`score_events` of all of them together."""
+    return total([score_events(one, decisions, hop, shift) for one in items])
+
+
+Key = tuple[str, float]  # label and beginning in seconds
+
+
+def _reports(
+    watched: Watched, decisions: Decisions, hop: int, shift: float
+) -> tuple[dict[Key, float], dict[Key, float]]:
+    """When the start of each reported action was known, and when it ended."""
+    smoother = Smoother("drawn", decisions)
+    limits = watched.limits + np.float32(shift)
+    starts: dict[Key, float] = {}
+    ends: dict[Key, float] = {}
+    covered_s = 0.0
+    last = len(watched.start_s) - 1
+    for place in range(0, last + 1, hop):
+        start_s = float(watched.start_s[place])
+        until_s = start_s + (watched.window_s + hop * watched.hop_s) / 2  # as streams share out their time
+        answer = Answer(watched.names, watched.distances[place], watched.probabilities[place], limits)
+        events = smoother.push(answer, covered_s, until_s)
+        covered_s, known_s = until_s, start_s + watched.window_s
+        if place + hop > last:
+            events = events + smoother.finish(watched.duration_s)
+        for event in events:
+            if event.kind == "start" and not event.reason:
+                starts[event.label, event.start_s] = known_s
+            elif event.kind == "end" and not event.reason:
+                ends[event.label, event.start_s] = event.end_s
+    return starts, ends
