@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from maclip_runtime.quality import ClipRejected
     from maclip_runtime.recognizer import Classification, Recognizer
     from maclip_runtime.sinks import open_sink
-    from maclip_runtime.sources import Frame, open_source, redact
+    from maclip_runtime.sources import Frame, Roi, SourceOptions, open_source, redact
 
 # Loaded when first asked for: a command's --help need not wait for numpy.
 _HOME = {
@@ -47,6 +47,8 @@ _HOME = {
     "Match": "encoder",
     "Overlay": "overlay",
     "Recognizer": "recognizer",
+    "Roi": "sources",
+    "SourceOptions": "sources",
     "open_sink": "sinks",
     "open_source": "sources",
     "read_clip": "clips",
@@ -72,6 +74,8 @@ __all__ = [
     "Match",
     "Overlay",
     "Recognizer",
+    "Roi",
+    "SourceOptions",
     "open_sink",
     "open_source",
     "read_clip",
