@@ -9,6 +9,7 @@ from maclip_cli.device_bench import bench
 from maclip_cli.device_build import build
 from maclip_cli.device_bundle import info, verify
 from maclip_cli.device_calibrate import calibrate
+from maclip_cli.device_doctor import doctor
 from maclip_cli.device_enroll import enroll, negatives
 from maclip_cli.device_gallery import gallery_app
 from maclip_cli.device_recognize import recognize
@@ -26,6 +27,7 @@ app.add_typer(gallery_app, name="gallery")
 app.command()(info)
 app.command()(verify)
 app.command()(build)
+app.command()(doctor)
 app.command()(bench)
 
 

@@ -12,10 +12,12 @@ from rich.table import Table
 
 from maclip_cli.console import people, print_json, results
 from maclip_cli.device_options import (
+    AllowFallbackOption,
     BundleOption,
     DeviceOption,
     GalleryOption,
     JsonOption,
+    ThreadsOption,
     open_gallery,
     open_recognizer,
 )
@@ -52,6 +54,8 @@ def calibrate(
         bool, typer.Option("--clear", help="Go back to the limits measured on the gallery alone.")
     ] = False,
     device: DeviceOption = "auto",
+    allow_fallback: AllowFallbackOption = False,
+    threads: ThreadsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Set for each class the distance above which the answer is "unknown", and say what that misses and lets in."""
@@ -63,7 +67,7 @@ def calibrate(
     options = SourceOptions(roi=None if roi is None else Roi.parse(roi))
     console = people()
     bar = Progress(console=console, transient=True, disable=not console.is_terminal)
-    with open_recognizer(bundle, gallery, device) as recognizer, bar as progress:
+    with open_recognizer(bundle, gallery, device, None, allow_fallback, threads) as recognizer, bar as progress:
         task = progress.add_task("Looking at background", total=None, visible=bool(background))
 
         def seen(seconds: float) -> None:

@@ -11,7 +11,15 @@ from rich.markup import escape
 from rich.progress import Progress
 
 from maclip_cli.console import people, print_json, results
-from maclip_cli.device_options import BundleOption, DeviceOption, GalleryOption, JsonOption, open_recognizer
+from maclip_cli.device_options import (
+    AllowFallbackOption,
+    BundleOption,
+    DeviceOption,
+    GalleryOption,
+    JsonOption,
+    ThreadsOption,
+    open_recognizer,
+)
 from maclip_runtime.errors import MaclipError
 
 if TYPE_CHECKING:
@@ -53,6 +61,8 @@ def enroll(
         typer.Option(metavar="FILE", help="Leave the takes' pictures in this PNG.", rich_help_panel=CAMERA),
     ] = None,
     device: DeviceOption = "auto",
+    allow_fallback: AllowFallbackOption = False,
+    threads: ThreadsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Learn an action from clips, or record them: all are added to the class NAME, or none where one is no good."""
@@ -60,7 +70,7 @@ def enroll(
         raise MaclipError("option-invalid", "Clips, or a source to record from, are needed.", "Give CLIP... or --from.")
     region = _roi(roi)
     console = people()
-    with open_recognizer(bundle, gallery, device) as recognizer:
+    with open_recognizer(bundle, gallery, device, None, allow_fallback, threads) as recognizer:
         if source is not None:
             from maclip_cli.device_record import record_takes
 
@@ -88,10 +98,12 @@ def negatives(
     force: Annotated[bool, typer.Option("--force", help="Add clips that are there already.")] = False,
     roi: RoiOption = None,
     device: DeviceOption = "auto",
+    allow_fallback: AllowFallbackOption = False,
+    threads: ThreadsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Keep clips that show none of the actions: what looks like them is called unknown."""
-    with open_recognizer(bundle, gallery, device) as recognizer:
+    with open_recognizer(bundle, gallery, device, None, allow_fallback, threads) as recognizer:
         added = recognizer.add_negatives(clips, force, _roi(roi))
         total = len(recognizer.gallery.negatives())
     if as_json:

@@ -14,16 +14,37 @@ if TYPE_CHECKING:
 
 BundleOption = Annotated[Path, typer.Option("--bundle", help="The folder that `maclip export` wrote.")]
 GalleryOption = Annotated[Path, typer.Option("--gallery", help="The gallery's file.")]
-DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, tensorrt or rtx.")]
+DeviceOption = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        help="auto, cpu, cuda, openvino (bfloat16 where the processor has it), openvino-f32, tensorrt, rtx, the name "
+        "of an onnxruntime provider, or a plug-in provider's library file; see maclip-run doctor.",
+    ),
+]
+AllowFallbackOption = Annotated[
+    bool, typer.Option("--allow-fallback", help="Accept that the device leaves some nodes to the processor.")
+]
+ThreadsOption = Annotated[
+    int | None,
+    typer.Option("--threads", min=1, help="Of the processor, for the network; default: each core there is to use."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON Lines on stdout and nothing else.")]
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A class of the gallery.")]
 
 
-def open_recognizer(bundle: Path, gallery: Path, device: str, decisions: Any = None) -> Recognizer:
+def open_recognizer(
+    bundle: Path,
+    gallery: Path,
+    device: str,
+    decisions: Any = None,
+    allow_fallback: bool = False,
+    threads: int | None = None,
+) -> Recognizer:
     """A recogniser on a bundle and a gallery, `decisions` None for the defaults."""
     from maclip_runtime import Recognizer
 
-    return Recognizer.open(bundle, gallery, device, decisions)
+    return Recognizer.open(bundle, gallery, device, decisions, allow_fallback, threads)
 
 
 def open_gallery(path: Path) -> Gallery:

@@ -13,6 +13,9 @@ from maclip_runtime.errors import EXIT_MACHINE_LACKS, MaclipError
 
 Array = npt.NDArray[Any]
 
+CANNOT_BE_USED = "The device {!r} cannot be used: "
+USE_ANOTHER = "Use --device auto or --device cpu"
+ASK_DOCTOR = "; maclip-run doctor says why"
 CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
@@ -51,8 +54,8 @@ def device_missing(device: str, why: str, fix: str = "") -> MaclipError:
     """The error for a device that was asked for and is not there."""
     return MaclipError(
         "device-missing",
-        f"The device {device!r} cannot be used: {why}.",
-        fix or "Use --device auto or --device cpu; maclip-run doctor says what this device needs.",
+        f"{CANNOT_BE_USED.format(device)}{why}.",
+        fix or f"{USE_ANOTHER}{ASK_DOCTOR}.",
         EXIT_MACHINE_LACKS,
     )
 

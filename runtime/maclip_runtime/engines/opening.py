@@ -6,7 +6,7 @@ import logging
 from importlib.util import find_spec
 
 from maclip_runtime.bundle import Bundle
-from maclip_runtime.engines.base import Engine
+from maclip_runtime.engines.base import ASK_DOCTOR, Engine
 from maclip_runtime.engines.providers import (
     PROVIDERS,
     find_provider,
@@ -73,5 +73,5 @@ def choose_device() -> tuple[str, str]:
     try:
         require_working(runtime, find_provider(runtime, "cuda"))
     except MaclipError:
-        return "cpu", "CUDA could not be started; maclip-run doctor says why"
+        return "cpu", f"CUDA could not be started{ASK_DOCTOR}"
     return "cuda", "CUDA works"

@@ -21,6 +21,7 @@ PROVIDERS = {"cpu": CPU, "cuda": "CUDAExecutionProvider"}
 PROVIDER_SUFFIX = "ExecutionProvider"
 LIBRARY_SUFFIXES = (".so", ".dll", ".dylib")
 PLUGIN_MODULES = "onnxruntime_ep_"  # how wheels of plug-in providers name their module
+BEFORE_THE_WORDS = re.compile(r"^\S+\.(cc|h):\d+ .*?\) (?=[A-Z\[])|^.*Failed to load library .* with error: ")
 ERRORS_ONLY, SILENT = 3, 4  # onnxruntime's log severities
 # A graph of one node, y = -x, to see whether a provider starts; a test makes it again from its text.
 SMALLEST_GRAPH = bytes.fromhex(
@@ -69,12 +70,13 @@ def find_provider(runtime: Any, device: str) -> Provider:
         return Provider(device, name)
     if name in (plugins := installed_plugins()):
         return _plugin(runtime, device, plugins[name], name)
-    known = sorted({*runtime.get_available_providers(), *plugins} - {"AzureExecutionProvider"})
+    known = ", ".join(sorted({*runtime.get_available_providers(), *plugins} - {"AzureExecutionProvider"}))
     raise device_missing(
         device,
         f"onnxruntime {runtime.__version__} was built without {name} and no plug-in is installed for it",
-        f"Here are {', '.join(known)}; maclip-run doctor says what a device needs."
-        + (" CUDA's build: pip install 'maclip[gpu]' in place of 'maclip[cpu]'." if device == "cuda" else ""),
+        "Install its CUDA build: pip uninstall onnxruntime, then pip install 'maclip[gpu]'; or use --device auto."
+        if device == "cuda"
+        else f"Use --device auto, or a provider that is here: {known}.",
     )
 
 
@@ -159,5 +161,5 @@ def _register(runtime: Any, library: Path) -> tuple[Any, ...]:
 
 
 def _words(error: Exception) -> str:
-    """What onnxruntime says, without the place in its source that comes before."""
-    return first_line(re.sub(r"^\S+\.(cc|h):\d+ .*?\) (?=[A-Z\[])", "", str(error)))
+    """What onnxruntime says, without the place in its source or the library's path that come before."""
+    return first_line(BEFORE_THE_WORDS.sub("", str(error)))
