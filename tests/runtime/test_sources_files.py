@@ -143,6 +143,7 @@ def test_the_smallest_region_is_a_pixel() -> None:
     np.testing.assert_array_equal(view, pixels[3:, 5:])
     assert np.shares_memory(view, pixels)
     np.testing.assert_array_equal(Roi(0.7, 0, 0.3, 1).view(pixels), pixels[:, 4:])
+    np.testing.assert_array_equal(Roi(0.1, 0.1, 0.01, 0.01).view(pixels), pixels[:1, 1:2])
 
 
 @pytest.mark.parametrize("options", [{"stall_s": 0.0}, {"stall_s": float("nan")}, {"reconnects": -1}])
@@ -195,6 +196,18 @@ def test_a_frame_that_was_read_is_freed_at_once(tmp_path: Path) -> None:
         assert kept <= 1  # the decoder's own, empty one
     finally:
         gc.enable()
+
+
+def test_a_packet_that_is_no_picture_is_skipped(tmp_path: Path) -> None:
+    frames = [av.VideoFrame.from_ndarray(pixels, format="rgb24") for pixels in color_frames("red", 6)]
+    path = encode(tmp_path / "v.avi", "png", "rgb24", frames)
+    data = path.read_bytes()
+    third = [place for place in range(len(data)) if data.startswith(b"\x89PNG", place)][2]
+    path.write_bytes(data[:third] + bytes(32) + data[third + 32 :])
+    with open_source(path) as source:
+        times = [frame.time_s for frame in source]
+    # FFmpeg's parser takes what begins like no PNG for a part of its neighbour.
+    np.testing.assert_allclose(times, [0.0, 0.1, 0.4, 0.5], atol=1e-3)
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi", "ts"])

@@ -252,6 +252,20 @@ def test_time_never_goes_back_and_jumps_with_a_new_clock() -> None:
     np.testing.assert_allclose(times, [*np.arange(10) / 10, *(4 + np.arange(10) / 10)], atol=0.01)
 
 
+def test_stamps_in_disorder_do_not_turn_time_back() -> None:
+    clock = StreamClock()
+    clock.connect(paced=False)
+    times = [clock.since_first(clock.moment(stamp, now)) for stamp, now in ((1.0, 5.0), (1.2, 5.2), (1.1, 5.3))]
+    np.testing.assert_allclose(times, [0.0, 0.2, 0.2])
+
+
+def test_each_connection_is_tied_to_the_clock_anew() -> None:
+    clock = StreamClock()
+    for now in (10.0, 11.5):
+        clock.connect(paced=False)
+        assert clock.moment(0.0, now) == now
+
+
 def test_a_burst_is_paced_by_its_stamps() -> None:
     clock = StreamClock()
     clock.connect(paced=True)
@@ -267,4 +281,5 @@ def test_delays_grow_to_a_cap_and_differ() -> None:
     assert all(FIRST_DELAY <= delay <= 2 * FIRST_DELAY for delay in delays[1])
     assert all(MOST_DELAY / 2 <= delay <= MOST_DELAY for delay in delays[2])
     assert len(set(delays[2])) > 40
+    assert MOST_DELAY <= 0.5  # what the time to resume rests on, with the README's figure
     assert Backoff().delay(1, refused=True) >= REFUSED_DELAY / 2

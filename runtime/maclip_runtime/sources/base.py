@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
-from functools import cached_property, partial
+from functools import cached_property
 from types import TracebackType
 
 from maclip_runtime.frames import Pixels
@@ -131,9 +131,8 @@ class FileSource(Source):
             self._ended, self._since = True, self._since if self._ended else time.monotonic()
         else:
             self._given += 1
-            if self._roi is not None:
-                return replace(frame, picture=partial(_part, self._roi, frame))
-        return frame
+            return part_of(self._roi, frame)
+        return None
 
     def close(self) -> None:
         """Nothing more is read. A generator that is left half way holds its source and the decoder's threads."""
@@ -146,5 +145,6 @@ class FileSource(Source):
         return SourceStatus(self.name, state, time.monotonic() - self._since, self._given, 0, 0, 0.0, "")
 
 
-def _part(roi: Roi, frame: Frame) -> Pixels:
-    return roi.view(frame.pixels)
+def part_of(roi: Roi | None, frame: Frame) -> Frame:
+    """The frame with only `roi` of its picture, cut when it is first looked at; None is all of it."""
+    return frame if roi is None else replace(frame, picture=lambda: roi.view(frame.pixels))

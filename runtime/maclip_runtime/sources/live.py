@@ -7,7 +7,7 @@ import time
 from collections import deque
 
 from maclip_runtime.errors import MaclipError
-from maclip_runtime.sources.base import Frame, Source, SourceState, SourceStatus
+from maclip_runtime.sources.base import Frame, Source, SourceState, SourceStatus, part_of
 from maclip_runtime.sources.connection import Arrival, Connect, Connection, ConnectionLost
 from maclip_runtime.sources.options import DEFAULTS, SourceOptions
 from maclip_runtime.sources.pacing import BACKOFF, Backoff, StreamClock
@@ -74,8 +74,7 @@ class LiveSource(Source):
             (arrival, time_s, connection), self._newest = self._newest, None
             restarted = 0 < self._given_from < connection
             index, self._given, self._given_from = self._given, self._given + 1, connection
-        pixels = arrival.pixels()  # outside the lock: the reader goes on meanwhile
-        return Frame(self._options.roi.view(pixels) if self._options.roi else pixels, time_s, index, restarted)
+        return part_of(self._options.roi, Frame(arrival.pixels, time_s, index, restarted))
 
     @property
     def status(self) -> SourceStatus:
