@@ -216,7 +216,7 @@ def draw(content: dict[str, Any], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(1, 3, figsize=(12, 3.8), layout="constrained")
+    figure, axes = plt.subplots(1, 3, figsize=(12, 4.4), layout="constrained")
     for name, style in (("validation", "--"), ("test", "-")):
         rows = [row for row in content["limit"][name] if row["shift"] is not None]
         x = [row["shift"] for row in rows]
@@ -225,11 +225,11 @@ def draw(content: dict[str, Any], path: Path) -> None:
         axes[1].plot(x, [row["false_alarms_an_hour"] for row in rows], style, color="tab:red", label=name)
         delays = [math.nan if row["latency_median_s"] is None else row["latency_median_s"] for row in rows]
         axes[2].plot(x, delays, style, color="tab:purple", label=name)
-    labels = ("share", "false alarms an hour", "median seconds from an action's beginning to its report")
+    labels = ("share", "false alarms an hour", "median latency, seconds")
     for axis, label in zip(axes, labels, strict=True):
         axis.axvline(0, color="0.6", linewidth=1)
         axis.set(xlabel="added to the gallery's own distance limit", ylabel=label, ylim=(0, None))
-        axis.legend(fontsize=8)
+        axis.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
         axis.grid(alpha=0.3)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
