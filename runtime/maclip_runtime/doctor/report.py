@@ -73,7 +73,9 @@ def diagnose(device: str = "auto", bundle: Path | None = None) -> Report:
             problems.append(Problem("bundle", error.message, error.fix))
     problems += [
         Problem(
-            run.graph, f"{len(run.strays)} nodes ran elsewhere than on {chosen}.", "Another --device, or accept it."
+            run.graph,
+            f"{len(run.strays)} of its nodes ran elsewhere than on {chosen}.",
+            "Use another --device, or accept it with --allow-fallback.",
         )
         for run in graphs
         if run.strays
