@@ -23,6 +23,9 @@ class Decisions:
     below which it ends. `min_duration_s`: whatever holds for less is not reported. `cooldown_s`: how long after
     the end of an action the same one cannot begin again. `report_unknown`: whether stretches of "unknown" and
     "uncertain" give start and end events too.
+
+    The defaults are those that did best on drawn streams (benchmarks/events.py): there the distance decides, and a
+    threshold on the score or the margin only costs actions, so they are off.
     """
 
     min_score: float = 0.0  # probability, 0..1
