@@ -79,5 +79,6 @@ def _leave(error: BaseException, lines: list[str], code: int) -> None:
 
         traceback.print_exception(error)
     for line in lines:
-        print(line, file=sys.stderr)
+        # A file's name may hold what moves the cursor or rings the bell.
+        print("".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in line), file=sys.stderr)
     sys.exit(code)

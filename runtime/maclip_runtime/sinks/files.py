@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from maclip_runtime.errors import MaclipError
-from maclip_runtime.sinks.base import Sink
+from maclip_runtime.sinks.base import Refused, Sink
 
 ROTATE_BYTES = 10_000_000  # at which a file is set aside
 KEPT_FILES = 5  # set aside, beside the one that is written
@@ -36,6 +36,10 @@ class StdoutSink(Sink):
                 write_whole(1, line)
         except BrokenPipeError:
             self.gone = True
+        except OSError as error:
+            if self._deadline is None:
+                raise
+            raise Refused(str(error)) from error  # at the end nobody makes room on a full disk: not to wait for ever
 
 
 class FileSink(Sink):

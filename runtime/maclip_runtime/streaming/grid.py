@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ from maclip_runtime.errors import MaclipError
 from maclip_runtime.sources import Frame
 
 LEAST_WINDOW_S = 0.05  # below, a window is one frame of any camera
+MOST_WINDOW_S = 86400.0  # a day; no action lasts longer, and sums of larger numbers overflow
 LONGEST_GAP_S = 60.0  # frames farther apart than this (and than a window) belong to no common window
 SAME_S = 1e-6  # times this near are one: frame times are sums of fractions
 
@@ -34,11 +34,11 @@ class Grid:
         Raises `window-invalid`.
         """
         hop_s = window_s / 4 if hop_s is None else hop_s
-        if not (LEAST_WINDOW_S <= window_s < math.inf and 0 < hop_s < math.inf):
+        if not (LEAST_WINDOW_S <= window_s <= MOST_WINDOW_S and 0 < hop_s <= MOST_WINDOW_S):
             raise MaclipError(
                 "window-invalid",
                 f"A window of {window_s} s every {hop_s} s is not possible.",
-                f"Give a window of {LEAST_WINDOW_S} seconds or more, and a hop above 0.",
+                f"Give a window of {LEAST_WINDOW_S} seconds to a day, and a hop above 0.",
             )
         return cls(frames, window_s, max(1, round(hop_s * frames / window_s)))
 
