@@ -114,7 +114,9 @@ class _Camera:
     def _push(self, source: Any) -> bool:
         from gi.repository import GLib, Gst
 
-        source.emit("push-buffer", Gst.Buffer.new_wrapped(draw(time.monotonic_ns() // 1_000_000)))
+        # Before it plays it has no time yet: a picture would be stamped with the machine's and hold up all others.
+        if source.get_state(0).state == Gst.State.PLAYING:
+            source.emit("push-buffer", Gst.Buffer.new_wrapped(draw(time.monotonic_ns() // 1_000_000)))
         if source.get_parent() is not None:  # else nobody watches any more
             GLib.timeout_add(int(1000 / self.rate), self._push, source)
         return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -21,6 +22,7 @@ from videos import color_frames
 
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.sources import SourceOptions, SourceState, open_source
+from maclip_runtime.sources.connection import ConnectionLost, FFmpegConnection
 
 PATIENCE = 20.0  # seconds, for a busy machine
 
@@ -153,6 +155,15 @@ def test_a_playlist_on_the_network_opens_no_file_of_this_machine(served: str, tm
         path.write_text(text.format(f"{served}/own.ts"))
         with open_source(f"{served}/{playlist}") as source:
             assert source.read(PATIENCE) is not None
+
+
+@pytest.mark.parametrize("scheme", ["rtsp", "http"])
+def test_a_server_that_accepts_and_says_nothing_is_given_up_in_time(scheme: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        begun = time.monotonic()
+        with pytest.raises(ConnectionLost, match=r"nothing came for 0.3 s"):
+            FFmpegConnection(f"{scheme}://127.0.0.1:{server.getsockname()[1]}/a", None, {}, open_s=0.3, read_s=1.0)
+    assert 0.3 <= time.monotonic() - begun < 2.0
 
 
 def test_nothing_that_is_printed_or_logged_holds_a_password() -> None:

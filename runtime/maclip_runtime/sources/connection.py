@@ -34,6 +34,13 @@ class ConnectionLost(Exception):
         self.refused = refused
 
 
+class NoPicture(ConnectionLost):
+    """The connection was made, and brings no picture as far as is known."""
+
+    def __init__(self) -> None:
+        super().__init__("sends no picture that can be decoded")
+
+
 @dataclass(frozen=True)
 class Arrival:
     """A picture that came: `pixels()` makes it uint8 [H, W, 3] RGB, upright, only where it is wanted.
@@ -66,13 +73,14 @@ Connect = Callable[[float], Connection]  # seconds that it may take -> open conn
 
 
 class FFmpegConnection(Connection):
-    """An address or a V4L2 camera through FFmpeg. Raises `ConnectionLost` where it cannot be opened."""
+    """An address or a V4L2 camera through FFmpeg. Raises `ConnectionLost` where it cannot be opened, `NoPicture`."""
 
     def __init__(
         self, uri: str, kind: str | None, options: dict[str, str], open_s: float, read_s: float, paced: bool = False
     ) -> None:
         import av
 
+        begun = time.monotonic()
         try:
             self._container = av.open(
                 uri, format=kind, container_options=options, timeout=(open_s, read_s), **video.lenient()
@@ -82,6 +90,9 @@ class FFmpegConnection(Connection):
             # `from None`: PyAV's own message repeats the address with its password.
             raise ConnectionLost(f"cannot be opened ({_reason(error, open_s)})", refused) from None
         try:
+            # FFmpeg does not count it as a failure if time ran out after the server's first answers.
+            if time.monotonic() - begun > open_s:
+                raise ConnectionLost(f"cannot be opened (nothing came for {open_s:g} s)")
             self._stream = _first_picture_stream(self._container)
         except BaseException:
             self._container.close()
@@ -138,7 +149,7 @@ def _first_picture_stream(container: av.container.InputContainer) -> av.video.Vi
     for stream in container.streams.video:
         if getattr(stream, "codec_context", None) is not None:
             return stream
-    raise ConnectionLost("sends no picture that can be decoded")
+    raise NoPicture
 
 
 def _reason(error: Exception, limit_s: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -11,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.sources.address import NETWORK_PROTOCOLS, local_path, redact, scheme_of
 from maclip_runtime.sources.base import Source
-from maclip_runtime.sources.connection import Connection, ConnectionLost, FFmpegConnection
+from maclip_runtime.sources.connection import Connection, ConnectionLost, FFmpegConnection, NoPicture
 from maclip_runtime.sources.csi import connect_csi
 from maclip_runtime.sources.files import FolderSource, VideoSource
 from maclip_runtime.sources.live import LiveSource
@@ -23,6 +24,8 @@ SCHEMES = ("file", "v4l2", "csi", *NETWORK_PROTOCOLS)
 NETWORK_OPTIONS = {"fpsprobesize": "0", "format_whitelist": ",".join(NETWORK_FORMATS)}
 # TCP first: UDP loses packets at the first busy moment. A camera that has only UDP is read so.
 RTSP_OPTIONS = {"rtsp_flags": "prefer_tcp"}
+# An RTSP server says what it sends before it does. To look at the pictures too would wait for a key frame or two.
+UNPROBED = {"probesize": "32", "analyzeduration": "0"}
 # AVFMT_FLAG_NONBLOCK, as ffmpeg itself asks for: a camera that hangs does not hang the reader.
 CAMERA_OPTIONS = {"fflags": "4"}
 
@@ -75,7 +78,10 @@ def _open_csi(uri: str, options: SourceOptions) -> Source:
 def _connect_network(uri: str, scheme: str, stall_s: float, open_s: float) -> Connection:
     options = {**NETWORK_OPTIONS, "protocol_whitelist": NETWORK_PROTOCOLS[scheme]}
     if scheme.startswith("rtsp"):
-        return FFmpegConnection(uri, None, {**options, **RTSP_OPTIONS}, open_s, stall_s)
+        options |= RTSP_OPTIONS
+        with suppress(NoPicture):  # MPEG-TS inside RTSP shows its pictures only as it is read
+            return FFmpegConnection(uri, None, {**options, **UNPROBED}, open_s, stall_s)
+        return FFmpegConnection(uri, None, options, open_s, stall_s)
     return FFmpegConnection(uri, None, options, open_s, stall_s, paced=True)
 
 
