@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from maclip_runtime.doctor import Report
 
+NODES_SHOWN = 3
+
 
 def doctor(
     device: DeviceOption = "auto",
@@ -53,7 +55,7 @@ def print_report(report: Report, out: Console) -> None:
     if report.graphs:
         table = Table("graph", "ran", "elsewhere", title=f"on {escape(str(report.chosen))}", title_justify="left")
         for run in report.graphs:
-            table.add_row(escape(run.graph), escape(run.ran), escape(", ".join(run.strays) or "none"))
+            table.add_row(escape(run.graph), escape(run.ran), escape(_some(run.strays)))
         out.print(table)
     out.print(_surroundings(report))
     if report.device == "auto":
@@ -67,6 +69,12 @@ def print_report(report: Report, out: Console) -> None:
     for number, problem in enumerate(report.problems, 1):
         out.print(escape(f"problem {number}, {problem.about}: {problem.what}"), soft_wrap=True)
         out.print(escape(f"  fix: {problem.fix}"), soft_wrap=True)
+
+
+def _some(strays: tuple[str, ...]) -> str:
+    """The first few; --json has all."""
+    more = f" and {len(strays) - NODES_SHOWN} more" if len(strays) > NODES_SHOWN else ""
+    return ", ".join(strays[:NODES_SHOWN]) + more or "none"
 
 
 def _pairs(title: str, pairs: dict[str, str]) -> Table:

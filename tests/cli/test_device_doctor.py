@@ -8,21 +8,33 @@ import subprocess
 import sys
 from pathlib import Path
 
+import onnxruntime
 import pytest
 from typer.testing import CliRunner
 
 from maclip_cli.device import app
 from maclip_runtime.errors import MaclipError
 
+TAKES_NOTHING = "AzureExecutionProvider"
 WIDE = {"COLUMNS": "200"}
 
 
-def test_people_read_devices_graphs_choice_and_problems(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_people_read_devices_graphs_choice_and_problems(bundle: Path) -> None:
     done = CliRunner().invoke(app, ["doctor", "--bundle", str(bundle)], env=WIDE)
     assert done.exit_code == 0, done.output
     for words in ("auto chooses ", "onnxruntime", "openvino-f32", "visual", "CPUExecutionProvider", "is not signed"):
         assert words in done.stdout
     assert "No problems found." in done.stdout or "problem 1, " in done.stdout
+
+
+@pytest.mark.skipif(TAKES_NOTHING not in onnxruntime.get_available_providers(), reason="a build without it")
+def test_of_many_nodes_that_strayed_people_read_a_few(bundle: Path) -> None:
+    command = ["doctor", "--device", TAKES_NOTHING, "--bundle", str(bundle)]
+    shown = CliRunner().invoke(app, command, env=WIDE).stdout
+    assert "and 9 more" in shown
+    strays = json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)["graphs"][0]["strays"]
+    assert len(strays) == 12
+    assert "Mul_0 (Mul)" in shown  # the only one of its graph
 
 
 def test_programs_read_one_object(bundle: Path) -> None:

@@ -198,10 +198,17 @@ def test_openvino_refuses_a_graph_that_contradicts_the_manifest(change: dict[str
 def test_a_containers_share_counts(quota: str, cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "cpu.max").write_text(quota)
     monkeypatch.setattr(base, "CGROUP_QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(base, "CPUS", tmp_path)
     monkeypatch.setattr(base.os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
     assert base.usable_cores() == cores
     monkeypatch.setattr(base, "CGROUP_QUOTA", tmp_path / "none")
     assert base.usable_cores() == 8
+    for cpu in range(16):  # two threads a core: 0 and 8, 1 and 9, ...
+        topology = tmp_path / f"cpu{cpu}" / "topology"
+        topology.mkdir(parents=True)
+        (topology / "thread_siblings_list").write_text(f"{cpu % 8},{cpu % 8 + 8}\n")
+    monkeypatch.setattr(base.os, "sched_getaffinity", lambda pid: {0, 1, 8, 9, 10}, raising=False)
+    assert base.usable_cores() == 3
 
 
 def test_the_smallest_graph_is_what_its_text_says() -> None:
@@ -213,6 +220,9 @@ def test_a_plug_in_that_is_no_library_is_missing(bundle: Path, tmp_path: Path, m
     assert "no library" in refusal(bundle, str(tmp_path / "none.so")).message
     broken = tmp_path / "libbroken.so"
     broken.write_bytes(b"no library")
+    if not hasattr(onnxruntime, "register_execution_provider_library"):
+        assert "knows no plug-in providers" in refusal(bundle, str(broken)).message
+        return
     assert "cannot load libbroken.so" in refusal(bundle, str(broken)).message
     # By the name of its provider, as wheels of plug-ins say it; another wheel that breaks does no harm.
     (tmp_path / "onnxruntime_ep_broken.py").write_text(

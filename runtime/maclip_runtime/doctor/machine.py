@@ -26,7 +26,7 @@ def machine_facts() -> dict[str, str]:
         "system": platform.platform(),
         "processor": cpu.get("model name") or platform.processor() or platform.machine(),
         "instructions": " ".join(known),
-        "cores": f"{usable_cores()} to use of {os.cpu_count()}",
+        "cores": f"{usable_cores()} to use, {os.cpu_count()} hardware threads in all",
         "memory": _memory(),
         "board": _text(Path("/proc/device-tree/model")),
         "JetPack release": _text(Path("/etc/nv_tegra_release")).split(", GCID")[0].lstrip("# "),

@@ -17,6 +17,7 @@ CANNOT_BE_USED = "The device {!r} cannot be used: "
 USE_ANOTHER = "Use --device auto or --device cpu"
 ASK_DOCTOR = "; maclip-run doctor says why"
 CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+CPUS = Path("/sys/devices/system/cpu")
 
 
 class Engine(Protocol):
@@ -35,14 +36,23 @@ class Engine(Protocol):
 def usable_cores() -> int:
     """How many cores this process may use: by its affinity and, in a container, by its share of time.
 
-    Libraries that count the machine's cores start too many threads in a container and get in their own way.
+    Libraries that count the machine's cores start too many threads in a container and get in their own way. Two
+    hardware threads of a core count as one: a matrix product fills it alone.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cpus = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    cores = len({_siblings(cpu) for cpu in cpus})
     try:
         quota, period = CGROUP_QUOTA.read_text().split()
         return cores if quota == "max" else max(1, min(cores, round(int(quota) / int(period))))
     except (OSError, ValueError, ZeroDivisionError):
         return cores
+
+
+def _siblings(cpu: int) -> str:
+    try:
+        return (CPUS / f"cpu{cpu}" / "topology" / "thread_siblings_list").read_text().strip()
+    except OSError:
+        return str(cpu)
 
 
 def as_float(array: Array) -> npt.NDArray[np.float32]:
