@@ -88,7 +88,7 @@ class FFmpegConnection(Connection):
         except (av.error.FFmpegError, OSError, ValueError) as error:
             refused = isinstance(error, (av.error.HTTPUnauthorizedError, av.error.HTTPForbiddenError))
             # `from None`: PyAV's own message repeats the address with its password.
-            raise ConnectionLost(f"cannot be opened ({_reason(error, open_s)})", refused) from None
+            raise ConnectionLost(f"cannot be opened ({_reason(error, begun, open_s)})", refused) from None
         try:
             # FFmpeg does not count it as a failure if time ran out after the server's first answers.
             if time.monotonic() - begun > open_s:
@@ -126,7 +126,7 @@ class FFmpegConnection(Connection):
                 yield None
                 time.sleep(NOTHING_YET_SECONDS)
             except (av.error.FFmpegError, OSError) as error:
-                raise ConnectionLost(f"stopped sending ({_reason(error, self._read_s)})") from None
+                raise ConnectionLost(f"stopped sending ({_reason(error, asked, self._read_s)})") from None
         if not self._is_end(last):
             raise ConnectionLost("stopped sending (the connection was closed)")
 
@@ -152,9 +152,8 @@ def _first_picture_stream(container: av.container.InputContainer) -> av.video.Vi
     raise NoPicture
 
 
-def _reason(error: Exception, limit_s: float) -> str:
-    import av
-
-    if isinstance(error, av.error.ExitError):  # PyAV's time limit: "Immediate exit requested"
+def _reason(error: Exception, begun: float, limit_s: float) -> str:
+    """FFmpeg's words, but for a time limit, of which it says "Immediate exit requested" or "Invalid data found"."""
+    if time.monotonic() - begun > limit_s:
         return f"nothing came for {limit_s:g} s"
     return video.reason(error)
