@@ -71,13 +71,18 @@ def bench(
         found = run_bench(plan, command, lambda text: status.update(escape(text)))
     console = results()
     _print(found, console if console.is_terminal else Console(width=LOG_WIDTH, highlight=False))
-    if json_file is not None:
-        text = json.dumps(dataclasses.asdict(found), indent=1, ensure_ascii=False, allow_nan=False)
-        json_file.write_text(text + "\n", encoding="utf-8")
-    if figure is not None:
-        from maclip_runtime.bench.figure import draw
+    try:
+        if json_file is not None:
+            text = json.dumps(dataclasses.asdict(found), indent=1, ensure_ascii=False, allow_nan=False)
+            json_file.write_text(text + "\n", encoding="utf-8")
+        if figure is not None:
+            from maclip_runtime.bench.figure import draw
 
-        draw(found, figure)
+            draw(found, figure)
+    except OSError as error:
+        raise MaclipError(
+            "output-unwritable", f"The figures cannot be kept ({error}).", "Name a file that can be written."
+        ) from error
 
 
 def _print(bench: Bench, console: Console) -> None:

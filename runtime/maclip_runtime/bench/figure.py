@@ -116,7 +116,7 @@ def _sources(axes: Axes, bench: Bench) -> None:
     counts = [one.sources for one in bench.sources]
     axes.plot(counts, [one.windows_per_second for one in bench.sources], "o-", color=NETWORK_COLOUR)
     axes.set_xticks(counts, [str(count) for count in counts])
-    axes.set_ylim(0, None)
+    axes.set_ylim(0, 1.15 * max((one.windows_per_second for one in bench.sources), default=1.0))
     axes.set_xlabel("sources at once, one session")
     axes.set_ylabel("windows a second, all sources")
     axes.set_title("growth with sources", loc="left", fontsize=10)
