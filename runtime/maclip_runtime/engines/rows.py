@@ -11,7 +11,7 @@ from maclip_runtime.engines.base import Array
 from maclip_runtime.manifest import GraphSpec
 
 # The numbers of one clip: 8 frames of 224 x 224 x 3, or as many tokens of ViT-B/16. On two cores a batch of four is no
-# quicker than four pieces, and takes three times the memory (measured: see OnnxEngine).
+# quicker than four pieces, and takes three times the memory (benchmarks.session_options).
 PIECE_NUMBERS = 1_250_000
 
 
