@@ -23,8 +23,14 @@ from maclip_runtime.bundle import Bundle
 from maclip_runtime.engines.onnx import AS_ASKED_FOR
 from maclip_runtime.engines.rows import rows_at_once, run_in_pieces
 
-SETTINGS = ("default", "sleep", "sleep pieces", "sleep pieces unplanned", "sleep pieces unplanned shared")
-SETTINGS += ("sleep pieces unplanned no-arena",)
+SETTINGS = (
+    "default",
+    "sleep",
+    "sleep pieces",
+    "sleep pieces unplanned",
+    "sleep pieces unplanned shared",
+    "sleep pieces unplanned no-arena",
+)
 STEPS, BATCH, THREADS = 6, 4, 2
 
 

@@ -117,12 +117,12 @@ class OnnxEngine:
 def session_options(runtime: Any, threads: int | None) -> Any:
     """How every session is opened. `threads` None takes each core that this process may use.
 
-    Measured with ViT-B/16 in int8, four blocks adapted, on two cores that others used too (onnxruntime 1.31):
-    threads that wait for work in a loop cost 0.60 to 0.70 s of the processor a step, those that sleep 0.41 s; and
-    they take the cores from other sessions and from the rest of a robot. Resident memory after clips, steps and
-    batches of four: 2,382 MiB as onnxruntime comes, 750 MiB with batches in pieces of one clip, 509 MiB without a
-    plan of memory for each size of batch, 378 MiB where the sessions share one arena that grows by what is asked
-    for. No arena at all takes 265 MiB, but each step faults in 146 MiB anew, a fifth of its time.
+    Measured with ViT-B/16 in int8, four blocks adapted, onnxruntime 1.31 (`python -m benchmarks.session_options`):
+    threads that wait for work in a loop cost 0.73 s of the processor a step, those that sleep 0.42 s, and they take
+    the cores from other sessions and from the rest of a robot. Resident memory after batches of four: 2,190 MiB as
+    onnxruntime comes, 734 with batches in pieces of one clip, 492 without a plan of memory for each size of batch,
+    366 where all sessions share one arena that grows by what is asked for. No arena at all takes 209, but each step
+    faults in 133 MiB anew and costs 0.52 s.
     """
     options = runtime.SessionOptions()
     options.log_severity_level = ERRORS_ONLY

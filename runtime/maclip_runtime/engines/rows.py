@@ -10,8 +10,8 @@ import numpy as np
 from maclip_runtime.engines.base import Array
 from maclip_runtime.manifest import GraphSpec
 
-# The numbers of one clip: 8 frames of 224 x 224 x 3, or as many tokens of ViT-B/16. On two cores a batch of four is no
-# quicker than four pieces, and takes three times the memory (benchmarks.session_options).
+# The numbers of one clip: 8 frames of 224 x 224 x 3, or as many tokens of ViT-B/16. Four clips in one piece take three
+# times the memory (benchmarks.session_options), and a processor is busy with one.
 PIECE_NUMBERS = 1_250_000
 
 
