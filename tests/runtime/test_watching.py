@@ -137,6 +137,31 @@ def test_files_and_cameras_are_watched_together(
     assert all(abs(event.at - time.time()) < 60 for event in events if event.at is not None)
 
 
+def test_an_action_ends_when_its_camera_is_lost_not_when_it_is_back(
+    recognizer: Recognizer, cameras: Callable[..., list[str]]
+) -> None:
+    class Vanishing(Camera):
+        """After its frames it is lost, and a moment later it is back with others."""
+
+        def read(self, timeout_s: float | None = None) -> Frame | None:
+            if self.given == 30 and self._state is SourceState.RUNNING:
+                self._state = SourceState.LOST
+                return None
+            self._state = SourceState.RUNNING
+            return super().read(timeout_s)
+
+    later = camera_frames(("green", 3.0), start_s=20.0, restarted=True)
+    camera = Vanishing("camera", camera_frames(("red", 3.0)) + later)
+    seen = [(event.kind, event.label, camera.given) for event in recognizer.watch(cameras(camera), window_s=1.0)]
+    assert ("end", "red light", 30) in seen  # before the first frame after the loss
+    assert [(kind, label) for kind, label, _ in seen if kind != "update"] == [
+        ("start", "red light"),
+        ("end", "red light"),
+        ("start", "green light"),
+        ("end", "green light"),
+    ]
+
+
 def test_a_source_that_fails_ends_alone_and_is_raised_last(
     recognizer: Recognizer, cameras: Callable[..., list[str]], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -18,6 +18,7 @@ STATUS_SECONDS = 1.0  # between two reports of a source's status
 WAIT_SECONDS = 0.2  # for the next frame of a single camera
 WAIT_SECONDS_EACH = 0.01  # where there are several: each waits for the others
 FRAMES_A_TURN = 16  # of a file, before the other sources have their turn
+AWAY = (SourceState.LOST, SourceState.CONNECTING)
 
 log = logging.getLogger("maclip")
 
@@ -47,6 +48,12 @@ class Feed:
             if step:
                 return step
         return Step()
+
+    def away(self) -> list[Event]:
+        """What is open ends once its camera is lost, not when it comes back: nobody sees whether it goes on."""
+        if not self.source.live or self.source.status.state not in AWAY:
+            return []
+        return self.stream.end()
 
     def tell_status(self, audience: Audience) -> None:
         """Report the source's state where it has changed, and once a second."""
@@ -103,8 +110,7 @@ class Watcher:
             for feed in going:
                 if self._audience:
                     feed.tell_status(self._audience)
-                if feed.ended:
-                    yield from self._ended(feed)
+                yield from self._ended(feed) if feed.ended else feed.away()
             going = [feed for feed in going if not feed.ended]
 
     def _wait_s(self, going: list[Feed]) -> float:
