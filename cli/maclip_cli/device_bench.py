@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from maclip_cli.console import people, results
-from maclip_cli.device_options import BundleOption, DeviceOption
+from maclip_cli.device_options import AllowFallbackOption, BundleOption, DeviceOption, ThreadsOption
 from maclip_runtime.errors import MaclipError
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ def bench(
         Path | None, typer.Option(metavar="CLIP", help="A video to watch; default: a drawn one, 640 x 480.")
     ] = None,
     seconds: Annotated[float, typer.Option(min=0.5, help="How long the stages are measured.")] = 10.0,
-    threads: Annotated[int | None, typer.Option(min=1, help="For the engine; default: one a core.")] = None,
+    allow_fallback: AllowFallbackOption = False,
+    threads: ThreadsOption = None,
     cold_starts: Annotated[int, typer.Option(min=1, help="How often it is started anew.")] = 5,
     most_classes: Annotated[int, typer.Option(min=1, help="Growth is measured up to so many classes.")] = 10_000,
     most_sources: Annotated[int, typer.Option(min=1, help="Growth is measured up to so many sources.")] = 8,
@@ -58,6 +59,7 @@ def bench(
         source,
         seconds,
         threads,
+        allow_fallback,
         cold_starts,
         tuple(count for count in CLASS_COUNTS if count <= most_classes),
         tuple(count for count in SOURCE_COUNTS if count <= most_sources),
@@ -65,6 +67,8 @@ def bench(
 
     def command(clip: Path, gallery: Path) -> list[str]:
         options = ["--bundle", str(bundle), "--gallery", str(gallery), "--device", device, "--whole-clip", "--json"]
+        options += ["--allow-fallback"] if allow_fallback else []
+        options += ["--threads", str(threads)] if threads else []
         return [sys.executable, "-m", "maclip_cli.device", "recognize", str(clip), *options]
 
     with people().status("measuring") as status:

@@ -75,7 +75,18 @@ def test_enroll_recognise_and_list_without_torch(bundle: Path, gallery: Path, cl
     video = color_video(tmp_path / "long.mp4", [("red", 3.0), ("green", 3.0)])
     events = json_lines(run("recognize", video, *both, "--json", "--window", "1", "--hop", "0.5"))
     assert [event["label"] for event in events if event["kind"] == "end"] == ["red light", "green light"]
-    assert set(events[0]) == {"schema", "kind", "label", "score", "margin", "start_s", "end_s", "source", "reason", "at"}
+    assert set(events[0]) == {
+        "schema",
+        "kind",
+        "label",
+        "score",
+        "margin",
+        "start_s",
+        "end_s",
+        "source",
+        "reason",
+        "at",
+    }
     done = run("recognize", video, *both)
     assert "start  red light" in done.stdout
     assert "end    green light" in done.stdout

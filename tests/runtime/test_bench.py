@@ -17,6 +17,8 @@ from maclip_runtime.decisions import Verdict
 
 ANSWER = Verdict("a", "a", 1.0, 0.0, 1.0)
 
+ONE_THREAD = {"device": "cpu", "threads": 1}
+
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
@@ -90,7 +92,7 @@ def test_machine_says_what_figures_were_measured_on() -> None:
 
 def test_errors_of_another_process_are_told_in_this_one(tmp_path: Path) -> None:
     with pytest.raises(MaclipError, match="is not a bundle") as caught:
-        probe("match", bundle=str(tmp_path), classes=1, device="cpu", threads=None)
+        probe("match", bundle=str(tmp_path), classes=1, engine={"device": "cpu"})
     assert caught.value.code == "bundle-missing"
     with pytest.raises(MaclipError, match="TypeError") as caught:
         probe("match", colour="red")
@@ -99,7 +101,7 @@ def test_errors_of_another_process_are_told_in_this_one(tmp_path: Path) -> None:
 
 
 def test_matching_is_measured_at_the_size_that_was_asked_for(bundle: Path) -> None:
-    few, many = (probe("match", bundle=str(bundle), classes=count, device="cpu", threads=1) for count in (1, 20_000))
+    few, many = (probe("match", bundle=str(bundle), classes=count, engine=ONE_THREAD) for count in (1, 20_000))
     assert many["arrays_mib"] == pytest.approx(20_000 * few["arrays_mib"])
     assert many["match"]["p50"] > 5 * few["match"]["p50"]
     assert few["grown_mib"] is None or many["grown_mib"] > many["arrays_mib"]
@@ -108,7 +110,7 @@ def test_matching_is_measured_at_the_size_that_was_asked_for(bundle: Path) -> No
 def test_cold_start_is_taken_apart_without_a_rest(bundle: Path, enrolled: Path, clips: Path) -> None:
     begun = time.monotonic()
     found = probe(
-        "first-answer", bundle=str(bundle), gallery=str(enrolled), clip=str(clips / "red3.mp4"), device="cpu", threads=1
+        "first-answer", bundle=str(bundle), gallery=str(enrolled), clip=str(clips / "red3.mp4"), engine=ONE_THREAD
     )
     whole = time.monotonic() - begun
     assert list(found["parts_s"])[:3] == ["python", "imports", "bundle check"]

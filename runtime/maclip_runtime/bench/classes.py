@@ -20,11 +20,11 @@ LOAD_LIMIT_S = 120.0  # a gallery that takes longer to read is said to
 MIB = 2**20
 
 
-def measure_classes(bundle: Path, counts: tuple[int, ...], device: str, threads: int | None) -> tuple[Classes, ...]:
+def measure_classes(bundle: Path, counts: tuple[int, ...], engine: dict[str, Any]) -> tuple[Classes, ...]:
     """Each number of classes in processes of its own."""
     found = []
     for count in counts:
-        values: dict[str, Any] = {"bundle": str(bundle), "classes": count, "device": device, "threads": threads}
+        values: dict[str, Any] = {"bundle": str(bundle), "classes": count, "engine": engine}
         matched = probe("match", **values)
         with tempfile.TemporaryDirectory(prefix="maclip-bench-") as folder:
             try:
@@ -46,14 +46,14 @@ def measure_classes(bundle: Path, counts: tuple[int, ...], device: str, threads:
     return tuple(found)
 
 
-def match(begun: float, ready: float, bundle: str, classes: int, device: str, threads: int | None) -> dict[str, Any]:
+def match(begun: float, ready: float, bundle: str, classes: int, engine: dict[str, Any]) -> dict[str, Any]:
     """In a fresh process: one query against that many classes of noise."""
     from maclip_runtime.bundle import Bundle
     from maclip_runtime.encoder import Encoder
 
     opened = Bundle.open(bundle)
     frames, width = opened.manifest.frames, opened.manifest.feature_width
-    encoder = Encoder(opened, device, threads=threads)
+    encoder = Encoder(opened, **engine)
     rng = np.random.default_rng(classes)
     query = rng.standard_normal((1, frames, width), np.float32)
     small = rng.standard_normal((1, frames, width), np.float32)
@@ -75,9 +75,7 @@ def match(begun: float, ready: float, bundle: str, classes: int, device: str, th
     }
 
 
-def load(
-    begun: float, ready: float, bundle: str, classes: int, device: str, threads: int | None, folder: str
-) -> dict[str, Any]:
+def load(begun: float, ready: float, bundle: str, classes: int, engine: dict[str, Any], folder: str) -> dict[str, Any]:
     """In a fresh process: fill a gallery in `folder` with that many classes of one clip, and read it twice."""
     from maclip_runtime.bundle import Bundle
     from maclip_runtime.encoder import Encoder
@@ -95,7 +93,7 @@ def load(
     path = Path(folder) / "gallery.db"
     with Gallery(path, opened.manifest.contract) as gallery:
         gallery.add(clips, rows, opened.graph_digest("prototype"))
-    encoder = Encoder(opened, device, threads=threads)
+    encoder = Encoder(opened, **engine)
     took = []
     for _ in range(2):
         with Gallery(path, opened.manifest.contract) as gallery:

@@ -7,7 +7,6 @@ import subprocess
 import time
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from maclip_runtime.bench.machine import resident_mib
@@ -18,14 +17,11 @@ from maclip_runtime.errors import EXIT_OUR_FAULT, MaclipError
 LIMIT_S = 600.0  # of one start
 
 
-def measure_cold_start(
-    command: Sequence[str], bundle: Path, gallery: Path, clip: Path, device: str, threads: int | None, runs: int
-) -> ColdStart:
-    """Start `command`, which answers for one clip, `runs` times; and as often the same work taken apart.
+def measure_cold_start(command: Sequence[str], values: dict[str, Any], runs: int) -> ColdStart:
+    """Start `command`, which answers for one clip, `runs` times; and as often `first_answer` with `values`.
 
     Raises `bench-failed` where the command gives no answer.
     """
-    values = {"bundle": str(bundle), "gallery": str(gallery), "clip": str(clip), "device": device, "threads": threads}
     took: list[float] = []
     apart: list[dict[str, Any]] = []
     for _ in range(runs):  # in turns, so that what disturbs the machine disturbs both alike
@@ -37,7 +33,7 @@ def measure_cold_start(
 
 
 def first_answer(
-    begun: float, ready: float, bundle: str, gallery: str, clip: str, device: str, threads: int | None
+    begun: float, ready: float, bundle: str, gallery: str, clip: str, engine: dict[str, Any]
 ) -> dict[str, Any]:
     """In a fresh process: answer for one clip step by step, as `Recognizer.classify` does, noting the time."""
     marks = {"python": ready - begun}
@@ -60,7 +56,7 @@ def first_answer(
     mark("imports")
     opened = Bundle.open(bundle)
     mark("bundle check")
-    encoder = Encoder(opened, device, threads=threads)
+    encoder = Encoder(opened, **engine)
     mark("engine")
     manifest = opened.manifest
     read = read_clip(

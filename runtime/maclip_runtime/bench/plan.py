@@ -28,7 +28,7 @@ SOURCES_SHARE = 0.5  # of the seconds that the stages get
 class Plan:
     """What to measure. `source` is a video, None for a drawn one; `seconds` those of the stages.
 
-    `threads` for the engine, None for its own choice; `cold_starts` how many. `classes` and `sources`: the numbers of
+    `threads` and `allow_fallback` as for `open_engine`; `cold_starts` how many. `classes` and `sources`: the numbers of
     classes and of sources that growth is measured at.
     """
 
@@ -37,9 +37,15 @@ class Plan:
     source: Path | None = None
     seconds: float = 10.0
     threads: int | None = None
+    allow_fallback: bool = False
     cold_starts: int = 5
     classes: tuple[int, ...] = CLASS_COUNTS
     sources: tuple[int, ...] = SOURCE_COUNTS
+
+    @property
+    def engine(self) -> dict[str, Any]:
+        """What every measuring process opens its engine with."""
+        return {"device": self.device, "threads": self.threads, "allow_fallback": self.allow_fallback}
 
 
 def run_bench(
@@ -65,19 +71,17 @@ def run_bench(
             source = plan.source
             read_clip(source, lambda total: segment_indices(total, 1))  # refused here rather than in another process
         gallery = place / "gallery.db"
-        with Recognizer.open(plan.bundle, gallery, plan.device) as recognizer:
+        with Recognizer.open(plan.bundle, gallery, **plan.engine) as recognizer:
             for seed, clip in enumerate(clips):
                 recognizer.enroll(f"class {seed}", clip, no_text=True, force=True)
             manifest = recognizer.bundle.manifest
             size = sum(file.size for file in manifest.files.values())
-        common: dict[str, Any] = {"bundle": str(plan.bundle), "device": plan.device, "threads": plan.threads}
-        watching = {**common, "gallery": str(gallery), "window_s": WINDOW_S, "hop_s": HOP_S}
+        common: dict[str, Any] = {"bundle": str(plan.bundle), "gallery": str(gallery), "engine": plan.engine}
+        watching = {**common, "window_s": WINDOW_S, "hop_s": HOP_S}
         note("a step and its stages")
         figures = probe("stream", **watching, sources=[str(source)], seconds=plan.seconds)
         note("cold start")
-        cold = measure_cold_start(
-            command(clips[0], gallery), plan.bundle, gallery, clips[0], plan.device, plan.threads, plan.cold_starts
-        )
+        cold = measure_cold_start(command(clips[0], gallery), {**common, "clip": str(clips[0])}, plan.cold_starts)
         note("growth with sources")
         share_s = plan.seconds * SOURCES_SHARE
         several = tuple(
@@ -85,7 +89,7 @@ def run_bench(
             for count in plan.sources
         )
         note("growth with classes")
-        classes = measure_classes(plan.bundle, plan.classes, plan.device, plan.threads)
+        classes = measure_classes(plan.bundle, plan.classes, plan.engine)
     return Bench(
         machine=machine,
         bundle={

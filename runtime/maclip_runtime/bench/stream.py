@@ -84,8 +84,7 @@ def stream(
     window_s: float,
     hop_s: float,
     seconds: float,
-    device: str,
-    threads: int | None,
+    engine: dict[str, Any],
 ) -> dict[str, Any]:
     """In a fresh process: watch `sources` together, again and again, for `seconds`.
 
@@ -95,7 +94,7 @@ def stream(
     from maclip_runtime.recognizer import Recognizer
 
     clock = StepClock(seconds)
-    with Recognizer.open(bundle, gallery, device, threads=threads) as recognizer, suppress(Enough):
+    with Recognizer.open(bundle, gallery, **engine) as recognizer, suppress(Enough):
         while True:
             clock.restart()
             before = len(clock.steps)
