@@ -27,7 +27,8 @@ def run_app(app: typer.Typer) -> None:
     try:
         # Without standalone mode typer hands its exceptions and exit codes to us.
         code = app(standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed by whoever started us (`>&-`)
+            sys.stdout.flush()
         if code == EXIT_INTERRUPTED:  # what typer makes of Ctrl-C
             sys.stderr.write("interrupted\n")
         sys.exit(code if isinstance(code, int) else 0)

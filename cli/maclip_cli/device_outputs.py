@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from maclip_cli.console import people
+from maclip_runtime.errors import MaclipError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -160,6 +161,13 @@ def open_outputs(options: OutputOptions, sources: Sequence[str], gallery: Galler
         yield outputs
     if overlay and overlay.problem:
         raise overlay.problem
+    lost = [sink.dropped for uri, sink in zip(dict.fromkeys(options.to), outputs.sinks, strict=True) if uri == STDOUT]
+    if any(lost) and not outputs.reader_gone:
+        raise MaclipError(
+            "output-unwritable",
+            f"{lost[0]} events could not be written to stdout.",
+            "Send it to a place that takes them, or use --to FILE.",
+        )
 
 
 @contextmanager

@@ -73,12 +73,22 @@ def test_full_disk_behind_stdout_is_said_and_waited_for_by_nobody(bundle: Path, 
     both = ("--bundle", bundle, "--gallery", enrolled)
     with Path("/dev/full").open("wb") as full:
         done = run("recognize", clips / "red3.mp4", *both, "--json", stdout=full)
-        assert b"events were dropped" in done.stderr
+        assert b"error[output-unwritable]" in done.stderr
+        assert done.returncode == 2
         listed = run("gallery", "list", "--gallery", enrolled, "--json", stdout=full)
     for one in (done, listed):
         assert b"Traceback" not in one.stderr
         assert b"No space left" in one.stderr
     assert listed.returncode != 0
+
+
+def test_stdout_that_was_closed_at_the_start_is_an_error(bundle: Path, enrolled: Path, clips: Path) -> None:
+    for more, code in ((["--json"], 2), (["--whole-clip"], 0)):
+        command = ["recognize", clips / "red3.mp4", "--bundle", bundle, "--gallery", enrolled, *more]
+        line = 'exec "$0" -m maclip_cli.device "$@" >&-'
+        done = subprocess.run(["sh", "-c", line, sys.executable, *map(str, command)], capture_output=True, timeout=120)
+        assert done.returncode == code, done.stderr
+        assert b"internal" not in done.stderr
 
 
 def test_plain_locale_and_no_home(bundle: Path, enrolled: Path, clips: Path) -> None:
