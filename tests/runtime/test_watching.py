@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from drawn_camera import Camera, camera_frames
 from tiny_bundle import write_bundle
 from videos import color_frames, color_video, write_video
 
@@ -20,39 +21,6 @@ from maclip_runtime import Event, Frame, Listener, Recognizer
 from maclip_runtime.decisions import Verdict
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.sources import Roi, Source, SourceOptions, SourceState, SourceStatus, open_source
-
-
-class Camera(Source):
-    """A live source that gives drawn frames, 10 a second, as fast as they are asked for; then ends or fails."""
-
-    def __init__(self, name: str, frames: list[Frame], error: MaclipError | None = None) -> None:
-        super().__init__(name, live=True)
-        self._frames = iter(frames)
-        self._error = error
-        self._state = SourceState.RUNNING
-        self.given = 0
-
-    def read(self, timeout_s: float | None = None) -> Frame | None:
-        frame = next(self._frames, None)
-        if frame is not None:
-            self.given += 1
-            return frame
-        if self._error:
-            raise self._error
-        self._state = SourceState.ENDED
-        return None
-
-    @property
-    def status(self) -> SourceStatus:
-        return SourceStatus(self.name, self._state, 0.0, self.given, 0, 0, 10.0, "")
-
-    def close(self) -> None:
-        pass
-
-
-def camera_frames(*parts: tuple[str, float], start_s: float = 0.0, restarted: bool = False) -> list[Frame]:
-    pixels = np.concatenate([color_frames(color, round(seconds * 10), i) for i, (color, seconds) in enumerate(parts)])
-    return [Frame(one, start_s + i / 10, i, restarted and i == 0) for i, one in enumerate(pixels)]
 
 
 @pytest.fixture
