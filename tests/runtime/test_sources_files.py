@@ -190,9 +190,9 @@ def test_a_frame_that_was_read_is_freed_at_once(tmp_path: Path) -> None:
     gc.disable()  # what only the collector frees are megabytes a frame until it runs
     try:
         with open_source(path) as source:
-            frames = sum(1 for _ in source)
+            frames = sum(frame.pixels.any() for frame in source)
         assert frames == 20
-        kept = sum(isinstance(thing, av.VideoFrame) for thing in gc.get_objects())
+        kept = sum(type(thing) is av.VideoFrame for thing in gc.get_objects())
         assert kept <= 1  # the decoder's own, empty one
     finally:
         gc.enable()
