@@ -22,6 +22,8 @@ NegativesOption = Annotated[
     bool, typer.Option("--negatives", help="Instead of a class: the clips that show none of them.")
 ]
 
+SHOWN_SOURCE = 24  # characters
+
 gallery_app = typer.Typer(no_args_is_help=True, help="Look at and change the enrolled classes.")
 
 
@@ -87,17 +89,23 @@ def show(
             print_json(fact)
         return
     title = escape(name) if name else "none of the classes"
-    table = Table("clip", "source", "seconds", "text", "enrolled", "quality", "kept in spite of", title=title)
+    table = Table("clip", title=title)
+    table.add_column("source", overflow="fold", min_width=SHOWN_SOURCE)
+    figures = sorted({key for clip in clips for key in clip.quality})
+    for heading in ("seconds", *figures):
+        table.add_column(heading, justify="right")
+    # What no clip has would only take the others' room.
+    texts, forced = any(clip.text_name for clip in clips), any(clip.forced for clip in clips)
+    for heading in ["text"] * texts + ["kept in spite of"] * forced:
+        table.add_column(heading)
     for clip in clips:
-        figures = ", ".join(f"{key} {value:.1f}" for key, value in clip.quality.items())
         table.add_row(
             str(clip.id),
-            escape(clip.source),
+            escape(_tail(clip.source)),
             f"{clip.duration_s:.1f}",
-            escape(clip.text_name or "-"),
-            clip.enrolled_at,
-            figures,
-            ", ".join(clip.forced) or "-",
+            *(f"{clip.quality[key]:.1f}" if key in clip.quality else "-" for key in figures),
+            *[escape(clip.text_name or "-")] * texts,
+            *[", ".join(clip.forced) or "-"] * forced,
         )
     results().print(table)
 
@@ -182,3 +190,8 @@ def _limit(info: ClassInfo) -> str:
     if info.max_distance is None:
         return "measured"
     return f"{info.max_distance:.3f}" + (", stale: calibrate again" if info.stale else "")
+
+
+def _tail(source: str) -> str:
+    """The end of a long source, which tells clips apart where its beginning does not; `--json` has all of it."""
+    return source if len(source) <= SHOWN_SOURCE else "…" + source[1 - SHOWN_SOURCE :]
