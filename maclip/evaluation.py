@@ -20,8 +20,25 @@ from maclip_runtime.manifest import Unknown
 
 # p_Q2S alone, the paper's sum at several weights, p_Q2T alone: shown side by side, chosen on validation only.
 FUSION_WEIGHTS = (0.0, 0.05, 0.1, 0.2, 0.4, 0.6, 1.0)
+NAMES = ("own", "none", "wrong")
+AVERAGES = ("prototypes", "features")
 EPISODES_AT_ONCE = 64
 Z_95 = 1.96
+
+
+@dataclass(frozen=True)
+class Support:
+    """What support clips are told, and where the shots of a class become one.
+
+    `names`: "own" class's, "none", or "wrong": each class is called as the next one. `average`: the mean is taken
+    of single clips' "prototypes" (method.md section 3), or of their "features" before TPCM.
+    """
+
+    names: str = "own"
+    average: str = "prototypes"
+
+
+DEFAULT_SUPPORT = Support()
 
 
 @dataclass(frozen=True)
@@ -30,6 +47,8 @@ class Result:
 
     `by_fusion_weight` gives the accuracy for other weights a on the same episodes; `confusion` [classes,
     classes] counts queries of the row's class that were answered as the column's, over all episodes.
+    `by_episode` [episodes] counts each episode's right answers of its way * `queries`: two results on the same
+    episodes are compared by it. `support` says what the support clips were told and how shots were averaged.
     """
 
     way: int
@@ -42,6 +61,18 @@ class Result:
     by_fusion_weight: dict[str, float]
     names: tuple[str, ...]
     confusion: tuple[tuple[int, ...], ...]
+    by_episode: tuple[int, ...] = ()
+    queries: int = 1
+    support: Support = DEFAULT_SUPPORT
+
+    @property
+    def by_class(self) -> dict[str, float]:
+        """Accuracy by class, of the classes that were asked for."""
+        return {
+            name: row[place] / sum(row)
+            for place, (name, row) in enumerate(zip(self.names, self.confusion, strict=True))
+            if sum(row)
+        }
 
 
 @dataclass(frozen=True)
@@ -69,18 +100,27 @@ class Outcomes:
 class Evaluator:
     """Holds the features of some classes' clips, so that any number of episodes costs only the matching."""
 
-    def __init__(self, model: MaClip, store: ClipStore, progress: Progress | None = None) -> None:
+    def __init__(
+        self, model: MaClip, store: ClipStore, progress: Progress | None = None, support: Support = DEFAULT_SUPPORT
+    ) -> None:
         self.model = model
+        self.support = support
         self.names = tuple(c.name for c in store.classes)
         self.sizes = store.sizes
         model.eval()
         with torch.no_grad():
             text = model.encode_names(self.names)
-            own = text[torch.from_numpy(store.labels).to(text.device)]
-            support, query = store.both_branches(text, progress=progress)
-            self._prototypes = model.prototypes(support, own)  # of single clips
+            if support.names == "wrong":
+                text = text.roll(-1, 0)
+            self._text = None if support.names == "none" else text
+            features, query = store.both_branches(self._text, progress=progress)
+            own = None if self._text is None else text[torch.from_numpy(store.labels).to(text.device)]
+            # Single clips: their prototypes, or their features where the mean comes first.
+            self._singles = model.prototypes(features, own) if support.average == "prototypes" else features
             self._queries = model.prototypes(query)
             self._scores = text_logits(query, text, model.scale)  # (clips, classes)
+            if self._text is None:
+                self._scores = torch.zeros_like(self._scores)  # no names, no vote
 
     @torch.no_grad()
     def outcomes(
@@ -96,7 +136,7 @@ class Evaluator:
             support = torch.from_numpy(np.stack([e.support for e in batch]))  # (E, way * shot)
             query = torch.from_numpy(np.stack([e.query for e in batch]))  # (E, Q)
             ways = torch.from_numpy(np.stack([e.classes for e in batch]))  # (E, way)
-            prototypes = self._prototypes[support].unflatten(1, (way, shot)).mean(2)
+            prototypes = self._by_class(self._singles[support].unflatten(1, (way, shot)), ways)
             distances.append(metric(self._queries[query], prototypes))
             scores.append(self._scores[query[:, :, None], ways[:, None, :]])
             classes.append(ways.numpy())
@@ -112,14 +152,29 @@ class Evaluator:
         seed: int,
         weight: float | None = None,
         progress: Progress | None = None,
+        queries: int = 1,
     ) -> Result:
         """Accuracy with the model's fusion weight, or `weight`. Raises `too-few-clips`."""
-        outcomes = self.outcomes(way, shot, episodes, seed, progress=progress)
+        outcomes = self.outcomes(way, shot, episodes, seed, queries, progress=progress)
         weight = self.model.config.fusion_weight if weight is None else weight
-        accuracy, interval = mean_interval(outcomes.correct(weight))
+        if self._text is None:
+            weight = 0.0
+        correct = outcomes.correct(weight)
+        accuracy, interval = mean_interval(correct)
         by_weight = {f"{w:g}": float(outcomes.correct(w).float().mean()) for w in FUSION_WEIGHTS}
         confusion = _confusion(outcomes, weight, len(self.names))
-        return Result(way, shot, episodes, seed, accuracy, interval, weight, by_weight, self.names, confusion)
+        return Result(
+            way, shot, episodes, seed, accuracy, interval, weight, by_weight, self.names, confusion,
+            tuple(correct.sum(-1).tolist()), queries, self.support,
+        )  # fmt: skip
+
+    def _by_class(self, singles: Tensor, ways: Tensor) -> Tensor:
+        """Single clips [E, way, shot, T, D'] of classes [E, way] -> prototypes of the classes [E, way, T, D']."""
+        mean = singles.mean(2)
+        if self.support.average == "prototypes":
+            return mean
+        text = None if self._text is None else self._text[ways.to(self._text.device)].flatten(0, 1)
+        return self.model.prototypes(mean.flatten(0, 1), text).unflatten(0, mean.shape[:2])
 
 
 def mean_interval(correct: Tensor) -> tuple[float, float]:

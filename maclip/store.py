@@ -105,7 +105,7 @@ class ClipStore:
 
     @torch.no_grad()
     def both_branches(
-        self, text: Tensor, rng: np.random.Generator | None = None, progress: Progress | None = None
+        self, text: Tensor | None, rng: np.random.Generator | None = None, progress: Progress | None = None
     ) -> tuple[Tensor, Tensor]:
         """One view of every clip: with its own class's `text` [classes, D'], and as a query: two [clips, T, D']."""
         support, query = [], []
@@ -115,10 +115,12 @@ class ClipStore:
         for ids, loaded in zip(
             batches, ahead(lambda job: self.load(*job), zip(batches, seeds, strict=True), 2), strict=True
         ):
-            own = text[torch.from_numpy(self.labels[ids]).to(text.device)]
             query.append(self.encode(loaded))
             # Where nothing is adapted the text changes no feature.
-            support.append(self.encode(loaded, own) if self.model.adapted_depth else query[-1])
+            if text is None or not self.model.adapted_depth:
+                support.append(query[-1])
+            else:
+                support.append(self.encode(loaded, text[torch.from_numpy(self.labels[ids]).to(text.device)]))
             if progress:
                 progress(int(ids[-1]) + 1, len(self))
         return torch.cat(support), torch.cat(query)

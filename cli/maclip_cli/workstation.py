@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 from pathlib import Path
@@ -14,6 +13,7 @@ from rich.table import Table
 
 from maclip_cli.benching import bench
 from maclip_cli.console import run_app
+from maclip_cli.evaluating import compare, evaluate
 from maclip_cli.exporting import export
 from maclip_cli.requirements import need_export, need_training
 from maclip_cli.signing import sign
@@ -178,50 +178,8 @@ def train(
     Console(stderr=True).print(f"The run is in {out}. Next: maclip export {out} -o bundle", soft_wrap=True)
 
 
-@app.command(name="eval")
-def evaluate(
-    run: Annotated[Path, typer.Argument(help="What maclip train made.")],
-    data: Annotated[Path, typer.Argument(help="A folder that holds a folder of clips for each class.")],
-    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
-    way: Annotated[int, typer.Option(min=2)] = 5,
-    shot: Annotated[int, typer.Option(min=1)] = 1,
-    episodes: Annotated[int, typer.Option(min=1)] = 10_000,
-    seed: int = 0,
-    pretrained: Annotated[str | None, typer.Option(help="Where the backbone's weights are now, if elsewhere.")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the result here.")] = None,
-) -> None:
-    """Few-shot accuracy on classes that training never saw: mean and 95 % interval."""
-    need_training()
-    import maclip
-    from maclip.data import SPLITS, open_data
-    from maclip.evaluation import Evaluator
-    from maclip.run import replacing
-    from maclip.store import ClipStore
-    from maclip_cli.progress import Bars
-
-    if split not in SPLITS:
-        raise MaclipError("option-invalid", f"There is no split {split!r}.", f"Use one of: {', '.join(SPLITS)}.")
-    classes = open_data(data).split(split)
-    if not classes:
-        raise MaclipError("data-empty", f"{data} has no class of split {split!r}.", "Choose another --split.")
-    model = maclip.load(run, pretrained)
-    with Bars() as bars:
-        evaluator = Evaluator(model, ClipStore(model, classes), bars.progress("features"))
-        result = evaluator.evaluate(way, shot, episodes, seed, progress=bars.progress("episodes"))
-    if json_file is not None:
-        facts = {"run": str(run), "data": str(data), "split": split, **dataclasses.asdict(result)}
-        with replacing(json_file) as path:
-            path.write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    console = Console()
-    console.print(
-        f"{way}-way {shot}-shot on {len(classes)} {split} classes: {result.accuracy:.1%} ± {result.interval:.1%} "
-        f"({episodes:,} episodes, text weight a = {result.fusion_weight:g})",
-        soft_wrap=True,
-    )
-    others = "  ".join(f"{w}: {a:.1%}" for w, a in result.by_fusion_weight.items())
-    console.print(f"for other a (0: frames alone, 1: names alone): {others}", soft_wrap=True)
-
-
+app.command(name="eval")(evaluate)
+app.command()(compare)
 app.command()(export)
 app.command()(bench)
 app.command()(sign)

@@ -72,6 +72,21 @@ def test_from_clips_to_an_accuracy_and_a_bundle(drawn_folder: Path, tmp_path: Pa
     assert 0 <= facts["accuracy"] <= 1
     assert (facts["way"], facts["episodes"], facts["seed"], facts["split"]) == (3, 50, 4, "test")
     assert f"{facts['accuracy']:.1%}" in done.stdout
+    assert set(facts["by_class"]) == set(facts["names"])
+
+    unnamed = tmp_path / "unnamed.json"
+    confusion = tmp_path / "confusion"
+    done = run("eval", run_folder, drawn_folder, *few, "--names", "none", "--json", unnamed, "--confusion", confusion)
+    assert done.returncode == 0, done.stderr
+    assert {file.suffix for file in tmp_path.glob("confusion.*")} == {".csv", ".png"}
+    compared = run("compare", result, unnamed, "--json")
+    assert compared.returncode == 0, compared.stderr
+    paired = json.loads(compared.stdout)
+    assert paired["difference"] == pytest.approx(paired["accuracy_b"] - paired["accuracy_a"])
+    assert paired["episodes"] == 50
+    done = run("eval", run_folder, drawn_folder, *few[:4], "--episodes", 49, "--seed", 4, "--json", unnamed)
+    assert_refused(run("compare", result, unnamed), "episodes-differ")
+    assert_refused(run("eval", run_folder, drawn_folder, "--names", "some"), "option-invalid")
 
     assert_refused(run("train", drawn_folder, "--out", run_folder, *short), "output-exists")
     assert_refused(run("eval", run_folder, drawn_folder, "--shot", 9, *few[:4]), "too-few-clips")

@@ -7,7 +7,7 @@ import torch
 
 from maclip.data import open_data
 from maclip.episodes import EpisodeSampler
-from maclip.evaluation import Evaluator, Outcomes, choose_fusion_weight, choose_unknown, mean_interval
+from maclip.evaluation import Evaluator, Outcomes, Support, choose_fusion_weight, choose_unknown, mean_interval
 from maclip.matching import mean_by_class
 from maclip.store import ClipStore
 
@@ -42,6 +42,38 @@ def test_episodes_agree_with_a_loop_over_single_episodes(drawn_data, make_model,
     assert result.interval == pytest.approx(interval)
     assert sum(map(sum, result.confusion)) == 30 * 4
     assert sum(result.confusion[i][i] for i in range(8)) == pytest.approx(accuracy * 120)
+
+
+@pytest.mark.parametrize("support", [Support("none"), Support("wrong"), Support("own", "features")])
+def test_what_support_clips_are_told_and_how_shots_are_averaged(drawn_data, make_model, support):
+    model = make_model(adapted_depth=1)
+    classes = open_data(drawn_data).split("val")
+    store = ClipStore(model, classes)
+    made = Evaluator(model, store, support=support).outcomes(3, 2, 4, seed=5)
+    sampler = EpisodeSampler(store.sizes, 3, 2, 1, seed=5)
+    names = [c.name for c in classes]
+    text = model.encode_names(names[1:] + names[:1] if support.names == "wrong" else names)
+    for i in range(4):
+        episode = sampler[i]
+        labels = torch.from_numpy(episode.labels(episode.support))
+        ways = None if support.names == "none" else text[torch.from_numpy(episode.classes)]
+        with torch.no_grad():
+            clips = store.encode(store.load(episode.support), None if ways is None else ways[labels])
+            if support.average == "features":
+                prototypes = model.prototypes(mean_by_class(clips, labels, 3), ways)
+            else:
+                prototypes = mean_by_class(model.prototypes(clips, None if ways is None else ways[labels]), labels, 3)
+            query = model.prototypes(store.encode(store.load(episode.query)))
+            expected = model.metric(query, prototypes)
+        assert torch.allclose(made.distances[i], expected, atol=1e-4)
+
+
+def test_without_names_no_text_votes(drawn_data, make_model):
+    model = make_model(adapted_depth=1)
+    store = ClipStore(model, open_data(drawn_data).split("val"))
+    result = Evaluator(model, store, support=Support("none")).evaluate(4, 1, 30, seed=5)
+    assert result.fusion_weight == 0
+    assert len({result.by_fusion_weight[w] for w in ("0", "0.1", "0.6")}) == 1
 
 
 def test_the_interval_is_that_of_a_known_sample():

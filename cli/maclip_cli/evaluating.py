@@ -1,0 +1,132 @@
+"""`maclip eval` and `maclip compare`: accuracy as a record, and two records side by side."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from maclip_cli.requirements import need_training
+from maclip_runtime.errors import MaclipError
+
+if TYPE_CHECKING:
+    from maclip.evaluation import Result
+
+WORST = 5  # classes listed
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="What maclip train made.")],
+    data: Annotated[Path, typer.Argument(help="A folder that holds a folder of clips for each class.")],
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    way: Annotated[int, typer.Option(min=2, help="Classes an episode.")] = 5,
+    shot: Annotated[int, typer.Option(min=1, help="Support clips a class.")] = 1,
+    queries: Annotated[int, typer.Option(min=1, help="Query clips a class.")] = 1,
+    episodes: Annotated[int, typer.Option(min=1)] = 10_000,
+    seed: int = 0,
+    names: Annotated[
+        str, typer.Option(help="What support clips are told: own, none, or wrong (each class called as another).")
+    ] = "own",
+    average: Annotated[
+        str, typer.Option(help="Where shots become one: prototypes (after TPCM) or features (before).")
+    ] = "prototypes",
+    pretrained: Annotated[str | None, typer.Option(help="Where the backbone's weights are now, if elsewhere.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the record here.")] = None,
+    confusion: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the confusion matrix: FILE.csv and FILE.png.")
+    ] = None,
+) -> None:
+    """Few-shot accuracy on classes that training never saw: mean, 95 % interval, by class, and who is confused."""
+    need_training()
+    import maclip
+    from maclip.data import SPLITS, open_data
+    from maclip.evaluation import AVERAGES, NAMES, Evaluator, Support
+    from maclip.record import RECORD_FORMAT, Record, episodes_sha256, write_record
+    from maclip.run import ADAPTERS_FILE
+    from maclip.store import ClipStore
+    from maclip_cli.progress import Bars
+
+    for value, known in ((split, SPLITS), (names, NAMES), (average, AVERAGES)):
+        if value not in known:
+            raise MaclipError("option-invalid", f"{value!r} is no choice here.", f"Use one of: {', '.join(known)}.")
+    classes = open_data(data).split(split)
+    if not classes:
+        raise MaclipError("data-empty", f"{data} has no class of split {split!r}.", "Choose another --split.")
+    model = maclip.load(run, pretrained)
+    with Bars() as bars:
+        evaluator = Evaluator(model, ClipStore(model, classes), bars.progress("features"), Support(names, average))
+        result = evaluator.evaluate(way, shot, episodes, seed, progress=bars.progress("episodes"), queries=queries)
+    if json_file is not None:
+        adapters = hashlib.sha256((run / ADAPTERS_FILE).read_bytes()).hexdigest()
+        digest = episodes_sha256(classes, result)
+        record = Record(
+            RECORD_FORMAT, maclip.__version__, str(run), adapters, str(data), split, digest, result.by_class, result
+        )
+        write_record(json_file, record)
+    if confusion is not None:
+        _write_confusion(confusion, result)
+    _show(result, split)
+
+
+def compare(
+    a: Annotated[Path, typer.Argument(metavar="A.json", help="A record of maclip eval --json.")],
+    b: Annotated[Path, typer.Argument(metavar="B.json", help="Another, on the same episodes.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else.")] = False,
+) -> None:
+    """Is B better than A? The difference on the same episodes, with its paired 95 % interval."""
+    need_training()
+    from maclip.record import compare as compared
+    from maclip.record import read_record
+
+    found = compared(read_record(a), read_record(b), str(a), str(b))
+    if as_json:
+        typer.echo(json.dumps({**dataclasses.asdict(found), "separated": found.separated}))
+        return
+    if found.separated:
+        verdict = "better" if found.difference > 0 else "worse"
+    else:
+        verdict = "not told apart"
+    console = Console()
+    console.print(escape(f"A  {found.accuracy_a:.2%}  {a}"), soft_wrap=True)
+    console.print(escape(f"B  {found.accuracy_b:.2%}  {b}"), soft_wrap=True)
+    console.print(
+        f"B - A: {100 * found.difference:+.2f} ± {100 * found.interval:.2f} points over {found.episodes:,} paired "
+        f"episodes: {verdict}",
+        soft_wrap=True,
+    )
+
+
+def _show(result: Result, split: str) -> None:
+    console = Console()
+    console.print(
+        f"{result.way}-way {result.shot}-shot on {len(result.names)} {split} classes: {result.accuracy:.1%} ± "
+        f"{result.interval:.1%} ({result.episodes:,} episodes, text weight a = {result.fusion_weight:g})",
+        soft_wrap=True,
+    )
+    others = "  ".join(f"{w}: {a:.1%}" for w, a in result.by_fusion_weight.items())
+    console.print(f"for other a (0: frames alone, 1: names alone): {others}", soft_wrap=True)
+    table = Table("hardest classes", "accuracy", "most often taken for")
+    for name in sorted(result.by_class, key=lambda name: result.by_class[name])[:WORST]:
+        row = result.confusion[result.names.index(name)]
+        share, other = max((count, other) for count, other in zip(row, result.names, strict=True) if other != name)
+        taken = f"{other} ({share / sum(row):.0%})" if share else "-"
+        table.add_row(escape(name), f"{result.by_class[name]:.1%}", escape(taken))
+    console.print(table)
+
+
+def _write_confusion(path: Path, result: Result) -> None:
+    from maclip.figures import confusion_figure
+    from maclip.record import confusion_csv
+    from maclip.run import replacing
+
+    with replacing(path.with_suffix(".csv")) as temporary:
+        temporary.write_text(confusion_csv(result), encoding="utf-8")
+    with replacing(path.with_suffix(".png")) as temporary:
+        confusion_figure(result, temporary)

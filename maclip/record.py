@@ -1,0 +1,132 @@
+"""An evaluation as a record: what was asked, of which episodes, and every answer; two records compare in pairs."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import hashlib
+import io
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from maclip.data import ActionClass
+from maclip.episodes import EpisodeSampler
+from maclip.evaluation import Z_95, Result
+from maclip.run import replacing
+from maclip_runtime.errors import MaclipError
+from maclip_runtime.records import from_dict
+
+RECORD_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Record:
+    """A `Result` with what makes it repeatable.
+
+    `model` says which model it was in words, `adapters_sha256` which tensors (None: nothing tuned).
+    `episodes_sha256` is the digest of the episode list: classes and clips by name, so that it is the same for
+    every method that was asked the same, wherever the data lies.
+    """
+
+    format: int
+    tool_version: str
+    model: str
+    adapters_sha256: str | None
+    data: str
+    split: str
+    episodes_sha256: str
+    by_class: dict[str, float]
+    result: Result
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """B against A on the same episodes: accuracies 0..1, `difference` B - A and its 95 % half-width.
+
+    The interval is over episodes, paired, so that what makes an episode hard for both drops out.
+    """
+
+    a: str
+    b: str
+    episodes: int
+    accuracy_a: float
+    accuracy_b: float
+    difference: float
+    interval: float
+
+    @property
+    def separated(self) -> bool:
+        """Whether the interval leaves out zero."""
+        return abs(self.difference) > self.interval
+
+
+def episodes_sha256(classes: Sequence[ActionClass], result: Result) -> str:
+    """The digest of the episodes of `result` on `classes`, as hex."""
+    clips = [f"{c.name}\0{clip.name}" for c in classes for clip in c.clips]
+    sampler = EpisodeSampler([len(c.clips) for c in classes], result.way, result.shot, result.queries, result.seed)
+    digest = hashlib.sha256(f"{result.way} {result.shot} {result.queries} {result.episodes}".encode())
+    for number in range(result.episodes):
+        episode = sampler[number]
+        listed = [[clips[i] for i in ids.tolist()] for ids in (episode.support, episode.query)]
+        digest.update(json.dumps(listed).encode())
+    return digest.hexdigest()
+
+
+def write_record(path: Path, record: Record) -> None:
+    """Write a record as one flat JSON object, in one step. Raises `output-unwritable`."""
+    facts = dataclasses.asdict(record)
+    facts |= facts.pop("result")
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(facts, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_record(path: Path) -> Record:
+    """Read a record. Raises `record-invalid`."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(data, dict) or data.get("format") != RECORD_FORMAT:
+            raise ValueError(f"its format is not {RECORD_FORMAT}")
+        answers = {field.name: data.pop(field.name) for field in dataclasses.fields(Result) if field.name in data}
+        return from_dict(Record, {**data, "result": answers})
+    except (OSError, ValueError, MaclipError) as error:
+        what = error.message if isinstance(error, MaclipError) else str(error)
+        raise MaclipError(
+            "record-invalid", f"{path} is not an evaluation's record: {what}.", "Make it with maclip eval --json FILE."
+        ) from error
+
+
+def compare(a: Record, b: Record, name_a: str = "A", name_b: str = "B") -> Comparison:
+    """B against A. Raises `episodes-differ` where they were not asked the same."""
+    if a.episodes_sha256 != b.episodes_sha256:
+        raise MaclipError(
+            "episodes-differ",
+            f"{name_a} and {name_b} were not asked the same episodes, so their answers cannot be paired.",
+            "Evaluate both with the same data, split, --way, --shot, --queries, --episodes and --seed.",
+        )
+    asked = a.result.way * a.result.queries
+    difference = (np.array(b.result.by_episode) - np.array(a.result.by_episode)) / asked
+    count = len(difference)
+    spread = float(difference.std(ddof=1)) if count > 1 else 0.0
+    return Comparison(
+        name_a,
+        name_b,
+        count,
+        a.result.accuracy,
+        b.result.accuracy,
+        float(difference.mean()),
+        Z_95 * spread / math.sqrt(count),
+    )
+
+
+def confusion_csv(result: Result) -> str:
+    """The confusion matrix as CSV: a row for each true class, a column for each answer, counts of queries."""
+    out = io.StringIO()
+    rows = csv.writer(out, lineterminator="\n")
+    rows.writerow(["shown", *result.names])
+    rows.writerows([name, *row] for name, row in zip(result.names, result.confusion, strict=True))
+    return out.getvalue()

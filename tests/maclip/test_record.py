@@ -1,0 +1,104 @@
+"""An evaluation's record can be repeated, read back and compared in pairs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from maclip.data import ActionClass, open_data
+from maclip.evaluation import Evaluator, Result
+from maclip.figures import confusion_figure
+from maclip.record import (
+    RECORD_FORMAT,
+    Record,
+    compare,
+    confusion_csv,
+    episodes_sha256,
+    read_record,
+    write_record,
+)
+from maclip.store import ClipStore
+from maclip_runtime.errors import MaclipError
+
+
+@pytest.fixture
+def classes(drawn_data) -> tuple[ActionClass, ...]:
+    return open_data(drawn_data).split("val")
+
+
+@pytest.fixture
+def result(classes, make_model) -> Result:
+    model = make_model(adapted_depth=1)
+    return Evaluator(model, ClipStore(model, classes)).evaluate(4, 1, 40, seed=5, queries=2)
+
+
+def record(result: Result, digest: str = "0") -> Record:
+    return Record(RECORD_FORMAT, "0", "run", None, "data", "val", digest, result.by_class, result)
+
+
+def test_a_record_is_read_back_as_it_was_written(tmp_path: Path, result: Result) -> None:
+    written = record(result)
+    write_record(tmp_path / "r.json", written)
+    assert read_record(tmp_path / "r.json") == written
+    assert sum(result.by_episode) / (40 * 8) == pytest.approx(result.accuracy)
+
+
+@pytest.mark.parametrize("broken", ["", "[]", '{"format": 99}', '{"format": 1}'])
+def test_what_is_no_record_is_refused(tmp_path: Path, broken: str) -> None:
+    (tmp_path / "r.json").write_text(broken)
+    with pytest.raises(MaclipError) as refused:
+        read_record(tmp_path / "r.json")
+    assert refused.value.code == "record-invalid"
+
+
+def test_the_episode_digest_knows_clips_and_questions(classes, result: Result) -> None:
+    digest = episodes_sha256(classes, result)
+    moved = [dataclasses.replace(c, clips=tuple(Path("/elsewhere") / clip.name for clip in c.clips)) for c in classes]
+    assert episodes_sha256(moved, result) == digest
+    for other in ({"seed": 6}, {"shot": 2, "queries": 1}, {"episodes": 39}, {"way": 5}):
+        assert episodes_sha256(classes, dataclasses.replace(result, **other)) != digest
+    fewer = [dataclasses.replace(classes[0], name="another"), *classes[1:]]
+    assert episodes_sha256(fewer, result) != digest
+
+
+def test_a_paired_interval_leaves_out_what_both_find_hard(result: Result) -> None:
+    a = dataclasses.replace(result, by_episode=(8, 0) * 20, accuracy=0.5)
+    better = dataclasses.replace(a, by_episode=(8, 1) * 20, accuracy=0.5625)
+    found = compare(record(a), record(better), "a", "b")
+    assert found.difference == pytest.approx(1 / 16)
+    # Differences of 0 and 1/8, half and half: the spread is 1/16 over 40 episodes, corrected for the mean.
+    assert found.interval == pytest.approx(1.96 / 16 / 39**0.5)
+    assert found.separated
+    assert not compare(record(a), record(a)).separated
+
+
+def test_other_episodes_are_not_compared(result: Result) -> None:
+    with pytest.raises(MaclipError) as refused:
+        compare(record(result, "0"), record(result, "1"))
+    assert refused.value.code == "episodes-differ"
+
+
+def test_accuracy_by_class_and_confusion_tell_the_same(tmp_path: Path, result: Result) -> None:
+    rows = confusion_csv(result).splitlines()
+    assert rows[0].split(",") == ["shown", *result.names]
+    for place, row in enumerate(rows[1:]):
+        counts = [int(n) for n in row.split(",")[1:]]
+        assert counts == list(result.confusion[place])
+        assert result.by_class[result.names[place]] == pytest.approx(counts[place] / sum(counts))
+    confusion_figure(result, tmp_path / "c.png")
+    from PIL import Image
+
+    with Image.open(tmp_path / "c.png") as picture:
+        assert picture.format == "PNG"
+        # White cells alone would be an empty matrix.
+        assert len(picture.convert("RGB").getcolors(1 << 24)) > 50
+
+
+def test_a_record_is_plain_json(tmp_path: Path, result: Result) -> None:
+    write_record(tmp_path / "r.json", record(result))
+    facts = json.loads((tmp_path / "r.json").read_text())
+    assert facts["way"] == 4
+    assert facts["support"] == {"names": "own", "average": "prototypes"}
