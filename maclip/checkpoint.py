@@ -22,11 +22,12 @@ PROGRESS_FILE = "progress.json"
 
 @dataclass(frozen=True)
 class Begun:
-    """How far training came: `episode` episodes of `stage` are done."""
+    """How far training came: `episode` episodes of `stage` are done, `stale` validations since the best one."""
 
     stage: str
     episode: int
     best_accuracy: float
+    stale: int = 0
 
 
 class Checkpoint:
@@ -38,9 +39,9 @@ class Checkpoint:
         self._begun: Begun | None = None
         self._optimizer: torch.optim.Optimizer | None = None
 
-    def reached(self, stage: str, episode: int, optimizer: torch.optim.Optimizer, best_accuracy: float) -> None:
+    def reached(self, begun: Begun, optimizer: torch.optim.Optimizer) -> None:
         """Note that an update was made; cheap, nothing is written."""
-        self._begun, self._optimizer = Begun(stage, episode, best_accuracy), optimizer
+        self._begun, self._optimizer = begun, optimizer
 
     def save(self) -> None:
         """Write the state; `progress.json` last, so that it never speaks of files that are not there."""

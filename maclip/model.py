@@ -18,6 +18,7 @@ from maclip.prototype import PrototypeModule
 from maclip.text import encode_tokens, trim
 from maclip_runtime.errors import MaclipError
 
+TUNED = ("adapters", "all")
 PROMPTS_AT_ONCE = 64  # enough to fill two cores, few enough that a long prompt makes few others long
 
 
@@ -27,7 +28,8 @@ class ModelConfig:
 
     `adapted_depth` blocks, counted from the last, carry adapters: all of them is the paper (None), 0 leaves
     CLIP as it is. `prototype_module` False leaves out TPCM, so prototypes are the features themselves.
-    `fusion_weight` is a of p = a p_Q2T + (1-a) p_Q2S.
+    `fusion_weight` is a of p = a p_Q2T + (1-a) p_Q2S. `tuned` is what training changes of the visual encoder:
+    its "adapters", or "all" of it (full fine-tuning, a baseline).
     """
 
     frames: int = 8
@@ -36,6 +38,7 @@ class ModelConfig:
     metric: str = "otam"
     fusion_weight: float = 0.4
     templates: tuple[str, ...] = ("a photo of {}",)
+    tuned: str = "adapters"
 
 
 class MaClip(nn.Module):
@@ -63,6 +66,11 @@ class MaClip(nn.Module):
                 f"{backbone.name} has {layers} blocks; {depth} of them cannot be adapted.",
                 f"Choose --adapted-depth from 0 to {layers}.",
             )
+        if config.tuned not in TUNED:
+            raise MaclipError(
+                "option-invalid", f"{config.tuned!r} cannot be tuned.", f"Choose one of: {', '.join(TUNED)}."
+            )
+        visual.requires_grad_(config.tuned == "all")
         self.config = config
         self.adapted_depth = depth
         self.layers = layers
@@ -160,8 +168,13 @@ class MaClip(nn.Module):
         return F.normalize(units.mean(1), dim=-1)
 
     def tuned_state(self) -> dict[str, Tensor]:
-        """The trained tensors under the names of design.md: what `adapters.safetensors` holds."""
-        return {key: value for key, value in self.state_dict().items() if not key.startswith("clip.")}
+        """The trained tensors under the names of design.md: what `adapters.safetensors` holds.
+
+        With everything tuned the visual encoder's are among them, as `clip.visual.*`.
+        """
+        kept = ("clip.visual.",) if self.config.tuned == "all" else ()
+        state = self.state_dict().items()
+        return {key: value for key, value in state if key.startswith(kept) or not key.startswith("clip.")}
 
     def tuned_parameters(self) -> list[nn.Parameter]:
         """The parameters that training changes, in a fixed order."""

@@ -24,6 +24,7 @@ CONFIG_FILE = "config.json"
 ADAPTERS_FILE = "adapters.safetensors"
 METRICS_FILE = "metrics.jsonl"
 STATE_DIR = "state"
+OLDER_MEANT = {"model": {"tuned": "adapters"}, "train": {"patience": 0, "schedule": "cosine"}}
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,9 @@ class TrainConfig:
     `views` cached random samplings of each clip feed that first part. `cache` keeps stem tokens in memory:
     "auto" does so where fewer than all blocks are adapted and they fit. `text_dropout` is the share of classes
     whose support clips go without their name: 0 is the paper; more teaches what to do with classes that are
-    enrolled without one, and keeps the names of the training classes from being learnt by heart.
+    enrolled without one, and keeps the names of the training classes from being learnt by heart. `patience`
+    validations in a row without a new best end the joint part early; 0 never does. `schedule`: after the warm-up
+    the learning rate falls to zero as a "cosine", or stays "constant", which suits a training that ends by itself.
     """
 
     way: int = 5
@@ -53,6 +56,8 @@ class TrainConfig:
     cache: str = "auto"
     validation_episodes: int = 400
     validations: int = 10
+    patience: int = 0
+    schedule: str = "cosine"
     seed: int = 0
 
 
@@ -109,7 +114,15 @@ def read_run(run: Path) -> RunConfig:
         data = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(data, dict) or data.get("format") != RUN_FORMAT:
             raise ValueError(f"its format is not {RUN_FORMAT}")
-        data.setdefault("data_sha256", None)  # older runs have none
+        # What older runs do not say.
+        data.setdefault("data_sha256", None)
+        for part, key, meant in (
+            ("model", "tuned", "adapters"),
+            ("train", "patience", 0),
+            ("train", "schedule", "cosine"),
+        ):
+            if isinstance(data.get(part), dict):
+                data[part].setdefault(key, meant)
         return from_dict(RunConfig, data)
     except (ValueError, MaclipError) as error:
         what = error.message if isinstance(error, MaclipError) else str(error)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from maclip.checkpoint import Checkpoint
+from maclip.checkpoint import Begun, Checkpoint
 from maclip.data import DataSet
 from maclip.episodes import Episode, EpisodeSampler
 from maclip.evaluation import Evaluator, choose_fusion_weight, choose_unknown
@@ -107,21 +107,21 @@ class Trainer:
         stages = [("prototype", self.train_config.prototype_episodes), ("joint", self.train_config.episodes)]
         for stage, episodes in stages:
             if episodes and not (begun and begun.stage == "joint" and stage == "prototype"):
-                first = begun.episode if begun and begun.stage == stage else 0
                 try:
-                    self._stage(stage, episodes, first, text, checkpoint)
+                    self._stage(stage, episodes, begun if begun and begun.stage == stage else None, text, checkpoint)
                 except BaseException:
                     checkpoint.save()  # the last whole update
                     raise
         self._finish(checkpoint)
 
-    def _stage(self, stage: str, episodes: int, first: int, text: Tensor, checkpoint: Checkpoint) -> None:
+    def _stage(self, stage: str, episodes: int, begun: Begun | None, text: Tensor, checkpoint: Checkpoint) -> None:
         config = self.train_config
         parameters = self._trainable(stage)
         if not parameters:
             return
         peak = config.prototype_learning_rate if stage == "prototype" else config.learning_rate
         optimizer = torch.optim.AdamW(parameters, lr=peak, weight_decay=config.weight_decay)
+        first, stale = (begun.episode, begun.stale) if begun else (0, 0)  # stale: validations without a new best
         if first:
             checkpoint.load_optimizer(optimizer)
         views = self._cached_views(text) if stage == "prototype" else None
@@ -130,21 +130,28 @@ class Trainer:
         every = max(config.accumulate, math.ceil(episodes / max(1, config.validations)))
         self.model.train()
         with deferred() as check_interrupt:
+            if stage == "joint" and 0 < config.patience <= stale:
+                return
             for at, loss, accuracy in self._episodes(stage, first, episodes, text, views):
                 losses.append(self._backward(stage, at, loss))
                 hits.append(accuracy)
                 done = at + 1
                 if done % config.accumulate and done != episodes:
                     continue
-                rate = peak * _schedule(done / episodes, config.warmup)
+                rate = peak * _schedule(done / episodes, config)
                 _update(optimizer, rate)
-                checkpoint.reached(stage, done, optimizer, self.best_accuracy)
+                checkpoint.reached(Begun(stage, done, self.best_accuracy, stale), optimizer)
                 self._log(Step(stage, done, episodes, float(np.mean(losses)), float(np.mean(hits)), rate))
                 losses, hits = [], []
                 if done // every != (done - config.accumulate) // every or done == episodes:
+                    best = self.best_accuracy
                     self._validate(stage, done)
-                    checkpoint.reached(stage, done, optimizer, self.best_accuracy)
+                    stale = 0 if self.best_accuracy > best else stale + 1
+                    checkpoint.reached(Begun(stage, done, self.best_accuracy, stale), optimizer)
                     checkpoint.save()
+                    if stage == "joint" and 0 < config.patience <= stale:
+                        self.watcher.note(f"validation has not risen {stale} times: stopped after {done:,} episodes")
+                        break
                 check_interrupt()
 
     def _backward(self, stage: str, at: int, loss: Tensor) -> float:
@@ -221,6 +228,10 @@ class Trainer:
 
     def _cache(self) -> None:
         mode = self.train_config.cache
+        if self.model.config.tuned == "all":  # the stem changes with every update
+            if mode == "stem":
+                raise MaclipError("option-invalid", "A stem that is tuned cannot be cached.", "Use --cache none.")
+            return
         fits = self.store.cache_bytes() <= CACHE_LIMIT_BYTES
         if mode == "stem" or (mode == "auto" and fits and self.model.adapted_depth < self.model.layers):
             for store in self.stores:
@@ -314,8 +325,11 @@ def _update(optimizer: torch.optim.Optimizer, rate: float) -> None:
     optimizer.zero_grad()
 
 
-def _schedule(done: float, warmup: float) -> float:
-    """Linear warm-up over the share `warmup`, then a cosine to zero; `done` in 0..1."""
+def _schedule(done: float, config: TrainConfig) -> float:
+    """Linear warm-up over the share `warmup`, then a cosine to zero or constant; `done` in 0..1."""
+    warmup = config.warmup
     if done < warmup:
         return done / warmup
+    if config.schedule == "constant":
+        return 1.0
     return 0.5 * (1 + math.cos(math.pi * (done - warmup) / max(1e-9, 1 - warmup)))
