@@ -68,7 +68,39 @@ def open_data(root: Path) -> DataSet:
             f"{root} holds no class: no folder in it has a video or a folder of frames.",
             f"Lay it out as {root.name}/CLASS/CLIP.mp4, or {root.name}/train/CLASS/CLIP.mp4 and so on.",
         )
-    return DataSet(root, tuple(classes))
+    data = DataSet(root, tuple(classes))
+    refuse_overlap(data)
+    return data
+
+
+def refuse_overlap(data: DataSet) -> None:
+    """Raise `splits-overlap` where a class, by name, or a clip is in two splits: its test would be no test."""
+    seen: dict[str | Path, str | None] = {}
+    for c in data.classes:
+        keys: list[str | Path] = [c.name.casefold(), *c.clips]
+        for key in keys:
+            if key in seen and seen[key] != c.split:
+                what = f"The clip {key}" if isinstance(key, Path) else f"The class {c.name!r}"
+                raise MaclipError(
+                    "splits-overlap",
+                    f"{what} is in the splits {seen[key]} and {c.split}.",
+                    "Keep each class in one split: few-shot accuracy is of classes that training never saw.",
+                )
+            seen[key] = c.split
+
+
+def natural_name(label: str) -> str:
+    """A class's name as one would say it.
+
+    >>> natural_name("ride_bike"), natural_name("Closing [something]")
+    ('ride bike', 'Closing something')
+    """
+    return " ".join(re.sub(r"[\[\]_]", " ", label).split())
+
+
+def sided(name: str) -> bool:
+    """Whether a mirrored clip would be of another class."""
+    return SIDED.search(name) is not None
 
 
 def data_sha256(data: DataSet) -> str:
@@ -113,8 +145,8 @@ def _listed_classes(root: Path) -> list[ActionClass]:
             raise _invalid(root, f"{folder!r} has no name")
         if Path(folder).name != folder:
             raise _invalid(root, f"{folder!r} is not the name of a folder beside it")
-        sided = not SIDED.search(name) if mirror is None else bool(mirror)
-        classes.append(ActionClass(name, split, sided, _clips(root / folder)))
+        mirrored = not sided(name) if mirror is None else bool(mirror)
+        classes.append(ActionClass(name, split, mirrored, _clips(root / folder)))
     return classes
 
 
@@ -127,8 +159,8 @@ def _folder_classes(root: Path, split: str | None) -> list[ActionClass]:
     classes = []
     for folder in sorted(root.iterdir()):
         if folder.is_dir() and not folder.name.startswith("."):
-            name = folder.name.replace("_", " ").strip()
-            classes.append(ActionClass(name, split, not SIDED.search(name), _clips(folder)))
+            name = natural_name(folder.name)
+            classes.append(ActionClass(name, split, not sided(name), _clips(folder)))
     return classes
 
 
@@ -136,7 +168,7 @@ def _clips(folder: Path) -> tuple[Path, ...]:
     """Videos and folders of pictures directly inside a class's folder, by name."""
     if not folder.is_dir():
         return ()
-    return tuple(entry for entry in sorted(folder.iterdir()) if _is_clip(entry))
+    return tuple(entry for entry in sorted(folder.iterdir()) if is_clip(entry))
 
 
 def _bytes(clip: Path) -> int:
@@ -146,7 +178,8 @@ def _bytes(clip: Path) -> int:
     return sum(entry.stat().st_size for entry in clip.iterdir() if entry.suffix.lower() in PICTURE_SUFFIXES)
 
 
-def _is_clip(entry: Path) -> bool:
+def is_clip(entry: Path) -> bool:
+    """Whether a folder's entry is a video, or a folder of pictures."""
     if entry.name.startswith("."):
         return False
     if entry.is_dir():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from maclip.evaluation import Support
+from maclip.evaluation import DEFAULT_SUPPORT, Support
 from maclip.model import ModelConfig
 from maclip.run import TrainConfig
 
@@ -39,7 +39,7 @@ class Row:
     title: str
     model: ModelConfig
     train: TrainConfig | None
-    support: Support = Support()
+    support: Support = DEFAULT_SUPPORT
     uses: str | None = None
 
 
