@@ -9,7 +9,8 @@ import torch
 
 import maclip
 from maclip.backbone import LoadedBackbone, load_backbone
-from maclip.data import DataSet, data_sha256, open_data
+from maclip.data import DataSet, data_sha256
+from maclip.lists import SplitLists, open_classes
 from maclip.model import MaClip, ModelConfig
 from maclip.run import RUN_FORMAT, ClassNames, RunConfig, TrainConfig, read_run
 from maclip.store import ClipStore
@@ -28,10 +29,12 @@ def train(
     watcher: Watcher,
     device: str = "auto",
     lenders: tuple[ClipStore, ...] = (),
+    lists: SplitLists | None = None,
 ) -> Trainer:
     """Train on the classes under `data` into the new folder `out`. Raises `output-exists` and what its parts raise.
 
-    `lenders`: the stores of an earlier training on the same clips, whose stem tokens need not be computed again.
+    `lists`: public split lists that say which clips are which classes. `lenders`: the stores of an earlier
+    training on the same clips, whose stem tokens need not be computed again.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise MaclipError(
@@ -39,7 +42,7 @@ def train(
             f"{out} is already there.",
             f"Go on with it: maclip train --resume {out}; or choose another.",
         )
-    classes = open_data(data)
+    classes = open_classes(data, lists)
     loaded = load_backbone(backbone, pretrained)
     config = RunConfig(
         format=RUN_FORMAT,
@@ -50,6 +53,7 @@ def train(
         data=str(data.resolve()),
         names=class_names(classes),
         data_sha256=data_sha256(classes),
+        lists=lists,
     )
     trainer = Trainer(_model(loaded, config, device), classes, config, out, watcher, lenders)
     _make_folder(out)
@@ -65,7 +69,7 @@ def resume(run: Path, watcher: Watcher, device: str = "auto") -> None:
         raise MaclipError(
             "weights-changed", f"The backbone's weights changed since {run} was begun.", "Put the same weights back."
         )
-    classes = open_data(Path(config.data))
+    classes = open_classes(Path(config.data), config.lists)
     if class_names(classes) != config.names:
         raise MaclipError(
             "data-changed",

@@ -13,7 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from maclip.data import SPLITS, VIDEO_SUFFIXES, ActionClass, DataSet, is_clip, natural_name, refuse_overlap, sided
+from maclip.data import (
+    SPLITS,
+    VIDEO_SUFFIXES,
+    ActionClass,
+    DataSet,
+    is_clip,
+    natural_name,
+    open_data,
+    refuse_overlap,
+    sided,
+)
 from maclip_runtime.errors import MaclipError
 
 LIST_SUFFIXES = {".txt", ".list", ".csv"}
@@ -27,6 +37,22 @@ class Line:
 
     label: str
     clip: str
+
+
+@dataclass(frozen=True)
+class SplitLists:
+    """Where split lists are, as a run remembers it; see `open_lists`."""
+
+    folder: str
+    names: str | None = None
+    skip_missing: bool = False
+
+
+def open_classes(root: Path, lists: SplitLists | None) -> DataSet:
+    """The classes under `root`: as split lists say, or without them as folders say. Raises what both raise."""
+    if lists is None:
+        return open_data(root)
+    return open_lists(root, Path(lists.folder), lists.names, lists.skip_missing)
 
 
 def open_lists(root: Path, lists: Path, names: str | None = None, skip_missing: bool = False) -> DataSet:

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from maclip.backbone import load_backbone
+from maclip.lists import SplitLists
 from maclip.model import MaClip, ModelConfig
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.manifest import Backbone, Unknown
@@ -90,6 +91,7 @@ class RunConfig:
     """`config.json`: everything that was chosen.
 
     `data_sha256` is the digest of the clips' list (`maclip.data.data_sha256`); None in runs older than it.
+    `lists` are the split lists that were used, None for none.
     """
 
     format: int
@@ -101,6 +103,7 @@ class RunConfig:
     names: ClassNames
     chosen: Chosen | None = None
     data_sha256: str | None = None
+    lists: SplitLists | None = None
 
 
 def read_run(run: Path) -> RunConfig:
@@ -115,7 +118,7 @@ def read_run(run: Path) -> RunConfig:
         if not isinstance(data, dict) or data.get("format") != RUN_FORMAT:
             raise ValueError(f"its format is not {RUN_FORMAT}")
         # What older runs do not say.
-        data.setdefault("data_sha256", None)
+        data = {"data_sha256": None, "lists": None, **data}
         for part, key, meant in (
             ("model", "tuned", "adapters"),
             ("train", "patience", 0),

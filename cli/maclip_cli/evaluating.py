@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from maclip_cli.data import ListsOption, NamesOption, SkipMissingOption
 from maclip_cli.requirements import need_training
 from maclip_runtime.errors import MaclipError
 
@@ -26,6 +27,9 @@ def evaluate(
     run: Annotated[Path, typer.Argument(help="What maclip train made.")],
     data: Annotated[Path, typer.Argument(help="A folder that holds a folder of clips for each class.")],
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    lists: ListsOption = None,
+    class_names: NamesOption = None,
+    skip_missing: SkipMissingOption = False,
     way: Annotated[int, typer.Option(min=2, help="Classes an episode.")] = 5,
     shot: Annotated[int, typer.Option(min=1, help="Support clips a class.")] = 1,
     queries: Annotated[int, typer.Option(min=1, help="Query clips a class.")] = 1,
@@ -46,8 +50,9 @@ def evaluate(
     """Few-shot accuracy on classes that training never saw: mean, 95 % interval, by class, and who is confused."""
     need_training()
     import maclip
-    from maclip.data import SPLITS, open_data
+    from maclip.data import SPLITS
     from maclip.evaluation import AVERAGES, NAMES, Evaluator, Support
+    from maclip.lists import SplitLists, open_classes
     from maclip.record import RECORD_FORMAT, Record, episodes_sha256, write_record
     from maclip.run import ADAPTERS_FILE
     from maclip.store import ClipStore
@@ -56,7 +61,7 @@ def evaluate(
     for value, known in ((split, SPLITS), (names, NAMES), (average, AVERAGES)):
         if value not in known:
             raise MaclipError("option-invalid", f"{value!r} is no choice here.", f"Use one of: {', '.join(known)}.")
-    classes = open_data(data).split(split)
+    classes = open_classes(data, SplitLists(str(lists), class_names, skip_missing) if lists else None).split(split)
     if not classes:
         raise MaclipError("data-empty", f"{data} has no class of split {split!r}.", "Choose another --split.")
     model = maclip.load(run, pretrained)

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from maclip_cli.benching import bench
 from maclip_cli.console import run_app
+from maclip_cli.data import ListsOption, NamesOption, SkipMissingOption, data_app
 from maclip_cli.evaluating import compare, evaluate
 from maclip_cli.exporting import export
 from maclip_cli.requirements import need_export, need_training
@@ -112,6 +113,9 @@ def train(
     resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with an interrupted run.")] = None,
     backbone: Backbone = "ViT-B-16",
     pretrained: Pretrained = "openai",
+    lists: ListsOption = None,
+    class_names: NamesOption = None,
+    skip_missing: SkipMissingOption = False,
     way: Annotated[int, typer.Option(min=2, help="Classes an episode.")] = 5,
     shot: Annotated[int, typer.Option(min=1, help="Support clips a class.")] = 1,
     queries: Annotated[int, typer.Option(min=1, help="Query clips a class.")] = 1,
@@ -142,6 +146,7 @@ def train(
     need_training()
     from maclip.launch import resume as resume_run
     from maclip.launch import train as start_run
+    from maclip.lists import SplitLists
     from maclip.model import ModelConfig
     from maclip.run import CONFIG_FILE, TrainConfig
     from maclip_cli.progress import Bars
@@ -168,7 +173,8 @@ def train(
                     text_dropout=text_dropout, cache=cache, validation_episodes=validation_episodes, seed=seed,
                 )  # fmt: skip
                 model = ModelConfig(frames, adapted_depth, True, metric, fusion_weight, templates)
-                start_run(data, out, backbone, pretrained, model, chosen, bars, device)
+                split = SplitLists(str(lists.resolve()), class_names, skip_missing) if lists else None
+                start_run(data, out, backbone, pretrained, model, chosen, bars, device, lists=split)
     except KeyboardInterrupt:
         if out is not None and (out / CONFIG_FILE).is_file():
             Console(stderr=True).print(
@@ -178,6 +184,7 @@ def train(
     Console(stderr=True).print(f"The run is in {out}. Next: maclip export {out} -o bundle", soft_wrap=True)
 
 
+app.add_typer(data_app, name="data")
 app.command(name="eval")(evaluate)
 app.command()(compare)
 app.command()(export)
