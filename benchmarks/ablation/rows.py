@@ -10,8 +10,8 @@ from maclip.run import TrainConfig
 
 WAY = 12  # classes of a training episode
 PROTOTYPE_EPISODES = 6000
-JOINT_EPISODES = 20_000  # at most: a training ends when validation has not risen PATIENCE times
-VALIDATIONS = 40
+JOINT_EPISODES = 12_000  # at most: a training ends when validation has not risen PATIENCE times
+VALIDATIONS = 24
 PATIENCE = 8
 TRAIN = TrainConfig(
     way=WAY,
