@@ -46,6 +46,14 @@ def test_bimhm_agrees_with_loops():
             assert out[i, j].item() == pytest.approx(expected, abs=1e-5)
 
 
+def test_mean_features_know_no_order():
+    query, support = torch.randn(2, 4, 8), torch.randn(3, 4, 8)
+    out = metric_of("mean", 8, 4)(query, support)
+    expected = 4 * (1 - torch.cosine_similarity(query.mean(1)[:, None], support.mean(1)[None], dim=-1))
+    torch.testing.assert_close(out, expected)
+    torch.testing.assert_close(metric_of("mean", 8, 4)(query.flip(1), support), out)
+
+
 def metric_of(name: str, width: int, frames: int):
     torch.manual_seed(5)
     return maclip.metrics.build_metric(name, width, frames).eval()
