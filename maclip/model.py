@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from maclip.adapters import BlockAdapters, plain_block
 from maclip.backbone import LoadedBackbone
+from maclip.fsar import FsarModule
 from maclip.matching import fuse, text_logits
 from maclip.metrics import build_metric
 from maclip.prototype import PrototypeModule
@@ -19,6 +20,7 @@ from maclip.text import encode_tokens, trim
 from maclip_runtime.errors import MaclipError
 
 TUNED = ("adapters", "all")
+PROTOTYPES: dict[str, type[nn.Module]] = {"tpcm": PrototypeModule, "clip-fsar": FsarModule}
 PROMPTS_AT_ONCE = 64  # enough to fill two cores, few enough that a long prompt makes few others long
 
 
@@ -29,7 +31,8 @@ class ModelConfig:
     `adapted_depth` blocks, counted from the last, carry adapters: all of them is the paper (None), 0 leaves
     CLIP as it is. `prototype_module` False leaves out TPCM, so prototypes are the features themselves.
     `fusion_weight` is a of p = a p_Q2T + (1-a) p_Q2S. `tuned` is what training changes of the visual encoder:
-    its "adapters", or "all" of it (full fine-tuning, a baseline).
+    its "adapters", or "all" of it (full fine-tuning, a baseline). `prototype`: which module makes prototypes, "tpcm"
+    or the baseline "clip-fsar".
     """
 
     frames: int = 8
@@ -39,6 +42,7 @@ class ModelConfig:
     fusion_weight: float = 0.4
     templates: tuple[str, ...] = ("a photo of {}",)
     tuned: str = "adapters"
+    prototype: str = "tpcm"
 
 
 class MaClip(nn.Module):
@@ -81,7 +85,7 @@ class MaClip(nn.Module):
             {str(i): BlockAdapters(width, self.feature_width) for i in range(layers - depth, layers)}
         )
         self.temporal_embedding = nn.Parameter(torch.zeros(config.frames, width)) if depth else None
-        self.prototype = PrototypeModule(self.feature_width) if config.prototype_module else None
+        self.prototype = _prototype_module(config)(self.feature_width) if config.prototype_module else None
         self.metric = build_metric(config.metric, self.feature_width, config.frames)
         self.scale = float(backbone.clip.logit_scale.exp())
         pixel = torch.tensor([backbone.preprocess.mean, backbone.preprocess.std])
@@ -182,3 +186,13 @@ class MaClip(nn.Module):
 
     def _embeds_before_ln_pre(self) -> bool:
         return self.adapted_depth == self.layers
+
+
+def _prototype_module(config: ModelConfig) -> type[nn.Module]:
+    if config.prototype not in PROTOTYPES:
+        raise MaclipError(
+            "option-invalid",
+            f"There is no prototype module {config.prototype!r}.",
+            f"Choose one of: {', '.join(PROTOTYPES)}.",
+        )
+    return PROTOTYPES[config.prototype]

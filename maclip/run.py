@@ -25,7 +25,7 @@ CONFIG_FILE = "config.json"
 ADAPTERS_FILE = "adapters.safetensors"
 METRICS_FILE = "metrics.jsonl"
 STATE_DIR = "state"
-OLDER_MEANT = {"model": {"tuned": "adapters"}, "train": {"patience": 0, "schedule": "cosine"}}
+OLDER_MEANT = {"model": {"tuned": "adapters", "prototype": "tpcm"}, "train": {"patience": 0, "schedule": "cosine"}}
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ TRAIN = TrainConfig(
 # What begins from nothing takes the larger rate, what adjusts a TPCM that works the smaller (method.md section 9).
 JOINT = replace(TRAIN, episodes=JOINT_EPISODES, patience=PATIENCE, schedule="constant")
 FROM_NOTHING = replace(JOINT, prototype_episodes=0, learning_rate=1e-3)
+TUNE_ALL = replace(FROM_NOTHING, learning_rate=1e-4)
 FULL_MODEL = ModelConfig(adapted_depth=1, fusion_weight=0.1)
 
 
@@ -49,6 +50,12 @@ ROWS = (
     Row("frozen-mean", "frozen CLIP, mean features", ModelConfig(8, 0, False, "mean"), None),
     Row("frozen-otam", "frozen CLIP, OTAM", ModelConfig(8, 0, False), None),
     Row("tpcm", "TPCM only", replace(FULL_MODEL, adapted_depth=0), TRAIN),
+    Row(
+        "fsar-head",
+        "CLIP-FSAR's head on frozen CLIP",
+        replace(FULL_MODEL, adapted_depth=0, prototype="clip-fsar"),
+        TRAIN,
+    ),
     FULL,
     Row("wrong-names", "both, support clips told wrong names", FULL_MODEL, None, Support("wrong"), "both"),
     Row("no-names", "both, asked without names", FULL_MODEL, None, Support("none"), "both"),
@@ -66,7 +73,13 @@ ROWS = (
         "full-tuning",
         "full fine-tuning, OTAM",
         ModelConfig(8, 0, False, "otam", 0.1, tuned="all"),
-        replace(FROM_NOTHING, learning_rate=1e-4),
+        TUNE_ALL,
+    ),
+    Row(
+        "fsar",
+        "CLIP-FSAR: its head, the visual encoder tuned",
+        ModelConfig(8, 0, True, "otam", 0.1, tuned="all", prototype="clip-fsar"),
+        TUNE_ALL,
     ),
 )
 
