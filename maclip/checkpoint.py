@@ -22,11 +22,15 @@ PROGRESS_FILE = "progress.json"
 
 @dataclass(frozen=True)
 class Begun:
-    """How far training came: `episode` episodes of `stage` are done, `stale` validations since the best one."""
+    """How far training came: `episode` episodes of `stage` are done.
+
+    `best_accuracy` is that of all validations, `stage_best` of this stage's, `stale` of which came since that one.
+    """
 
     stage: str
     episode: int
     best_accuracy: float
+    stage_best: float = -1.0
     stale: int = 0
 
 

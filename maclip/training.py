@@ -121,7 +121,7 @@ class Trainer:
             return
         peak = config.prototype_learning_rate if stage == "prototype" else config.learning_rate
         optimizer = torch.optim.AdamW(parameters, lr=peak, weight_decay=config.weight_decay)
-        first, stale = (begun.episode, begun.stale) if begun else (0, 0)  # stale: validations without a new best
+        first, best, stale = (begun.episode, begun.stage_best, begun.stale) if begun else (0, -1.0, 0)
         if first:
             checkpoint.load_optimizer(optimizer)
         views = self._cached_views(text) if stage == "prototype" else None
@@ -130,7 +130,7 @@ class Trainer:
         every = max(config.accumulate, math.ceil(episodes / max(1, config.validations)))
         self.model.train()
         with deferred() as check_interrupt:
-            if stage == "joint" and 0 < config.patience <= stale:
+            if self._is_patience_over(stage, stale):
                 return
             for at, loss, accuracy in self._episodes(stage, first, episodes, text, views):
                 losses.append(self._backward(stage, at, loss))
@@ -140,19 +140,23 @@ class Trainer:
                     continue
                 rate = peak * _schedule(done / episodes, config)
                 _update(optimizer, rate)
-                checkpoint.reached(Begun(stage, done, self.best_accuracy, stale), optimizer)
+                checkpoint.reached(Begun(stage, done, self.best_accuracy, best, stale), optimizer)
                 self._log(Step(stage, done, episodes, float(np.mean(losses)), float(np.mean(hits)), rate))
                 losses, hits = [], []
                 if done // every != (done - config.accumulate) // every or done == episodes:
-                    best = self.best_accuracy
-                    self._validate(stage, done)
-                    stale = 0 if self.best_accuracy > best else stale + 1
-                    checkpoint.reached(Begun(stage, done, self.best_accuracy, stale), optimizer)
+                    accuracy = self._validate(stage, done)
+                    # Of this stage alone: what TPCM reached before says nothing of whether this still rises.
+                    best, stale = (accuracy, 0) if accuracy > best else (best, stale + 1)
+                    checkpoint.reached(Begun(stage, done, self.best_accuracy, best, stale), optimizer)
                     checkpoint.save()
-                    if stage == "joint" and 0 < config.patience <= stale:
+                    if self._is_patience_over(stage, stale):
                         self.watcher.note(f"validation has not risen {stale} times: stopped after {done:,} episodes")
                         break
                 check_interrupt()
+
+    def _is_patience_over(self, stage: str, stale: int) -> bool:
+        """Whether so many validations brought no new best that the joint part ends; never without validation."""
+        return stage == "joint" and self.validation is not None and 0 < self.train_config.patience <= stale
 
     def _backward(self, stage: str, at: int, loss: Tensor) -> float:
         """Add an episode's gradients; returns its loss. Raises `loss-not-finite`."""
@@ -251,11 +255,11 @@ class Trainer:
         support, query = zip(*pairs, strict=True)
         return torch.stack(support), torch.stack(query)
 
-    def _validate(self, stage: str, episode: int) -> None:
-        """Try the validation classes and keep the best tuned tensors, or without such classes the last."""
+    def _validate(self, stage: str, episode: int) -> float:
+        """Try the validation classes and keep the best tuned tensors, or without such classes the last; accuracy."""
         if self.validation is None:
             write_adapters(self.run / ADAPTERS_FILE, self.model)
-            return
+            return 0.0
         config = self.train_config
         result = Evaluator(self.model, self.validation).evaluate(
             VALIDATION_WAY, 1, config.validation_episodes, VALIDATION_SEED
@@ -268,6 +272,7 @@ class Trainer:
         if accuracy >= self.best_accuracy:
             self.best_accuracy = accuracy
             write_adapters(self.run / ADAPTERS_FILE, self.model)
+        return accuracy
 
     def _finish(self, checkpoint: Checkpoint) -> None:
         """Choose a and the unknown distance on validation classes (else on training classes, and say so)."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -38,6 +39,17 @@ SHOTS = (1, 5)
 EPISODES = 2000
 MINUTES_FILE = "minutes.json"  # of a run: what its parts took, added up over interruptions
 CLIP_NAME = "tiny"
+
+
+def _commit() -> str:
+
+    done = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=RESULTS.parent.parent, capture_output=True, text=True
+    )
+    return done.stdout.strip() or "unknown"
+
+
+COMMIT = _commit()  # of the code that runs, whatever is edited meanwhile
 
 
 @dataclass(frozen=True)
@@ -176,7 +188,7 @@ class Bench:
             "clip": self.setting.clip.name,
             "family": self.setting.family,
             "split": self.setting.split,
-            "commit": _commit(),
+            "commit": COMMIT,
         }
 
 
@@ -204,15 +216,6 @@ def _figures(record: Record) -> dict[str, Any]:
 def _write(path: Path, facts: dict[str, Any]) -> None:
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(facts, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-
-
-def _commit() -> str:
-    import subprocess
-
-    done = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=RESULTS.parent.parent, capture_output=True, text=True
-    )
-    return done.stdout.strip() or "unknown"
 
 
 def main(arguments: list[str]) -> None:

@@ -80,6 +80,19 @@ def test_a_training_ends_when_validation_no_longer_rises(drawn_data, tmp_path, f
     assert validated(tmp_path / "run") == [4, 8, 12, 16]  # the best at 8, then two that are no better
 
 
+def test_what_was_reached_before_the_joint_part_does_not_end_it(drawn_data, tmp_path, monkeypatch):
+    scores = iter([0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
+    evaluate = Evaluator.evaluate
+
+    def scripted(self, *args: object, **kwargs: object):
+        result = evaluate(self, *args, **kwargs)
+        return replace(result, by_fusion_weight=dict.fromkeys(result.by_fusion_weight, next(scores, 0.0)))
+
+    monkeypatch.setattr(Evaluator, "evaluate", scripted)
+    train(drawn_data, tmp_path / "run", patience=1, **{**LONG, "prototype_episodes": 24})
+    assert validated(tmp_path / "run") == [4, 8, 12, 16, 20, 24] * 2
+
+
 def test_patience_counts_on_after_an_interruption(drawn_data, tmp_path, falling):
     with pytest.raises(KeyboardInterrupt):
         train(drawn_data, tmp_path / "run", Silent(stop_after=7), patience=2, **LONG)
