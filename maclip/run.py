@@ -25,7 +25,11 @@ CONFIG_FILE = "config.json"
 ADAPTERS_FILE = "adapters.safetensors"
 METRICS_FILE = "metrics.jsonl"
 STATE_DIR = "state"
-OLDER_MEANT = {"model": {"tuned": "adapters", "prototype": "tpcm"}, "train": {"patience": 0, "schedule": "cosine"}}
+# What a run that is older than an option meant by not saying it.
+OLDER_MEANT: dict[str, dict[str, object]] = {
+    "model": {"tuned": "adapters", "prototype": "tpcm"},
+    "train": {"patience": 0, "schedule": "cosine"},
+}
 
 
 @dataclass(frozen=True)
@@ -119,13 +123,9 @@ def read_run(run: Path) -> RunConfig:
             raise ValueError(f"its format is not {RUN_FORMAT}")
         # What older runs do not say.
         data = {"data_sha256": None, "lists": None, **data}
-        for part, key, meant in (
-            ("model", "tuned", "adapters"),
-            ("train", "patience", 0),
-            ("train", "schedule", "cosine"),
-        ):
+        for part, meant in OLDER_MEANT.items():
             if isinstance(data.get(part), dict):
-                data[part].setdefault(key, meant)
+                data[part] = {**meant, **data[part]}
         return from_dict(RunConfig, data)
     except (ValueError, MaclipError) as error:
         what = error.message if isinstance(error, MaclipError) else str(error)
