@@ -1,0 +1,97 @@
+"""`maclip train`: a new run, or an interrupted one continued."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from maclip_cli.data import ListsOption, NamesOption, SkipMissingOption
+from maclip_cli.requirements import need_training
+from maclip_runtime.errors import MaclipError
+
+Backbone = Annotated[
+    str, typer.Option(help="A ViT of open_clip by name, or 'tiny': the small CLIP that ships with maclip.")
+]
+Pretrained = Annotated[str, typer.Option(help="open_clip's tag, a checkpoint file, or 'none' for random weights.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Metric = Annotated[str, typer.Option(help="otam, bimhm, trx or trx-triples.")]
+
+
+def train(
+    data: Annotated[Path | None, typer.Argument(help="A folder that holds a folder of clips for each class.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="RUN", help="The new run folder.")] = None,
+    resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with an interrupted run.")] = None,
+    backbone: Backbone = "ViT-B-16",
+    pretrained: Pretrained = "openai",
+    lists: ListsOption = None,
+    class_names: NamesOption = None,
+    skip_missing: SkipMissingOption = False,
+    way: Annotated[int, typer.Option(min=2, help="Classes an episode.")] = 5,
+    shot: Annotated[int, typer.Option(min=1, help="Support clips a class.")] = 1,
+    queries: Annotated[int, typer.Option(min=1, help="Query clips a class.")] = 1,
+    frames: Annotated[int, typer.Option(min=2, help="Frames a clip (T).")] = 8,
+    metric: Metric = "otam",
+    adapted_depth: Annotated[int | None, typer.Option(help="Adapt the last K blocks; all by default.")] = None,
+    episodes: Annotated[int, typer.Option(min=0, help="Episodes that train everything.")] = 1000,
+    prototype_episodes: Annotated[
+        int, typer.Option(min=0, help="Episodes of TPCM alone before, on cached features.")
+    ] = 0,
+    accumulate: Annotated[int, typer.Option(min=1, help="Episodes an update.")] = 16,
+    learning_rate: Annotated[float, typer.Option(min=0, help="Of the episodes that train everything.")] = 5e-4,
+    prototype_learning_rate: Annotated[float, typer.Option(min=0, help="Of the episodes of TPCM alone.")] = 5e-4,
+    weight_decay: float = 5e-4,
+    text_dropout: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of support classes that train without their name; 0: the paper.")
+    ] = 0.0,
+    fusion_weight: Annotated[float, typer.Option(min=0, max=1, help="a: weight of the text match in the loss.")] = 0.4,
+    template: Annotated[
+        list[str] | None, typer.Option(help="Prompt with {} for the name; several are averaged.")
+    ] = None,
+    cache: Annotated[str, typer.Option(help="stem tokens in memory: auto, stem or none.")] = "auto",
+    validation_episodes: Annotated[int, typer.Option(min=1)] = 400,
+    seed: int = 0,
+    device: Device = "auto",
+) -> None:
+    """Train adapters and prototype module by episodes, on classes that are never the ones to be recognised."""
+    need_training()
+    from maclip.launch import resume as resume_run
+    from maclip.launch import train as start_run
+    from maclip.lists import SplitLists
+    from maclip.model import ModelConfig
+    from maclip.run import CONFIG_FILE, TrainConfig
+    from maclip_cli.progress import Bars
+
+    if cache not in ("auto", "stem", "none"):
+        raise MaclipError("option-invalid", f"There is no cache {cache!r}.", "Use auto, stem or none.")
+    templates = tuple(template or ModelConfig.templates)
+    if any("{}" not in t for t in templates):
+        raise MaclipError("option-invalid", "A template has no place for the name.", "Write {} in it: 'a photo of {}'.")
+    try:
+        with Bars() as bars:
+            if resume is not None:
+                out = resume
+                resume_run(resume, bars, device)
+            elif data is None or out is None:
+                raise MaclipError(
+                    "option-invalid", "DATA or --out is missing.", "maclip train DATA --out RUN, or --resume RUN."
+                )
+            else:
+                chosen = TrainConfig(
+                    way=way, shot=shot, queries=queries, episodes=episodes, prototype_episodes=prototype_episodes,
+                    accumulate=accumulate, learning_rate=learning_rate,
+                    prototype_learning_rate=prototype_learning_rate, weight_decay=weight_decay,
+                    text_dropout=text_dropout, cache=cache, validation_episodes=validation_episodes, seed=seed,
+                )  # fmt: skip
+                model = ModelConfig(frames, adapted_depth, True, metric, fusion_weight, templates)
+                split = SplitLists(str(lists.resolve()), class_names, skip_missing) if lists else None
+                start_run(data, out, backbone, pretrained, model, chosen, bars, device, lists=split)
+    except KeyboardInterrupt:
+        if out is not None and (out / CONFIG_FILE).is_file():
+            Console(stderr=True).print(
+                f"The last state is kept. Go on with: maclip train --resume {out}", soft_wrap=True
+            )
+        raise
+    Console(stderr=True).print(f"The run is in {out}. Next: maclip export {out} -o bundle", soft_wrap=True)
