@@ -34,8 +34,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import maclip
-from maclip.adapters import JOINT_SCALE, BlockAdapters, attend, text_key_bias
+from maclip.adapters import JOINT_SCALE, BlockAdapters, text_key_bias
 from maclip.model import MaClip
+from maclip.towers import FrozenBlock
 from maclip_export.bench.machine import machine_facts
 from maclip_export.graphs import graphs_of
 from maclip_export.onnx_writer import write_onnx
@@ -53,12 +54,12 @@ class Visual(nn.Module):
 
     def forward(self, frames: Tensor, text: Tensor, has_text: Tensor) -> Tensor:
         """uint8 [B, T, H, W, 3], [B, D'], bool [B] -> [B, T, D']."""
-        model, visual = self.model, self.model.clip.visual
+        model, image = self.model, self.model.image
         assert model.temporal_embedding is not None
         assert model.adapted_depth == model.layers
         x = model.stem(frames.to(model.pixel_mean.dtype).flatten(0, 1)).unflatten(0, frames.shape[:2])
-        x = visual.ln_pre(x + model.temporal_embedding[:, None])
-        for i, block in enumerate(visual.transformer.resblocks):
+        x = image.pre_norm(x + model.temporal_embedding[:, None])
+        for i, block in enumerate(image.blocks):
             adapters = model.blocks[str(i)]
             assert isinstance(adapters, BlockAdapters)
             last = i == model.layers - 1
@@ -66,22 +67,21 @@ class Visual(nn.Module):
                 x = every_query(adapters, block, x, text, has_text)
             else:
                 x = adapters(block, x, text, has_text, keep=1 if last and not self.every_last_row else None)
-        out: Tensor = visual.ln_post(x[:, :, 0]) @ visual.proj
-        return out
+        return image.feature(x[:, :, :1].flatten(0, 1)).unflatten(0, x.shape[:2])
 
 
-def every_query(adapters: BlockAdapters, block: Any, x: Tensor, text: Tensor, has_text: Tensor) -> Tensor:
+def every_query(adapters: BlockAdapters, block: FrozenBlock, x: Tensor, text: Tensor, has_text: Tensor) -> Tensor:
     """An adapted block as method.md section 2 writes it: all of z is computed, then two rows are dropped."""
     clips, frames, kept = x.shape[:3]
-    h = block.ln_1(x[:, :, 0])
-    moved = x[:, :, 0] + adapters.temporal(attend(block.attn, h, h))
+    h = block.norm_1(x[:, :, 0])
+    moved = x[:, :, 0] + adapters.temporal(block.attention(h, h))
     token = adapters.text(text)[:, None, None].expand(-1, frames, -1, -1)
     z = torch.cat([x, moved.unsqueeze(2), token], dim=2).flatten(0, 1)  # (B*T, N+3, D)
     bias = text_key_bias(has_text, z.shape[1], z.dtype).repeat_interleave(frames, dim=0)[:, None, None]
-    h = block.ln_1(z)
-    seen = attend(block.attn, h, h, bias)
+    h = block.norm_1(z)
+    seen = block.attention(h, h, bias)
     z = (z + seen + adapters.multimodal(seen))[:, :kept].unflatten(0, (clips, frames))
-    h = block.ln_2(z)
+    h = block.norm_2(z)
     out: Tensor = z + block.mlp(h) + JOINT_SCALE * adapters.joint(h)
     return out
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from maclip.adapters import BlockAdapters, plain_block
 from maclip.backbone import LoadedBackbone
@@ -17,6 +18,7 @@ from maclip.matching import fuse, text_logits
 from maclip.metrics import build_metric
 from maclip.prototype import PrototypeModule
 from maclip.text import encode_tokens, trim
+from maclip.towers import cut_tower
 from maclip_runtime.errors import MaclipError
 
 TUNED = ("adapters", "all")
@@ -32,7 +34,7 @@ class ModelConfig:
     CLIP as it is. `prototype_module` False leaves out TPCM, so prototypes are the features themselves.
     `fusion_weight` is a of p = a p_Q2T + (1-a) p_Q2S. `tuned` is what training changes of the visual encoder:
     its "adapters", or "all" of it (full fine-tuning, a baseline). `prototype`: which module makes prototypes, "tpcm"
-    or the baseline "clip-fsar".
+    or the baseline "clip-fsar". `text_token` False leaves the text out of the adapted blocks, an ablation; TPCM keeps it.
     """
 
     frames: int = 8
@@ -43,6 +45,7 @@ class ModelConfig:
     templates: tuple[str, ...] = ("a photo of {}",)
     tuned: str = "adapters"
     prototype: str = "tpcm"
+    text_token: bool = True
 
 
 class MaClip(nn.Module):
@@ -59,10 +62,11 @@ class MaClip(nn.Module):
 
     def __init__(self, backbone: LoadedBackbone, config: ModelConfig) -> None:
         super().__init__()
+        self.checkpointing = False  # of a training, not of the model: less memory for more time, the same numbers
         self.backbone = backbone
         self.clip: Any = backbone.clip
-        visual = backbone.clip.visual
-        layers, width = len(visual.transformer.resblocks), visual.conv1.out_channels
+        image = cut_tower(backbone.clip.visual)
+        layers, width = len(image.blocks), image.width
         depth = layers if config.adapted_depth is None else config.adapted_depth
         if not 0 <= depth <= layers:
             raise MaclipError(
@@ -74,16 +78,20 @@ class MaClip(nn.Module):
             raise MaclipError(
                 "option-invalid", f"{config.tuned!r} cannot be tuned.", f"Choose one of: {', '.join(TUNED)}."
             )
-        visual.requires_grad_(config.tuned == "all")
+        backbone.clip.visual.requires_grad_(config.tuned == "all")
         self.config = config
         self.adapted_depth = depth
         self.layers = layers
-        self.feature_width = int(visual.output_dim)
-        # The last block belongs to the tower even when plain: only its class token's row is needed.
+        self.image = image
+        self.feature_width = image.feature_width
+        # The last block belongs to the tower even when plain: of most backbones only its class token's row is needed.
         self.tower_start = layers - max(depth, 1)
         self.blocks = nn.ModuleDict(
-            {str(i): BlockAdapters(width, self.feature_width) for i in range(layers - depth, layers)}
+            {str(i): BlockAdapters(width, self.feature_width, image.mean_from) for i in range(layers - depth, layers)}
         )
+        if not config.text_token:  # nothing reads it, so nothing is to be trained
+            for block in self.blocks.values():
+                cast(BlockAdapters, block).text.requires_grad_(False)
         self.temporal_embedding = nn.Parameter(torch.zeros(config.frames, width)) if depth else None
         self.prototype = _prototype_module(config)(self.feature_width) if config.prototype_module else None
         self.metric = build_metric(config.metric, self.feature_width, config.frames)
@@ -109,37 +117,34 @@ class MaClip(nn.Module):
         return self.tower(tokens.unflatten(0, frames.shape[:2]), text, has_text)
 
     def stem(self, frames: Tensor) -> Tensor:
-        """What is computed frame by frame: uint8 [F, H, W, 3] -> tokens [F, N+1, D], class token first."""
-        visual = self.clip.visual
+        """What is computed frame by frame: uint8 [F, H, W, 3] -> tokens [F, N+1, D], any class token first."""
         pixels = frames.to(self.pixel_mean.dtype) / 255
         pixels = ((pixels - self.pixel_mean) / self.pixel_std).permute(0, 3, 1, 2)  # (F, 3, H, W)
-        patches = visual.conv1(pixels).flatten(2).transpose(1, 2)  # (F, N, D)
-        cls = visual.class_embedding.expand(patches.shape[0], 1, -1)
-        x = torch.cat([cls, patches], dim=1) + visual.positional_embedding
+        x = self.image.embed(pixels)
         if self._embeds_before_ln_pre():
             return x
-        x = visual.ln_pre(x)
-        for block in visual.transformer.resblocks[: self.tower_start]:
-            x = plain_block(block, x)
+        x = self.image.pre_norm(x)
+        for block in self.image.blocks[: self.tower_start]:
+            x = self._through(plain_block, block, x)
         return x
 
     def tower(self, tokens: Tensor, text: Tensor | None = None, has_text: Tensor | None = None) -> Tensor:
         """What is computed for a whole clip: tokens [B, T, N+1, D] of `stem` -> frame features [B, T, D']."""
-        visual = self.clip.visual
+        if not self.config.text_token:
+            text = None
         x = tokens
         if self.temporal_embedding is not None:
             x = x + self.temporal_embedding[:, None]  # (T, 1, D)
         if self._embeds_before_ln_pre():
-            x = visual.ln_pre(x)
+            x = self.image.pre_norm(x)
         for i in range(self.tower_start, self.layers):
-            keep = 1 if i == self.layers - 1 else None
-            block = visual.transformer.resblocks[i]
+            keep = self.image.last_rows if i == self.layers - 1 else None
+            block = self.image.blocks[i]
             if str(i) in self.blocks:
-                x = self.blocks[str(i)](block, x, text, has_text, keep)
+                x = self._through(self.blocks[str(i)], block, x, text, has_text, keep)
             else:
-                x = plain_block(block, x.flatten(0, 1), keep).unflatten(0, x.shape[:2])
-        out: Tensor = visual.ln_post(x[:, :, 0]) @ visual.proj
-        return out
+                x = self._through(plain_block, block, x.flatten(0, 1), keep).unflatten(0, x.shape[:2])
+        return self.image.feature(x.flatten(0, 1)).unflatten(0, x.shape[:2])
 
     def prototypes(self, features: Tensor, text: Tensor | None = None, has_text: Tensor | None = None) -> Tensor:
         """TPCM: [C, T, D'] of one clip each, text [C, D'] or None (the query branch) -> [C, T, D']."""
@@ -183,6 +188,12 @@ class MaClip(nn.Module):
     def tuned_parameters(self) -> list[nn.Parameter]:
         """The parameters that training changes, in a fixed order."""
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
+
+    def _through(self, block: Callable[..., Tensor], *inputs: Any) -> Tensor:
+        """`block(*inputs)`; with `checkpointing` what it computes is not kept for the gradients but computed again."""
+        if self.checkpointing and torch.is_grad_enabled():
+            return cast(Tensor, checkpoint(block, *inputs, use_reentrant=False))
+        return block(*inputs)
 
     def _embeds_before_ln_pre(self) -> bool:
         return self.adapted_depth == self.layers

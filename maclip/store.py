@@ -51,9 +51,8 @@ class ClipStore:
 
     def cache_bytes(self) -> int:
         """What `cache_stem` would hold in memory, in bytes."""
-        visual = self.model.clip.visual
-        tokens, width = visual.positional_embedding.shape
-        return len(self) * self._cached_frames() * int(tokens) * int(width) * 2
+        image = self.model.image
+        return len(self) * self._cached_frames() * image.rows * image.width * 2
 
     @torch.no_grad()
     def cache_stem(self, progress: Progress | None = None, lenders: Iterable[ClipStore] = ()) -> None:

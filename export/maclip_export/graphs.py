@@ -87,8 +87,7 @@ class _Match(nn.Module):
 def graphs_of(model: MaClip) -> list[Graph]:
     """The graphs that make up a bundle of `model`: visual, or stem and tower; then prototype and match."""
     frames, width, size = model.config.frames, model.feature_width, model.backbone.preprocess.size
-    visual = model.clip.visual
-    tokens, token_width = (int(n) for n in visual.positional_embedding.shape)
+    tokens, token_width = model.image.rows, model.image.width
     text = _named("B", width)
     features = TensorSpec("features", "float32", ("B", frames, width))
     if 0 < model.adapted_depth < model.layers:

@@ -85,7 +85,7 @@ class TimedRunner:
         import torch
         from torch.utils.flop_counter import FlopCounterMode
 
-        tokens, width = (int(n) for n in runner.model.clip.visual.positional_embedding.shape)
+        tokens, width = runner.model.image.rows, runner.model.image.width
         with FlopCounterMode(display=False) as counter:
             runner.run(CLIP)
         return ModelFacts(
