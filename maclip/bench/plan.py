@@ -1,0 +1,106 @@
+"""The ways to train that are measured, and what was predicted of them.
+
+Prediction, written before measuring, for ViT-B/32, 8 frames, 5-way 1-shot with one query a class (80 frames of
+L = 50 rows, D = 768), K = 53 keys, a multiplication and its addition counted as two, TPCM and the metric left out:
+  a plain block     24 L D^2 + 4 L^2 D        = 715 M a frame; the last one, of which a row is read, 130 M
+  an adapted block  (4 K + 22 L + 9) D^2 + 4 K L D = 787 M; the last one 143 M; the patch embedding 231 M
+  full              each product forward, for its input and for its weight: 3 x 8.2 G           = 24.4 G a frame
+  adapters          forward 9.0 G, inputs 8.8 G, weights of adapters alone 0.7 G                = 18.5 G
+  checkpointed      the blocks forward once more: + 8.8 G                                       = 27.3 G
+  cached, K = 4     forward 2.5 G, inputs 2.5 G, weights 0.2 G                                  =  5.2 G
+If time follows operations: 1.3, 0.9 and 4.7 times the episodes of full fine-tuning (the paper: 1.13 with adapters).
+Memory, in units of u = 80 L D floats = 11.7 MiB: a plain block that is tuned keeps about 17 u for its gradients, an
+adapted one about 12.5 u, as a frozen product keeps no input. Weights are 577 MiB, 242 of them the text encoder's and
+225 the stem's; what is tuned takes its size three times more (gradient, two moments). In all 3.8 GiB, 2.4 (0.64),
+1.1 (0.29) and 1.2 (0.31); 0.7 (0.18) where text encoder and stem are let go once all is computed that needs them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+from maclip.model import ModelConfig
+from maclip.run import TrainConfig
+from maclip_runtime.errors import MaclipError
+
+DEPTH = 4  # K of "cached"
+CLIPS_OVER = 1  # a class has so many clips more than an episode needs
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One benchmark. A turn is one update: `episodes` episodes and the optimiser's step; `rounds` turns each.
+
+    `precision` is that of `maclip train`; `threads` are each process's own.
+    """
+
+    backbone: str = "ViT-B-32"
+    pretrained: str = "none"
+    frames: int = 8
+    way: int = 5
+    shot: int = 1
+    queries: int = 1
+    episodes: int = 4
+    rounds: int = 5
+    depth: int = DEPTH
+    metric: str = "otam"
+    device: str = "auto"
+    precision: str = "32"
+    threads: int = 1
+    seed: int = 0
+
+    @property
+    def clips_a_class(self) -> int:
+        """How many clips are drawn of each class."""
+        return self.shot + self.queries + CLIPS_OVER
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to train: `name` in words, the model and the training it stands for."""
+
+    name: str
+    model: ModelConfig
+    train: TrainConfig
+
+
+REFERENCE = "full"
+
+
+def methods(settings: Settings) -> Mapping[str, Method]:
+    """All methods by their keys, full fine-tuning, which the ratios are taken to, first."""
+    model = ModelConfig(frames=settings.frames, metric=settings.metric)
+    train = TrainConfig(
+        way=settings.way,
+        shot=settings.shot,
+        queries=settings.queries,
+        episodes=10**9,  # it ends with its process
+        accumulate=settings.episodes,
+        learning_rate=1e-6,
+        schedule="constant",
+        warmup=0.0,
+        cache="none",
+        seed=settings.seed,
+    )
+    last = replace(model, adapted_depth=settings.depth)
+    return MappingProxyType(
+        {
+            REFERENCE: Method("full fine-tuning", replace(model, adapted_depth=0, tuned="all"), train),
+            "adapters": Method("adapters, all blocks (the paper)", model, train),
+            "checkpointed": Method("adapters, all blocks, checkpointed", model, replace(train, checkpointing=True)),
+            "cached": Method(
+                f"adapters, last {settings.depth} blocks, stem cached", last, replace(train, cache="stem")
+            ),
+        }
+    )
+
+
+def chosen(settings: Settings, only: tuple[str, ...]) -> Mapping[str, Method]:
+    """The methods named in `only`, all for none. Raises `option-invalid` for a name that is none."""
+    known = methods(settings)
+    for name in only:
+        if name not in known:
+            raise MaclipError("option-invalid", f"There is no {name!r} to measure.", f"Choose of: {', '.join(known)}.")
+    return {key: method for key, method in known.items() if not only or key in only}

@@ -1,0 +1,159 @@
+"""The child that trains: the trainer as it is, held up after each update until its next turn comes."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import maclip
+from maclip.backbone import load_backbone
+from maclip.bench.plan import Method, Settings
+from maclip.data import data_sha256, open_data
+from maclip.episodes import Ids
+from maclip.launch import class_names, pick_device
+from maclip.model import MaClip
+from maclip.run import RUN_FORMAT, RunConfig
+from maclip.store import ClipStore
+from maclip.training import Step, Trainer
+from maclip_runtime.bench.machine import peak_resident_mib, resident_mib
+from maclip_runtime.errors import EXIT_MACHINE_LACKS, MaclipError
+from maclip_runtime.manifest import Backbone
+
+MIB = 2**20
+MEMORY_EXHAUSTED = "memory-exhausted"
+ALLOCATION_FAILED = ("DefaultCPUAllocator", "out of memory")  # how torch says so beside MemoryError
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One update: its `seconds`, the mean `loss` of its episodes, and the process's highest memory so far in MiB.
+
+    `resident_mib` is the system's figure, None where it gives none; `device_mib` what tensors took of a GPU at most,
+    None without one.
+    """
+
+    seconds: float
+    loss: float
+    resident_mib: float | None
+    device_mib: float | None
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A training that has made its first update, which is not timed. `device` is "cpu" or the name of the GPU.
+
+    `before_mib` was resident before the backbone was loaded: Python and its libraries. `cache_mib` is what stem
+    tokens take, 0 without.
+    """
+
+    device: str
+    parameters: int
+    tuned: int
+    before_mib: float | None
+    cache_mib: float
+
+
+def train_in_turns(pipe: Connection, method: Method, settings: Settings, data: Path, run: Path) -> None:
+    """The body of a `Child`: says `Ready`, then does an update for each message and answers with its `Turn`."""
+    try:
+        _train(pipe, method, settings, data, run)
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, MemoryError) or any(words in str(error) for words in ALLOCATION_FAILED):
+            raise memory_exhausted(str(error).splitlines()[0][:200] if str(error) else "MemoryError") from error
+        raise
+
+
+def memory_exhausted(how: str) -> MaclipError:
+    """The error for want of memory; `how` it showed."""
+    return MaclipError(
+        MEMORY_EXHAUSTED,
+        f"There is not enough memory: {how}.",
+        "Close what else runs, measure one at a time with --only, or lower --way, --shot or --frames.",
+        EXIT_MACHINE_LACKS,
+    )
+
+
+def _train(pipe: Connection, method: Method, settings: Settings, data: Path, run: Path) -> None:
+    before = resident_mib()
+    torch.set_num_threads(settings.threads)
+    device = pick_device(settings.device)
+    loaded = load_backbone(settings.backbone, settings.pretrained)
+    classes = open_data(data)
+    config = RunConfig(
+        format=RUN_FORMAT,
+        tool_version=maclip.__version__,
+        backbone=Backbone(loaded.name, loaded.pretrained, loaded.sha256),
+        model=method.model,
+        train=method.train,
+        data=str(data),
+        names=class_names(classes),
+        data_sha256=data_sha256(classes),
+    )
+    torch.manual_seed(settings.seed)
+    model = MaClip(loaded, method.model).to(device)
+    tuned = sum(parameter.numel() for parameter in model.tuned_parameters())
+    clock = _Clock(pipe, device)
+    trainer = Trainer(model, classes, config, run, clock)
+    if method.train.cache == "none":
+        _hold(trainer.store)
+    cached = trainer.store.cache_bytes() / MIB if method.train.cache == "stem" else 0.0
+    total = sum(parameter.numel() for parameter in model.parameters())
+    name = torch.cuda.get_device_name() if device == "cuda" else device
+    clock.ready = Ready(name, total, tuned, before, round(cached, 1))
+    trainer.fit()
+
+
+def _hold(store: ClipStore) -> None:
+    """Have `store` decode its clips now and give the same view of each from then on: decoding is not measured here."""
+    pixels = store.load(np.arange(len(store)))
+
+    def held(ids: Ids, rng: np.random.Generator | None = None) -> Tensor:
+        return pixels[torch.from_numpy(ids)]
+
+    store.load = held  # type: ignore[method-assign]
+
+
+class _Clock:
+    """Watches a training: each update ends a turn, and the next one begins when the parent asks for it."""
+
+    ready: Ready
+
+    def __init__(self, pipe: Connection, device: str) -> None:
+        self._pipe, self._device = pipe, device
+        self._begun: float | None = None
+
+    def note(self, text: str) -> None:
+        """Nothing to note."""
+
+    def progress(self, what: str) -> Callable[[int, int], None]:
+        """Nothing to show."""
+        return lambda done, total: None
+
+    def validated(self, stage: str, episode: int, accuracy: float, interval: float) -> None:
+        """There are no validation classes."""
+
+    def step(self, step: Step) -> None:
+        """Answer what the update took and wait for the next turn."""
+        on_gpu = self._device == "cuda"
+        if on_gpu:
+            torch.cuda.synchronize()
+        if self._begun is None:
+            said: Ready | Turn = self.ready
+        else:
+            peak = torch.cuda.max_memory_allocated() / MIB if on_gpu else None
+            said = Turn(time.perf_counter() - self._begun, step.loss, peak_resident_mib(), peak)
+        try:
+            self._pipe.send(said)
+            self._pipe.recv()
+        except (EOFError, OSError):
+            # Nothing of this is kept: an exception would have the trainer save all it tuned, a gigabyte or more.
+            os._exit(0)
+        self._begun = time.perf_counter()
