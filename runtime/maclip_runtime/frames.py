@@ -24,18 +24,21 @@ MOST_STRETCHED = 32  # how many times its short side a frame's long side may be;
 class Preprocess:
     """How a camera's frame becomes the model's: short side to `resize` px, then a `size` x `size` px crop.
 
+    Where `resize` is None the whole frame is squashed to that square, as SigLIP and CLIPA have learned to see.
     `mean` and `std` are per channel, for pixels scaled to 0..1; they are applied inside the graphs.
     """
 
     size: int
-    resize: int
+    resize: int | None
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 
     @classmethod
-    def for_size(cls, size: int, mean: tuple[float, float, float], std: tuple[float, float, float]) -> Preprocess:
+    def for_size(
+        cls, size: int, mean: tuple[float, float, float], std: tuple[float, float, float], squash: bool = False
+    ) -> Preprocess:
         """The standard preparation for a model that takes `size` px squares."""
-        return cls(size, round(size * RESIZE_RATIO), mean, std)
+        return cls(size, None if squash else round(size * RESIZE_RATIO), mean, std)
 
 
 def segment_indices(total: int, frames: int, rng: np.random.Generator | None = None) -> Indices:
@@ -60,6 +63,19 @@ def resize_short(frame: Pixels, short: int) -> Pixels:
     if min(height, width) == short:
         return frame
     return np.asarray(Image.fromarray(frame).resize(_resized(width, height, short), Image.Resampling.BICUBIC))
+
+
+def resize_to_crop(frame: Pixels, preprocess: Preprocess) -> Pixels:
+    """What training cuts its random `size` px square from: a little more than that of uint8 [H, W, 3].
+
+    Cut or squashed, a frame is 256 px for a square of 224 (method.md section 1).
+    """
+    from PIL import Image
+
+    if preprocess.resize is not None:
+        return resize_short(frame, preprocess.resize)
+    side = round(preprocess.size * RESIZE_RATIO)
+    return np.asarray(Image.fromarray(_middle(frame)).resize((side, side), Image.Resampling.BICUBIC))
 
 
 def _resized(width: int, height: int, short: int) -> tuple[int, int]:
@@ -92,11 +108,13 @@ def prepare(frame: Pixels, preprocess: Preprocess) -> Pixels:
     """One camera frame, uint8 [H, W, 3] RGB, as the model takes it: uint8 [size, size, 3].
 
     The centre crop of `resize_short`, of which only that crop is computed: half the time. No value differs by more than
-    1, except in strips, where Pillow may resize down before across.
+    1, except in strips, where Pillow may resize down before across. Squashed where `preprocess` says so.
     """
     from PIL import Image
 
     frame, size = _middle(frame), preprocess.size
+    if preprocess.resize is None:
+        return np.asarray(Image.fromarray(frame).resize((size, size), Image.Resampling.BICUBIC))
     height, width = frame.shape[:2]
     to_width, to_height = _resized(width, height, preprocess.resize)
     if (to_width, to_height) == (width, height):

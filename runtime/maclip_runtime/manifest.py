@@ -266,9 +266,10 @@ def _check_seal(text: str, seal: object) -> None:
 def _check_values(manifest: Manifest) -> None:
     """What would take endless memory or divide by nothing is refused here. Figures of the gate may be infinite."""
     preprocess, unknown = manifest.preprocess, manifest.unknown
+    resize = preprocess.size if preprocess.resize is None else preprocess.resize
     finite = (manifest.fusion_weight, manifest.scale, *preprocess.mean, *preprocess.std)
     possible = (
-        0 < preprocess.size <= preprocess.resize <= MOST_PIXELS_A_SIDE
+        0 < preprocess.size <= resize <= MOST_PIXELS_A_SIDE
         and manifest.frames > 0
         and manifest.feature_width > 0
         and all(map(math.isfinite, finite))
