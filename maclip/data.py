@@ -10,14 +10,10 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-import numpy as np
-
-from maclip_runtime.clips import read_clip
+from maclip.reading import load_clip as load_clip
 from maclip_runtime.errors import MaclipError
-from maclip_runtime.frames import Pixels, Preprocess, crop, prepare, resize_short, segment_indices
 
 SPLITS = ("train", "val", "test")
 CLASSES_FILE = "classes.json"
@@ -110,25 +106,6 @@ def data_sha256(data: DataSet) -> str:
     """
     listed = sorted([c.split or "", c.name, clip.name, str(_bytes(clip))] for c in data.classes for clip in c.clips)
     return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
-
-
-def load_clip(
-    path: Path, preprocess: Preprocess, frames: int, rng: np.random.Generator | None = None, mirror: bool = False
-) -> Pixels:
-    """A clip as the model takes it: uint8 [T, size, size, 3].
-
-    Evaluation (no `rng`): the centre of each segment, centre crop. Training: a random place in each segment,
-    one random crop for the whole clip and, where `mirror` allows it, a coin's toss of mirroring.
-    """
-    choose = partial(segment_indices, frames=frames, rng=rng)
-    if rng is None:
-        return read_clip(path, choose, partial(prepare, preprocess=preprocess)).frames
-    clip = read_clip(path, choose, partial(resize_short, short=preprocess.resize))
-    height, width = clip.frames.shape[1:3]
-    top = int(rng.integers(height - preprocess.size + 1))
-    left = int(rng.integers(width - preprocess.size + 1))
-    pixels = crop(clip.frames, preprocess.size, top, left)
-    return pixels[:, :, ::-1] if mirror and rng.random() < 0.5 else pixels
 
 
 def _listed_classes(root: Path) -> list[ActionClass]:

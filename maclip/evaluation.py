@@ -98,7 +98,10 @@ class Outcomes:
 
 
 class Evaluator:
-    """Holds the features of some classes' clips, so that any number of episodes costs only the matching."""
+    """Holds the features of some classes' clips, so that any number of episodes costs only the matching.
+
+    Clips that the store found broken and lets pass are in no episode: `classes` are what is left.
+    """
 
     def __init__(
         self, model: MaClip, store: ClipStore, progress: Progress | None = None, support: Support = DEFAULT_SUPPORT
@@ -106,7 +109,6 @@ class Evaluator:
         self.model = model
         self.support = support
         self.names = tuple(c.name for c in store.classes)
-        self.sizes = store.sizes
         model.eval()
         with torch.no_grad():
             text = model.encode_names(self.names)
@@ -114,13 +116,17 @@ class Evaluator:
                 text = text.roll(-1, 0)
             self._text = None if support.names == "none" else text
             features, query = store.both_branches(self._text, progress=progress)
-            own = None if self._text is None else text[torch.from_numpy(store.labels).to(text.device)]
+            good = torch.from_numpy(store.readable())
+            features, query = features[good], query[good]
+            own = None if self._text is None else text[torch.from_numpy(store.labels)[good].to(text.device)]
             # Single clips: their prototypes, or their features where the mean comes first.
             self._singles = model.prototypes(features, own) if support.average == "prototypes" else features
             self._queries = model.prototypes(query)
             self._scores = text_logits(query, text, model.scale)  # (clips, classes)
             if self._text is None:
                 self._scores = torch.zeros_like(self._scores)  # no names, no vote
+        self.classes = store.broken.left()
+        self.sizes = [len(c.clips) for c in self.classes]
 
     @torch.no_grad()
     def outcomes(

@@ -8,19 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from maclip.data import ActionClass, load_clip
+from maclip.broken import BrokenClips
+from maclip.clip_cache import ClipCache, clip_key
+from maclip.data import ActionClass
+from maclip.decoding import decoder_version
 from maclip.episodes import Ids
 from maclip.model import MaClip
-from maclip_runtime.clips import read_clip
-from maclip_runtime.frames import prepare, segment_indices
+from maclip.reading import ClipReader
+from maclip.stem import DiskTokens, MemoryTokens, StemTokens
+from maclip_runtime.errors import MaclipError
+from maclip_runtime.frames import Pixels, segment_indices
 
 CACHED_FRAMES_PER_SEGMENT = 2
 BATCH_FRAMES = 64
@@ -34,12 +41,21 @@ Progress = Callable[[int, int], None]
 class ClipStore:
     """The clips of some classes in order; ids count them class by class, as `Episode` does."""
 
-    def __init__(self, model: MaClip, classes: Sequence[ActionClass]) -> None:
+    def __init__(
+        self,
+        model: MaClip,
+        classes: Sequence[ActionClass],
+        reader: ClipReader | None = None,
+        max_broken: float = 0.0,
+    ) -> None:
+        """`reader`: how clips are read, plainly by default. `max_broken`: the share of them that may be unreadable."""
         self.model = model
         self.classes = tuple(classes)
         self.paths = [path for c in classes for path in c.clips]
         self.labels: Ids = np.repeat(np.arange(len(classes)), [len(c.clips) for c in classes])
-        self._tokens: Tensor | None = None
+        self.reader = reader or ClipReader(model.backbone.preprocess, model.config.frames)
+        self.broken = BrokenClips(self.classes, max_broken)
+        self._tokens: StemTokens | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -49,50 +65,62 @@ class ClipStore:
         """Clips a class."""
         return [len(c.clips) for c in self.classes]
 
+    def readable(self) -> npt.NDArray[np.bool_]:
+        """Which clips were not found broken: bool [clips]."""
+        return np.array([i not in self.broken for i in range(len(self))])
+
     def cache_bytes(self) -> int:
         """What `cache_stem` would hold in memory, in bytes."""
         image = self.model.image
         return len(self) * self._cached_frames() * image.rows * image.width * 2
 
     @torch.no_grad()
-    def cache_stem(self, progress: Progress | None = None, lenders: Iterable[ClipStore] = ()) -> None:
+    def cache_stem(
+        self, progress: Progress | None = None, lenders: Iterable[ClipStore] = (), disk: ClipCache | None = None
+    ) -> None:
         """Compute the stem once for 2T frames a clip, kept in half precision: [clips, 2T, N+1, D].
 
-        Where one of `lenders` holds the very same, it is taken from there.
+        They are kept in memory, or in `disk`, where what an earlier run left of the same clips and the same stem is
+        used again. Where one of `lenders` holds the very same, it is taken from there. Raises `stem-cache-full`.
         """
         for lender in lenders:
             if lender._tokens is not None and lender._stem_identity() == self._stem_identity():
                 self._tokens = lender._tokens
+                for clip, error in lender.broken.errors.items():
+                    self.broken.add(clip, error)
                 return
-        preprocess, frames, count = self.model.backbone.preprocess, self.model.config.frames, self._cached_frames()
-
-        def choose(total: int) -> Ids:  # a clip of fewer frames than T is refused, one of fewer than 2T taken whole
-            return segment_indices(total, count) if total >= count else np.arange(max(total, frames), dtype=np.int64)
-
-        def decode(path: Path) -> Tensor:
-            return torch.from_numpy(read_clip(path, choose, lambda frame: prepare(frame, preprocess)).frames)
-
+        tokens = MemoryTokens(len(self)) if disk is None else DiskTokens(disk, [self._stem_key(p) for p in self.paths])
+        missing = [i for i in range(len(self)) if not tokens.has(i)]
+        done = len(self) - len(missing)
         device = self.model.pixel_mean.device
-        done: list[Tensor] = []
-        for pixels in ahead(decode, self.paths, DECODING_THREADS):
-            tokens = self.model.stem(_fill(pixels, count).to(device))
-            done.append(tokens.half())
+        read = partial(self.reader.spread, count=self._cached_frames())
+        for i, pixels in zip(missing, ahead(lambda i: self._attempt(i, read), missing, DECODING_THREADS), strict=True):
+            if pixels is not None:
+                tokens.put(i, self.model.stem(_fill(torch.from_numpy(pixels), self._cached_frames()).to(device)))
+            done += 1
             if progress:
-                progress(len(done), len(self))
-        self._tokens = torch.stack(done)
+                progress(done, len(self))
+        self._tokens = tokens
 
     def load(self, ids: Ids, rng: np.random.Generator | None = None) -> Tensor:
-        """The clips `ids`, without `rng` their centre view, with it a random view of each.
+        """The clips `ids` of an episode, without `rng` their centre view, with it a random view of each.
 
-        Cached: stem tokens [n, T, N+1, D] in half precision; else frames uint8 [n, T, H, W, 3].
+        Cached: stem tokens [n, T, N+1, D] in half precision; else frames uint8 [n, T, H, W, 3]. In the place of a
+        broken clip another of its class is loaded. Raises `data-broken` and `too-few-clips`.
         """
         if self._tokens is not None:
-            views = [segment_indices(self._tokens.shape[1], self.model.config.frames, rng) for _ in ids]
-            return self._tokens[torch.from_numpy(ids)[:, None], torch.from_numpy(np.stack(views))]
-        config, preprocess = self.model.config, self.model.backbone.preprocess
-        clips = [
-            load_clip(self.paths[i], preprocess, config.frames, rng, self.classes[self.labels[i]].mirror) for i in ids
-        ]
+            return self._tokens.pick(self.broken.stand_in(ids), self._views(len(ids), rng))
+        chosen = ids.copy()
+        clips = []
+        for place in range(len(ids)):
+            for i in self.broken.candidates(ids, place):
+                if i != ids[place] and i in chosen:
+                    continue
+                pixels = self._attempt(i, partial(self._view, i, rng), rng)
+                if pixels is not None:
+                    chosen[place] = i
+                    clips.append(pixels)
+                    break
         return torch.from_numpy(np.stack(clips))
 
     def encode(self, loaded: Tensor, text: Tensor | None = None, has_text: Tensor | None = None) -> Tensor:
@@ -106,13 +134,16 @@ class ClipStore:
     def both_branches(
         self, text: Tensor | None, rng: np.random.Generator | None = None, progress: Progress | None = None
     ) -> tuple[Tensor, Tensor]:
-        """One view of every clip: with its own class's `text` [classes, D'], and as a query: two [clips, T, D']."""
+        """One view of every clip: with its own class's `text` [classes, D'], and as a query: two [clips, T, D'].
+
+        A clip in `broken` has features that are not numbers.
+        """
         support, query = [], []
         batch = max(1, BATCH_FRAMES // self.model.config.frames)
         batches = [np.arange(at, min(at + batch, len(self))) for at in range(0, len(self), batch)]
         seeds = [None if rng is None else rng.spawn(1)[0] for _ in batches]
         for ids, loaded in zip(
-            batches, ahead(lambda job: self.load(*job), zip(batches, seeds, strict=True), 2), strict=True
+            batches, ahead(lambda job: self._every(*job), zip(batches, seeds, strict=True), 2), strict=True
         ):
             query.append(self.encode(loaded))
             # Where nothing is adapted the text changes no feature.
@@ -122,7 +153,46 @@ class ClipStore:
                 support.append(self.encode(loaded, text[torch.from_numpy(self.labels[ids]).to(text.device)]))
             if progress:
                 progress(int(ids[-1]) + 1, len(self))
-        return torch.cat(support), torch.cat(query)
+        told, asked = torch.cat(support), torch.cat(query)
+        bad = sorted(self.broken.errors)
+        return told.index_fill(0, _on(told, bad), torch.nan), asked.index_fill(0, _on(asked, bad), torch.nan)
+
+    def _every(self, ids: Ids, rng: np.random.Generator | None) -> Tensor:
+        """The clips `ids` as `load` gives them; black, or zero, where a clip is broken."""
+        if self._tokens is not None:
+            return self._tokens.pick(self._some(ids), self._views(len(ids), rng))
+        read = [self._attempt(int(i), partial(self._view, int(i), rng), rng) for i in ids]
+        size = self.model.backbone.preprocess.size
+        black = np.zeros((self.model.config.frames, size, size, 3), np.uint8)
+        return torch.from_numpy(np.stack([black if pixels is None else pixels for pixels in read]))
+
+    def _some(self, ids: Ids) -> Ids:
+        """`ids`, where a clip is broken any other that is not."""
+        whole = next((i for i in range(len(self)) if i not in self.broken), 0)
+        return np.array([whole if int(i) in self.broken else i for i in ids], dtype=np.int64)
+
+    def _views(self, clips: int, rng: np.random.Generator | None) -> Ids:
+        return np.stack([segment_indices(self._cached_frames(), self.model.config.frames, rng) for _ in range(clips)])
+
+    def _view(self, clip: int, rng: np.random.Generator | None, path: Path) -> Pixels:
+        if rng is None:
+            return self.reader.centre(path)
+        return self.reader.random(path, rng, self.classes[self.labels[clip]].mirror)
+
+    def _attempt(
+        self, clip: int, read: Callable[[Path], Pixels], rng: np.random.Generator | None = None
+    ) -> Pixels | None:
+        """What `read` makes of a clip; None where it is broken, which may be one too many: see `BrokenClips.add`."""
+        if clip in self.broken:
+            return None
+        before = {} if rng is None else rng.bit_generator.state
+        try:
+            return read(self.paths[clip])
+        except MaclipError as error:
+            self.broken.add(clip, error)
+        if rng is not None:
+            rng.bit_generator.state = before  # whether a clip was known to be broken must change no number after it
+        return None
 
     def _cached_frames(self) -> int:
         return self.model.config.frames * CACHED_FRAMES_PER_SEGMENT
@@ -137,6 +207,13 @@ class ClipStore:
             model.adapted_depth == model.layers,
         )
         return (*stem, model.config.frames, tuple(self.paths))
+
+    def _stem_key(self, path: Path) -> str | None:
+        return clip_key(path, "stem", *self._stem_identity()[:-1], decoder_version(self.reader.decoder))
+
+
+def _on(like: Tensor, ids: Sequence[int]) -> Tensor:
+    return torch.tensor(ids, dtype=torch.long, device=like.device)
 
 
 def ahead(work: Callable[[In], Out], jobs: Iterable[In], threads: int) -> Iterator[Out]:
