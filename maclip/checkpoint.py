@@ -1,23 +1,25 @@
-"""`state/` of a run: enough to go on after an interruption. Safetensors and JSON."""
+"""`state/` of a run: all that is needed to go on after an interruption, in one file that is replaced in one step."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save
 from torch import Tensor
 
 from maclip.model import MaClip
-from maclip.run import STATE_DIR, load_adapters, replacing, write_adapters
+from maclip.run import STATE_DIR, replacing
 from maclip_runtime.errors import MaclipError
 
-WEIGHTS_FILE = "weights.safetensors"
-OPTIMIZER_FILE = "optimizer.safetensors"
-PROGRESS_FILE = "progress.json"
+STATE_FILE = "last.safetensors"
+BEFORE_FILE = "progress.json"  # of runs whose state was three files
+WEIGHTS, MOMENTS = "weights/", "moments/"
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,8 @@ class Begun:
     """How far training came: `episode` episodes of `stage` are done.
 
     `best_accuracy` is that of all validations, `stage_best` of this stage's, `stale` of which came since that one.
+    `validated`: a validation that was due then is done. `journal` is how many bytes of `metrics.jsonl` were written
+    by then; `scaler` the state of fp16's loss scale.
     """
 
     stage: str
@@ -32,13 +36,33 @@ class Begun:
     best_accuracy: float
     stage_best: float = -1.0
     stale: int = 0
+    validated: bool = True
+    journal: int = 0
+    scaler: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A state that was read: the tuned tensors and, by "parameter.name", the optimiser's."""
+
+    begun: Begun
+    weights: dict[str, Tensor]
+    moments: dict[str, Tensor]
+
+    def give_moments(self, optimizer: torch.optim.Optimizer) -> None:
+        """Give `optimizer` the moments that were saved for it."""
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, value in self.moments.items():
+            index, name = key.split(".", 1)
+            state.setdefault(int(index), {})[name] = value
+        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 class Checkpoint:
     """The last state of a training, in memory until `save` and then on disk."""
 
     def __init__(self, run: Path, model: MaClip) -> None:
-        self.folder = run / STATE_DIR
+        self.path = run / STATE_DIR / STATE_FILE
         self.model = model
         self._begun: Begun | None = None
         self._optimizer: torch.optim.Optimizer | None = None
@@ -47,39 +71,45 @@ class Checkpoint:
         """Note that an update was made; cheap, nothing is written."""
         self._begun, self._optimizer = begun, optimizer
 
+    def leaving(self) -> None:
+        """An update begins: until it is `reached` there is nothing whole to save."""
+        self._begun = None
+
     def save(self) -> None:
-        """Write the state; `progress.json` last, so that it never speaks of files that are not there."""
+        """Write the state; the one before stays whole until this one is. Raises `output-unwritable`."""
         if self._begun is None or self._optimizer is None:
             return
-        write_adapters(self.folder / WEIGHTS_FILE, self.model)
-        moments: dict[str, Tensor] = {}
+        tensors = {WEIGHTS + key: value for key, value in self.model.tuned_state().items()}
         for index, state in self._optimizer.state_dict()["state"].items():
-            moments |= {f"{index}.{key}": value.detach().cpu().contiguous() for key, value in state.items()}
-        with replacing(self.folder / OPTIMIZER_FILE) as path:
-            save_file(moments, path)
-        with replacing(self.folder / PROGRESS_FILE) as path:
-            path.write_text(json.dumps(dataclasses.asdict(self._begun)), encoding="utf-8")
+            tensors |= {f"{MOMENTS}{index}.{key}": value for key, value in state.items()}
+        progress = json.dumps(dataclasses.asdict(self._begun))
+        with replacing(self.path) as path:
+            path.write_bytes(save(_plain(tensors), {"progress": progress}))
 
-    def load(self) -> Begun | None:
-        """Load the tuned tensors and say how far training came; None where nothing was saved."""
-        path = self.folder / PROGRESS_FILE
-        if not path.is_file():
+    def load(self) -> Saved | None:
+        """What was saved last; None where nothing was. Raises `run-invalid`."""
+        for left in self.path.parent.glob(".*.tmp"):  # by a process that was killed while it saved
+            left.unlink(missing_ok=True)
+        if not self.path.is_file():
+            if (self.path.parent / BEFORE_FILE).is_file():
+                raise _invalid(self.path.parent / BEFORE_FILE)
             return None
         try:
-            begun = Begun(**json.loads(path.read_text(encoding="utf-8")))
-        except (ValueError, TypeError) as error:
-            raise MaclipError("run-invalid", f"{path} cannot be read.", "Train again into another folder.") from error
-        load_adapters(self.model, self.folder / WEIGHTS_FILE)
-        return begun
+            with safe_open(self.path, "pt") as file:
+                begun = Begun(**json.loads(file.metadata()["progress"]))
+                keys: list[str] = file.keys()
+                tensors = {key: file.get_tensor(key) for key in keys}
+        except Exception as error:
+            raise _invalid(self.path) from error
+        parts = [{k.removeprefix(p): v for k, v in tensors.items() if k.startswith(p)} for p in (WEIGHTS, MOMENTS)]
+        return Saved(begun, *parts)
 
-    def load_optimizer(self, optimizer: torch.optim.Optimizer) -> None:
-        """Give `optimizer` the moments that were saved for it."""
-        state: dict[int, dict[str, Tensor]] = {}
-        for key, value in load_file(self.folder / OPTIMIZER_FILE).items():
-            index, name = key.split(".", 1)
-            state.setdefault(int(index), {})[name] = value
-        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
-    def load_adapters(self, path: Path) -> None:
-        """Put the best tuned tensors into the model."""
-        load_adapters(self.model, path)
+def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+
+
+def _invalid(path: Path) -> MaclipError:
+    return MaclipError(
+        "run-invalid", f"{path} is not a state that this version can go on from.", "Train again into another folder."
+    )

@@ -10,10 +10,11 @@ from types import FrameType
 
 
 @contextmanager
-def deferred() -> Iterator[Callable[[], None]]:
-    """Within, SIGINT and SIGTERM are remembered: call what is yielded to raise KeyboardInterrupt if one came.
+def deferred() -> Iterator[Callable[[], bool]]:
+    """Within, SIGINT and SIGTERM are remembered: what is yielded says whether one came.
 
-    A second signal raises at once, for whoever cannot wait. Outside the main thread nothing is changed.
+    A second signal raises KeyboardInterrupt at once, for whoever cannot wait. Outside the main thread nothing
+    is changed.
     """
     came: list[int] = []
 
@@ -22,16 +23,12 @@ def deferred() -> Iterator[Callable[[], None]]:
             raise KeyboardInterrupt
         came.append(number)
 
-    def check() -> None:
-        if came:
-            raise KeyboardInterrupt
-
     if threading.current_thread() is not threading.main_thread():
-        yield check
+        yield lambda: False
         return
     before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield check
+        yield lambda: bool(came)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

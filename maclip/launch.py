@@ -12,11 +12,14 @@ from maclip.backbone import LoadedBackbone, load_backbone
 from maclip.data import DataSet, data_sha256
 from maclip.lists import SplitLists, open_classes
 from maclip.model import MaClip, ModelConfig
+from maclip.processes import DEFAULT_MACHINE, Machine, Team, pick_device, start_team
 from maclip.run import RUN_FORMAT, ClassNames, RunConfig, TrainConfig, read_run
 from maclip.store import ClipStore
 from maclip.training import Trainer, Watcher
-from maclip_runtime.errors import EXIT_MACHINE_LACKS, MaclipError
+from maclip_runtime.errors import MaclipError
 from maclip_runtime.manifest import Backbone
+
+__all__ = ["class_names", "pick_device", "resume", "train"]
 
 
 def train(
@@ -30,55 +33,73 @@ def train(
     device: str = "auto",
     lenders: tuple[ClipStore, ...] = (),
     lists: SplitLists | None = None,
+    machine: Machine = DEFAULT_MACHINE,
 ) -> Trainer:
     """Train on the classes under `data` into the new folder `out`. Raises `output-exists` and what its parts raise.
 
     `lists`: public split lists that say which clips are which classes. `lenders`: the stores of an earlier
-    training on the same clips, whose stem tokens need not be computed again.
+    training on the same clips, whose stem tokens need not be computed again. `machine` says all of the machine but
+    its `device`.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise MaclipError(
-            "output-exists",
-            f"{out} is already there.",
-            f"Go on with it: maclip train --resume {out}; or choose another.",
+    machine = replace(machine, device=device)
+
+    def prepare() -> Trainer:
+        if team.leads:
+            _refuse_taken(out)
+        classes = open_classes(data, lists)
+        loaded = load_backbone(backbone, pretrained)
+        config = RunConfig(
+            format=RUN_FORMAT,
+            tool_version=maclip.__version__,
+            backbone=Backbone(loaded.name, loaded.pretrained, loaded.sha256),
+            model=model_config,
+            train=train_config,
+            data=str(data.resolve()),
+            names=class_names(classes),
+            data_sha256=data_sha256(classes),
+            lists=lists,
         )
-    classes = open_classes(data, lists)
-    loaded = load_backbone(backbone, pretrained)
-    config = RunConfig(
-        format=RUN_FORMAT,
-        tool_version=maclip.__version__,
-        backbone=Backbone(loaded.name, loaded.pretrained, loaded.sha256),
-        model=model_config,
-        train=train_config,
-        data=str(data.resolve()),
-        names=class_names(classes),
-        data_sha256=data_sha256(classes),
-        lists=lists,
-    )
-    trainer = Trainer(_model(loaded, config, device), classes, config, out, watcher, lenders)
-    _make_folder(out)
-    trainer.fit()
-    return trainer
+        trainer = Trainer(_model(loaded, config, team), classes, config, out, watcher, lenders, machine, team)
+        if team.leads:
+            _make_folder(out)
+        return trainer
+
+    with start_team(machine, train_config.precision) as team:
+        trainer = team.together(prepare, in_turn=True)
+        trainer.fit()
+        return trainer
 
 
-def resume(run: Path, watcher: Watcher, device: str = "auto") -> None:
-    """Go on with the training in `run` where its last saved state left it."""
+def resume(run: Path, watcher: Watcher, device: str = "auto", machine: Machine = DEFAULT_MACHINE) -> Trainer:
+    """Go on with the training in `run` where its last saved state left it. Raises `run-*`, `*-changed`."""
+    machine = replace(machine, device=device)
     config = read_run(run)
-    loaded = load_backbone(config.backbone.name, config.backbone.pretrained)
-    if loaded.sha256 != config.backbone.weights_sha256:
-        raise MaclipError(
-            "weights-changed", f"The backbone's weights changed since {run} was begun.", "Put the same weights back."
-        )
-    classes = open_classes(Path(config.data), config.lists)
-    if class_names(classes) != config.names:
-        raise MaclipError(
-            "data-changed",
-            f"The classes under {config.data} changed since {run} was begun.",
-            "Put them back, or begin anew.",
-        )
-    # Clips may have come or gone, a broken one for instance: the run says what it was last trained on.
-    config = replace(config, data_sha256=data_sha256(classes))
-    Trainer(_model(loaded, config, device), classes, config, run, watcher).fit(resume=True)
+
+    def prepare() -> Trainer:
+        loaded = load_backbone(config.backbone.name, config.backbone.pretrained)
+        if loaded.sha256 != config.backbone.weights_sha256:
+            raise MaclipError(
+                "weights-changed",
+                f"The backbone's weights changed since {run} was begun.",
+                "Put the same weights back.",
+            )
+        classes = open_classes(Path(config.data), config.lists)
+        if class_names(classes) != config.names:
+            raise MaclipError(
+                "data-changed",
+                f"The classes under {config.data} changed since {run} was begun.",
+                "Put them back, or begin anew.",
+            )
+        # Clips may have come or gone, a broken one for instance: the run says what it was last trained on.
+        now = replace(config, data_sha256=data_sha256(classes))
+        if config.data_sha256 not in (None, now.data_sha256) and team.leads:
+            watcher.note(f"The clips under {config.data} are not those {run} was begun on: its episodes change.")
+        return Trainer(_model(loaded, now, team), classes, now, run, watcher, (), machine, team)
+
+    with start_team(machine, config.train.precision) as team:
+        trainer = team.together(prepare, in_turn=True)
+        trainer.fit(resume=True)
+        return trainer
 
 
 def class_names(data: DataSet) -> ClassNames:
@@ -90,23 +111,18 @@ def class_names(data: DataSet) -> ClassNames:
     return ClassNames(**names)
 
 
-def pick_device(device: str) -> str:
-    """`cuda` or `cpu` for "auto"; raises `device-missing` for a device that was asked for and is not there."""
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and not torch.cuda.is_available():
+def _model(loaded: LoadedBackbone, config: RunConfig, team: Team) -> MaClip:
+    torch.manual_seed(config.train.seed)  # how the adapters begin, the same in every process
+    return MaClip(loaded, config.model).to(team.fabric.device)
+
+
+def _refuse_taken(out: Path) -> None:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise MaclipError(
-            "device-missing",
-            "This machine has no CUDA device that torch can use.",
-            "Use --device cpu.",
-            EXIT_MACHINE_LACKS,
+            "output-exists",
+            f"{out} is already there.",
+            f"Go on with it: maclip train --resume {out}; or choose another.",
         )
-    return device
-
-
-def _model(loaded: LoadedBackbone, config: RunConfig, device: str) -> MaClip:
-    torch.manual_seed(config.train.seed)  # how the adapters begin
-    return MaClip(loaded, config.model).to(pick_device(device))
 
 
 def _make_folder(out: Path) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
+from torch import Tensor
 
 from maclip.backbone import load_backbone
 from maclip.lists import SplitLists
@@ -27,8 +28,15 @@ METRICS_FILE = "metrics.jsonl"
 STATE_DIR = "state"
 # What a run that is older than an option meant by not saying it.
 OLDER_MEANT: dict[str, dict[str, object]] = {
-    "model": {"tuned": "adapters", "prototype": "tpcm"},
-    "train": {"patience": 0, "schedule": "cosine"},
+    "model": {"tuned": "adapters", "prototype": "tpcm", "text_token": True},
+    "train": {
+        "patience": 0,
+        "schedule": "cosine",
+        "precision": "32",
+        "checkpointing": False,
+        "view_frames": 0,
+        "max_broken": 0.0,
+    },
 }
 
 
@@ -38,12 +46,17 @@ class TrainConfig:
 
     `prototype_episodes` come first and train TPCM alone on cached features; then `episodes` train everything.
     Each part has its own learning rate: TPCM begins from nothing, what follows adjusts a model that works.
-    `views` cached random samplings of each clip feed that first part. `cache` keeps stem tokens in memory:
-    "auto" does so where fewer than all blocks are adapted and they fit. `text_dropout` is the share of classes
-    whose support clips go without their name: 0 is the paper; more teaches what to do with classes that are
-    enrolled without one, and keeps the names of the training classes from being learnt by heart. `patience`
-    validations in a row without a new best end the joint part early; 0 never does. `schedule`: after the warm-up
-    the learning rate falls to zero as a "cosine", or stays "constant", which suits a training that ends by itself.
+    `views` cached random samplings of each clip feed that first part. `cache` keeps stem tokens: in memory ("stem"), on
+    "disk", or not ("none"); "auto" does where fewer than all blocks are adapted, in memory while they fit.
+    `text_dropout` is the share of classes whose support clips go without their name: 0 is the paper; more teaches what
+    to do with classes that are enrolled without one, and keeps the names of the training classes from being learnt by
+    heart. `patience` validations in a row without a new best end the joint part early; 0 never does. `schedule`: after
+    the warm-up the learning rate falls to zero as a "cosine", or stays "constant", which suits a training that ends by
+    itself.
+    `precision`: "32", or mixed "bf16" or "fp16" (weights and their updates stay float32). `checkpointing` computes the
+    blocks again for the gradients instead of keeping what they made: the same numbers for less memory and more time.
+    `view_frames` bounds what random views of a clip are drawn from: that many frames spread over it, 0 for all (the
+    paper). `max_broken`: the share of clips that may turn out unreadable before training gives up.
     """
 
     way: int = 5
@@ -63,6 +76,10 @@ class TrainConfig:
     validations: int = 10
     patience: int = 0
     schedule: str = "cosine"
+    precision: str = "32"
+    checkpointing: bool = False
+    view_frames: int = 0
+    max_broken: float = 0.05
     seed: int = 0
 
 
@@ -145,7 +162,7 @@ def write_adapters(path: Path, model: MaClip) -> None:
     """Write the tuned tensors, float32, in one step."""
     state = {key: value.detach().cpu().float().contiguous() for key, value in model.tuned_state().items()}
     with replacing(path) as temporary:
-        save_file(state, temporary)
+        temporary.write_bytes(save(state))  # `save_file` speaks of a full disk in an error of its own
 
 
 def load_model(run: Path, pretrained: str | None = None) -> MaClip:
@@ -174,6 +191,11 @@ def load_adapters(model: MaClip, path: Path) -> None:
         state = load_file(path)
     except Exception as error:
         raise MaclipError("adapters-mismatch", f"{path} is not a safetensors file.", "Train again.") from error
+    put_adapters(model, state, path)
+
+
+def put_adapters(model: MaClip, state: Mapping[str, Tensor], path: Path) -> None:
+    """Copy the tuned tensors `state`, which came from `path`, into `model`. Raises `adapters-mismatch`."""
     own = model.tuned_state()
     wrong = sorted(set(own) ^ set(state)) or [key for key in own if own[key].shape != state[key].shape]
     if wrong:
@@ -195,6 +217,8 @@ def replacing(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         temporary.chmod(0o644)  # safetensors writes for the owner alone
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())  # else a power cut may leave the new name with nothing under it
         os.replace(temporary, path)
     except OSError as error:
         raise MaclipError(

@@ -13,10 +13,15 @@ from safetensors.torch import load_file
 from small_clip import small_backbone
 
 import maclip
-from maclip import launch, training
-from maclip.data import open_data
+from maclip import launch, learner, training
+from maclip.checkpoint import Checkpoint
+from maclip.data import ActionClass, open_data
+from maclip.episodes import Episode, EpisodeSampler
 from maclip.evaluation import Evaluator
+from maclip.feed import Drawn, Feed
+from maclip.learner import Learner
 from maclip.model import MaClip, ModelConfig
+from maclip.processes import Machine, start_team
 from maclip.run import TrainConfig, read_run
 from maclip.store import ClipStore
 from maclip_runtime.errors import MaclipError
@@ -86,6 +91,17 @@ def test_a_run_holds_all_that_is_needed(drawn_data, tmp_path):
     assert all(torch.equal(value, state[key]) for key, value in model.tuned_state().items())
 
 
+def one_episode(model: MaClip, **choices: object) -> tuple[Learner, Drawn]:
+    """What learns the whole of `model`, and an episode of four classes whose clips are random stem tokens."""
+    config = TrainConfig(way=4, accumulate=1, **choices)  # type: ignore[arg-type]
+    store = ClipStore(model, [ActionClass(name, None, False, (Path(name),) * 2) for name in "abcd"])
+    text, team = model.encode_names("abcd"), start_team(Machine("cpu"), config.precision)
+    pupil = Learner(model.train(), Feed(store, config, 1), text, team, "joint", model.tuned_parameters())
+    torch.manual_seed(0)
+    tokens = torch.randn(8, 8, 5, 32)
+    return pupil, Drawn(0, Episode(np.arange(4), np.arange(0, 8, 2), np.arange(1, 8, 2)), 0, tokens)
+
+
 def test_the_best_state_by_validation_is_kept(drawn_data, tmp_path, monkeypatch):
     scores = iter([0.2, 0.9, 0.3, 0.1])
     seen = []
@@ -120,8 +136,9 @@ def test_interrupting_keeps_the_last_update(drawn_data, tmp_path):
     watcher = Silent(stop_after=3)
     with pytest.raises(KeyboardInterrupt):
         train(drawn_data, tmp_path / "run", watcher, validations=1)
-    progress = json.loads((tmp_path / "run" / "state" / "progress.json").read_text())
-    assert (progress["stage"], progress["episode"]) == ("prototype", 6)
+    saved = Checkpoint(tmp_path / "run", None).load()
+    assert saved is not None
+    assert (saved.begun.stage, saved.begun.episode) == ("prototype", 6)
     with pytest.raises(MaclipError) as caught:
         maclip.load(tmp_path / "run")
     assert caught.value.code == "adapters-missing"
@@ -130,20 +147,11 @@ def test_interrupting_keeps_the_last_update(drawn_data, tmp_path):
 
 def test_training_lowers_the_loss_it_trains(make_model):
     """One fixed episode, again and again through the same steps as training takes: it must be learnt by heart."""
-    model = make_model(adapted_depth=1).train()
-    torch.manual_seed(0)
-    tokens = torch.randn(8, 8, 5, 32)
-    ways, labels = model.encode_names(["a", "b", "c", "d"]), torch.arange(4)
-    optimizer = torch.optim.AdamW(model.tuned_parameters(), lr=3e-3)
+    pupil, drawn = one_episode(make_model(adapted_depth=1))
     losses = []
     for _ in range(150):
-        support, query = model.tower(tokens[:4], ways), model.tower(tokens[4:])
-        distances, _ = model.match(query, model.prototypes(support, ways), ways)
-        text = [training.text_logits(features, ways, 10.0) for features in (support, query)]
-        loss = training.episode_loss(*text, distances, labels, labels, 0.4)
-        loss.backward()
-        training._update(optimizer, 3e-3)
-        losses.append(loss.item())
+        losses.append(pupil.learn(drawn)[0])
+        pupil.update(range(1), 3e-3)
     assert losses[-1] < 0.3 * losses[0]
 
 
@@ -214,19 +222,27 @@ def test_data_without_splits_trains_and_says_what_it_measured_on(drawn_data, tmp
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_good_state(drawn_data, tmp_path, monkeypatch):
-    real = training.episode_loss
+    real = learner.episode_loss
     calls = []
 
     def sometimes_nan(*args: object):
         calls.append(1)
         return real(*args) * (float("nan") if len(calls) == 6 else 1.0)
 
-    monkeypatch.setattr(training, "episode_loss", sometimes_nan)
+    monkeypatch.setattr(learner, "episode_loss", sometimes_nan)
     with pytest.raises(MaclipError) as caught:
         train(drawn_data, tmp_path / "run", prototype_episodes=0)
     assert caught.value.code == "loss-not-finite"
-    state = load_file(tmp_path / "run" / "state" / "weights.safetensors")
-    assert all(value.isfinite().all() for value in state.values())
+    episode = EpisodeSampler([3] * 12, 4, 1, 1, TRAIN.seed)[2 * 5 + 1]  # the sixth of the joint part
+    assert "joint episode 5 is nan" in caught.value.message
+    classes = open_data(drawn_data).split("train")
+    assert all(repr(classes[i].name) in caught.value.message for i in episode.classes)
+    paths = [clip for c in classes for clip in c.clips]
+    assert all(f"{paths[i].parent.name}/{paths[i].name}" in caught.value.message for i in episode.query)
+    saved = Checkpoint(tmp_path / "run", None).load()
+    assert saved is not None
+    assert saved.begun.episode == 4
+    assert all(value.isfinite().all() for value in saved.weights.values())
 
 
 def refused(code: str, data: Path, run: Path, **changes: object) -> None:
