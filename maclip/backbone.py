@@ -1,4 +1,4 @@
-"""The frozen CLIP: any open_clip ViT by name and pretrained tag, or with the weights of a local file.
+"""The frozen CLIP: any ViT of open_clip by name and pretrained tag, or with the weights of a local file or folder.
 
 `tiny` is the small CLIP of a drawn world that ships with this package; `none` as pretrained gives seeded
 random weights, for parameter counts, parity and speed, never for accuracy.
@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import json
 import logging
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +17,11 @@ from typing import Any
 
 import open_clip
 import torch
-from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor
 
+from maclip.catalogue import BORROWED_TOWER, FAMILIES, OWN_TEXT, look_up
+from maclip.hub_tokenizer import HubTokenizer
+from maclip.weights import HUB_FILES, OPENAI_EXTRAS, find_weights, first_line, load_state, read_state
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.frames import Preprocess
 
@@ -27,8 +29,7 @@ TINY = "tiny"
 TINY_DIR = Path(__file__).parent / "tiny"
 RANDOM_WEIGHTS = "none"
 RANDOM_SEED = 0
-# Tensors that OpenAI's archives hold beside the weights; they also mark weights trained with QuickGELU.
-OPENAI_EXTRAS = ("input_resolution", "context_length", "vocab_size")
+HUB_CONFIG_FILE = "open_clip_config.json"  # beside the weights of a model's folder from a hub
 
 
 @dataclass(frozen=True)
@@ -44,24 +45,22 @@ class LoadedBackbone:
 
 
 def load_backbone(name: str, pretrained: str = "openai") -> LoadedBackbone:
-    """Load CLIP `name` with weights `pretrained`: a tag of open_clip, a local file, or "none" (random).
+    """Load CLIP `name` with weights `pretrained`: a tag of open_clip, a local file or folder, or "none" (random).
 
-    Raises `backbone-unknown`, `backbone-unsupported`, `weights-unavailable`, `checkpoint-unreadable` and
-    `checkpoint-mismatch`.
+    A folder is a model's from a hub: weights, and where it has them its configuration and its tokenizer. Raises
+    `backbone-unknown`, `backbone-unsupported`, `weights-unavailable`, `checkpoint-unreadable`, `checkpoint-mismatch`;
+    `tokenizer-unavailable` comes when a name is first to be encoded.
     """
+    tokenizer: Callable[[list[str]], Tensor]
     if name == TINY:
         clip, tokenizer = _tiny(pretrained)
-        pretrained = RANDOM_WEIGHTS if pretrained == RANDOM_WEIGHTS else TINY
+        pretrained = TINY if pretrained == "openai" else pretrained  # a file is named, so that a run finds it again
     else:
-        clip = _create(name, pretrained)
-        tokenizer = open_clip.get_tokenizer(name)
-    _require_plain_vit(name, clip)
+        text = _require_supported(name)
+        clip = _create(name, pretrained, text == BORROWED_TOWER)
+        tokenizer = open_clip.get_tokenizer(name) if text == OWN_TEXT else HubTokenizer(name, _folder(pretrained))
     clip.eval().requires_grad_(False)
-    config = open_clip.get_model_preprocess_cfg(clip)
-    size = clip.visual.image_size[0]
-    mean = (config["mean"][0], config["mean"][1], config["mean"][2])
-    std = (config["std"][0], config["std"][1], config["std"][2])
-    preprocess = Preprocess.for_size(size, mean, std)
+    preprocess = _preprocess(clip, name, pretrained)
     return LoadedBackbone(clip, tokenizer, preprocess, name, pretrained, state_sha256(clip.state_dict()))
 
 
@@ -81,19 +80,32 @@ def _tiny(pretrained: str) -> tuple[Any, Callable[[list[str]], Tensor]]:
         torch.manual_seed(RANDOM_SEED)
         clip = _quietly(open_clip.create_model, f"local-dir:{TINY_DIR}", load_weights=pretrained != RANDOM_WEIGHTS)
     if pretrained not in (RANDOM_WEIGHTS, TINY, "openai"):
-        _load_file(clip, TINY, Path(pretrained))
+        path = _require_file(TINY, pretrained, (TINY,))
+        load_state(clip, TINY, path, read_state(path))
     return clip, tokenizer()
 
 
-def _create(name: str, pretrained: str) -> Any:
+def _require_supported(name: str) -> str:
+    """Refuse a name, before anything is downloaded, that open_clip or MA-CLIP knows not; what its text needs."""
     if name not in open_clip.list_models():
-        vits = [model for model in open_clip.list_models() if model.startswith("ViT-")]
-        near = difflib.get_close_matches(name, vits, n=4, cutoff=0.5) or ["ViT-B-32", "ViT-B-16", "ViT-L-14"]
+        near = difflib.get_close_matches(name, open_clip.list_models(), n=4, cutoff=0.5)
         raise MaclipError(
             "backbone-unknown",
             f"open_clip has no model {name!r}.",
-            f"Use '{TINY}' or one of open_clip's ViTs, such as {', '.join(near)}.",
+            f"Use '{TINY}' or one of open_clip's ViTs, such as {', '.join(near or ['ViT-B-32', 'ViT-B-16'])}; "
+            "maclip backbones lists all that work.",
         )
+    found = look_up(name)
+    if found.problem is not None:
+        raise MaclipError(
+            "backbone-unsupported",
+            f"The adapted block cannot be fitted to {name}: its image tower {found.problem}.",
+            f"Use one of {FAMILIES}. maclip backbones lists them by name: ViT-B-32, ViT-B-16, ViT-B-16-SigLIP2, ...",
+        )
+    return found.text
+
+
+def _create(name: str, pretrained: str, borrowed_tower: bool) -> Any:
     tags = open_clip.list_pretrained_tags_by_model(name)
     if pretrained in tags:
         quick_gelu = bool((open_clip.get_pretrained_cfg(name, pretrained) or {}).get("quick_gelu"))
@@ -102,107 +114,81 @@ def _create(name: str, pretrained: str) -> Any:
         except (RuntimeError, OSError) as error:
             raise MaclipError(
                 "weights-unavailable",
-                f"The weights {pretrained!r} of {name} could not be downloaded ({_first_line(error)}).",
+                f"The weights {pretrained!r} of {name} could not be downloaded ({first_line(error)}).",
                 "Check the network, or pass --pretrained FILE with a checkpoint that you have.",
             ) from error
-    if pretrained == RANDOM_WEIGHTS:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(RANDOM_SEED)
-            return _quietly(open_clip.create_model, name)
-    path = Path(pretrained)
-    if not path.is_file():
-        raise MaclipError(
-            "weights-unavailable",
-            f"{pretrained!r} is neither a pretrained tag of {name} nor a file.",
-            f"Tags: {', '.join(tags) or 'none'}; or give the path of a checkpoint, or 'none' for random weights.",
-        )
-    state = _read_state(path)
-    quick_gelu = all(key in state for key in OPENAI_EXTRAS)
-    clip = _quietly(open_clip.create_model, name, force_quick_gelu=quick_gelu)
-    _load_state(clip, name, path, state)
+    state: dict[str, Tensor] = {}
+    if pretrained != RANDOM_WEIGHTS:
+        path = _require_file(name, pretrained, tags)
+        state = read_state(path)
+    quick_gelu = bool(state) and all(key in state for key in OPENAI_EXTRAS)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(RANDOM_SEED)
+        try:
+            clip = _quietly(open_clip.create_model, name, force_quick_gelu=quick_gelu, pretrained_text=False)
+        except (RuntimeError, OSError, ImportError, AttributeError) as error:
+            if not borrowed_tower:
+                raise
+            raise MaclipError(
+                "weights-unavailable",
+                f"The text encoder of {name} is one of a model hub, which is not at hand ({first_line(error)}).",
+                "Install transformers and check the network, or use a backbone with a text encoder of its own.",
+            ) from error
+    if state:
+        load_state(clip, name, path, state)
     return clip
 
 
-def _load_file(clip: Any, name: str, path: Path) -> None:
-    if not path.is_file():
-        raise MaclipError("weights-unavailable", f"There is no file {path}.", "Give the path of a checkpoint.")
-    _load_state(clip, name, path, _read_state(path))
+def _require_file(name: str, pretrained: str, tags: tuple[str, ...] | list[str]) -> Path:
+    path = find_weights(Path(pretrained))
+    if path is not None:
+        return path
+    what = f"a folder with {' or '.join(HUB_FILES)}" if Path(pretrained).is_dir() else "a file"
+    raise MaclipError(
+        "weights-unavailable",
+        f"{pretrained!r} is neither a pretrained tag of {name} nor {what}.",
+        f"Tags: {', '.join(tags) or 'none'}; or give the path of a checkpoint, or 'none' for random weights.",
+    )
 
 
-def _read_state(path: Path) -> dict[str, Tensor]:
-    """The named tensors of a checkpoint: safetensors, a state dict, a training checkpoint, OpenAI's archive."""
+def _folder(pretrained: str) -> Path | None:
+    """Where a hub's other files may lie: the folder that was given, or that of the file."""
+    path = find_weights(Path(pretrained))
+    return None if path is None else path.parent
+
+
+def _preprocess(clip: Any, name: str, pretrained: str) -> Preprocess:
+    """How the weights have learned to see: as their tag says, or the file beside them, or all tags of their name.
+
+    Weights from a file say nothing themselves. Where a name's tags differ, open_clip's default is taken.
+    """
+    config = dict(open_clip.get_model_preprocess_cfg(clip))
+    tags = [] if name == TINY else open_clip.list_pretrained_tags_by_model(name)
+    if tags and pretrained not in tags:
+        config |= _beside(_folder(pretrained)) or _agreed(name, tags)
+    mean, std = ((float(rgb[0]), float(rgb[1]), float(rgb[2])) for rgb in (config["mean"], config["std"]))
+    return Preprocess.for_size(clip.visual.image_size[0], mean, std, config.get("resize_mode") == "squash")
+
+
+def _beside(folder: Path | None) -> dict[str, Any]:
+    if folder is None or not (folder / HUB_CONFIG_FILE).is_file():
+        return {}
     try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            state: Any = load_file(path)
-        else:
-            state = _read_torch_file(path)
-    except Exception as error:
+        found = json.loads((folder / HUB_CONFIG_FILE).read_text(encoding="utf-8")).get("preprocess_cfg", {})
+        return {key: found[key] for key in ("mean", "std", "resize_mode") if key in found}
+    except (ValueError, AttributeError, TypeError) as error:
         raise MaclipError(
             "checkpoint-unreadable",
-            f"{path} could not be read as a checkpoint ({_first_line(error)}).",
-            "Give a .safetensors file, or a .pt file that holds a state dict.",
+            f"{folder / HUB_CONFIG_FILE} could not be read ({first_line(error)}).",
+            "Fetch the model's folder again, or take that file away.",
         ) from error
-    for nested in ("state_dict", "model"):
-        if isinstance(state, dict) and isinstance(state.get(nested), dict):
-            state = state[nested]
-    if not isinstance(state, dict) or not state or not all(isinstance(v, Tensor) for v in state.values()):
-        raise MaclipError("checkpoint-unreadable", f"{path} holds no state dict.", "Save model.state_dict().")
-    return {key.removeprefix("module."): value for key, value in state.items()}
 
 
-def _read_torch_file(path: Path) -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # OpenAI's own files are TorchScript: known, and meant here
-        try:
-            loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
-        except RuntimeError as error:
-            if "TorchScript" not in str(error):
-                raise
-            loaded = torch.jit.load(str(path), map_location="cpu")
-    return loaded.state_dict() if isinstance(loaded, torch.jit.ScriptModule) else loaded
-
-
-def _load_state(clip: Any, name: str, path: Path, state: dict[str, Tensor]) -> None:
-    state = {key: value.float() for key, value in state.items() if key not in OPENAI_EXTRAS}
-    own = clip.state_dict()
-    if "text.positional_embedding" in own and "positional_embedding" in state:
-        state = open_clip.model.convert_to_custom_text_state_dict(state)
-    elif "positional_embedding" in own and "text.positional_embedding" in state:
-        state = {key.removeprefix("text."): value for key, value in state.items()}
-    missing = sorted(set(own) - set(state))
-    extra = sorted(set(state) - set(own))
-    shapes = [k for k in own if k in state and own[k].shape != state[k].shape and own[k].numel() != state[k].numel()]
-    if missing or extra or shapes:
-        what = (
-            f"{shapes[0]} has shape {list(state[shapes[0]].shape)} where {list(own[shapes[0]].shape)} is needed"
-            if shapes
-            else f"{len(missing)} tensors are missing and {len(extra)} unknown, such as {(missing + extra)[0]}"
-        )
-        raise MaclipError(
-            "checkpoint-mismatch",
-            f"{path} does not fit the backbone {name}: {what}.",
-            "Name the backbone that the checkpoint was trained as, with --backbone.",
-        )
-    clip.load_state_dict({key: value.reshape(own[key].shape) for key, value in state.items()})
-
-
-def _require_plain_vit(name: str, clip: Any) -> None:
-    visual = clip.visual
-    plain = (
-        isinstance(visual, VisionTransformer)
-        and visual.attn_pool is None
-        and visual.pool_type == "tok"
-        and visual.image_size[0] == visual.image_size[1]
-        and all(type(block) is ResidualAttentionBlock for block in visual.transformer.resblocks)
-    )
-    if not plain:
-        raise MaclipError(
-            "backbone-unsupported",
-            f"{name} is not a plain ViT with a class token, which the adapted block is made for.",
-            "Use one of open_clip's ViTs: ViT-B-32, ViT-B-16, ViT-L-14, ViT-H-14 and their variants.",
-        )
+def _agreed(name: str, tags: list[str]) -> dict[str, Any]:
+    """What all tags of a name say of mean, std and resizing; nothing where they differ."""
+    said = [open_clip.get_pretrained_cfg(name, tag) for tag in tags]
+    views = [{key: one[key] for key in ("mean", "std", "resize_mode") if one.get(key)} for one in said]
+    return views[0] if all(view == views[0] for view in views) else {}
 
 
 def _quietly(create: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -214,7 +200,3 @@ def _quietly(create: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         return create(*args, **kwargs)
     finally:
         root.setLevel(level)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
