@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from maclip.data import ActionClass
+from maclip.reading import ClipReader
 from maclip.store import DECODING_THREADS, Progress, ahead
-from maclip_runtime.clips import read_clip
 from maclip_runtime.errors import MaclipError
-from maclip_runtime.frames import segment_indices
+from maclip_runtime.frames import Preprocess, segment_indices
+
+ANY_MODEL = Preprocess.for_size(224, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 
 @dataclass(frozen=True)
@@ -53,10 +55,11 @@ class _Read:
 
 
 def check_clips(classes: Sequence[ActionClass], frames: int, progress: Progress | None = None) -> DataReport:
-    """Decode `frames` frames of every clip, as training would."""
+    """Decode and resize `frames` frames of every clip by the code that training reads with: both refuse the same."""
+    reader = ClipReader(ANY_MODEL, frames)
     clips = [clip for c in classes for clip in c.clips]
     reads: list[_Read] = []
-    for read in ahead(partial(_read, frames=frames), clips, DECODING_THREADS):
+    for read in ahead(partial(_read, reader=reader), clips, DECODING_THREADS):
         reads.append(read)
         if progress:
             progress(len(reads), len(clips))
@@ -80,9 +83,9 @@ def check_clips(classes: Sequence[ActionClass], frames: int, progress: Progress 
     return DataReport(tuple(reports), tuple(read.problem for read in reads if read.problem))
 
 
-def _read(path: Path, frames: int) -> _Read:
+def _read(path: Path, reader: ClipReader) -> _Read:
     try:
-        clip = read_clip(path, lambda total: segment_indices(total, frames), lambda frame: frame[:1, :1])
+        clip = reader.read(path, partial(segment_indices, frames=reader.frames))
     except MaclipError as error:
         return _Read(0, 0.0, Problem(str(path), error.code, error.message))
     return _Read(clip.total, clip.duration_s)

@@ -79,7 +79,7 @@ class ClipReader:
         def choose(total: int) -> Indices:
             return self._choices(total)[view(len(self._choices(total)))]
 
-        key = self._key(path, f"views {self.view_frames}", self.preprocess.resize, self.preprocess.size)
+        key = self._key(path, f"views {self.view_frames}")
         if self.cache is None or key is None:
             return self.read(path, choose).frames
         found = self.cache.get(key, view)
@@ -95,7 +95,7 @@ class ClipReader:
         return _spread(total, self.view_frames or total, self.frames)
 
     def _kept(self, path: Path, choose: Choose, transform: Transform, what: str) -> Pixels:
-        key = self._key(path, what, self.preprocess.resize, self.preprocess.size)
+        key = self._key(path, what)
         found = None if self.cache is None or key is None else self.cache.get(key)
         if found is not None:
             return found
@@ -104,8 +104,9 @@ class ClipReader:
             self.cache.put(key, frames)
         return frames
 
-    def _key(self, path: Path, *of: object) -> str | None:
-        return None if self.cache is None else clip_key(path, *of, decoder_version(self.decoder))
+    def _key(self, path: Path, what: str) -> str | None:
+        size = self.preprocess.resize, self.preprocess.size
+        return None if self.cache is None else clip_key(path, what, size, decoder_version(self.decoder))
 
     def _square(self, frame: Pixels) -> Pixels:
         return prepare(frame, self.preprocess)

@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from maclip.clip_cache import ClipCache
+from maclip.clip_cache import SPARED_BYTES, ClipCache
 from maclip.episodes import Ids
 from maclip_runtime.errors import MaclipError
+
+
+def stem_place(mode: str, needed: int, in_memory: int, folder: Path, asked: bool) -> str:
+    """Where `needed` bytes of stem tokens go: "memory", "disk" or "none", as `mode` says (auto, stem, disk or none).
+
+    "auto": on disk where `folder` was `asked` for; else in memory up to `in_memory` bytes, beyond that on a disk that
+    has room, or that an interrupted run has begun to use.
+    """
+    if mode != "auto":
+        return "memory" if mode == "stem" else mode
+    if asked:
+        return "disk"
+    if needed <= in_memory:
+        return "memory"
+    above = next(place for place in (folder, *folder.resolve().parents) if place.is_dir())
+    return "disk" if above == folder or shutil.disk_usage(above).free > needed + SPARED_BYTES else "none"
 
 
 class StemTokens(Protocol):

@@ -26,6 +26,16 @@ NamesOption = Annotated[
 SkipMissingOption = Annotated[
     bool, typer.Option("--skip-missing", help="With --lists: leave out clips that are not there.")
 ]
+DecoderOption = Annotated[
+    str, typer.Option(help="pyav, or decord for the clips of which it gives the same frames (seldom quicker).")
+]
+FrameCacheOption = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Keep decoded, resized frames here, for later epochs and runs; deleted freely."),
+]
+MaxBrokenOption = Annotated[
+    float, typer.Option(min=0, max=1, help="Share of clips that may turn out unreadable; those are skipped and named.")
+]
 
 
 @data_app.callback()

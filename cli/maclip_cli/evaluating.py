@@ -13,7 +13,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from maclip_cli.data import ListsOption, NamesOption, SkipMissingOption
+from maclip_cli.data import (
+    DecoderOption,
+    FrameCacheOption,
+    ListsOption,
+    MaxBrokenOption,
+    NamesOption,
+    SkipMissingOption,
+)
 from maclip_cli.requirements import need_training
 from maclip_runtime.errors import MaclipError
 
@@ -42,6 +49,9 @@ def evaluate(
         str, typer.Option(help="Where shots become one: prototypes (after TPCM) or features (before).")
     ] = "prototypes",
     pretrained: Annotated[str | None, typer.Option(help="Where the backbone's weights are now, if elsewhere.")] = None,
+    max_broken: MaxBrokenOption = 0.0,
+    decoder: DecoderOption = "pyav",
+    frame_cache: FrameCacheOption = None,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the record here.")] = None,
     confusion: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the confusion matrix: FILE.csv and FILE.png.")
@@ -50,9 +60,12 @@ def evaluate(
     """Few-shot accuracy on classes that training never saw: mean, 95 % interval, by class, and who is confused."""
     need_training()
     import maclip
+    from maclip.clip_cache import ClipCache
     from maclip.data import SPLITS
+    from maclip.episodes import EpisodeSampler
     from maclip.evaluation import AVERAGES, NAMES, Evaluator, Support
     from maclip.lists import SplitLists, open_classes
+    from maclip.reading import ClipReader
     from maclip.record import RECORD_FORMAT, Record, episodes_sha256, write_record
     from maclip.run import ADAPTERS_FILE
     from maclip.store import ClipStore
@@ -64,13 +77,19 @@ def evaluate(
     classes = open_classes(data, SplitLists(str(lists), class_names, skip_missing) if lists else None).split(split)
     if not classes:
         raise MaclipError("data-empty", f"{data} has no class of split {split!r}.", "Choose another --split.")
+    EpisodeSampler([len(c.clips) for c in classes], way, shot, queries, seed)  # refuses too few clips before the work
     model = maclip.load(run, pretrained)
     with Bars() as bars:
-        evaluator = Evaluator(model, ClipStore(model, classes), bars.progress("features"), Support(names, average))
+        cache = ClipCache(frame_cache, bars.note) if frame_cache else None
+        reader = ClipReader(model.backbone.preprocess, model.config.frames, decoder, cache)
+        store = ClipStore(model, classes, reader, max_broken)
+        evaluator = Evaluator(model, store, bars.progress("features"), Support(names, average))
+        for line in store.broken.report():
+            bars.note(f"left out: {line}")
         result = evaluator.evaluate(way, shot, episodes, seed, progress=bars.progress("episodes"), queries=queries)
     if json_file is not None:
         adapters = hashlib.sha256((run / ADAPTERS_FILE).read_bytes()).hexdigest()
-        digest = episodes_sha256(classes, result)
+        digest = episodes_sha256(evaluator.classes, result)
         record = Record(
             RECORD_FORMAT, maclip.__version__, str(run), adapters, str(data), split, digest, result.by_class, result
         )

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class Bars:
 
     def note(self, text: str) -> None:
         """Print a line above the bars."""
-        self._progress.console.print(self.prefix + text)
+        self._progress.console.print(self.prefix + escape(text), soft_wrap=True)  # a clip's path may hold brackets
 
     def progress(self, what: str) -> Callable[[int, int], None]:
         """A bar for `what`: call the result with (done, total)."""

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from maclip_cli.data import ListsOption, NamesOption, SkipMissingOption
+from maclip_cli.data import (
+    DecoderOption,
+    FrameCacheOption,
+    ListsOption,
+    MaxBrokenOption,
+    NamesOption,
+    SkipMissingOption,
+)
 from maclip_cli.requirements import need_training
 from maclip_runtime.errors import MaclipError
 
@@ -21,6 +29,7 @@ Metric = Annotated[str, typer.Option(help="otam, bimhm, trx or trx-triples.")]
 
 
 def train(
+    context: typer.Context,
     data: Annotated[Path | None, typer.Argument(help="A folder that holds a folder of clips for each class.")] = None,
     out: Annotated[Path | None, typer.Option(metavar="RUN", help="The new run folder.")] = None,
     resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with an interrupted run.")] = None,
@@ -50,10 +59,39 @@ def train(
     template: Annotated[
         list[str] | None, typer.Option(help="Prompt with {} for the name; several are averaged.")
     ] = None,
-    cache: Annotated[str, typer.Option(help="stem tokens in memory: auto, stem or none.")] = "auto",
+    cache: Annotated[
+        str, typer.Option(help="Stem tokens: auto, stem (in memory), disk or none. auto: memory while they fit.")
+    ] = "auto",
+    stem_cache: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Stem tokens go to this disk, for later runs too; else RUN/stem.")
+    ] = None,
+    frame_cache: FrameCacheOption = None,
+    view_frames: Annotated[
+        int, typer.Option(min=0, help="Random views choose among so many frames of a clip; 0: all. Bounds the cache.")
+    ] = 0,
+    max_broken: MaxBrokenOption = 0.05,
+    decoder: DecoderOption = "pyav",
     validation_episodes: Annotated[int, typer.Option(min=1)] = 400,
+    validations: Annotated[int, typer.Option(min=1, help="How often validation classes are tried in each part.")] = 10,
+    patience: Annotated[
+        int, typer.Option(min=0, help="Validations without a new best that end the training; 0: never.")
+    ] = 0,
+    schedule: Annotated[str, typer.Option(help="Of the learning rate after its warm-up: cosine or constant.")] = (
+        "cosine"
+    ),
+    precision: Annotated[str, typer.Option(help="32, or mixed: bf16, or fp16 on CUDA.")] = "32",
+    checkpointing: Annotated[
+        bool, typer.Option("--checkpointing", help="Less memory for more time: compute blocks again for gradients.")
+    ] = False,
     seed: int = 0,
     device: Device = "auto",
+    devices: Annotated[int, typer.Option(min=1, help="Processes that train together, one a GPU.")] = 1,
+    nodes: Annotated[int, typer.Option(min=1, help="Machines; start the command on each, or use torchrun.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Threads that read clips ahead, for each process.")] = 2,
+    save_seconds: Annotated[
+        float, typer.Option(min=0, help="Save the state this often, beside each validation.")
+    ] = 60.0,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write scalars to RUN/tensorboard too.")] = False,
 ) -> None:
     """Train adapters and prototype module by episodes, on classes that are never the ones to be recognised."""
     need_training()
@@ -61,37 +99,54 @@ def train(
     from maclip.launch import train as start_run
     from maclip.lists import SplitLists
     from maclip.model import ModelConfig
+    from maclip.processes import Machine
     from maclip.run import CONFIG_FILE, TrainConfig
     from maclip_cli.progress import Bars
+    from maclip_cli.resuming import refuse_changes
 
-    if cache not in ("auto", "stem", "none"):
-        raise MaclipError("option-invalid", f"There is no cache {cache!r}.", "Use auto, stem or none.")
+    if cache not in ("auto", "stem", "disk", "none"):
+        raise MaclipError("option-invalid", f"There is no cache {cache!r}.", "Use auto, stem, disk or none.")
     templates = tuple(template or ModelConfig.templates)
     if any("{}" not in t for t in templates):
         raise MaclipError("option-invalid", "A template has no place for the name.", "Write {} in it: 'a photo of {}'.")
+    if schedule not in ("cosine", "constant"):
+        raise MaclipError("option-invalid", f"There is no schedule {schedule!r}.", "Use cosine or constant.")
+    chosen = TrainConfig(
+        way=way, shot=shot, queries=queries, episodes=episodes, prototype_episodes=prototype_episodes,
+        accumulate=accumulate, learning_rate=learning_rate, prototype_learning_rate=prototype_learning_rate,
+        weight_decay=weight_decay, text_dropout=text_dropout, cache=cache, validation_episodes=validation_episodes,
+        validations=validations, patience=patience, schedule=schedule, precision=precision,
+        checkpointing=checkpointing, seed=seed,
+    )  # fmt: skip
+    model = ModelConfig(frames, adapted_depth, True, metric, fusion_weight, templates)
+    split = SplitLists(str(lists.resolve()), class_names, skip_missing) if lists else None
+    machine = Machine(device, devices, nodes, workers, save_seconds, tensorboard)
     try:
         with Bars() as bars:
             if resume is not None:
+                asked = {
+                    **{"backbone": backbone, "pretrained": pretrained, "lists": split and split.folder},
+                    **{"data": data and str(data.resolve()), "out": out and str(out.resolve())},
+                    **{"class_names": class_names, "skip_missing": skip_missing},
+                    **dataclasses.asdict(model),
+                    **dataclasses.asdict(chosen),
+                }
+                refuse_changes(context, resume, asked)
                 out = resume
-                resume_run(resume, bars, device)
+                trainer = resume_run(resume, bars, device, machine)
             elif data is None or out is None:
                 raise MaclipError(
                     "option-invalid", "DATA or --out is missing.", "maclip train DATA --out RUN, or --resume RUN."
                 )
             else:
-                chosen = TrainConfig(
-                    way=way, shot=shot, queries=queries, episodes=episodes, prototype_episodes=prototype_episodes,
-                    accumulate=accumulate, learning_rate=learning_rate,
-                    prototype_learning_rate=prototype_learning_rate, weight_decay=weight_decay,
-                    text_dropout=text_dropout, cache=cache, validation_episodes=validation_episodes, seed=seed,
-                )  # fmt: skip
-                model = ModelConfig(frames, adapted_depth, True, metric, fusion_weight, templates)
-                split = SplitLists(str(lists.resolve()), class_names, skip_missing) if lists else None
-                start_run(data, out, backbone, pretrained, model, chosen, bars, device, lists=split)
+                trainer = start_run(
+                    data, out, backbone, pretrained, model, chosen, bars, device, lists=split, machine=machine
+                )
     except KeyboardInterrupt:
         if out is not None and (out / CONFIG_FILE).is_file():
             Console(stderr=True).print(
                 f"The last state is kept. Go on with: maclip train --resume {out}", soft_wrap=True
             )
         raise
-    Console(stderr=True).print(f"The run is in {out}. Next: maclip export {out} -o bundle", soft_wrap=True)
+    if trainer.team.leads:
+        Console(stderr=True).print(f"The run is in {out}. Next: maclip export {out} -o bundle", soft_wrap=True)
