@@ -39,7 +39,7 @@ class Machine:
     both are what it says. `workers`: threads that read clips ahead, for each process. `save_seconds`: the longest
     that an interruption which cannot be caught takes away. `tensorboard`: write scalars to RUN/tensorboard too.
     `decoder`: pyav or decord. `frame_cache`, `stem_cache`: folders for decoded frames (none) and for stem tokens that
-    go to disk (RUN/stem).
+    go to disk (RUN/stem). `max_broken`: the share of clips that may turn out unreadable before training gives up.
     """
 
     device: str = "auto"
@@ -51,6 +51,7 @@ class Machine:
     decoder: str = "pyav"
     frame_cache: Path | None = None
     stem_cache: Path | None = None
+    max_broken: float = 0.05
 
 
 DEFAULT_MACHINE = Machine()

@@ -35,7 +35,6 @@ OLDER_MEANT: dict[str, dict[str, object]] = {
         "precision": "32",
         "checkpointing": False,
         "view_frames": 0,
-        "max_broken": 0.0,
     },
 }
 
@@ -56,7 +55,7 @@ class TrainConfig:
     `precision`: "32", or mixed "bf16" or "fp16" (weights and their updates stay float32). `checkpointing` computes the
     blocks again for the gradients instead of keeping what they made: the same numbers for less memory and more time.
     `view_frames` bounds what random views of a clip are drawn from: that many frames spread over it, 0 for all (the
-    paper). `max_broken`: the share of clips that may turn out unreadable before training gives up.
+    paper).
     """
 
     way: int = 5
@@ -79,7 +78,6 @@ class TrainConfig:
     precision: str = "32"
     checkpointing: bool = False
     view_frames: int = 0
-    max_broken: float = 0.05
     seed: int = 0
 
 

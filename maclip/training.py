@@ -80,14 +80,14 @@ class Trainer:
         reader = ClipReader(
             model.backbone.preprocess, model.config.frames, self.machine.decoder, cache, config.train.view_frames
         )
-        self.store = ClipStore(model, data.split("train"), reader, config.train.max_broken)
+        self.store = ClipStore(model, data.split("train"), reader, self.machine.max_broken)
         if not len(self.store):
             raise MaclipError("data-empty", f"{data.root} has no training class.", "Give classes the split 'train'.")
         self.feed = Feed(self.store, config.train, self.machine.workers)
         # Data without splits is all for training: nothing is left to choose on.
         held_out = data.split("val") if data.has_splits() else ()
         self.validation = (
-            ClipStore(model, held_out, reader, config.train.max_broken)
+            ClipStore(model, held_out, reader, self.machine.max_broken)
             if self._fit_for_validation([len(c.clips) for c in held_out])
             else None
         )

@@ -116,11 +116,13 @@ def train(
         accumulate=accumulate, learning_rate=learning_rate, prototype_learning_rate=prototype_learning_rate,
         weight_decay=weight_decay, text_dropout=text_dropout, cache=cache, validation_episodes=validation_episodes,
         validations=validations, patience=patience, schedule=schedule, precision=precision,
-        checkpointing=checkpointing, seed=seed,
+        checkpointing=checkpointing, view_frames=view_frames, seed=seed,
     )  # fmt: skip
     model = ModelConfig(frames, adapted_depth, True, metric, fusion_weight, templates)
     split = SplitLists(str(lists.resolve()), class_names, skip_missing) if lists else None
-    machine = Machine(device, devices, nodes, workers, save_seconds, tensorboard)
+    machine = Machine(
+        device, devices, nodes, workers, save_seconds, tensorboard, decoder, frame_cache, stem_cache, max_broken
+    )
     try:
         with Bars() as bars:
             if resume is not None:
