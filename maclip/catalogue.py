@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import open_clip
@@ -13,15 +16,15 @@ from maclip.towers import FrozenTower, cut_tower
 
 # What a sentence can say; `maclip backbones` lists each name, and a test holds the two together.
 FAMILIES = "open_clip's ViT models: CLIP, SigLIP, SigLIP 2, CLIPA, CoCa, ViTamin and MobileCLIP's B and L"
-OWN_TEXT, BORROWED_TOKENIZER, BORROWED_TOWER = "own", "tokenizer from a hub", "text encoder from a hub"
+OWN_TEXT, BORROWED_TOKENIZER, BORROWED_TOWER = "own", "hub's tokenizer", "hub's encoder"
 
 
 @dataclass(frozen=True)
 class Entry:
     """One model of open_clip: its input in px, its blocks, tokens a frame, widths D and D', what stands for a frame.
 
-    `text` says what more is needed to read a name: nothing ("own"), or something from a model hub. `tags` are the
-    weights that open_clip knows. `problem` is None where MA-CLIP fits, else the reason; all figures are then None.
+    `text` says what reads a name: the model alone ("own"), or with it a tokenizer or an encoder from a model hub.
+    `tags` are the weights that open_clip knows. `problem` is None where MA-CLIP fits, else the reason; all figures are then None.
     """
 
     name: str
@@ -36,9 +39,15 @@ class Entry:
     class_token: bool | None = None
 
 
-def catalogue() -> list[Entry]:
+def catalogue(progress: Callable[[int, int], None] | None = None) -> list[Entry]:
     """All models that open_clip knows by name, in its order; takes some seconds."""
-    return [look_up(name) for name in open_clip.list_models()]
+    names = open_clip.list_models()
+    found = []
+    for done, name in enumerate(names, 1):
+        found.append(look_up(name))
+        if progress:
+            progress(done, len(names))
+    return found
 
 
 def look_up(name: str) -> Entry:
@@ -46,18 +55,18 @@ def look_up(name: str) -> Entry:
     config = open_clip.get_model_config(name)
     known = tuple(open_clip.list_pretrained_tags_by_model(name)), _text_of(config["text_cfg"])
     try:
-        tower, size = _weightless(config)
+        tower, size = _weightless(json.dumps(config["vision_cfg"]), config["embed_dim"])
     except ValueError as reason:
         return Entry(name, *known, str(reason))
     figures = size, len(tower.blocks), tower.rows, tower.width, tower.feature_width
     return Entry(name, *known, None, *figures, tower.mean_from is None)
 
 
-def _weightless(config: dict[str, Any]) -> tuple[FrozenTower, int]:
+@cache
+def _weightless(vision: str, feature_width: int) -> tuple[FrozenTower, int]:
     """The image tower of a configuration on torch's meta device, and the px of a side that it takes."""
     with torch.device("meta"):
-        vision = CLIPVisionCfg(**config["vision_cfg"])
-        visual = _build_vision_tower(config["embed_dim"], vision, config.get("quick_gelu", False))
+        visual = _build_vision_tower(feature_width, CLIPVisionCfg(**json.loads(vision)))
     return cut_tower(visual), int(visual.image_size[0])
 
 

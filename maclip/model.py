@@ -172,7 +172,7 @@ class MaClip(nn.Module):
         rows = [torch.zeros(0, self.feature_width, device=device)]
         for start in range(0, len(prompts), PROMPTS_AT_ONCE):
             tokens = self.backbone.tokenizer(prompts[start : start + PROMPTS_AT_ONCE])
-            rows.append(encode_tokens(self.clip, trim(tokens).to(device)))
+            rows.append(encode_tokens(self.clip, trim(self.clip, tokens).to(device)))
         units = F.normalize(torch.cat(rows), dim=-1).unflatten(0, (-1, len(self.config.templates)))
         return F.normalize(units.mean(1), dim=-1)
 
@@ -192,7 +192,7 @@ class MaClip(nn.Module):
     def _through(self, block: Callable[..., Tensor], *inputs: Any) -> Tensor:
         """`block(*inputs)`; with `checkpointing` what it computes is not kept for the gradients but computed again."""
         if self.checkpointing and torch.is_grad_enabled():
-            return cast(Tensor, checkpoint(block, *inputs, use_reentrant=False))
+            return checkpoint(block, *inputs, use_reentrant=False)
         return block(*inputs)
 
     def _embeds_before_ln_pre(self) -> bool:

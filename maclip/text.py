@@ -31,8 +31,10 @@ def reads_any_length(clip: Any) -> bool:
     )
 
 
-def trim(tokens: Tensor) -> Tensor:
-    """Drop the columns at the end that hold nothing but padding: [B, L] -> [B, longest]."""
+def trim(clip: Any, tokens: Tensor) -> Tensor:
+    """Drop the columns at the end that hold nothing but padding, where `clip` does without: [B, L] -> [B, longest]."""
+    if not reads_any_length(clip):
+        return tokens
     used = (tokens != PADDING).any(0).nonzero()
     return tokens[:, : int(used.max()) + 1] if len(used) else tokens
 

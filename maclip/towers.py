@@ -173,8 +173,8 @@ def cut_tower(visual: nn.Module) -> FrozenTower:
         return _OpenClipTower(visual)
     trunk = visual.trunk if isinstance(visual, TimmModel) else visual
     if type(trunk) is not TimmVisionTransformer:
-        raise ValueError(f"is a {type(trunk).__name__}, not a plain ViT")
-    _require_timm(trunk)
+        raise ValueError(f"is of the kind {type(trunk).__name__}, not a plain ViT")
+    _require_timm(trunk, size)
     return _TimmTower(visual)
 
 
@@ -191,7 +191,7 @@ def _require_open_clip(visual: Any) -> None:
         raise ValueError("pools to several rows, not to one feature")
 
 
-def _require_timm(trunk: Any) -> None:
+def _require_timm(trunk: Any, size: tuple[int, int]) -> None:
     for block in trunk.blocks:
         if type(block) is not TimmPlainBlock or type(block.attn) is not TimmAttention:
             raise ValueError(f"has blocks of another kind, {type(block).__name__} with {type(block.attn).__name__}")
@@ -199,5 +199,7 @@ def _require_timm(trunk: Any) -> None:
             raise ValueError("has gated attention")
     if trunk.dynamic_img_size:
         raise ValueError("takes frames of any size")
+    if trunk.patch_embed.img_size != size:
+        raise ValueError(f"takes {trunk.patch_embed.img_size[0]} px where its configuration says {size[0]}")
     if trunk.global_pool not in TIMM_POOLINGS:
         raise ValueError(f"pools by {trunk.global_pool or 'nothing'!r}, not to one feature")

@@ -11,6 +11,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from maclip_cli.backbones import backbones
+from maclip_cli.bench_train import bench_train
 from maclip_cli.benching import bench
 from maclip_cli.console import run_app
 from maclip_cli.data import data_app
@@ -105,8 +107,10 @@ app.add_typer(data_app, name="data")
 app.command()(train)
 app.command(name="eval")(evaluate)
 app.command()(compare)
+app.command()(backbones)
 app.command()(export)
 app.command()(bench)
+app.command("bench-train")(bench_train)
 app.command()(sign)
 
 

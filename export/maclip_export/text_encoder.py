@@ -12,6 +12,7 @@ from open_clip.tokenizer import SimpleTokenizer, get_clean_fn
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from maclip.hub_tokenizer import HubTokenizer
 from maclip.model import MaClip
 from maclip.text import encode_tokens, text_tower
 from maclip_export.graphs import Graph
@@ -56,7 +57,10 @@ def write_tokenizer(model: MaClip, folder: Path) -> TextEncoder:
     `text-unsupported` for a tokenizer that does more than the `tokenizers` library can.
     """
     clean, length, own = _cleaning(model), context_length(model), model.backbone.tokenizer
-    made = _from_simple(own, length) if isinstance(own, SimpleTokenizer) else _from_hugging_face(own, length)
+    if isinstance(own, HubTokenizer):
+        made = own.tokens
+    else:
+        made = _from_simple(own, length) if isinstance(own, SimpleTokenizer) else _from_hugging_face(own, length)
     made.save(str(folder / TOKENIZER_FILE))
     return TextEncoder(TOKENIZER_FILE, length, clean)
 
@@ -135,6 +139,8 @@ def _from_hugging_face(own: Any, length: int) -> Any:
 def _cleaning(model: MaClip) -> str:
     """The name of the cleaning that the model's tokenizer begins with. Raises `text-unsupported`."""
     own: Any = model.backbone.tokenizer
+    if isinstance(own, HubTokenizer) and not own.strip_sep_token and own.clean in CLEANINGS:
+        return own.clean
     simple = isinstance(own, SimpleTokenizer) and own.reduction_fn is None
     borrowed = hasattr(getattr(own, "tokenizer", None), "backend_tokenizer")
     clean = next((name for name in CLEANINGS if get_clean_fn(name) is getattr(own, "clean_fn", None)), None)
