@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from maclip.evaluation import DEFAULT_SUPPORT, Support
 from maclip.model import ModelConfig
 from maclip.run import TrainConfig
+from maclip_runtime.errors import MaclipError
 
 WAY = 5  # classes of a training episode, as in the paper; 12 cost 2.4 times the time
 PROTOTYPE_EPISODES = 10_000
@@ -28,13 +29,18 @@ TRAIN = TrainConfig(
 # What begins from nothing takes the larger rate, what adjusts a TPCM that works the smaller (method.md section 9).
 JOINT = replace(TRAIN, episodes=JOINT_EPISODES, patience=PATIENCE, schedule="constant")
 FROM_NOTHING = replace(JOINT, prototype_episodes=0, learning_rate=1e-3)
+# The whole encoder takes less still. What has a head trains that first, as the method does.
 TUNE_ALL = replace(FROM_NOTHING, learning_rate=1e-4)
+HEAD_THEN_ALL = replace(JOINT, learning_rate=1e-4)
 FULL_MODEL = ModelConfig(adapted_depth=1, fusion_weight=0.1)
 
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table. `train` None: frozen. `uses`: the row whose training this one only asks otherwise."""
+    """A line of the table. `train` None: frozen. `uses`: the row whose training this one only asks otherwise.
+
+    `weight`: the text weight a it is asked with; None is the one that is best on validation classes.
+    """
 
     name: str
     title: str
@@ -42,6 +48,12 @@ class Row:
     train: TrainConfig | None
     support: Support = DEFAULT_SUPPORT
     uses: str | None = None
+    weight: float | None = None
+
+    @property
+    def trained(self) -> bool:
+        """Whether it has a training, its own or another row's."""
+        return self.train is not None or self.uses is not None
 
 
 FULL = Row("both", "TPCM and adapters (the method), K = 1, OTAM", FULL_MODEL, JOINT)
@@ -79,11 +91,45 @@ ROWS = (
         "fsar",
         "CLIP-FSAR: its head, the visual encoder tuned",
         ModelConfig(8, 0, True, "otam", 0.1, tuned="all", prototype="clip-fsar"),
-        TUNE_ALL,
+        HEAD_THEN_ALL,
+    ),
+    # No clip is shown: 1-shot and 5-shot differ by the episodes' query clips alone.
+    Row("zero-shot", "zero-shot CLIP, by names alone", ModelConfig(8, 0, False, "mean"), None, weight=1.0),
+    Row("no-token", "both, no text token in the adapted block", replace(FULL_MODEL, text_token=False), JOINT),
+    # The method's parts one by one under the other metrics. A TRX that is not trained is a random projection.
+    Row("frozen-bimhm", "frozen CLIP, Bi-MHM", ModelConfig(8, 0, False, "bimhm"), None),
+    Row("tpcm-bimhm", "TPCM only, Bi-MHM", replace(FULL_MODEL, adapted_depth=0, metric="bimhm"), TRAIN),
+    Row(
+        "adapters-bimhm",
+        "adapters only, Bi-MHM",
+        replace(FULL_MODEL, prototype_module=False, metric="bimhm"),
+        FROM_NOTHING,
+    ),
+    Row("tpcm-trx", "TPCM only, TRX", replace(FULL_MODEL, adapted_depth=0, metric="trx"), TRAIN),
+    Row(
+        "adapters-trx",
+        "adapters only, TRX",
+        replace(FULL_MODEL, prototype_module=False, metric="trx"),
+        FROM_NOTHING,
     ),
 )
 
+# In the order in which they are read: nothing, the parts, text, depth and shots, what others would pick, other metrics.
+_READ = """
+    frozen-mean frozen-otam zero-shot  tpcm adapters both  no-token no-text no-names wrong-names
+    k2 k3 k-all mean-before  fsar-head fsar full-tuning
+    frozen-bimhm tpcm-bimhm adapters-bimhm bimhm tpcm-trx adapters-trx trx
+"""
+
 
 def find_row(name: str) -> Row:
-    """The row called `name`."""
-    return next(row for row in ROWS if row.name == name)
+    """The row called `name`. Raises `option-invalid`."""
+    for row in ROWS:
+        if row.name == name:
+            return row
+    raise MaclipError(
+        "option-invalid", f"The ablation has no row {name!r}.", f"Choose of: {', '.join(row.name for row in ROWS)}."
+    )
+
+
+SHOWN = tuple(find_row(name) for name in _READ.split())

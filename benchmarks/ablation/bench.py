@@ -1,0 +1,214 @@
+"""One setting's rows, trained and asked one after the other; what is done is kept, so it goes on where it stopped."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import maclip
+from benchmarks.ablation.cells import EPISODES, RESULTS, SHOTS, WAY, Setting, cell_path
+from benchmarks.ablation.rows import Row, find_row
+from maclip import launch
+from maclip.backbone import load_backbone
+from maclip.data import DataSet, open_data
+from maclip.evaluation import Evaluator, choose_fusion_weight
+from maclip.model import MaClip
+from maclip.record import RECORD_FORMAT, Record, episodes_sha256, write_record
+from maclip.run import METRICS_FILE, STATE_DIR, replacing
+from maclip.store import ClipStore
+from maclip.training import CHOOSING_EPISODES, VALIDATION_SEED, VALIDATION_WAY, Step
+from maclip.world.synth import CLASSES_FILE, write_clips
+
+CLIPS_A_CLASS = {"train": 16, "val": 12, "test": 12}
+MINUTES_FILE = "minutes.json"  # of a run that is done: what its training took, interruptions added up
+SPENT_FILE = "spent.json"  # of one that is not
+
+
+def _commit() -> str:
+    done = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=Path(__file__).parent, capture_output=True, text=True
+    )
+    return done.stdout.strip() or "unknown"
+
+
+COMMIT = _commit()  # of the code that runs, whatever is edited meanwhile
+
+
+class Stopwatch:
+    """Minutes of a training, added up over its interruptions in `path`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._before = json.loads(path.read_text())["minutes"] if path.is_file() else 0.0
+        self._began = time.monotonic()
+
+    @property
+    def minutes(self) -> float:
+        """Up to now."""
+        return self._before + (time.monotonic() - self._began) / 60
+
+    def keep(self) -> None:
+        """Write them, so that a kill loses only what follows."""
+        if self.path.parent.is_dir():
+            _write(self.path, {"minutes": self.minutes})
+
+
+class Log:
+    """A watcher that prints a line now and then, and at each of them keeps the time."""
+
+    def __init__(self, name: str, keep: Callable[[], None] = lambda: None) -> None:
+        self.name, self.keep = name, keep
+
+    def note(self, text: str) -> None:
+        """Print it."""
+        print(f"{time.strftime('%H:%M:%S')} {self.name}: {text}", flush=True)
+
+    def progress(self, what: str) -> Callable[[int, int], None]:
+        """Say only that it begins."""
+        self.note(what)
+        return lambda done, total: None
+
+    def step(self, step: Step) -> None:
+        """Not a line for each update."""
+
+    def validated(self, stage: str, episode: int, accuracy: float, interval: float) -> None:
+        """A line for each validation."""
+        self.note(f"{stage} {episode}: validation {accuracy:.1%} ± {interval:.1%}")
+        self.keep()
+
+
+class Bench:
+    """The rows of one setting, whose clips' stems are computed once for all."""
+
+    def __init__(self, setting: Setting, scratch: Path, device: str = "cpu", results: Path = RESULTS) -> None:
+        self.setting, self.device, self.results = setting, launch.pick_device(device), results
+        self.folder = scratch / setting.name
+        self.clips = scratch / f"clips-{setting.family}-{setting.split}"
+        self.stores: tuple[ClipStore, ...] = ()
+
+    def work(self, row: Row) -> None:
+        """Train and ask `row`, unless that is done."""
+        path = cell_path(self.results, self.setting, row)
+        if path.is_file():
+            return
+        log = Log(f"{self.setting.name} {row.name}")
+        data = self._data(log)
+        model, facts = self._trained(row, data)
+        for shot, record in self._ask(row, model, data).items():
+            facts[f"{shot}-shot"] = _figures(record)
+            log.note(f"{shot}-shot {record.result.accuracy:.1%}, a = {record.result.fusion_weight:g}")
+        _write(path, {**self._about(row), **facts, "fusion_weight": model.config.fusion_weight})
+
+    def _data(self, log: Log) -> DataSet:
+        """The clips of this family and split, drawn if they are not there whole."""
+        if not (self.clips / CLASSES_FILE).is_file():
+            log.note("drawing clips")
+            self.clips.parent.mkdir(parents=True, exist_ok=True)
+            seed = self.setting.split
+            with tempfile.TemporaryDirectory(dir=self.clips.parent) as folder:
+                drawn = Path(folder) / "clips"
+                write_clips(drawn, self.setting.family, CLIPS_A_CLASS, seed, split_seed=seed)  # type: ignore[arg-type]
+                if not (self.clips / CLASSES_FILE).is_file():  # unless another CLIP's process was faster
+                    shutil.rmtree(self.clips, ignore_errors=True)
+                    drawn.rename(self.clips)
+        return open_data(self.clips)
+
+    def _trained(self, row: Row, data: DataSet) -> tuple[MaClip, dict[str, Any]]:
+        """The model of `row`, and what its training took."""
+        if not row.trained:
+            return self._frozen(row, data), {"minutes": 0.0, "episodes": 0, "curve": []}
+        source = find_row(row.uses) if row.uses else row
+        run = self.folder / source.name
+        if not (run / MINUTES_FILE).is_file():
+            self._train(source, run)
+        curve = read_curve(run)
+        minutes = json.loads((run / MINUTES_FILE).read_text())["minutes"]
+        model = maclip.load(run, self.setting.clip.pretrained).to(self.device)
+        return model, {"minutes": minutes, "episodes": curve[-1]["episode"], "curve": curve if row is source else []}
+
+    def _train(self, row: Row, run: Path) -> None:
+        if row.train is None:
+            raise ValueError(f"{row.name} has no training of its own that others could use")
+        watch = Stopwatch(run / SPENT_FILE)
+        log = Log(f"{self.setting.name} {row.name}", watch.keep)
+        try:
+            if any((run / STATE_DIR).glob("[!.]*")):
+                trainer = launch.resume(run, log, device=self.device)
+            else:
+                shutil.rmtree(run, ignore_errors=True)  # stopped before there was a state to go on from
+                config = dataclasses.replace(row.train, seed=self.setting.split)
+                pretrained = self.setting.clip.pretrained
+                trainer = launch.train(
+                    self.clips, run, "tiny", pretrained, row.model, config, log, device=self.device, lenders=self.stores
+                )
+            self.stores += trainer.stores
+        finally:
+            watch.keep()
+        _write(run / MINUTES_FILE, {"minutes": watch.minutes})
+
+    def _frozen(self, row: Row, data: DataSet) -> MaClip:
+        """What is not trained takes its text weight from the validation classes, as training does."""
+        backbone = load_backbone("tiny", self.setting.clip.pretrained)
+        model = MaClip(backbone, row.model).to(self.device).eval()
+        weight = row.weight
+        if weight is None:
+            evaluator = Evaluator(model, ClipStore(model, data.split("val")))
+            weight = choose_fusion_weight(evaluator.evaluate(VALIDATION_WAY, 1, CHOOSING_EPISODES, VALIDATION_SEED + 1))
+        return MaClip(backbone, dataclasses.replace(row.model, fusion_weight=weight)).to(self.device).eval()
+
+    def _ask(self, row: Row, model: MaClip, data: DataSet) -> dict[int, Record]:
+        """The answers to the test classes' episodes, by shot."""
+        classes = data.split("test")
+        evaluator = Evaluator(model, ClipStore(model, classes), support=row.support)
+        records = {}
+        for shot in SHOTS:
+            result = evaluator.evaluate(WAY, shot, EPISODES, seed=0)
+            digest, by_class = episodes_sha256(classes, result), result.by_class
+            about = (RECORD_FORMAT, maclip.__version__, row.name, None, self.clips.name, "test")
+            records[shot] = Record(*about, digest, by_class, result)
+            write_record(self.folder / "records" / f"{row.name}-{shot}.json", records[shot])
+        return records
+
+    def _about(self, row: Row) -> dict[str, Any]:
+        return {
+            "row": row.name,
+            "clip": self.setting.clip.name,
+            "family": self.setting.family,
+            "split": self.setting.split,
+            "commit": COMMIT,
+            "device": self.device,
+        }
+
+
+def read_curve(run: Path) -> list[dict[str, Any]]:
+    """The validations in a run's `metrics.jsonl`, in order: stage, episode, accuracy.
+
+    One that was made again after a kill counts once.
+    """
+    lines = [json.loads(line) for line in (run / METRICS_FILE).read_text(encoding="utf-8").splitlines()]
+    found = {(line["stage"], line["episode"]): line["validation"] for line in lines if "validation" in line}
+    return [{"stage": s, "episode": e, "accuracy": round(accuracy, 4)} for (s, e), accuracy in found.items()]
+
+
+def _figures(record: Record) -> dict[str, Any]:
+    result = record.result
+    return {
+        "accuracy": result.accuracy,
+        "interval": result.interval,
+        "fusion_weight": result.fusion_weight,
+        "by_fusion_weight": result.by_fusion_weight,
+        "episodes_sha256": record.episodes_sha256,
+        "by_episode": "".join(map(str, result.by_episode)),  # right answers of 5, a digit an episode
+    }
+
+
+def _write(path: Path, facts: dict[str, Any]) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(facts, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,157 @@
+"""What the method and this project claim, and whether the cells bear it out: computed, never typed.
+
+Rows of one setting answered the same episodes, so they are compared episode by episode. Over splits the mean is that
+of the splits' means, and its 95 % interval comes from the spread of the episodes within each split: it says how well
+these splits are measured, not how other splits would be. So a difference counts as separated only where its interval
+leaves out zero *and* every split has its sign.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.ablation.cells import SPLITS, Cells
+
+Z_95 = 1.96
+HOLDS, AGAINST, MIXED, OPEN, MISSING = "holds", "does not", "not in every split", "not separated", "not measured yet"
+STATES = (HOLDS, AGAINST, MIXED, OPEN, MISSING)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Row `better` answers more rightly than row `worse`."""
+
+    title: str
+    worse: str
+    better: str
+
+
+ORDERING = (
+    Claim("nothing < TPCM only", "frozen-otam", "tpcm"),
+    Claim("TPCM only < adapters only", "tpcm", "adapters"),
+    Claim("adapters only < both", "adapters", "both"),
+    Claim("TPCM only < both", "tpcm", "both"),
+    Claim("the text token helps", "no-token", "both"),
+)
+CHAIN = ORDERING[:3]
+TEXT = (
+    Claim("trained and asked with text, better than without", "no-text", "both"),
+    Claim("a name helps", "no-names", "both"),
+    Claim("the right name, better than a wrong one", "wrong-names", "both"),
+)
+CHOICES = (
+    Claim("K = 2 beats K = 1", "both", "k2"),
+    Claim("K = 3 beats K = 1", "both", "k3"),
+    Claim("K = all beats K = 1", "both", "k-all"),
+    Claim("shots averaged after TPCM, better than before", "mean-before", "both"),
+    Claim("Bi-MHM beats OTAM", "both", "bimhm"),
+    Claim("OTAM beats TRX", "trx", "both"),
+    Claim("the method beats full fine-tuning", "full-tuning", "both"),
+)
+METRICS = (
+    Claim("Bi-MHM: nothing < TPCM only", "frozen-bimhm", "tpcm-bimhm"),
+    Claim("Bi-MHM: TPCM only < adapters only", "tpcm-bimhm", "adapters-bimhm"),
+    Claim("Bi-MHM: adapters only < both", "adapters-bimhm", "bimhm"),
+    Claim("TRX: TPCM only < adapters only", "tpcm-trx", "adapters-trx"),
+    Claim("TRX: adapters only < both", "adapters-trx", "trx"),
+)
+BASELINES = (
+    Claim("beats frozen CLIP, mean features", "frozen-mean", "both"),
+    Claim("beats zero-shot CLIP by names", "zero-shot", "both"),
+    Claim("beats CLIP-FSAR's head on frozen CLIP", "fsar-head", "both"),
+    Claim("beats CLIP-FSAR, visual encoder tuned", "fsar", "both"),
+)
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """A mean over splits in 0..1, the half-width of its 95 % interval over episodes, and each split's own mean."""
+
+    mean: float
+    interval: float
+    by_split: Mapping[int, float]
+
+    @property
+    def complete(self) -> bool:
+        """Whether all splits are there."""
+        return set(self.by_split) >= set(SPLITS)
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """The lowest and the highest split."""
+        return min(self.by_split.values()), max(self.by_split.values())
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the cells say of a claim: one of `STATES`, and the difference where any split has both rows."""
+
+    state: str
+    difference: Pooled | None
+
+    @property
+    def text(self) -> str:
+        """For a table: state and figures in points."""
+        found = self.difference
+        if self.state == MISSING:
+            so_far = "" if found is None else f", so far {points(found)}"
+            return f"{MISSING}: {len(found.by_split) if found else 0} of {len(SPLITS)} splits{so_far}"
+        assert found is not None
+        if self.state == MIXED:
+            other = [f"{100 * d:+.1f} in split {s}" for s, d in found.by_split.items() if d * found.mean <= 0]
+            return f"{MIXED}: {points(found)}, but {', '.join(other)}".replace("-", "−")
+        return f"**{self.state}**: {points(found)}" if self.state in (HOLDS, AGAINST) else f"{OPEN}: {points(found)}"
+
+
+def points(found: Pooled) -> str:
+    """A difference in percentage points, with its interval."""
+    return f"{100 * found.mean:+.1f} ± {100 * found.interval:.1f}".replace("-", "−")
+
+
+def pool(by_split: Mapping[int, npt.NDArray[np.float64]]) -> Pooled | None:
+    """Figures [episodes] of each split -> their mean over splits; None without any."""
+    if not by_split:
+        return None
+    means = {split: float(figures.mean()) for split, figures in by_split.items()}
+    variance = sum(float(figures.var(ddof=1)) / len(figures) for figures in by_split.values())
+    return Pooled(sum(means.values()) / len(means), Z_95 * math.sqrt(variance) / len(means), means)
+
+
+def accuracy(cells: Cells, clip: str, family: str, row: str, shot: int) -> Pooled | None:
+    """The accuracy of a row over the splits that are measured."""
+    found = {split: cells.get((clip, family, split, row)) for split in SPLITS}
+    return pool({split: cell.answers[shot].right for split, cell in found.items() if cell is not None})
+
+
+def difference(cells: Cells, clip: str, family: str, shot: int, worse: str, better: str) -> Pooled | None:
+    """`better` less `worse`, paired by episode, over the splits where both are measured."""
+    found: dict[int, npt.NDArray[np.float64]] = {}
+    for split in SPLITS:
+        a, b = (cells.get((clip, family, split, row)) for row in (worse, better))
+        if a is not None and b is not None:
+            found[split] = b.answers[shot].right - a.answers[shot].right
+    return pool(found)
+
+
+def judge(cells: Cells, clip: str, family: str, shot: int, claim: Claim) -> Verdict:
+    """Whether `claim` is borne out."""
+    found = difference(cells, clip, family, shot, claim.worse, claim.better)
+    if found is None or not found.complete:
+        return Verdict(MISSING, found)
+    if abs(found.mean) <= found.interval:
+        return Verdict(OPEN, found)
+    if any(each * found.mean <= 0 for each in found.by_split.values()):
+        return Verdict(MIXED, found)
+    return Verdict(HOLDS if found.mean > 0 else AGAINST, found)
+
+
+def tally(verdicts: Sequence[Verdict]) -> str:
+    """How many of each state, in words: "3 hold, 1 does not"."""
+    counts = {state: sum(verdict.state == state for verdict in verdicts) for state in STATES}
+    plural = {HOLDS: "hold", AGAINST: "do not"}
+    return ", ".join(f"{n} {state if n == 1 else plural.get(state, state)}" for state, n in counts.items() if n)
