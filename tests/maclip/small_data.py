@@ -1,0 +1,73 @@
+"""Coloured clips for the tests of reading, caching and skipping, and a training on them that takes a second."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+from small_clip import small_backbone
+from torch import Tensor
+from videos import color_frames, write_video
+
+from maclip import launch, training
+from maclip.journal import Unwatched
+from maclip.model import ModelConfig
+from maclip.processes import Machine
+from maclip.run import TrainConfig
+
+COLOURS = ("red", "green", "blue")
+MODEL = ModelConfig(adapted_depth=1, frames=4)
+TRAIN = TrainConfig(way=3, episodes=6, prototype_episodes=4, accumulate=2, views=2, validations=1, seed=3)
+
+
+def write_classes(root: Path, clips: int, frames: int = 12) -> Path:
+    """A folder for each of three colours with `clips` videos of `frames` frames, no two alike."""
+    for label, colour in enumerate(COLOURS):
+        (root / colour).mkdir(parents=True)
+        for clip in range(clips):
+            write_video(root / colour / f"{clip}.mp4", moving(colour, frames, 10 * label + clip))
+    return root
+
+
+def moving(colour: str, frames: int, seed: int) -> np.ndarray:
+    """Frames that all differ: a colour under noise that shifts."""
+    still = color_frames(colour, frames, seed)
+    return np.stack([np.roll(frame, (3 * i, 5 * i), (0, 1)) for i, frame in enumerate(still)])
+
+
+class Listener(Unwatched):
+    """Keeps what a training notes; `stop_after` updates it interrupts, as Ctrl-C does."""
+
+    def __init__(self, stop_after: int | None = None) -> None:
+        self.notes: list[str] = []
+        self.left = stop_after
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def step(self, step: training.Step) -> None:
+        self.left = None if self.left is None else self.left - 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+
+
+def small_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every backbone is the small one, and little is tried at the end."""
+    monkeypatch.setattr(launch, "load_backbone", lambda name, pretrained: small_backbone())
+    monkeypatch.setattr("maclip.run.load_backbone", lambda name, pretrained: small_backbone())
+    monkeypatch.setattr(training, "CHOOSING_EPISODES", 20)
+
+
+def train(data: Path, run: Path, machine: Machine | None = None, watcher: Listener | None = None, **changes: object):
+    """Train on `data`; the last state, what was tuned by name, and what was noted."""
+    watcher = watcher or Listener()
+    config = replace(TRAIN, **changes)  # type: ignore[arg-type]
+    launch.train(data, run, "small", "none", MODEL, config, watcher, "cpu", machine=machine or Machine())
+    return adapters(run), watcher.notes
+
+
+def adapters(run: Path) -> dict[str, Tensor]:
+    return load_file(run / "adapters.safetensors")
