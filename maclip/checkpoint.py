@@ -88,8 +88,9 @@ class Checkpoint:
 
     def load(self) -> Saved | None:
         """What was saved last; None where nothing was. Raises `run-invalid`."""
-        for left in self.path.parent.glob(".*.tmp"):  # by a process that was killed while it saved
-            left.unlink(missing_ok=True)
+        for folder in (self.path.parent, self.path.parent.parent):
+            for left in folder.glob(".*.tmp"):  # by a process that was killed while it wrote
+                left.unlink(missing_ok=True)
         if not self.path.is_file():
             if (self.path.parent / BEFORE_FILE).is_file():
                 raise _invalid(self.path.parent / BEFORE_FILE)

@@ -1,0 +1,57 @@
+"""`maclip train --resume` goes on with the run's own options, and says which of those given are not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from maclip.model import ModelConfig
+from maclip.run import RUN_FORMAT, ClassNames, RunConfig, TrainConfig, write_config
+from maclip_cli.workstation import app
+from maclip_runtime.errors import MaclipError
+from maclip_runtime.manifest import Backbone
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run whose data is gone, so that going on with it ends there and not earlier."""
+    folder = tmp_path / "run"
+    backbone = Backbone("tiny", "tiny", "0" * 64)
+    model = ModelConfig(adapted_depth=1, templates=("a {}", "the {}"))
+    train = TrainConfig(way=4, learning_rate=1e-3)
+    write_config(
+        folder, RunConfig(RUN_FORMAT, "0", backbone, model, train, str(tmp_path / "gone"), ClassNames(("a", "b")))
+    )
+    return folder
+
+
+def outcome(*arguments: object) -> MaclipError:
+    result = CliRunner().invoke(app, ["train", *map(str, arguments)])
+    assert isinstance(result.exception, MaclipError), result.output
+    return result.exception
+
+
+def test_options_that_differ_are_named_and_nothing_is_touched(run):
+    before = run.joinpath("config.json").read_bytes()
+    error = outcome(
+        run.parent / "other", "--resume", run, "--way", 5, "--learning-rate", 0.001, "--template", "a {}", "--seed", 1
+    )
+    assert (error.code, error.exit_code) == ("resume-differs", 2)
+    assert "--way 5 (the run has 4)" in error.message
+    assert "--template a {} (the run has a {}, the {})" in error.message
+    assert "--seed 1 (the run has 0)" in error.message
+    assert f"DATA {run.parent / 'other'} (the run has {run.parent / 'gone'})" in error.message
+    assert "learning-rate" not in error.message  # given, and the same
+    assert "adapted-depth" not in error.message  # not given: its default is no wish
+    assert run.joinpath("config.json").read_bytes() == before
+    assert list(run.iterdir()) == [run / "config.json"]
+
+
+def test_the_same_options_and_those_of_the_machine_are_taken(run):
+    error = outcome(
+        run.parent / "gone", "--resume", run, "--out", run, "--way", 4, "--template", "a {}", "--template", "the {}",
+        "--device", "cpu", "--workers", 1, "--save-seconds", 5, "--backbone", "tiny",
+    )  # fmt: skip
+    assert error.code == "weights-changed"  # it went on to begin: the run's weights are made up

@@ -1,0 +1,155 @@
+"""Whatever ends a training, going on gives what an uninterrupted one gives, and nothing is lost."""
+
+from __future__ import annotations
+
+import json
+import resource
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from test_processes import rows, run_child
+from test_training import MODEL, TRAIN, Silent, small, train
+
+from maclip import launch, learner
+from maclip.checkpoint import Checkpoint
+from maclip.processes import Machine
+from maclip_runtime.errors import MaclipError
+
+__all__ = ["small"]  # the fixture that gives every test here the small backbone
+
+
+def assert_same(run: Path, whole: Path) -> None:
+    for name in ("adapters.safetensors", "state/last.safetensors"):
+        a, b = load_file(run / name), load_file(whole / name)
+        assert a.keys() == b.keys()
+        assert all(torch.equal(a[key], b[key]) for key in b)
+    assert rows(run) == rows(whole)
+
+
+def test_a_training_killed_again_and_again_ends_as_if_it_had_not_been(drawn_data, tmp_path):
+    changes = {"episodes": 16, "prototype_episodes": 12, "validations": 3, "views": 1}
+    said, _ = run_child(
+        drawn_data,
+        tmp_path,
+        {"run": "whole", "changes": changes, "kills": 0},
+        {"run": "killed", "changes": changes, "kills": 3, "machine": {"save_seconds": 0.0}},
+    )
+    assert [record["status"] for record in said] == [0, *[signal.SIGKILL] * 3, 0]
+    assert_same(tmp_path / "killed", tmp_path / "whole")
+    assert not list((tmp_path / "killed").rglob("*.tmp"))
+
+
+class Stopping(Silent):
+    """Interrupts in the `stop_at`th validation."""
+
+    def __init__(self, stop_at: int) -> None:
+        super().__init__()
+        self.stop_at = stop_at
+
+    def validated(self, stage: str, episode: int, accuracy: float, interval: float) -> None:
+        super().validated(stage, episode, accuracy, interval)
+        if len(self.validations) == self.stop_at:
+            raise KeyboardInterrupt
+
+
+def test_a_validation_that_was_interrupted_is_made_up_for(drawn_data, tmp_path):
+    short = {"prototype_episodes": 0, "validations": 2}
+    train(drawn_data, tmp_path / "whole", **short)
+    for stop_at, name in ((1, "first"), (2, "last")):
+        with pytest.raises(KeyboardInterrupt):
+            train(drawn_data, tmp_path / name, Stopping(stop_at), **short)
+        launch.resume(tmp_path / name, Silent(), "cpu")
+        assert_same(tmp_path / name, tmp_path / "whole")
+
+
+class Filling(Silent):
+    """After `stop_after` updates no file may grow beyond a few kilobytes, as on a full disk."""
+
+    def step(self, step) -> None:
+        self.steps.append(step)
+        if len(self.steps) == self.stop_after:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+
+
+@pytest.mark.parametrize("stop_after", [3, 4])  # the state does not fit; the adapters do not fit
+def test_a_full_disk_leaves_the_previous_state_whole(drawn_data, tmp_path, monkeypatch, stop_after):
+    if stop_after == 3:  # validation keeps the adapters it has, so that the state's file is the first that fails
+        monkeypatch.setattr("maclip.training.write_adapters", lambda path, model: None)
+    short = {"prototype_episodes": 0, "validations": 2}
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        with pytest.raises(MaclipError) as caught:
+            train(drawn_data, tmp_path / "run", Filling(stop_after), **short)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    monkeypatch.undo()
+    assert caught.value.code == "output-unwritable"
+    assert "Free the disk" in caught.value.fix
+    saved = Checkpoint(tmp_path / "run", None).load()
+    assert saved is not None
+    assert saved.begun.episode == 4  # of the first validation
+    assert not list((tmp_path / "run").rglob(".*.tmp"))
+
+
+def test_gradients_that_are_not_finite_stop_before_they_spoil_the_weights(drawn_data, tmp_path, monkeypatch):
+    real, calls = learner.episode_loss, []
+
+    def steep(*args: object):
+        calls.append(1)
+        loss = real(*args)
+        return loss + (loss - loss).sqrt() if len(calls) == 6 else loss  # the root's slope at 0 is not finite
+
+    monkeypatch.setattr(learner, "episode_loss", steep)
+    with pytest.raises(MaclipError) as caught:
+        train(drawn_data, tmp_path / "run", prototype_episodes=0, validations=1)
+    assert caught.value.code == "loss-not-finite"
+    assert "gradients of joint episodes 4 to 5" in caught.value.message
+    assert "Clips: " in caught.value.message
+    monkeypatch.undo()
+
+
+def test_a_state_of_before_is_refused_and_not_overlooked(drawn_data, tmp_path):
+    train(drawn_data, tmp_path / "run", prototype_episodes=0, episodes=2)
+    state = tmp_path / "run" / "state"
+    state.joinpath("last.safetensors").rename(state / "weights.safetensors")
+    (state / "progress.json").write_text('{"stage": "joint", "episode": 2, "best_accuracy": 0.5}')
+    with pytest.raises(MaclipError) as caught:
+        launch.resume(tmp_path / "run", Silent(), "cpu")
+    assert caught.value.code == "run-invalid"
+    (state / "last.safetensors").write_bytes(b"torn")
+    with pytest.raises(MaclipError) as caught:
+        launch.resume(tmp_path / "run", Silent(), "cpu")
+    assert caught.value.code == "run-invalid"
+
+
+def test_tensorboard_has_every_episode_once_after_a_resume(drawn_data, tmp_path):
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    machine = Machine(tensorboard=True)
+    config = replace(TRAIN, prototype_episodes=4)
+    with pytest.raises(KeyboardInterrupt):
+        launch.train(drawn_data, tmp_path / "run", "small", "none", MODEL, config, Silent(4), "cpu", machine=machine)
+    launch.resume(tmp_path / "run", Silent(), "cpu", machine)
+    found = events.EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    found.Reload()
+    names = ("loss", "accuracy", "learning_rate", "episodes_per_second", "validation")
+    assert set(found.Tags()["scalars"]) == {f"{stage}/{name}" for stage in ("prototype", "joint") for name in names}
+    written = [row for row in rows(tmp_path / "run") if row.get("stage") == "joint" and "loss" in row]
+    scalars = found.Scalars("joint/loss")
+    assert [scalar.step for scalar in scalars] == [4 + row["episode"] for row in written]
+    assert [scalar.value for scalar in scalars] == pytest.approx([row["loss"] for row in written])
+
+
+def test_without_tensorboard_training_does_not_begin(drawn_data, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(MaclipError) as caught:
+        launch.train(
+            drawn_data, tmp_path / "run", "small", "none", MODEL, TRAIN, Silent(), machine=Machine(tensorboard=True)
+        )
+    assert (caught.value.code, caught.value.exit_code) == ("tensorboard-missing", 3)
+    assert not (tmp_path / "run").exists()
+    assert json.dumps(caught.value.fix).count("pip install") == 1
