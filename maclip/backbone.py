@@ -163,8 +163,8 @@ def _preprocess(clip: Any, name: str, pretrained: str) -> Preprocess:
     Weights from a file say nothing themselves. Where a name's tags differ, open_clip's default is taken.
     """
     config = dict(open_clip.get_model_preprocess_cfg(clip))
-    tags = [] if name == TINY else open_clip.list_pretrained_tags_by_model(name)
-    if tags and pretrained not in tags:
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    if name != TINY and pretrained not in tags:
         config |= _beside(_folder(pretrained)) or _agreed(name, tags)
     mean, std = ((float(rgb[0]), float(rgb[1]), float(rgb[2])) for rgb in (config["mean"], config["std"]))
     return Preprocess.for_size(clip.visual.image_size[0], mean, std, config.get("resize_mode") == "squash")
@@ -188,7 +188,7 @@ def _agreed(name: str, tags: list[str]) -> dict[str, Any]:
     """What all tags of a name say of mean, std and resizing; nothing where they differ."""
     said = [open_clip.get_pretrained_cfg(name, tag) for tag in tags]
     views = [{key: one[key] for key in ("mean", "std", "resize_mode") if one.get(key)} for one in said]
-    return views[0] if all(view == views[0] for view in views) else {}
+    return views[0] if views and all(view == views[0] for view in views) else {}
 
 
 def _quietly(create: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

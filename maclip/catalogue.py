@@ -11,12 +11,13 @@ from typing import Any
 import open_clip
 import torch
 from open_clip.model import CLIPVisionCfg, _build_vision_tower
+from torch.overrides import TorchFunctionMode
 
 from maclip.towers import FrozenTower, cut_tower
 
 # What a sentence can say; `maclip backbones` lists each name, and a test holds the two together.
 FAMILIES = "open_clip's ViT models: CLIP, SigLIP, SigLIP 2, CLIPA, CoCa, ViTamin and MobileCLIP's B and L"
-OWN_TEXT, BORROWED_TOKENIZER, BORROWED_TOWER = "own", "hub's tokenizer", "hub's encoder"
+OWN_TEXT, BORROWED_TOKENIZER, BORROWED_TOWER = "own", "hub tokenizer", "hub encoder"
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Entry:
     """One model of open_clip: its input in px, its blocks, tokens a frame, widths D and D', what stands for a frame.
 
     `text` says what reads a name: the model alone ("own"), or with it a tokenizer or an encoder from a model hub.
-    `tags` are the weights that open_clip knows. `problem` is None where MA-CLIP fits, else the reason; all figures are then None.
+    `tags` are the weights that open_clip knows. `problem` is None where MA-CLIP fits, else the reason, and no figures.
     """
 
     name: str
@@ -62,10 +63,21 @@ def look_up(name: str) -> Entry:
     return Entry(name, *known, None, *figures, tower.mean_from is None)
 
 
+class _WithoutValues(TorchFunctionMode):
+    """Leaves out what gives tensors their initial values: on the meta device they have none, and it took a minute."""
+
+    VALUES = frozenset(["add_", "clamp_", "copy_", "div_", "erfinv_", "fill_", "mul_", "normal_", "uniform_", "zero_"])
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__name__", "") in self.VALUES:
+            return args[0] if args else kwargs["tensor"]  # torch.nn.init hands its tensor on by name
+        return func(*args, **(kwargs or {}))
+
+
 @cache
 def _weightless(vision: str, feature_width: int) -> tuple[FrozenTower, int]:
     """The image tower of a configuration on torch's meta device, and the px of a side that it takes."""
-    with torch.device("meta"):
+    with torch.device("meta"), _WithoutValues():
         visual = _build_vision_tower(feature_width, CLIPVisionCfg(**json.loads(vision)))
     return cut_tower(visual), int(visual.image_size[0])
 

@@ -43,15 +43,15 @@ def backbones(
 
 
 def _table(works: list[Entry]) -> Table:
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("backbone", no_wrap=True)
-    for heading in ("px", "blocks", "tokens", "feature"):
+    for heading in ("px", "blocks", "tokens", "D'"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("over time", no_wrap=True)
+    table.add_column("frame", no_wrap=True)
     table.add_column("text", no_wrap=True)
     for one in works:
         figures = (one.size, one.blocks, one.tokens, one.feature_width)
-        table.add_row(one.name, *map(str, figures), "class token" if one.class_token else "mean", one.text)
+        table.add_row(one.name, *map(str, figures), "class" if one.class_token else "mean", one.text)
     return table
 
 

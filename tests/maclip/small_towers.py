@@ -1,0 +1,73 @@
+"""Image towers of every kind that works, small and with random weights, each inside a CLIP."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import open_clip
+import torch
+from open_clip.timm_model import TimmModel
+from open_clip.transformer import VisionTransformer
+from small_clip import TEXT, small_backbone
+from timm.models.vision_transformer import VisionTransformer as TimmVisionTransformer
+from torch import nn
+
+from maclip.backbone import LoadedBackbone
+
+OURS = {"image_size": 32, "patch_size": 16, "width": 32, "layers": 3, "heads": 4, "mlp_ratio": 2.0, "output_dim": 16}
+TIMM = {"img_size": 32, "patch_size": 16, "embed_dim": 32, "depth": 3, "num_heads": 4, "mlp_ratio": 2.0}
+CUSTOM = {"qk_norm": True, "scale_heads": True, "scale_attn_inner": True, "scale_attn": True, "scale_fc": True}
+
+# By kind: what it is made with, and which tokens stand for a frame over time (None: the class token).
+OPEN_CLIP: dict[str, tuple[dict[str, Any], int | None]] = {
+    "clip": ({}, None),
+    "quick-gelu": ({"act_layer": open_clip.transformer.QuickGELU}, None),
+    "layer-scale": ({"ls_init_value": 0.5}, None),
+    "patch-dropout": ({"patch_dropout": 0.5}, None),
+    "clipa": ({"no_ln_pre": True, "pool_type": "avg", "final_ln_after_pool": True}, 1),
+    "average": ({"pool_type": "avg", "pos_embed_type": "sin_cos_2d"}, 1),
+    "coca": ({"attentional_pool": True, "attn_pooler_heads": 4, "attn_pooler_queries": 5}, None),
+    "custom": (CUSTOM, None),
+}
+SIGLIP = {"class_token": False, "global_pool": "map", "num_classes": 0}
+TIMM_KINDS: dict[str, tuple[dict[str, Any], int | None]] = {
+    "siglip": (SIGLIP, 0),
+    "mobileclip": ({"class_token": True, "global_pool": "token", "num_classes": 16, "pre_norm": True}, None),
+    "timm-average": ({"class_token": False, "global_pool": "avg", "num_classes": 16, "reg_tokens": 2}, 2),
+    "timm-norms": ({**SIGLIP, "class_token": True, "qk_norm": True, "scale_attn_norm": True, "init_values": 0.5}, 1),
+    "timm-prefix": ({**SIGLIP, "class_token": True, "pool_include_prefix": True}, None),
+}
+STANDS = {kind: stands for kind, (_, stands) in (OPEN_CLIP | TIMM_KINDS).items()}
+
+
+def small_visual(kind: str) -> nn.Module:
+    """The image tower of `kind`, every weight random: fresh norms and layer scales would hide mistakes."""
+    torch.manual_seed(3)
+    if kind in OPEN_CLIP:
+        visual: nn.Module = VisionTransformer(**{**OURS, **OPEN_CLIP[kind][0]})
+    else:
+        visual = timm_visual(**TIMM_KINDS[kind][0])
+    with torch.no_grad():
+        for parameter in visual.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    return visual.eval()
+
+
+def timm_visual(**choices: Any) -> nn.Module:
+    """open_clip's wrapper of a timm tower, around a smaller one of the same class."""
+    visual: Any = TimmModel("test_vit3", embed_dim=16, image_size=224, pool="map", proj="none")
+    visual.trunk, visual.image_size = TimmVisionTransformer(**{**TIMM, **choices}), (32, 32)
+    return visual  # type: ignore[no-any-return]
+
+
+def small_backbone_of(kind: str) -> LoadedBackbone:
+    """A CLIP whose image tower is of `kind`, its text tower and tokenizer those of `small_clip`."""
+    visual = small_visual(kind)
+    width = 32 if TIMM_KINDS.get(kind, ({"num_classes": 16}, 0))[0]["num_classes"] == 0 else 16
+    small = small_backbone()
+    torch.manual_seed(7)
+    vision = {"image_size": 32, "patch_size": 16, "width": 32, "layers": 1, "head_width": 8}
+    clip: Any = open_clip.CLIP(embed_dim=width, vision_cfg=vision, text_cfg=TEXT)
+    clip.visual = visual
+    clip.eval().requires_grad_(False)
+    return LoadedBackbone(clip, small.tokenizer, small.preprocess, kind, "none", "0" * 64)
