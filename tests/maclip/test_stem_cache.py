@@ -1,0 +1,159 @@
+"""Stem tokens on disk give the numbers of those in memory, serve later runs, and are never trusted blindly."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small_data import small_training, train, write_classes
+
+from maclip import clip_cache, stem, training
+from maclip.clip_cache import ClipCache
+from maclip.data import open_data
+from maclip.model import MaClip
+from maclip.processes import Machine
+from maclip.stem import stem_place
+from maclip.store import ClipStore
+from maclip_runtime.errors import MaclipError
+
+IDS = np.array([4, 0, 7])
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_classes(tmp_path_factory.mktemp("coloured") / "data", 3)
+
+
+@pytest.fixture
+def make_store(data: Path, make_model: Callable[..., MaClip]) -> Callable[..., ClipStore]:
+    def make(**choices: object) -> ClipStore:
+        return ClipStore(make_model(**{"adapted_depth": 1, "frames": 4, **choices}), open_data(data).classes)
+
+    return make
+
+
+@pytest.fixture
+def stems(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A number for each clip whose stem is computed."""
+    counted: list[int] = []
+    compute = MaClip.stem
+
+    def counting(self: MaClip, frames: torch.Tensor) -> torch.Tensor:
+        counted.append(len(frames))
+        return compute(self, frames)
+
+    monkeypatch.setattr(MaClip, "stem", counting)
+    return counted
+
+
+def loaded(store: ClipStore) -> list[torch.Tensor]:
+    views = [store.load(IDS, np.random.default_rng(seed)) for seed in range(4)]
+    return [store.load(IDS), *views, *store.both_branches(None, np.random.default_rng(9))]
+
+
+def same(one: list[torch.Tensor], other: list[torch.Tensor]) -> None:
+    assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_disk_and_memory_hold_the_same(tmp_path, make_store):
+    memory, disk = make_store(), make_store()
+    memory.cache_stem()
+    disk.cache_stem(disk=ClipCache(tmp_path))
+    same(loaded(memory), loaded(disk))
+    assert disk.load(IDS).dtype == torch.float16
+
+
+def test_a_later_run_computes_nothing_again(tmp_path, make_store, stems):
+    first, second = make_store(), make_store(adapted_depth=0)  # the last block is never the stem's
+    first.cache_stem(disk=ClipCache(tmp_path))
+    assert len(stems) == 9
+    seen: list[tuple[int, int]] = []
+    second.cache_stem(lambda done, total: seen.append((done, total)), disk=ClipCache(tmp_path))
+    assert len(stems) == 9
+    same([first.load(IDS)], [second.load(IDS)])
+
+
+def test_another_stem_or_clip_is_computed(tmp_path, data, make_store, stems):
+    make_store().cache_stem(disk=ClipCache(tmp_path / "cache"))
+    for change in ({"adapted_depth": 2}, {"frames": 3}):
+        before = len(stems)
+        make_store(**change).cache_stem(disk=ClipCache(tmp_path / "cache"))
+        assert len(stems) == before + 9
+    store = make_store()
+    store.model.backbone = replace(store.model.backbone, sha256="1" * 64)
+    store.cache_stem(disk=ClipCache(tmp_path / "cache"))
+    assert len(stems) == 36
+    shutil.copytree(data, tmp_path / "data", copy_function=shutil.copy2)
+    moved = ClipStore(make_store().model, open_data(tmp_path / "data").classes)
+    moved.cache_stem(disk=ClipCache(tmp_path / "cache"))
+    assert len(stems) == 45
+
+
+def test_a_pass_that_was_cut_off_goes_on_where_it_was(tmp_path, make_store, stems, monkeypatch):
+    expected = make_store()
+    expected.cache_stem()
+    stems.clear()
+
+    def cut(done: int, total: int) -> None:
+        if done == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make_store().cache_stem(cut, disk=ClipCache(tmp_path))
+    torn = sorted(tmp_path.rglob("*.safetensors"))[0]
+    os.truncate(torn, torn.stat().st_size - 10)
+    store = make_store()
+    store.cache_stem(disk=ClipCache(tmp_path))
+    assert len(stems) == 4 + 1 + 5
+    same(loaded(expected), loaded(store))
+
+
+def test_a_disk_without_room_is_an_error_before_training(tmp_path, make_store, monkeypatch):
+    monkeypatch.setattr(clip_cache, "SPARED_BYTES", 1 << 60)
+    with pytest.raises(MaclipError) as caught:
+        make_store().cache_stem(disk=ClipCache(tmp_path))
+    assert caught.value.code == "stem-cache-full"
+    assert "--stem-cache" in caught.value.fix
+
+
+def test_a_cache_that_vanishes_is_said(tmp_path, make_store):
+    store = make_store()
+    store.cache_stem(disk=ClipCache(tmp_path / "cache"))
+    shutil.rmtree(tmp_path / "cache")
+    with pytest.raises(MaclipError) as caught:
+        store.load(IDS)
+    assert caught.value.code == "stem-cache-lost"
+
+
+def test_auto_takes_memory_while_it_fits_and_disk_beyond(tmp_path, monkeypatch):
+    folder = tmp_path / "run" / "stem"
+    assert stem_place("auto", 10, 10, folder, asked=False) == "memory"
+    assert stem_place("auto", 11, 10, folder, asked=False) == "disk"
+    assert stem_place("auto", 10, 10, folder, asked=True) == "disk"
+    assert stem_place("stem", 11, 10, folder, asked=True) == "memory"
+    assert [stem_place(mode, 1, 10, folder, False) for mode in ("disk", "none")] == ["disk", "none"]
+    monkeypatch.setattr(stem, "SPARED_BYTES", 1 << 60)
+    assert stem_place("auto", 11, 10, folder, asked=False) == "none"
+    folder.mkdir(parents=True)  # an interrupted run's
+    assert stem_place("auto", 11, 10, folder, asked=False) == "disk"
+
+
+def test_training_learns_the_same_from_disk_and_the_next_run_needs_no_stem(tmp_path, data, monkeypatch, stems):
+    small_training(monkeypatch)
+    memory, _ = train(data, tmp_path / "memory", cache="stem")
+    stems.clear()
+    disk, _ = train(data, tmp_path / "disk", Machine(stem_cache=tmp_path / "kept"))
+    assert len(stems) == 9
+    again, _ = train(data, tmp_path / "again", Machine(stem_cache=tmp_path / "kept"))
+    assert len(stems) == 9
+    monkeypatch.setattr(training, "CACHE_LIMIT_BYTES", 1)
+    beyond, _ = train(data, tmp_path / "beyond")
+    assert list((tmp_path / "beyond" / "stem").rglob("*.safetensors"))
+    for other in (disk, again, beyond):
+        assert all(torch.equal(other[key], value) for key, value in memory.items())
