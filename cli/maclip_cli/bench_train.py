@@ -37,6 +37,7 @@ def bench_train(
     only: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="full, adapters, checkpointed, cached; several can be.")
     ] = None,
+    precision: Annotated[str, typer.Option(help="32, or mixed bf16 or fp16.")] = "32",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="Of each process; default: one a core.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all figures here.")] = None,
@@ -50,7 +51,7 @@ def bench_train(
         raise MaclipError("output-unwritable", f"There is no folder {json_file.parent}.", "Make it, or name another.")
     machine = _machine()
     settings = Settings(
-        backbone, pretrained, frames, way, shot, queries, episodes, rounds, adapted_depth, metric, device,
+        backbone, pretrained, frames, way, shot, queries, episodes, rounds, adapted_depth, metric, device, precision,
         threads=threads or machine["cores"],
     )  # fmt: skip
     methods = chosen(settings, tuple(only or ()))
@@ -102,7 +103,7 @@ def print_result(result: Result, console: Console) -> None:
     for line in (
         f"{settings.backbone}, {settings.frames} frames, {settings.way}-way {settings.shot}-shot, {settings.queries} "
         f"queries a class, {settings.metric}; {settings.rounds} rounds of {settings.episodes} episodes; "
-        f"{settings.threads} threads",
+        f"{settings.threads} threads, precision {settings.precision}",
         f"ratio: to full fine-tuning of the same round, the median. MiB: the most that was taken {where}.",
         *(
             [f"Of that {cached.cache_mib:.0f} MiB are stem tokens of the clips here; they grow with clips."]

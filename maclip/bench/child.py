@@ -13,12 +13,14 @@ import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from maclip_runtime.errors import MaclipError
 
 REST_SECONDS = 0.005  # before a turn: threads of the process before it stop spinning
 END_SECONDS = 2.0
+
+Some = TypeVar("Some", bound="Child")
 
 
 class ChildFailed(Exception):
@@ -62,7 +64,7 @@ class Child:
             self._process.kill()
             self._process.join()
 
-    def __enter__(self) -> Child:
+    def __enter__(self: Some) -> Some:
         return self
 
     def __exit__(

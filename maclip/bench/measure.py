@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import json
+import itertools
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
+from PIL import Image
 
 from maclip.bench.child import Child, ChildFailed
 from maclip.bench.plan import REFERENCE, Method, Settings
 from maclip.bench.training import MEMORY_EXHAUSTED, Ready, Turn, train_in_turns
-from maclip.world.synth import CLASSES_FILE, write_clips
 from maclip_runtime.errors import MaclipError
+
+PICTURE_PIXELS = 32
 
 Note = Callable[[str], None]
 
@@ -92,10 +94,14 @@ def run_bench(settings: Settings, methods: Mapping[str, Method], note: Note = la
 
 
 def draw_clips(data: Path, settings: Settings) -> None:
-    """A folder of `way` classes of drawn clips, all for training. What they show costs nothing and teaches nothing."""
-    content: Any = write_clips(data, "motion", settings.clips_a_class, settings.seed, splits=("train",))
-    listed = dict(list(content["classes"].items())[: settings.way])
-    (data / CLASSES_FILE).write_text(json.dumps({"classes": listed}), encoding="utf-8")
+    """A folder of `way` classes of clips, each a folder of small pictures of noise: what they show changes no cost."""
+    rng = np.random.default_rng(settings.seed)
+    for label, clip in itertools.product(range(settings.way), range(settings.clips_a_class)):
+        folder = data / f"class_{label}" / str(clip)
+        folder.mkdir(parents=True)
+        for frame in range(settings.frames):
+            pixels = rng.integers(0, 256, (PICTURE_PIXELS, PICTURE_PIXELS, 3), np.uint8)
+            Image.fromarray(pixels).save(folder / f"{frame:03d}.png")
 
 
 @dataclass

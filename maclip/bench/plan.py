@@ -76,12 +76,14 @@ def methods(settings: Settings) -> Mapping[str, Method]:
         way=settings.way,
         shot=settings.shot,
         queries=settings.queries,
-        episodes=10**9,  # it ends with its process
+        episodes=settings.episodes * (settings.rounds + 2),  # one update before the rounds, and none is the last
         accumulate=settings.episodes,
         learning_rate=1e-6,
         schedule="constant",
         warmup=0.0,
         cache="none",
+        validations=1,
+        precision=settings.precision,
         seed=settings.seed,
     )
     last = replace(model, adapted_depth=settings.depth)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable
@@ -18,8 +19,9 @@ from maclip.backbone import load_backbone
 from maclip.bench.plan import Method, Settings
 from maclip.data import data_sha256, open_data
 from maclip.episodes import Ids
-from maclip.launch import class_names, pick_device
+from maclip.launch import class_names
 from maclip.model import MaClip
+from maclip.processes import Machine, pick_device
 from maclip.run import RUN_FORMAT, RunConfig
 from maclip.store import ClipStore
 from maclip.training import Step, Trainer
@@ -84,7 +86,8 @@ def memory_exhausted(how: str) -> MaclipError:
 def _train(pipe: Connection, method: Method, settings: Settings, data: Path, run: Path) -> None:
     before = resident_mib()
     torch.set_num_threads(settings.threads)
-    device = pick_device(settings.device)
+    # Saving its state now and then is a training's own choice, and its disk's speed: no update here waits for it.
+    machine = Machine(pick_device(settings.device), save_seconds=math.inf)
     loaded = load_backbone(settings.backbone, settings.pretrained)
     classes = open_data(data)
     config = RunConfig(
@@ -98,15 +101,15 @@ def _train(pipe: Connection, method: Method, settings: Settings, data: Path, run
         data_sha256=data_sha256(classes),
     )
     torch.manual_seed(settings.seed)
-    model = MaClip(loaded, method.model).to(device)
+    model = MaClip(loaded, method.model).to(machine.device)
     tuned = sum(parameter.numel() for parameter in model.tuned_parameters())
-    clock = _Clock(pipe, device)
-    trainer = Trainer(model, classes, config, run, clock)
+    clock = _Clock(pipe, machine.device)
+    trainer = Trainer(model, classes, config, run, clock, machine=machine)
     if method.train.cache == "none":
         _hold(trainer.store)
     cached = trainer.store.cache_bytes() / MIB if method.train.cache == "stem" else 0.0
     total = sum(parameter.numel() for parameter in model.parameters())
-    name = torch.cuda.get_device_name() if device == "cuda" else device
+    name = torch.cuda.get_device_name() if machine.device == "cuda" else machine.device
     clock.ready = Ready(name, total, tuned, before, round(cached, 1))
     trainer.fit()
 
@@ -154,6 +157,10 @@ class _Clock:
             self._pipe.send(said)
             self._pipe.recv()
         except (EOFError, OSError):
-            # Nothing of this is kept: an exception would have the trainer save all it tuned, a gigabyte or more.
-            os._exit(0)
+            _leave()
         self._begun = time.perf_counter()
+
+
+def _leave() -> None:
+    """End this process at once: an exception would have the trainer save all it tuned first, a gigabyte or more."""
+    os._exit(0)
