@@ -3,7 +3,7 @@
 decord is no longer kept (0.6.0 of 2021, with an FFmpeg 4), and seeks to frames that it does not always find: of clips
 with an edit list, of 10 bits, of MPEG program streams, and where pictures are shown before the key frame that they
 follow (open groups, intra refresh, MPEG-4 in AVI with B frames) it brings other pictures without a word. On whole
-clips it saves next to nothing (docs/data.md). So PyAV is the default, and decord reads only what was seen to agree.
+clips it saves little (benchmarks/decoders.py). So PyAV is the default, and decord reads only what was seen to agree.
 """
 
 from __future__ import annotations
