@@ -107,7 +107,10 @@ class Trainer:
                 put_adapters(self.model, saved.weights, self.checkpoint.path)
                 self.standing = Standing(saved.begun.best_accuracy)
             text = team.together(lambda: self.model.encode_names(c.name for c in self.store.classes))
-            team.together(self._cache)
+            # What is on disk already is not computed again by each process.
+            on_disk = self.train_config.cache == "disk" or self.machine.stem_cache is not None
+            team.together(self._cache, in_turn=on_disk)
+            self._let_go()
             stages = [("prototype", self.train_config.prototype_episodes), ("joint", self.train_config.episodes)]
             for stage, episodes in stages:
                 if episodes and not (saved and saved.begun.stage == "joint" and stage == "prototype"):
@@ -178,6 +181,12 @@ class Trainer:
         for store in self.stores if self.team.leads else (self.store,):
             what = "stem, training clips" if store is self.store else "stem, validation clips"
             store.cache_stem(self.watcher.progress(what), self.lenders, disk)
+
+    def _let_go(self) -> None:
+        """Weights that nothing asks again are given back: of the text encoder, and of the stem where all is cached."""
+        names = [[c.name for c in store.classes] for store in self.stores]
+        asked = self.stores if self.team.leads else (self.store,)  # validation is the first process's
+        self.model.let_go(names, stem=all(store.is_cached for store in asked))
 
     def _report_broken(self) -> None:
         """Name the clips that were skipped."""
