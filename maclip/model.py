@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, cast
 
 import torch
@@ -34,7 +35,8 @@ class ModelConfig:
     CLIP as it is. `prototype_module` False leaves out TPCM, so prototypes are the features themselves.
     `fusion_weight` is a of p = a p_Q2T + (1-a) p_Q2S. `tuned` is what training changes of the visual encoder:
     its "adapters", or "all" of it (full fine-tuning, a baseline). `prototype`: which module makes prototypes, "tpcm"
-    or the baseline "clip-fsar". `text_token` False leaves the text out of the adapted blocks, an ablation; TPCM keeps it.
+    or the baseline "clip-fsar". `text_token` False, an ablation, leaves the text out of the adapted blocks; TPCM
+    keeps it.
     """
 
     frames: int = 8
@@ -62,6 +64,7 @@ class MaClip(nn.Module):
 
     def __init__(self, backbone: LoadedBackbone, config: ModelConfig) -> None:
         super().__init__()
+        self._encoded: dict[str, Tensor] = {}  # features of the names that were encoded before the encoder was let go
         self.checkpointing = False  # of a training, not of the model: less memory for more time, the same numbers
         self.backbone = backbone
         self.clip: Any = backbone.clip
@@ -167,14 +170,33 @@ class MaClip(nn.Module):
     @torch.no_grad()
     def encode_names(self, names: Iterable[str]) -> Tensor:
         """Frozen text features of action names: the mean over templates of unit features, unit again: [n, D']."""
-        prompts = [template.format(name) for name in names for template in self.config.templates]
-        device = self.pixel_mean.device
+        wanted, device = list(names), self.pixel_mean.device
+        if self._encoded and wanted:
+            return torch.stack([self._encoded[name] for name in wanted]).to(device)
+        prompts = [template.format(name) for name in wanted for template in self.config.templates]
         rows = [torch.zeros(0, self.feature_width, device=device)]
         for start in range(0, len(prompts), PROMPTS_AT_ONCE):
             tokens = self.backbone.tokenizer(prompts[start : start + PROMPTS_AT_ONCE])
             rows.append(encode_tokens(self.clip, trim(self.clip, tokens).to(device)))
         units = F.normalize(torch.cat(rows), dim=-1).unflatten(0, (-1, len(self.config.templates)))
         return F.normalize(units.mean(1), dim=-1)
+
+    def let_go(self, names: Iterable[Iterable[str]], stem: bool) -> None:
+        """Give back the memory of what a training asks no more: the text encoder, and with `stem` the stem's blocks.
+
+        Each of `names` is a group that is encoded at once, as before; `encode_names` knows them from then on and no
+        other, and where the stem is gone `stem` and `features` fail. Ready tokens and what is tuned are not touched.
+        """
+        groups = [list(group) for group in names]
+        features = [self.encode_names(group) for group in groups]
+        self._encoded = dict(zip(chain(*groups), torch.cat(features), strict=True))
+        kept = {id(module) for module in self.clip.visual.modules()}
+        for module in self.clip.children():
+            if id(module) not in kept:
+                module.to("meta")  # shapes without storage
+        if stem:
+            for block in self.image.blocks[: self.tower_start]:
+                block.module.to("meta")
 
     def tuned_state(self) -> dict[str, Tensor]:
         """The trained tensors under the names of design.md: what `adapters.safetensors` holds.

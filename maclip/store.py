@@ -65,6 +65,11 @@ class ClipStore:
         """Clips a class."""
         return [len(c.clips) for c in self.classes]
 
+    @property
+    def is_cached(self) -> bool:
+        """Whether `load` gives stem tokens."""
+        return self._tokens is not None
+
     def readable(self) -> npt.NDArray[np.bool_]:
         """Which clips were not found broken: bool [clips]."""
         return np.array([i not in self.broken for i in range(len(self))])

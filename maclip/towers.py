@@ -23,8 +23,12 @@ TIMM_POOLINGS = ("token", "avg", "map")
 
 
 class FrozenBlock(ABC):
-    """One pre-norm block, x + attention(norm_1(x)), then x + mlp(norm_2(x)); any layer scale is inside the branches."""
+    """One pre-norm block, x + attention(norm_1(x)), then x + mlp(norm_2(x)); any layer scale is inside the branches.
 
+    `module` is the backbone's own block, which holds the weights.
+    """
+
+    module: Any
     norm_1: nn.Module
     norm_2: nn.Module
 
@@ -69,14 +73,14 @@ class FrozenTower(ABC):
 
 class _OpenClipBlock(FrozenBlock):
     def __init__(self, block: Any) -> None:
-        self.norm_1, self.norm_2, self._block = block.ln_1, block.ln_2, block
+        self.norm_1, self.norm_2, self.module = block.ln_1, block.ln_2, block
 
     def attention(self, query: Tensor, context: Tensor, bias: Tensor | None = None) -> Tensor:
-        out: Tensor = self._block.ls_1(attend(self._block.attn, query, context, bias))
+        out: Tensor = self.module.ls_1(attend(self.module.attn, query, context, bias))
         return out
 
     def mlp(self, normed: Tensor) -> Tensor:
-        out: Tensor = self._block.ls_2(self._block.mlp(normed))
+        out: Tensor = self.module.ls_2(self.module.mlp(normed))
         return out
 
 
@@ -84,27 +88,27 @@ class _CustomBlock(_OpenClipBlock):
     """open_clip's block with normed queries and keys, weighed heads or more norms; by default it has none of these."""
 
     def attention(self, query: Tensor, context: Tensor, bias: Tensor | None = None) -> Tensor:
-        attn = self._block.attn
+        attn = self.module.attn
         weight, offset = attn.in_proj_weight, attn.in_proj_bias
         mixed = mix(weight, offset, attn.num_heads, query, context, bias, attn.ln_q, attn.ln_k, attn.head_scale)
-        out: Tensor = self._block.ls_1(self._block.ln_attn(attn.out_proj(attn.ln_inner(mixed))))
+        out: Tensor = self.module.ls_1(self.module.ln_attn(attn.out_proj(attn.ln_inner(mixed))))
         return out
 
 
 class _TimmBlock(FrozenBlock):
     def __init__(self, block: Any) -> None:
-        self.norm_1, self.norm_2, self._block = block.norm1, block.norm2, block
+        self.norm_1, self.norm_2, self.module = block.norm1, block.norm2, block
 
     def attention(self, query: Tensor, context: Tensor, bias: Tensor | None = None) -> Tensor:
-        attn = self._block.attn
+        attn = self.module.attn
         mixed = mix(
             attn.qkv.weight, attn.qkv.bias, attn.num_heads, query, context, bias, attn.q_norm, attn.k_norm
         )  # fmt: skip
-        out: Tensor = self._block.ls1(attn.proj(attn.norm(mixed)))
+        out: Tensor = self.module.ls1(attn.proj(attn.norm(mixed)))
         return out
 
     def mlp(self, normed: Tensor) -> Tensor:
-        out: Tensor = self._block.ls2(self._block.mlp(normed))
+        out: Tensor = self.module.ls2(self.module.mlp(normed))
         return out
 
 
