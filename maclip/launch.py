@@ -10,6 +10,7 @@ import torch
 import maclip
 from maclip.backbone import LoadedBackbone, load_backbone
 from maclip.data import DataSet, data_sha256
+from maclip.initial import begin_with, find_initial
 from maclip.lists import SplitLists, open_classes
 from maclip.model import MaClip, ModelConfig
 from maclip.processes import DEFAULT_MACHINE, Machine, Team, pick_device, start_team
@@ -34,12 +35,13 @@ def train(
     lenders: tuple[ClipStore, ...] = (),
     lists: SplitLists | None = None,
     machine: Machine = DEFAULT_MACHINE,
+    init: Path | None = None,
 ) -> Trainer:
     """Train on the classes under `data` into the new folder `out`. Raises `output-exists` and what its parts raise.
 
     `lists`: public split lists that say which clips are which classes. `lenders`: the stores of an earlier
     training on the same clips, whose stem tokens need not be computed again. `machine` says all of the machine but
-    its `device`.
+    its `device`. `init`: a run whose tuned tensors this one begins with, where they fit.
     """
     machine = replace(machine, device=device)
 
@@ -58,6 +60,7 @@ def train(
             names=class_names(classes),
             data_sha256=data_sha256(classes),
             lists=lists,
+            init=find_initial(init) if init else None,
         )
         trainer = Trainer(_model(loaded, config, team), classes, config, out, watcher, lenders, machine, team)
         if team.leads:
@@ -113,7 +116,10 @@ def class_names(data: DataSet) -> ClassNames:
 
 def _model(loaded: LoadedBackbone, config: RunConfig, team: Team) -> MaClip:
     torch.manual_seed(config.train.seed)  # how the adapters begin, the same in every process
-    return MaClip(loaded, config.model).to(team.fabric.device)
+    model = MaClip(loaded, config.model)
+    if config.init:
+        begin_with(model, config.init)
+    return model.to(team.fabric.device)
 
 
 def _refuse_taken(out: Path) -> None:

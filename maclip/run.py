@@ -50,8 +50,8 @@ class TrainConfig:
     `text_dropout` is the share of classes whose support clips go without their name: 0 is the paper; more teaches what
     to do with classes that are enrolled without one, and keeps the names of the training classes from being learnt by
     heart. `patience` validations in a row without a new best end the joint part early; 0 never does. `schedule`: after
-    the warm-up the learning rate falls to zero as a "cosine", or stays "constant", which suits a training that ends by
-    itself.
+    the warm-up the learning rate falls to zero as a "cosine", or in the joint part stays "constant", which suits one
+    that ends by itself.
     `precision`: "32", or mixed "bf16" or "fp16" (weights and their updates stay float32). `checkpointing` computes the
     blocks again for the gradients instead of keeping what they made: the same numbers for less memory and more time.
     `view_frames` bounds what random views of a clip are drawn from: that many frames spread over it, 0 for all (the
@@ -106,11 +106,20 @@ class Chosen:
 
 
 @dataclass(frozen=True)
+class Init:
+    """The run whose tuned tensors a training began with: its folder, the digests of its adapters and its backbone."""
+
+    run: str
+    adapters_sha256: str
+    weights_sha256: str
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """`config.json`: everything that was chosen.
 
     `data_sha256` is the digest of the clips' list (`maclip.data.data_sha256`); None in runs older than it.
-    `lists` are the split lists that were used, None for none.
+    `lists` are the split lists that were used and `init` the run it began with, None for none.
     """
 
     format: int
@@ -123,6 +132,7 @@ class RunConfig:
     chosen: Chosen | None = None
     data_sha256: str | None = None
     lists: SplitLists | None = None
+    init: Init | None = None
 
 
 def read_run(run: Path) -> RunConfig:
@@ -137,7 +147,7 @@ def read_run(run: Path) -> RunConfig:
         if not isinstance(data, dict) or data.get("format") != RUN_FORMAT:
             raise ValueError(f"its format is not {RUN_FORMAT}")
         # What older runs do not say.
-        data = {"data_sha256": None, "lists": None, **data}
+        data = {"data_sha256": None, "lists": None, "init": None, **data}
         for part, meant in OLDER_MEANT.items():
             if isinstance(data.get(part), dict):
                 data[part] = {**meant, **data[part]}

@@ -20,11 +20,14 @@ def is_validation_due(done: int, episodes: int, config: TrainConfig) -> bool:
     return done == episodes or done // every != (done - config.accumulate) // every
 
 
-def learning_rate(done: int, episodes: int, peak: float, config: TrainConfig) -> float:
-    """Of the update that ends with episode `done`: a linear warm-up, then a cosine to zero, or constant."""
+def learning_rate(stage: str, done: int, episodes: int, peak: float, config: TrainConfig) -> float:
+    """Of the update that ends with episode `done`: a linear warm-up, then a cosine to zero, or constant.
+
+    Constant is for the joint stage, which may end by itself: the prototype stage always has its cosine.
+    """
     share, warmup = done / episodes, config.warmup
     if share < warmup:
         return peak * (share / warmup)
-    if config.schedule == "constant":
-        return peak * 1.0
+    if stage == "joint" and config.schedule == "constant":
+        return peak
     return peak * (0.5 * (1 + math.cos(math.pi * (share - warmup) / max(1e-9, 1 - warmup))))

@@ -93,7 +93,7 @@ class Stage:
 
     def _update(self, update: range, loss: float, accuracy: float) -> None:
         done = update.stop
-        rate = learning_rate(done, self.episodes, self.learner.peak, self.config)
+        rate = learning_rate(self.name, done, self.episodes, self.learner.peak, self.config)
         self.checkpoint.leaving()
         self.learner.update(update, rate)
         with self.team.attempt():

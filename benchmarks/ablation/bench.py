@@ -125,13 +125,22 @@ class Bench:
         if not row.trained:
             return self._frozen(row, data), {"minutes": 0.0, "episodes": 0, "curve": []}
         source = find_row(row.uses) if row.uses else row
-        run = self.folder / source.name
+        parts = [self._run(find_row(source.begins))] if source.begins else []
+        run = self._run(source)
+        curves = [read_curve(part) for part in (*parts, run)]
+        facts = {
+            "minutes": sum(json.loads((part / MINUTES_FILE).read_text())["minutes"] for part in (*parts, run)),
+            "episodes": sum(episodes_of(curve) for curve in curves),
+            "curve": [point for curve in curves for point in curve] if row is source else [],
+        }
+        return maclip.load(run, self.setting.clip.pretrained).to(self.device), facts
+
+    def _run(self, row: Row) -> Path:
+        """The run of `row`, trained if it is not yet."""
+        run = self.folder / row.name
         if not (run / MINUTES_FILE).is_file():
-            self._train(source, run)
-        curve = read_curve(run)
-        minutes = json.loads((run / MINUTES_FILE).read_text())["minutes"]
-        model = maclip.load(run, self.setting.clip.pretrained).to(self.device)
-        return model, {"minutes": minutes, "episodes": curve[-1]["episode"], "curve": curve if row is source else []}
+            self._train(row, run)
+        return run
 
     def _train(self, row: Row, run: Path) -> None:
         if row.train is None:
@@ -145,9 +154,9 @@ class Bench:
                 shutil.rmtree(run, ignore_errors=True)  # stopped before there was a state to go on from
                 config = dataclasses.replace(row.train, seed=self.setting.split)
                 pretrained = self.setting.clip.pretrained
-                trainer = launch.train(
-                    self.clips, run, "tiny", pretrained, row.model, config, log, device=self.device, lenders=self.stores
-                )
+                init = self._run(find_row(row.begins)) if row.begins else None
+                what = (self.clips, run, "tiny", pretrained, row.model, config, log)
+                trainer = launch.train(*what, device=self.device, lenders=self.stores, init=init)
             self.stores += trainer.stores
         finally:
             watch.keep()
@@ -195,6 +204,11 @@ def read_curve(run: Path) -> list[dict[str, Any]]:
     lines = [json.loads(line) for line in (run / METRICS_FILE).read_text(encoding="utf-8").splitlines()]
     found = {(line["stage"], line["episode"]): line["validation"] for line in lines if "validation" in line}
     return [{"stage": s, "episode": e, "accuracy": round(accuracy, 4)} for (s, e), accuracy in found.items()]
+
+
+def episodes_of(curve: list[dict[str, Any]]) -> int:
+    """Episodes of all parts of a training, from its validations: the last of each part."""
+    return sum({point["stage"]: int(point["episode"]) for point in curve}.values())
 
 
 def _figures(record: Record) -> dict[str, Any]:

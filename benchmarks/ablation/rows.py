@@ -11,9 +11,9 @@ from maclip_runtime.errors import MaclipError
 
 WAY = 5  # classes of a training episode, as in the paper; 12 cost 2.4 times the time
 PROTOTYPE_EPISODES = 10_000
-JOINT_EPISODES = 12_000  # at most: a training ends when validation has not risen PATIENCE times
+JOINT_EPISODES = 12_000  # the learning curves show whether validation still rose
 VALIDATIONS = 24
-PATIENCE = 8
+PATIENCE = 8  # so many without a new best: validation no longer rises
 TRAIN = TrainConfig(
     way=WAY,
     episodes=0,
@@ -27,11 +27,10 @@ TRAIN = TrainConfig(
     validation_episodes=1000,
 )
 # What begins from nothing takes the larger rate, what adjusts a TPCM that works the smaller (method.md section 9).
-JOINT = replace(TRAIN, episodes=JOINT_EPISODES, patience=PATIENCE, schedule="constant")
-FROM_NOTHING = replace(JOINT, prototype_episodes=0, learning_rate=1e-3)
-# The whole encoder takes less still. What has a head trains that first, as the method does.
-TUNE_ALL = replace(FROM_NOTHING, learning_rate=1e-4)
-HEAD_THEN_ALL = replace(JOINT, learning_rate=1e-4)
+JOINT = replace(TRAIN, episodes=JOINT_EPISODES)
+ON_HEAD = replace(JOINT, prototype_episodes=0)  # begins with another row's head
+FROM_NOTHING = replace(ON_HEAD, learning_rate=1e-3)
+TUNE_ALL = replace(ON_HEAD, learning_rate=1e-4)  # the whole encoder takes less still
 FULL_MODEL = ModelConfig(adapted_depth=1, fusion_weight=0.1)
 
 
@@ -39,6 +38,7 @@ FULL_MODEL = ModelConfig(adapted_depth=1, fusion_weight=0.1)
 class Row:
     """A line of the table. `train` None: frozen. `uses`: the row whose training this one only asks otherwise.
 
+    `begins`: the row with whose head its training begins, so that rows differ by what was added to the same head.
     `weight`: the text weight a it is asked with; None is the one that is best on validation classes.
     """
 
@@ -49,6 +49,7 @@ class Row:
     support: Support = DEFAULT_SUPPORT
     uses: str | None = None
     weight: float | None = None
+    begins: str | None = None
 
     @property
     def trained(self) -> bool:
@@ -56,7 +57,7 @@ class Row:
         return self.train is not None or self.uses is not None
 
 
-FULL = Row("both", "TPCM and adapters (the method), K = 1, OTAM", FULL_MODEL, JOINT)
+FULL = Row("both", "TPCM and adapters (the method), K = 1, OTAM", FULL_MODEL, ON_HEAD, begins="tpcm")
 # In the order in which they are computed: what the method's own claims rest on comes first.
 ROWS = (
     Row("frozen-mean", "frozen CLIP, mean features", ModelConfig(8, 0, False, "mean"), None),
@@ -76,11 +77,11 @@ ROWS = (
     Row(
         "no-text", "both, trained and asked without text", FULL_MODEL, replace(JOINT, text_dropout=1.0), Support("none")
     ),
-    Row("bimhm", "both, Bi-MHM", replace(FULL_MODEL, metric="bimhm"), JOINT),
-    Row("trx", "both, TRX", replace(FULL_MODEL, metric="trx"), JOINT),
-    Row("k2", "both, K = 2", replace(FULL_MODEL, adapted_depth=2), JOINT),
-    Row("k3", "both, K = 3", replace(FULL_MODEL, adapted_depth=3), JOINT),
-    Row("k-all", "both, K = all (the paper)", replace(FULL_MODEL, adapted_depth=None), JOINT),
+    Row("bimhm", "both, Bi-MHM", replace(FULL_MODEL, metric="bimhm"), ON_HEAD, begins="tpcm-bimhm"),
+    Row("trx", "both, TRX", replace(FULL_MODEL, metric="trx"), ON_HEAD, begins="tpcm-trx"),
+    Row("k2", "both, K = 2", replace(FULL_MODEL, adapted_depth=2), ON_HEAD, begins="tpcm"),
+    Row("k3", "both, K = 3", replace(FULL_MODEL, adapted_depth=3), ON_HEAD, begins="tpcm"),
+    Row("k-all", "both, K = all (the paper)", replace(FULL_MODEL, adapted_depth=None), ON_HEAD, begins="tpcm"),
     Row(
         "full-tuning",
         "full fine-tuning, OTAM",
@@ -91,11 +92,18 @@ ROWS = (
         "fsar",
         "CLIP-FSAR: its head, the visual encoder tuned",
         ModelConfig(8, 0, True, "otam", 0.1, tuned="all", prototype="clip-fsar"),
-        HEAD_THEN_ALL,
+        TUNE_ALL,
+        begins="fsar-head",
     ),
     # No clip is shown: 1-shot and 5-shot differ by the episodes' query clips alone.
     Row("zero-shot", "zero-shot CLIP, by names alone", ModelConfig(8, 0, False, "mean"), None, weight=1.0),
-    Row("no-token", "both, no text token in the adapted block", replace(FULL_MODEL, text_token=False), JOINT),
+    Row(
+        "no-token",
+        "both, no text token in the adapted block",
+        replace(FULL_MODEL, text_token=False),
+        ON_HEAD,
+        begins="tpcm",
+    ),
     # The method's parts one by one under the other metrics. A TRX that is not trained is a random projection.
     Row("frozen-bimhm", "frozen CLIP, Bi-MHM", ModelConfig(8, 0, False, "bimhm"), None),
     Row("tpcm-bimhm", "TPCM only, Bi-MHM", replace(FULL_MODEL, adapted_depth=0, metric="bimhm"), TRAIN),

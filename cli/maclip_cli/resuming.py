@@ -34,6 +34,7 @@ def refuse_changes(context: typer.Context, run: Path, asked: Mapping[str, object
         "lists": config.lists.folder if config.lists else None,
         "class_names": config.lists.names if config.lists else None,
         "skip_missing": config.lists is not None and config.lists.skip_missing,
+        "init": config.init.run if config.init else None,
     }
     differ = []
     for option in context.params:

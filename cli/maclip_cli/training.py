@@ -33,6 +33,9 @@ def train(
     data: Annotated[Path | None, typer.Argument(help="A folder that holds a folder of clips for each class.")] = None,
     out: Annotated[Path | None, typer.Option(metavar="RUN", help="The new run folder.")] = None,
     resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with an interrupted run.")] = None,
+    init: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Begin with another run's adapters and TPCM, where they fit.")
+    ] = None,
     backbone: Backbone = "ViT-B-16",
     pretrained: Pretrained = "openai",
     lists: ListsOption = None,
@@ -129,7 +132,7 @@ def train(
                 asked = {
                     **{"backbone": backbone, "pretrained": pretrained, "lists": split and split.folder},
                     **{"data": data and str(data.resolve()), "out": out and str(out.resolve())},
-                    **{"class_names": class_names, "skip_missing": skip_missing},
+                    **{"class_names": class_names, "skip_missing": skip_missing, "init": init and str(init.resolve())},
                     **dataclasses.asdict(model),
                     **dataclasses.asdict(chosen),
                 }
@@ -142,7 +145,17 @@ def train(
                 )
             else:
                 trainer = start_run(
-                    data, out, backbone, pretrained, model, chosen, bars, device, lists=split, machine=machine
+                    data,
+                    out,
+                    backbone,
+                    pretrained,
+                    model,
+                    chosen,
+                    bars,
+                    device,
+                    lists=split,
+                    machine=machine,
+                    init=init,
                 )
     except KeyboardInterrupt:
         if out is not None and (out / CONFIG_FILE).is_file():
