@@ -8,11 +8,11 @@ import open_clip
 import torch
 from open_clip.timm_model import TimmModel
 from open_clip.transformer import VisionTransformer
-from small_clip import TEXT, small_backbone
 from timm.models.vision_transformer import VisionTransformer as TimmVisionTransformer
 from torch import nn
 
 from maclip.backbone import LoadedBackbone
+from maclip_runtime.frames import Preprocess
 
 OURS = {"image_size": 32, "patch_size": 16, "width": 32, "layers": 3, "heads": 4, "mlp_ratio": 2.0, "output_dim": 16}
 TIMM = {"img_size": 32, "patch_size": 16, "embed_dim": 32, "depth": 3, "num_heads": 4, "mlp_ratio": 2.0}
@@ -61,13 +61,13 @@ def timm_visual(**choices: Any) -> nn.Module:
 
 
 def small_backbone_of(kind: str) -> LoadedBackbone:
-    """A CLIP whose image tower is of `kind`, its text tower and tokenizer those of `small_clip`."""
+    """A CLIP whose image tower is of `kind`. It reads no names: its tokenizer is not of its vocabulary."""
     visual = small_visual(kind)
     width = 32 if TIMM_KINDS.get(kind, ({"num_classes": 16}, 0))[0]["num_classes"] == 0 else 16
-    small = small_backbone()
-    torch.manual_seed(7)
     vision = {"image_size": 32, "patch_size": 16, "width": 32, "layers": 1, "head_width": 8}
-    clip: Any = open_clip.CLIP(embed_dim=width, vision_cfg=vision, text_cfg=TEXT)
+    text = {"context_length": 16, "vocab_size": 64, "width": 16, "heads": 2, "layers": 1}
+    clip: Any = open_clip.CLIP(embed_dim=width, vision_cfg=vision, text_cfg=text)
     clip.visual = visual
     clip.eval().requires_grad_(False)
-    return LoadedBackbone(clip, small.tokenizer, small.preprocess, kind, "none", "0" * 64)
+    preprocess = Preprocess.for_size(32, (0.48, 0.46, 0.41), (0.27, 0.26, 0.28))
+    return LoadedBackbone(clip, open_clip.get_tokenizer("ViT-B-32"), preprocess, kind, "none", "0" * 64)
