@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.ablation.rows import PATIENCE, ROWS, Row
+from benchmarks.ablation.rows import PATIENCE, ROWS, Row, find_row
 from maclip_runtime.errors import MaclipError
 
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "ablation"
@@ -100,14 +100,16 @@ class Cell:
 
     @property
     def best(self) -> Point | None:
-        """The validation whose state was kept: the last of the highest."""
-        return max(self.curve, key=lambda point: (point.accuracy, self.place(point)), default=None)
+        """The validation whose state was kept: the last of the highest; those of a head it began with are not its."""
+        begins = find_row(self.row).begins is not None
+        own = [point for point in self.curve if point.stage == "joint" or not begins]
+        return max(own, key=lambda point: (point.accuracy, self.place(point)), default=None)
 
-    def ran_out(self, most: int) -> bool:
-        """Whether the joint part, of at most `most` episodes, ended before validation had stopped rising."""
-        joint = [point.accuracy for point in self.curve if point.stage == "joint"]
-        last_best = max(range(len(joint)), key=lambda at: (joint[at], -at), default=0)
-        return bool(joint) and self.curve[-1].episode >= most and len(joint) - 1 - last_best < PATIENCE
+    @property
+    def rises(self) -> bool:
+        """Whether the last part's best validation came so late that it may rise on: fewer than PATIENCE came after."""
+        last = [point.accuracy for point in self.curve if point.stage == self.curve[-1].stage]
+        return bool(last) and len(last) - 1 - last.index(max(last)) < PATIENCE
 
 
 Cells = dict[tuple[str, str, int, str], Cell]  # by CLIP, family, split and row

@@ -44,7 +44,7 @@ from benchmarks.ablation.claims import (
     tally,
 )
 from benchmarks.ablation.pictures import draw_bars, draw_curves
-from benchmarks.ablation.rows import FULL, JOINT_EPISODES, PATIENCE, PROTOTYPE_EPISODES, SHOWN, VALIDATIONS, Row
+from benchmarks.ablation.rows import FULL, JOINT_EPISODES, PATIENCE, PROTOTYPE_EPISODES, SHOWN, TRAIN, VALIDATIONS, Row
 from maclip_runtime.errors import MaclipError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -100,9 +100,9 @@ def _head(cells: Cells) -> list[str]:
         f"**How.** Each row is trained and asked on {len(SPLITS)} splits of the classes, the split's number being the "
         f"seed too, and asked {EPISODES:,} {WAY}-way episodes of test classes, 1-shot and 5-shot, the same for every "
         f"row. Chance is {100 / WAY:g} %. The text weight a is chosen on validation classes, and so is the state that "
-        f"is kept. TPCM trains alone for {PROTOTYPE_EPISODES:,} episodes under a cosine schedule; what follows, or "
-        f"begins from nothing, trains at a constant rate until validation, tried {VALIDATIONS} times in "
-        f"{JOINT_EPISODES:,} episodes, has not risen {PATIENCE} times, an episode an update.",
+        f"is kept. TPCM trains alone for {PROTOTYPE_EPISODES:,} episodes, then all that is tuned, or what begins from "
+        f"nothing, for {JOINT_EPISODES:,}: an episode an update, {VALIDATIONS} validations each, the learning rate "
+        f"following a {TRAIN.schedule}. Rows that begin with TPCM begin with the same one.",
         "**How sure.** ± is half of the 95 % interval over episodes, of the mean of the splits' means; differences are "
         "paired episode by episode. It says how well these splits are measured, not how others would come out: the "
         "lowest and highest split stand in brackets. A claim **holds** where the interval leaves out zero and every "
@@ -158,7 +158,10 @@ def _clip(cells: Cells, clip: str, title: str) -> list[str]:
         names = {key[3] for key in own if key[1] == family}
         rows = [row for row in SHOWN if row.name in names]
         parts += [f"### {family}", _accuracies(cells, clip, family, rows)]
-        parts += ["By split, in order. † The episodes ran out while validation still rose."]
+        parts.append(
+            f"By split, in order. † The best validation of its last part came among the last {PATIENCE} of "
+            f"{VALIDATIONS}: longer training may bring more. Episodes and minutes count the head it began with."
+        )
         parts += [_splits(cells, clip, family, rows)]
         lacking = [f"`{row.name}`" for row in SHOWN if row.name not in names]
         if lacking:
@@ -226,8 +229,7 @@ def _weight(cell: Cell, row: Row) -> str:
 def _training(row: Row, each: Callable[[Callable[[Cell], str]], str]) -> list[str]:
     if row.train is None:
         return [f"as `{row.uses}`" if row.uses else "not trained", "", ""]
-    most = row.train.episodes
-    kept = each(lambda cell: f"{cell.place(cell.best):,}{'†' if cell.ran_out(most) else ''}" if cell.best else NONE)
+    kept = each(lambda cell: f"{cell.place(cell.best):,}{'†' if cell.rises else ''}" if cell.best else NONE)
     return [kept, each(lambda cell: f"{cell.episodes:,}"), each(lambda cell: f"{cell.minutes:.0f}")]
 
 

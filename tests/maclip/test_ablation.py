@@ -137,12 +137,15 @@ def curve(*joint: float) -> list[dict[str, object]]:
     return first + [{"stage": "joint", "episode": 500 * (at + 1), "accuracy": a} for at, a in enumerate(joint)]
 
 
-def test_a_training_that_ran_out_of_episodes_is_marked(tmp_path):
+def test_what_was_kept_and_what_may_rise_on_is_told(tmp_path):
     write_cell(tmp_path, "both", 1, curve=curve(0.6, 0.7, *[0.65] * PATIENCE))
     write_cell(tmp_path, "both", 2, curve=curve(*[0.6] * 20, 0.9, 0.8, 0.8, 0.8))
-    write_cell(tmp_path, "both", 3, curve=curve(*[0.4] * PATIENCE))  # what TPCM reached alone was kept
+    fallen = curve(0.3, *[0.4] * (PATIENCE + 1))
+    write_cell(tmp_path, "both", 3, curve=fallen)  # TPCM alone had more, but that was another row's training
+    write_cell(tmp_path, "no-text", 3, curve=fallen)  # one training: what TPCM reached alone was kept
     drawn = page.write_page(read_cells(tmp_path), "")
-    assert "| 11,000 / 20,500† / 10,000 | 15,000 / 22,000 / 14,000 | 3 / 3 / 3 |" in drawn
+    assert "| 11,000 / 20,500† / 15,000 | 15,000 / 22,000 / 15,000 | 3 / 3 / 3 |" in drawn
+    assert "| — / — / 10,000 | — / — / 15,000 | — / — / 3 |" in drawn
 
 
 @pytest.mark.parametrize(

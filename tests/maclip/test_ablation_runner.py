@@ -28,13 +28,16 @@ from maclip.record import read_record
 from maclip_runtime.errors import MaclipError
 
 SETTING = Setting(Clip("small", "none"), "motion", 1)
-SHORT = {"way": 4, "episodes": 8, "prototype_episodes": 4, "validations": 2, "validation_episodes": 20, "views": 1}
+SHORT = {"way": 4, "validations": 2, "validation_episodes": 20, "views": 1}
 
 
 def short(name: str) -> Row:
     """A row with little to train."""
     row = find_row(name)
-    return replace(row, train=replace(row.train, **SHORT)) if row.train else row
+    if row.train is None:
+        return row
+    counts = {"episodes": min(8, row.train.episodes), "prototype_episodes": min(4, row.train.prototype_episodes)}
+    return replace(row, train=replace(row.train, **SHORT, **counts))
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -103,6 +106,7 @@ def test_a_stopped_row_goes_on_and_a_done_one_is_left_alone(whole, tmp_path, mon
     assert spent > 0
     assert not (tmp_path / "results").exists()
     make_bench(tmp_path).work(short("both"))
+    assert [stage for stage, _ in validations[:3]] == ["prototype", "prototype", "joint"]
     assert len(validations) <= 5  # two of TPCM alone and two of all, one of them perhaps twice
 
     def figures(folder: Path) -> dict[str, object]:
