@@ -84,14 +84,15 @@ class BrokenClips:
         return tuple(replace(c, clips=tuple(path for path in c.clips if path not in bad)) for c in self.classes)
 
     def report(self) -> list[str]:
-        """A line for each broken clip, in order: its path and why."""
-        return [f"{self._paths[i]}: {self.errors[i].code}: {self.errors[i].message}" for i in sorted(self.errors)]
+        """A line for each broken clip, in order: which and why."""
+        return [f"{self.errors[i].code}: {self.errors[i].message}" for i in sorted(self.errors)]
 
     def _too_many(self) -> MaclipError:
         named = "; ".join(self.errors[i].message for i in sorted(self.errors)[:NAMED])
         return MaclipError(
             "data-broken",
-            f"{len(self)} of {len(self._paths)} clips cannot be used, more than {self.share:.1%}. The first: {named}",
+            f"{len(self)} of {len(self._paths)} clips cannot be used, more than {100 * self.share:g} %. "
+            f"The first: {named}",
             "See them all with maclip data check, mend or remove them, or raise --max-broken.",
         )
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from small_data import COLOURS, Listener, adapters, moving, small_training, train, write_classes
+from typer.testing import CliRunner
 from videos import write_sound, write_video
 
 from maclip import launch
@@ -21,6 +22,7 @@ from maclip.processes import Machine
 from maclip.reading import ClipReader
 from maclip.record import episodes_sha256
 from maclip.store import ClipStore
+from maclip_cli.workstation import app
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.frames import Preprocess
 
@@ -88,10 +90,10 @@ def test_training_skips_broken_clips_and_names_them(data, tmp_path, monkeypatch,
     small_training(monkeypatch)
     state, notes = train(data, tmp_path / "run", LENIENT, cache=cache)
     assert all(value.isfinite().all() for value in state.values())
-    (report,) = (note for note in notes if "were skipped" in note)
+    (report,) = (note for note in notes if "clips skipped" in note)
     assert report.startswith("2 of 15 training clips")
-    assert f"{data / 'red' / '1.mp4'}: clip-unreadable" in report
-    assert f"{data / 'blue' / '4.mp4'}: clip-too-short" in report
+    assert f"clip-unreadable: {data / 'red' / '1.mp4'}" in report
+    assert f"clip-too-short: {data / 'blue' / '4.mp4'}" in report
 
 
 @pytest.mark.parametrize("cache", ["none", "stem"])
@@ -114,7 +116,7 @@ def test_more_than_the_share_ends_training_and_names_the_first(data, tmp_path, m
     assert caught.value.code == "data-broken"
     assert "2 of 15 clips" in caught.value.message
     assert "red/1.mp4 is empty" in caught.value.message
-    assert any("were skipped" in note for note in watcher.notes)
+    assert any("clips skipped" in note for note in watcher.notes)
     with pytest.raises(MaclipError) as caught:
         train(data, tmp_path / "strict", Machine(max_broken=0.0), cache=cache)
     assert caught.value.code in ("clip-unreadable", "clip-too-short")
@@ -174,3 +176,9 @@ def test_data_check_and_training_agree_on_what_is_broken(data, tmp_path, make_mo
     store.both_branches(None, np.random.default_rng(0))
     assert {str(store.paths[i]): error.code for i, error in store.broken.errors.items()} == checked
     assert len(checked) == 2 + len(DAMAGE) + 1
+
+
+def test_eval_refuses_too_few_clips_before_it_looks_for_the_run(data, tmp_path):
+    done = CliRunner().invoke(app, ["eval", str(tmp_path / "no-run"), str(data), "--way", "3", "--shot", "5"])
+    assert isinstance(done.exception, MaclipError)
+    assert done.exception.code == "too-few-clips"
