@@ -193,7 +193,7 @@ class Trainer:
         for store, of in zip(self.stores, ("training", "validation"), strict=False):
             if store.broken:
                 lines = "\n".join(store.broken.report())
-                self.watcher.note(f"{len(store.broken)} of {len(store)} {of} clips were skipped:\n{lines}")
+                self.watcher.note(f"{len(store.broken)} of {len(store)} {of} clips skipped:\n{lines}")
 
     def _validate(self, stage: str, episode: int) -> float:
         """Try the validation classes and keep the best tuned tensors, or without such classes the last; accuracy."""
