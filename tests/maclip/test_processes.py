@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +27,7 @@ def run_child(data: Path, folder: Path, *jobs: dict[str, object]) -> tuple[list[
     done = subprocess.run(
         [sys.executable, str(CHILD), str(data), str(folder), json.dumps(jobs)],
         capture_output=True, text=True, timeout=300, check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},  # the tests' own modules
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")], done.stderr

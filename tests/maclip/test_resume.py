@@ -67,6 +67,25 @@ def test_a_validation_that_was_interrupted_is_made_up_for(drawn_data, tmp_path):
         assert_same(tmp_path / name, tmp_path / "whole")
 
 
+def test_an_update_that_was_cut_in_its_middle_is_not_saved(drawn_data, tmp_path, monkeypatch):
+    short = {"prototype_episodes": 0, "validations": 2}
+    train(drawn_data, tmp_path / "whole", **short)
+    update, calls = learner.Learner.update, []
+
+    def cut(self, episodes, rate):
+        update(self, episodes, rate)
+        calls.append(episodes)
+        if len(calls) == 3:
+            raise KeyboardInterrupt  # a second Ctrl-C does not wait
+
+    with monkeypatch.context() as patched:
+        patched.setattr(learner.Learner, "update", cut)
+        with pytest.raises(KeyboardInterrupt):
+            train(drawn_data, tmp_path / "cut", **short)
+    launch.resume(tmp_path / "cut", Silent(), "cpu")
+    assert_same(tmp_path / "cut", tmp_path / "whole")
+
+
 class Filling(Silent):
     """After `stop_after` updates no file may grow beyond a few kilobytes, as on a full disk."""
 
@@ -127,12 +146,16 @@ def test_a_state_of_before_is_refused_and_not_overlooked(drawn_data, tmp_path):
     assert caught.value.code == "run-invalid"
 
 
-def test_tensorboard_has_every_episode_once_after_a_resume(drawn_data, tmp_path):
+def test_tensorboard_has_every_episode_once_after_a_resume(drawn_data, tmp_path, monkeypatch):
     events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     machine = Machine(tensorboard=True)
     config = replace(TRAIN, prototype_episodes=4)
-    with pytest.raises(KeyboardInterrupt):
-        launch.train(drawn_data, tmp_path / "run", "small", "none", MODEL, config, Silent(4), "cpu", machine=machine)
+    with monkeypatch.context() as patched:
+        # As after a kill, the state is of an earlier moment: that of the first part's end.
+        saves = iter([Checkpoint.save] * 2)
+        patched.setattr(Checkpoint, "save", lambda self: next(saves, lambda self: None)(self))
+        with pytest.raises(KeyboardInterrupt):
+            launch.train(drawn_data, tmp_path / "run", "small", "none", MODEL, config, Silent(4), machine=machine)
     launch.resume(tmp_path / "run", Silent(), "cpu", machine)
     found = events.EventAccumulator(str(tmp_path / "run" / "tensorboard"))
     found.Reload()
