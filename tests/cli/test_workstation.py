@@ -160,5 +160,5 @@ def test_a_clip_without_pictures_stops_training_with_its_name(tmp_path: Path):
     write_sound(tmp_path / "data" / "a" / "0.mp4")
     out = ("--out", tmp_path / "run", "--backbone", "tiny", "--pretrained", "none", "--way", 2)
     done = run("train", tmp_path / "data", *out, "--adapted-depth", 1)
-    assert_refused(done, "clip-unreadable")
+    assert_refused(done, "data-broken")
     assert "0.mp4" in done.stderr
