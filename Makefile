@@ -4,13 +4,22 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check clean
+.PHONY: demo test check ablation clean
 
 demo: $(READY)
 	$(BIN)/maclip demo --out demo
 
 test: check
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
+
+# What each part of the method brings: docs/ablation.md. Many hours; stopped at any moment it goes on from there. The
+# last two settings keep glibc from giving memory back after each episode, which took a fifth of the time.
+SCRATCH ?= ablation
+JOBS ?= 2
+ablation: $(READY)
+	OMP_NUM_THREADS=1 MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=4294967296 \
+		$(BIN)/python -m benchmarks.ablation.run $(SCRATCH) --jobs $(JOBS) --backbone tiny --backbone nopos
+	$(BIN)/python -m benchmarks.ablation.page
 
 # Lint, types and import contract: what a commit is held to before the tests.
 check: $(READY)

@@ -11,7 +11,7 @@ from maclip_runtime.errors import MaclipError
 
 WAY = 5  # classes of a training episode, as in the paper; 12 cost 2.4 times the time
 PROTOTYPE_EPISODES = 10_000
-JOINT_EPISODES = 12_000  # the learning curves show whether validation still rose
+JOINT_EPISODES = 10_000  # the learning curves show whether validation still rose
 VALIDATIONS = 24
 PATIENCE = 8  # so many without a new best: validation no longer rises
 TRAIN = TrainConfig(
