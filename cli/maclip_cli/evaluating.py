@@ -67,13 +67,14 @@ def evaluate(
     from maclip.lists import SplitLists, open_classes
     from maclip.reading import ClipReader
     from maclip.record import RECORD_FORMAT, Record, episodes_sha256, write_record
-    from maclip.run import ADAPTERS_FILE
+    from maclip.run import ADAPTERS_FILE, read_run
     from maclip.store import ClipStore
     from maclip_cli.progress import Bars
 
     for value, known in ((split, SPLITS), (names, NAMES), (average, AVERAGES)):
         if value not in known:
             raise MaclipError("option-invalid", f"{value!r} is no choice here.", f"Use one of: {', '.join(known)}.")
+    read_run(run)  # refuses what is no run before it looks at the clips
     classes = open_classes(data, SplitLists(str(lists), class_names, skip_missing) if lists else None).split(split)
     if not classes:
         raise MaclipError("data-empty", f"{data} has no class of split {split!r}.", "Choose another --split.")

@@ -42,8 +42,8 @@ def test_tiny_features_equal_torchs_through_one_graph(deep):
 
 
 @pytest.mark.long
-def test_vit_b16_features_equal_torchs(tmp_path):
-    model = randomised(maclip.build("ViT-B-16", "none"))
+def test_vit_b32_features_equal_torchs(tmp_path):
+    model = randomised(maclip.build("ViT-B-32", "none"))
     write_bundle(model, tmp_path / "bundle", Material([], drawn_trial(model, 1, 2)))
     assert_same_features(model, tmp_path / "bundle")
 

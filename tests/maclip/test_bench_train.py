@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import signal
-import tempfile
+import subprocess
+import sys
 import threading
+import time
 from contextlib import suppress
 from dataclasses import replace
 from multiprocessing import Pipe
@@ -230,24 +231,34 @@ def test_the_command_measures_a_training_and_writes_it_down(tmp_path):
     assert facts["machine"]["libraries"]["torch"]
 
 
-def test_ctrl_c_ends_the_children_and_leaves_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    settings = Settings("tiny", frames=2, way=2, episodes=1, rounds=10**6, depth=1, device="cpu")
-    ended = threading.Event()
+def is_gone(group: int) -> bool:
+    """Whether within ten seconds nobody is left of a process group."""
+    for _ in range(500):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.02)
+    return False
 
-    def press() -> None:
-        while not ended.wait(0.02):
-            if list(tmp_path.glob("*/cached/metrics.jsonl")):  # the child trains
-                os.kill(os.getpid(), signal.SIGINT)
-                return
 
-    pressing = threading.Thread(target=press)
-    pressing.start()
+def test_ctrl_c_ends_the_children_and_leaves_nothing(tmp_path):
+    command = [sys.executable, "-m", "maclip_cli.workstation", "bench-train", *TINY, *ALONE, "--rounds", str(10**6)]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    # A group of its own, as a terminal gives it: the key's signal reaches the children too.
+    started = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
     try:
-        with pytest.raises(KeyboardInterrupt):
-            run_bench(settings, chosen(settings, ("cached",)))
+        until = time.monotonic() + 120
+        while not list(tmp_path.glob("*/cached/metrics.jsonl")):  # until the child trains
+            assert started.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        os.killpg(started.pid, signal.SIGINT)
+        _, said = started.communicate(timeout=60)
+        assert started.returncode == 130, said
+        assert "Traceback" not in said
+        assert is_gone(started.pid)
     finally:
-        ended.set()
-        pressing.join()
-    assert not multiprocessing.active_children()
+        with suppress(ProcessLookupError):
+            os.killpg(started.pid, signal.SIGKILL)
     assert not list(tmp_path.iterdir())
