@@ -178,7 +178,10 @@ def test_data_check_and_training_agree_on_what_is_broken(data, tmp_path, make_mo
     assert len(checked) == 2 + len(DAMAGE) + 1
 
 
-def test_eval_refuses_too_few_clips_before_it_looks_for_the_run(data, tmp_path):
-    done = CliRunner().invoke(app, ["eval", str(tmp_path / "no-run"), str(data), "--way", "3", "--shot", "5"])
+def test_eval_refuses_too_few_clips_before_it_loads_the_model(data, tmp_path, monkeypatch):
+    small_training(monkeypatch)
+    train(data, tmp_path / "run", Machine(max_broken=1.0))
+    monkeypatch.setattr("maclip.load", lambda *_: pytest.fail("the model was loaded"))
+    done = CliRunner().invoke(app, ["eval", str(tmp_path / "run"), str(data), "--way", "3", "--shot", "5"])
     assert isinstance(done.exception, MaclipError)
     assert done.exception.code == "too-few-clips"
