@@ -120,12 +120,18 @@ ROWS = (
         replace(FULL_MODEL, prototype_module=False, metric="trx"),
         FROM_NOTHING,
     ),
+    Row(
+        "adapters-all",
+        "adapters only, K = all (the paper)",
+        replace(FULL_MODEL, adapted_depth=None, prototype_module=False),
+        FROM_NOTHING,
+    ),
 )
 
 # In the order in which they are read: nothing, the parts, text, depth and shots, what others would pick, other metrics.
 _READ = """
     frozen-mean frozen-otam zero-shot  tpcm adapters both  no-token no-text no-names wrong-names
-    k2 k3 k-all mean-before  fsar-head fsar full-tuning
+    k2 k3 k-all adapters-all mean-before  fsar-head fsar full-tuning
     frozen-bimhm tpcm-bimhm adapters-bimhm bimhm tpcm-trx adapters-trx trx
 """
 
