@@ -8,22 +8,15 @@ themselves, in one transformer layer that both share; the text's row is then dro
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from maclip.adapters import attend, text_key_bias
-from maclip.prototype import DROPOUT, HEADS
+from maclip.prototype import DROPOUT, PrototypeModule
 
 
-class FsarModule(nn.Module):
-    """Frame features [C, T, D'] of one clip each -> prototypes [C, T, D']; called as `PrototypeModule` is."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.attention = nn.MultiheadAttention(width, HEADS, dropout=DROPOUT, batch_first=True)
-        self.norm_attention = nn.LayerNorm(width)
-        self.norm_ffn = nn.LayerNorm(width)
-        self.ffn = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+class FsarModule(PrototypeModule):
+    """The layers of TPCM, put together otherwise: features [C, T, D'] of one clip each -> prototypes [C, T, D']."""
 
     def forward(self, features: Tensor, text: Tensor | None = None, has_text: Tensor | None = None) -> Tensor:
         """The support branch where `text` [C, D'] is given, else the query branch; `has_text` bool [C] as ever."""
