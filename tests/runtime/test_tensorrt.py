@@ -212,8 +212,6 @@ def test_ctrl_c_ends_the_command(bundle: Path, tmp_path: Path) -> None:
         env={**os.environ, "MACLIP_CACHE": str(tmp_path)},
         stderr=subprocess.PIPE,
         text=True,
-        # A test that was started in the background has it ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler) and None,
     )
     assert process.stderr is not None
     while (line := process.stderr.readline()) != "step\n":
