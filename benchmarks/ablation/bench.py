@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import maclip
-from benchmarks.ablation.cells import EPISODES, RESULTS, SHOTS, WAY, Setting, cell_path
+from benchmarks.ablation.cells import CLIPS_A_CLASS, EPISODES, RESULTS, SHOTS, WAY, Setting, cell_path
 from benchmarks.ablation.rows import Row, find_row
 from maclip import launch
 from maclip.backbone import load_backbone
@@ -26,7 +26,6 @@ from maclip.store import ClipStore
 from maclip.training import CHOOSING_EPISODES, VALIDATION_SEED, VALIDATION_WAY, Step
 from maclip.world.synth import CLASSES_FILE, write_clips
 
-CLIPS_A_CLASS = {"train": 16, "val": 12, "test": 12}
 MINUTES_FILE = "minutes.json"  # of a run that is done: what its training took, interruptions added up
 SPENT_FILE = "spent.json"  # of one that is not
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from benchmarks.ablation.cells import (
     CLIPS,
+    CLIPS_A_CLASS,
     EPISODES,
     FAMILIES,
     RESULTS,
@@ -98,11 +99,12 @@ def _head(cells: Cells) -> list[str]:
         "`make ablation` computes; a test holds page and JSON together. Generated clips and a CLIP of a drawn world: "
         f"this says how the parts behave, nothing about real video. {len(cells)} of {wanted} cells are measured.",
         f"**How.** Each row is trained and asked on {len(SPLITS)} splits of the classes, the split's number being the "
-        f"seed too, and asked {EPISODES:,} {WAY}-way episodes of test classes, 1-shot and 5-shot, the same for every "
-        f"row. Chance is {100 / WAY:g} %. The text weight a is chosen on validation classes, and so is the state that "
-        f"is kept. TPCM trains alone for {PROTOTYPE_EPISODES:,} episodes, then all that is tuned, or what begins from "
-        f"nothing, for {JOINT_EPISODES:,}: an episode an update, {VALIDATIONS} validations each, the learning rate "
-        f"following a {TRAIN.schedule}. Rows that begin with TPCM begin with the same one.",
+        f"seed too: trained on {CLIPS_A_CLASS['train']} clips a class, asked {EPISODES:,} {WAY}-way episodes of test "
+        f"classes, 1-shot and 5-shot, the same for every row. Chance is {100 / WAY:g} %. The text weight a is chosen "
+        f"on validation classes, and so is the state that is kept. TPCM trains alone for {PROTOTYPE_EPISODES:,} "
+        f"episodes, then all that is tuned, or what begins from nothing, for {JOINT_EPISODES:,}: an episode an update, "
+        f"{VALIDATIONS} validations each, the learning rate following a {TRAIN.schedule}. Rows that begin with TPCM "
+        "begin with the same one.",
         "**How sure.** ± is half of the 95 % interval over episodes, of the mean of the splits' means; differences are "
         "paired episode by episode. It says how well these splits are measured, not how others would come out: the "
         "lowest and highest split stand in brackets. A claim **holds** where the interval leaves out zero and every "
