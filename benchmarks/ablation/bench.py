@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import maclip
 from benchmarks.ablation.cells import CLIPS_A_CLASS, EPISODES, RESULTS, SHOTS, WAY, Setting, cell_path
 from benchmarks.ablation.rows import Row, find_row
@@ -122,7 +124,7 @@ class Bench:
     def _trained(self, row: Row, data: DataSet) -> tuple[MaClip, dict[str, Any]]:
         """The model of `row`, and what its training took."""
         if not row.trained:
-            return self._frozen(row, data), {"minutes": 0.0, "episodes": 0, "curve": []}
+            return self._frozen(row, data), {"minutes": 0.0, "episodes": 0, "curve": [], "training": None}
         source = find_row(row.uses) if row.uses else row
         parts = [self._run(find_row(source.begins))] if source.begins else []
         run = self._run(source)
@@ -131,6 +133,7 @@ class Bench:
             "minutes": sum(json.loads((part / MINUTES_FILE).read_text())["minutes"] for part in (*parts, run)),
             "episodes": sum(episodes_of(curve) for curve in curves),
             "curve": [point for curve in curves for point in curve] if row is source else [],
+            "training": training_accuracy(run) if row is source else None,
         }
         return maclip.load(run, self.setting.clip.pretrained).to(self.device), facts
 
@@ -200,9 +203,19 @@ def read_curve(run: Path) -> list[dict[str, Any]]:
 
     One that was made again after a kill counts once.
     """
-    lines = [json.loads(line) for line in (run / METRICS_FILE).read_text(encoding="utf-8").splitlines()]
-    found = {(line["stage"], line["episode"]): line["validation"] for line in lines if "validation" in line}
+    found = {(m["stage"], m["episode"]): m["validation"] for m in _metrics(run) if "validation" in m}
     return [{"stage": s, "episode": e, "accuracy": round(accuracy, 4)} for (s, e), accuracy in found.items()]
+
+
+def training_accuracy(run: Path) -> float:
+    """The share of right answers, 0..1, in the last tenth of the training episodes of a run's last stage."""
+    found = {(m["stage"], m["episode"]): m["accuracy"] for m in _metrics(run) if "accuracy" in m}
+    stage, last = next(reversed(found))
+    return float(np.mean([right for (s, episode), right in found.items() if s == stage and episode > 0.9 * last]))
+
+
+def _metrics(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / METRICS_FILE).read_text(encoding="utf-8").splitlines()]
 
 
 def episodes_of(curve: list[dict[str, Any]]) -> int:

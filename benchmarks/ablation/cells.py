@@ -73,7 +73,9 @@ class Point:
 
 @dataclass(frozen=True)
 class Cell:
-    """A row's figures. `curve` is empty where nothing was trained for this row itself; `minutes` of its training."""
+    """A row's figures. `minutes`: of its training. Where nothing was trained for this row itself, `curve` is empty and
+    `training`, the share of right answers at the end of its training, is None.
+    """
 
     row: str
     clip: str
@@ -83,6 +85,7 @@ class Cell:
     device: str
     minutes: float
     curve: tuple[Point, ...]
+    training: float | None
     answers: dict[int, Answers]
 
     @property
@@ -149,9 +152,10 @@ def read_cell(path: Path) -> Cell:
             family=facts["family"],
             split=facts["split"],
             commit=facts["commit"],
-            device=facts.get("device", "cpu"),  # before the runner knew another
+            device=facts["device"],
             minutes=float(facts["minutes"]),
             curve=tuple(Point(**point) for point in facts["curve"]),
+            training=facts["training"],
             answers={shot: _answers(facts[f"{shot}-shot"], facts) for shot in SHOTS},
         )
         told = f"{cell.clip}-{cell.family}-{cell.split}/{cell.row}"

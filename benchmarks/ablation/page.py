@@ -162,7 +162,8 @@ def _clip(cells: Cells, clip: str, title: str) -> list[str]:
         parts += [f"### {family}", _accuracies(cells, clip, family, rows)]
         parts.append(
             f"By split, in order. † The best validation of its last part came among the last {PATIENCE} of "
-            f"{VALIDATIONS}: longer training may bring more. Episodes and minutes count the head it began with."
+            f"{VALIDATIONS}: longer training may bring more. Episodes and minutes count the head it began with. "
+            "*Training*: right answers in the last tenth of its training episodes."
         )
         parts += [_splits(cells, clip, family, rows)]
         lacking = [f"`{row.name}`" for row in SHOWN if row.name not in names]
@@ -208,7 +209,7 @@ def _spread(found: Pooled, form: str) -> str:
 
 
 def _splits(cells: Cells, clip: str, family: str, rows: Sequence[Row]) -> str:
-    head = ["", *(f"{shot}-shot, %" for shot in SHOTS), "a", "kept at episode", "of episodes", "minutes"]
+    head = ["", *(f"{shot}-shot, %" for shot in SHOTS), "training, %", "a", "kept at", "of episodes", "minutes"]
     lines = []
     for row in rows:
         of_row = [cells.get((clip, family, split, row.name)) for split in SPLITS]
@@ -218,7 +219,9 @@ def _splits(cells: Cells, clip: str, family: str, rows: Sequence[Row]) -> str:
             return NONE if set(said) == {NONE} else " / ".join(said)
 
         shares = [each(lambda cell, shot=shot: f"{100 * cell.answers[shot].right.mean():.1f}") for shot in SHOTS]  # type: ignore[misc]
-        lines.append([f"`{row.name}`", *shares, each(lambda cell, row=row: _weight(cell, row)), *_training(row, each)])  # type: ignore[misc]
+        asked = each(lambda cell, row=row: _weight(cell, row))  # type: ignore[misc]
+        fitted = each(lambda cell: NONE if cell.training is None else f"{100 * cell.training:.0f}")
+        lines.append([f"`{row.name}`", *shares, fitted, asked, *_training(row, each)])
     return _table(head, lines)
 
 

@@ -38,8 +38,9 @@ def write_cell(results: Path, row: str, split: int, answers: str = EASY, **chang
         "by_episode": answers,
     }
     facts = {
-        "row": row, "clip": "tiny", "family": "motion", "split": split, "commit": "abc1234", "minutes": 3.2,
-        "curve": [], "fusion_weight": 0.1, "1-shot": asked, "5-shot": asked, **changes,
+        "row": row, "clip": "tiny", "family": "motion", "split": split, "commit": "abc1234", "device": "cpu",
+        "minutes": 3.2, "training": None, "curve": [], "fusion_weight": 0.1, "1-shot": asked, "5-shot": asked,
+        **changes,
     }  # fmt: skip
     path = results / f"tiny-motion-{split}" / f"{row}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -139,12 +140,14 @@ def curve(*joint: float) -> list[dict[str, object]]:
 
 def test_what_was_kept_and_what_may_rise_on_is_told(tmp_path):
     write_cell(tmp_path, "both", 1, curve=curve(0.6, 0.7, *[0.65] * PATIENCE))
-    write_cell(tmp_path, "both", 2, curve=curve(*[0.6] * 20, 0.9, 0.8, 0.8, 0.8))
+    write_cell(tmp_path, "both", 2, training=0.987, curve=curve(*[0.6] * 20, 0.9, 0.8, 0.8, 0.8))
     fallen = curve(0.3, *[0.4] * (PATIENCE + 1))
     write_cell(tmp_path, "both", 3, curve=fallen)  # TPCM alone had more, but that was another row's training
     write_cell(tmp_path, "no-text", 3, curve=fallen)  # one training: what TPCM reached alone was kept
     drawn = page.write_page(read_cells(tmp_path), "")
-    assert "| 11,000 / 20,500† / 15,000 | 15,000 / 22,000 / 15,000 | 3 / 3 / 3 |" in drawn
+    assert (
+        "| — / 99 / — | 0.1 / 0.1 / 0.1 | 11,000 / 20,500† / 15,000 | 15,000 / 22,000 / 15,000 | 3 / 3 / 3 |" in drawn
+    )
     assert "| — / — / 10,000 | — / — / 15,000 | — / — / 3 |" in drawn
 
 

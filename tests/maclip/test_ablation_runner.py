@@ -168,6 +168,8 @@ def test_rows_are_asked_as_they_say(whole):
         "mean-before": ("own", "features"),
     }
     assert cells["no-names"]["curve"] == []  # drawn once, for the row that was trained
+    assert 0 <= cells["both"]["training"] <= 1
+    assert cells["no-names"]["training"] is None
     assert cells["no-names"]["minutes"] == cells["both"]["minutes"]
     for one in asked.values():
         assert sum(map(int, one["by_episode"])) / len(one["by_episode"]) / 5 == pytest.approx(one["accuracy"])
@@ -181,6 +183,15 @@ def test_a_frozen_rows_text_weight_comes_from_validation_classes(tmp_path, monke
     assert seen[0].names == tuple(c.name for c in data.split("val"))
     assert cell(tmp_path, "frozen-bimhm")["1-shot"]["fusion_weight"] == 0.2
     assert choose_fusion_weight(seen[0]) < 1
+
+
+def test_what_training_came_to_is_read_from_its_last_tenth(tmp_path):
+    steps = [{"stage": "prototype", "episode": episode, "accuracy": 0.0} for episode in range(1, 41)]
+    steps += [{"stage": "joint", "episode": episode, "accuracy": 0.2} for episode in range(1, 20)]
+    steps += [{"stage": "joint", "episode": 19, "accuracy": 0.6}]  # after a kill: it counts, the first does not
+    steps += [{"stage": "joint", "episode": 20, "accuracy": 1.0}, {"stage": "joint", "episode": 20, "validation": 0.4}]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(step) + "\n" for step in [{"run": 1}, *steps]))
+    assert bench.training_accuracy(tmp_path) == pytest.approx(0.8)
 
 
 def test_without_its_text_token_only_the_prototypes_see_the_text(make_model):
