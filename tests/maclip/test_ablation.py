@@ -114,7 +114,7 @@ def test_missing_cells_are_shown_as_missing(tmp_path):
     drawn = page.write_page(read_cells(tmp_path), "Because.")
     assert f"2 of {len(ROWS) * 2 * 2 * 3} cells are measured" in drawn
     assert "| `tpcm` | TPCM only | 70.0 ± 2.0, 1 of 3 splits | 70.0 ± 2.0, 1 of 3 splits | −40.0 ± 0.0, 1 of" in drawn
-    assert "| `tpcm` | — / 70.0 / — | — / 70.0 / — | — / 0.1 / — |" in drawn
+    assert "| `tpcm` | — / 70.0 / — | — / 70.0 / — | — | — / 0.1 / — |" in drawn
     assert "Not measured yet: `frozen-mean`" in drawn
     assert "## All rows: `nopos`, captions without positions\n\nNot measured yet." in drawn
     assert "**holds**:" not in drawn
