@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from maclip.checkpoint import Begun, Checkpoint, Saved
 from maclip.feed import Drawn, Views
-from maclip.interrupts import deferred
 from maclip.journal import Journal, Step, Watcher
 from maclip.learner import Learner
 from maclip.schedule import is_validation_due, learning_rate, updates
+from maclip_runtime.interrupts import deferred
 
 
 @dataclass

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import logging
-import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -128,14 +125,16 @@ class Outputs:
 
 @contextmanager
 def open_outputs(options: OutputOptions, sources: Sequence[str], gallery: Gallery) -> Iterator[Outputs]:
-    """Open what is asked for; at the end, or on SIGTERM, finish it all and say what was dropped.
+    """Open what is asked for; at the end, on SIGTERM or Ctrl-C finish it all and say what was dropped.
 
     Raises what `open_sink`, `Overlay` and `Metrics` do, and at the end the error that ended a video early.
     """
+    from maclip_cli.device_ending import ended_politely
+
     overlay: Overlay | None = None
     outputs = Outputs()
     with ExitStack() as stack:
-        stack.enter_context(_ended_by_sigterm())
+        outputs.listeners.append(stack.enter_context(ended_politely()))
         if options.log:
             from maclip_runtime.telemetry import Journal
 
@@ -168,23 +167,6 @@ def open_outputs(options: OutputOptions, sources: Sequence[str], gallery: Galler
             f"{lost[0]} events could not be written to stdout.",
             "Send it to a place that takes them, or use --to FILE.",
         )
-
-
-@contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """SIGTERM, which is how services are stopped, ends things as Ctrl-C does."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

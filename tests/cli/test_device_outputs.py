@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -105,6 +106,42 @@ def test_sigterm_finishes_what_was_begun(command: list[str], tmp_path: Path) -> 
     assert 5 < count_frames(saved) < 2000
     assert file.read_text().startswith(first)
     assert file.read_text().endswith("}\n")
+
+
+def test_sigterm_while_a_camera_is_being_opened_ends_at_once(command: list[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"rtsp://127.0.0.1:{silent.getsockname()[1]}/"
+        process = subprocess.Popen([*command, address, "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        silent.accept()
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said  # not "source-lost", once it had given up
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_a_lock_is_held_ends_it_all_the_same(
+    command: list[str], video: Path, tmp_path: Path, number: int
+) -> None:
+    # In the moment between taking a sink's lock and being within its `with`, an exception leaves it taken for ever.
+    main = f"""
+import os, threading
+take = threading.Condition.__enter__
+def taken(lock):
+    result = take(lock)
+    if threading.get_ident() == threading.main_thread().ident and os.path.exists({str(tmp_path / "out.part.mp4")!r}):
+        threading.Condition.__enter__ = take
+        os.kill(os.getpid(), {int(number)})
+        threading.Event().wait(0.1)
+    return result
+threading.Condition.__enter__ = taken
+from maclip_cli.device import main
+main()
+"""
+    command = [*command[:1], "-c", main, *command[3:]]
+    done = run(command, video, "--json", "--to", tmp_path / "events.jsonl", "--save", tmp_path / "out.mp4")
+    assert done.returncode == 130, done.stderr
+    assert (tmp_path / "events.jsonl").read_text() == done.stdout
+    assert 1 <= count_frames(tmp_path / "out.mp4") < 60
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,39 @@
+"""Ctrl-C and a polite kill wait for a place where nothing is half done: no half saved step, no lock left taken."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+@contextmanager
+def deferred(begun: Callable[[], bool] = lambda: True) -> Iterator[Callable[[], bool]]:
+    """Within, SIGINT and SIGTERM are remembered: what is yielded says whether one came.
+
+    Python raises KeyboardInterrupt between any two instructions, also in the one moment in which a `with` has taken
+    its lock and would not give it back. A second signal does raise it, for whoever cannot wait, and so does the first
+    while it has not `begun`. A signal that was ignored (a shell's `&`) stays so; outside the main thread nothing is
+    changed.
+    """
+    came: list[int] = []
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        if came or not begun():
+            raise KeyboardInterrupt
+        came.append(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    heard = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}
+    for number in heard:
+        signal.signal(number, remember)
+    try:
+        yield lambda: bool(came)
+    finally:
+        for number, handler in heard.items():
+            signal.signal(number, handler)
