@@ -121,16 +121,21 @@ def test_missing_cells_are_shown_as_missing(tmp_path):
     assert "| `abc1234` | cpu | 2 |" in drawn
 
 
-def test_the_whole_chain_is_asked_for_at_once(tmp_path):
+def test_the_whole_chain_is_asked_for_at_once_at_each_depth(tmp_path):
+    def said() -> str:
+        return page.write_page(read_cells(tmp_path), "")
+
     for split in SPLITS:
         for row, answers in zip(("frozen-otam", "tpcm", "adapters", "both"), ("1", "2", "3", "4"), strict=True):
             write_cell(tmp_path, row, split, answers * 100)
-    assert "as a whole in 1 of 2 that are measured: motion 5-shot" not in page.write_page(read_cells(tmp_path), "")
-    assert "in 2 of 2 that are measured: motion 1-shot with positions; motion 5-shot with" in page.write_page(
-        read_cells(tmp_path), ""
-    )
+    holds = "motion 1-shot with positions, K = 1; motion 5-shot with positions, K = 1."
+    assert f"in 2 of 2 that are measured: {holds}" in said()
+    for split in SPLITS:
+        write_cell(tmp_path, "adapters-all", split, "5" * 100)
+        write_cell(tmp_path, "k-all", split, "4" * 100)  # less than its adapters alone
+    assert f"in 2 of 4 that are measured: {holds}" in said()
     write_cell(tmp_path, "adapters", 2, "5" * 100)  # in one split adapters alone are better than both
-    assert "as a whole in 0 of 2 that are measured." in page.write_page(read_cells(tmp_path), "")
+    assert "as a whole in 0 of 4 that are measured." in said()
 
 
 def curve(*joint: float) -> list[dict[str, object]]:
