@@ -145,8 +145,8 @@ def _chain(cells: Cells) -> str:
         return "Nowhere is the chain of three measured as a whole yet."
     where = "; ".join(name for holds, name in said if holds)
     count = sum(holds for holds, _ in said)
-    chain = "The chain nothing < TPCM only < adapters only < both"
-    return f"{chain} holds as a whole in {count} of {len(said)} that are measured" + (f": {where}." if where else ".")
+    whole = "The chain nothing < TPCM only < adapters only < both holds as a whole"
+    return f"{whole} in {count} of {len(said)} that are measured" + (f": {where}." if where else ".")
 
 
 def _clip(cells: Cells, clip: str, title: str) -> list[str]:
