@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -68,6 +69,10 @@ class Team:
         self.rank, self.size = fabric.global_rank, fabric.world_size
         self.leads = self.rank == 0
         self._failure: BaseException | None = None
+        self._next_port: int | None = None
+        if self.size > 1 and not _under_torchrun():
+            with _talking():
+                self._next_port = fabric.broadcast(_free_port())
 
     def __enter__(self) -> Team:
         return self
@@ -77,6 +82,9 @@ class Team:
     ) -> None:
         if self.size > 1 and dist.is_initialized():
             dist.destroy_process_group()
+            if self._next_port is not None:
+                # Who is early at a script's next training must not meet the first process on its way out of this.
+                os.environ["MASTER_PORT"] = str(self._next_port)
 
     def share(self, episodes: Iterable[int]) -> list[int]:
         """Which of `episodes` are this process's: each is exactly one's."""
@@ -171,7 +179,7 @@ def start_team(machine: Machine, precision: str = "32") -> Team:
         ) from error
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     devices, nodes = machine.devices, machine.nodes
-    if "TORCHELASTIC_RUN_ID" in os.environ:
+    if _under_torchrun():
         devices = int(os.environ["LOCAL_WORLD_SIZE"])
         nodes = int(os.environ["WORLD_SIZE"]) // devices
     if min(devices, nodes, machine.workers) < 1:
@@ -200,6 +208,16 @@ def start_team(machine: Machine, precision: str = "32") -> Team:
     )
     fabric.launch()
     return Team(fabric)
+
+
+def _under_torchrun() -> bool:
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def _free_port() -> int:
+    with socket.create_server(("", 0)) as probe:
+        port: int = probe.getsockname()[1]
+    return port
 
 
 def pick_device(device: str) -> str:

@@ -196,7 +196,7 @@ def test_our_own_fault_is_one_line_unless_asked(bundle: Path, enrolled: Path, cl
         assert ("Traceback" in done.stderr) is traceback
 
 
-def test_interrupt_ends_with_130(bundle: Path, enrolled: Path, tmp_path: Path) -> None:
+def test_a_second_interrupt_does_not_wait_for_a_frame(bundle: Path, enrolled: Path, tmp_path: Path) -> None:
     slow = WITHOUT_TORCH.replace(
         "main()",
         "import time, maclip_runtime.decisions.events as r\n"
@@ -208,6 +208,9 @@ def test_interrupt_ends_with_130(bundle: Path, enrolled: Path, tmp_path: Path) -
     assert process.stderr is not None
     assert process.stderr.readline() == "ready\n"
     time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    time.sleep(1.0)  # two that come at once may be one
+    assert process.poll() is None
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=30) == 130
     assert "Traceback" not in process.stderr.read()

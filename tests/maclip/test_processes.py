@@ -42,7 +42,13 @@ def test_two_processes_learn_what_one_learns_and_a_failure_in_one_ends_both(draw
     said, stderr = run_child(
         drawn_data,
         tmp_path,
-        {"run": "failed", "changes": {"episodes": 8, "prototype_episodes": 0}, "machine": two, "fail_at": 5},
+        {
+            "run": "failed",
+            "changes": {"episodes": 8, "prototype_episodes": 0},
+            "machine": two,
+            "fail_at": 5,
+            "lag": 3.0,
+        },
         {"run": "two", "changes": SHORT, "machine": two},
     )
     assert [record["code"] for record in said] == ["process-failed"]

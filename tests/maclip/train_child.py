@@ -1,8 +1,9 @@
 """Trainings in processes of their own: `python train_child.py DATA FOLDER JOBS`, for tests that end processes.
 
 JOBS is JSON: a list of {"run": name, ...}, done one after the other. `changes` are to the training, `machine`'s to
-the machine; `fail_at`: the episode that raises; `kills`: how often the training is killed and gone on with. Each
-training that is killed is a fork, so that torch is imported but once.
+the machine; `fail_at`: the episode that raises; `lag`: seconds by which the first process ends its team later than the
+others; `kills`: how often the training is killed and gone on with. Each training that is killed is a fork, so that
+torch is imported but once.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch.distributed as dist
 from small_clip import small_backbone
 from test_training import MODEL, TRAIN, Silent
 
@@ -66,8 +68,13 @@ def lines(run: Path) -> int:
 def main(data: Path, folder: Path, jobs: list[dict[str, Any]]) -> None:
     launch.load_backbone = lambda name, pretrained: small_backbone()  # type: ignore[assignment]
     training.CHOOSING_EPISODES = 50
-    learn = Learner.learn
+    learn, leave = Learner.learn, dist.destroy_process_group
     for job in jobs:
+
+        def leaving(seconds: float = job.get("lag", 0.0)) -> None:
+            if dist.get_rank() == 0:
+                time.sleep(seconds)
+            leave()
 
         def failing(self: Learner, drawn: Any, views: Any = None, at: int | None = job.get("fail_at")) -> Any:
             if drawn.at == at:
@@ -75,6 +82,7 @@ def main(data: Path, folder: Path, jobs: list[dict[str, Any]]) -> None:
             return learn(self, drawn, views)
 
         Learner.learn = failing  # type: ignore[method-assign]
+        dist.destroy_process_group = leaving
         run = folder / job["run"]
         try:
             (work_killed if "kills" in job else work)(data, run, job)
