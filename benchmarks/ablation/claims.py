@@ -52,6 +52,10 @@ TEXT = (
     Claim("trained and asked with text, better than without", "no-text", "both"),
     Claim("a name helps", "no-names", "both"),
     Claim("the right name, better than a wrong one", "wrong-names", "both"),
+    Claim("TPCM only < both, K = 1, asked without names", "tpcm-no-names", "no-names"),
+    Claim("TPCM only < both, K = all, asked without names", "tpcm-no-names", "k-all-no-names"),
+    Claim("CLIP-FSAR's head < both, K = 1, asked without names", "fsar-no-names", "no-names"),
+    Claim("CLIP-FSAR's head < both, K = all, asked without names", "fsar-no-names", "k-all-no-names"),
 )
 CHOICES = (
     Claim("K = 2 beats K = 1", "both", "k2"),

@@ -33,6 +33,9 @@ ON_HEAD = replace(JOINT, prototype_episodes=0)  # begins with another row's head
 FROM_NOTHING = replace(ON_HEAD, learning_rate=1e-3)
 TUNE_ALL = replace(ON_HEAD, learning_rate=1e-4)  # the whole encoder takes less still
 FULL_MODEL = ModelConfig(adapted_depth=1, fusion_weight=0.1)
+TPCM_ALONE = replace(FULL_MODEL, adapted_depth=0)
+FSAR_HEAD = replace(TPCM_ALONE, prototype="clip-fsar")
+ALL_ADAPTED = replace(FULL_MODEL, adapted_depth=None)
 
 
 @dataclass(frozen=True)
@@ -63,13 +66,8 @@ FULL = Row("both", "TPCM and adapters (the method), K = 1, OTAM", FULL_MODEL, ON
 ROWS = (
     Row("frozen-mean", "frozen CLIP, mean features", ModelConfig(8, 0, False, "mean"), None),
     Row("frozen-otam", "frozen CLIP, OTAM", ModelConfig(8, 0, False), None),
-    Row("tpcm", "TPCM only", replace(FULL_MODEL, adapted_depth=0), TRAIN),
-    Row(
-        "fsar-head",
-        "CLIP-FSAR's head on frozen CLIP",
-        replace(FULL_MODEL, adapted_depth=0, prototype="clip-fsar"),
-        TRAIN,
-    ),
+    Row("tpcm", "TPCM only", TPCM_ALONE, TRAIN),
+    Row("fsar-head", "CLIP-FSAR's head on frozen CLIP", FSAR_HEAD, TRAIN),
     FULL,
     Row("wrong-names", "both, support clips told wrong names", FULL_MODEL, None, Support("wrong"), "both"),
     Row("no-names", "both, asked without names", FULL_MODEL, None, Support("none"), "both"),
@@ -82,7 +80,7 @@ ROWS = (
     Row("trx", "both, TRX", replace(FULL_MODEL, metric="trx"), ON_HEAD, begins="tpcm-trx"),
     Row("k2", "both, K = 2", replace(FULL_MODEL, adapted_depth=2), ON_HEAD, begins="tpcm"),
     Row("k3", "both, K = 3", replace(FULL_MODEL, adapted_depth=3), ON_HEAD, begins="tpcm"),
-    Row("k-all", "both, K = all (the paper)", replace(FULL_MODEL, adapted_depth=None), ON_HEAD, begins="tpcm"),
+    Row("k-all", "both, K = all (the paper)", ALL_ADAPTED, ON_HEAD, begins="tpcm"),
     Row(
         "full-tuning",
         "full fine-tuning, OTAM",
@@ -105,16 +103,20 @@ ROWS = (
         ON_HEAD,
         begins="tpcm",
     ),
+    # Where names say nothing they only cost: without them the parts are compared by what they see.
+    Row("tpcm-no-names", "TPCM only, asked without names", TPCM_ALONE, None, Support("none"), "tpcm"),
+    Row("fsar-no-names", "CLIP-FSAR's head, asked without names", FSAR_HEAD, None, Support("none"), "fsar-head"),
+    Row("k-all-no-names", "both, K = all, asked without names", ALL_ADAPTED, None, Support("none"), "k-all"),
     # The method's parts one by one under the other metrics. A TRX that is not trained is a random projection.
     Row("frozen-bimhm", "frozen CLIP, Bi-MHM", ModelConfig(8, 0, False, "bimhm"), None),
-    Row("tpcm-bimhm", "TPCM only, Bi-MHM", replace(FULL_MODEL, adapted_depth=0, metric="bimhm"), TRAIN),
+    Row("tpcm-bimhm", "TPCM only, Bi-MHM", replace(TPCM_ALONE, metric="bimhm"), TRAIN),
     Row(
         "adapters-bimhm",
         "adapters only, Bi-MHM",
         replace(FULL_MODEL, prototype_module=False, metric="bimhm"),
         FROM_NOTHING,
     ),
-    Row("tpcm-trx", "TPCM only, TRX", replace(FULL_MODEL, adapted_depth=0, metric="trx"), TRAIN),
+    Row("tpcm-trx", "TPCM only, TRX", replace(TPCM_ALONE, metric="trx"), TRAIN),
     Row(
         "adapters-trx",
         "adapters only, TRX",
@@ -124,14 +126,15 @@ ROWS = (
     Row(
         "adapters-all",
         "adapters only, K = all (the paper)",
-        replace(FULL_MODEL, adapted_depth=None, prototype_module=False),
+        replace(ALL_ADAPTED, prototype_module=False),
         FROM_NOTHING,
     ),
 )
 
 # In the order in which they are read: nothing, the parts, text, depth and shots, what others would pick, other metrics.
 _READ = """
-    frozen-mean frozen-otam zero-shot  tpcm adapters both  no-token no-text no-names wrong-names
+    frozen-mean frozen-otam zero-shot  tpcm adapters both  no-token no-text wrong-names
+    no-names tpcm-no-names fsar-no-names k-all-no-names
     k2 k3 k-all adapters-all mean-before  fsar-head fsar full-tuning
     frozen-bimhm tpcm-bimhm adapters-bimhm bimhm tpcm-trx adapters-trx trx
 """
