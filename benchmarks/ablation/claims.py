@@ -62,6 +62,7 @@ CHOICES = (
     Claim("K = 3 beats K = 1", "both", "k3"),
     Claim("K = all beats K = 1", "both", "k-all"),
     Claim("adapters only: K = all beats K = 1", "adapters", "adapters-all"),
+    Claim("K = all: together from nothing, better than after TPCM", "k-all", "k-all-anew"),
     Claim("shots averaged after TPCM, better than before", "mean-before", "both"),
     Claim("Bi-MHM beats OTAM", "both", "bimhm"),
     Claim("OTAM beats TRX", "trx", "both"),

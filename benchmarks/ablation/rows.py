@@ -103,6 +103,8 @@ ROWS = (
         ON_HEAD,
         begins="tpcm",
     ),
+    # A TPCM that works leaves little to adapters in other blocks: do they bring more where all begin at once?
+    Row("k-all-anew", "both, K = all, together from nothing", ALL_ADAPTED, FROM_NOTHING),
     # Where names say nothing they only cost: without them the parts are compared by what they see.
     Row("tpcm-no-names", "TPCM only, asked without names", TPCM_ALONE, None, Support("none"), "tpcm"),
     Row("fsar-no-names", "CLIP-FSAR's head, asked without names", FSAR_HEAD, None, Support("none"), "fsar-head"),
@@ -135,7 +137,7 @@ ROWS = (
 _READ = """
     frozen-mean frozen-otam zero-shot  tpcm adapters both  no-token no-text wrong-names
     no-names tpcm-no-names fsar-no-names k-all-no-names
-    k2 k3 k-all adapters-all mean-before  fsar-head fsar full-tuning
+    k2 k3 k-all k-all-anew adapters-all mean-before  fsar-head fsar full-tuning
     frozen-bimhm tpcm-bimhm adapters-bimhm bimhm tpcm-trx adapters-trx trx
 """
 
