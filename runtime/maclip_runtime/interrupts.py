@@ -29,7 +29,8 @@ def deferred(begun: Callable[[], bool] = lambda: True) -> Iterator[Callable[[], 
         yield lambda: False
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    heard = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}
+    # None: set by a program that embeds Python, which alone could set it again.
+    heard = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
     for number in heard:
         signal.signal(number, remember)
     try:
