@@ -17,7 +17,8 @@ from typing import Any
 
 import open_clip
 import torch
-from torch import Tensor
+from open_clip.transformer import QuickGELU
+from torch import Tensor, nn
 
 from maclip.catalogue import BORROWED_TOWER, FAMILIES, OWN_TEXT, look_up
 from maclip.hub_tokenizer import HubTokenizer
@@ -34,7 +35,7 @@ HUB_CONFIG_FILE = "open_clip_config.json"  # beside the weights of a model's fol
 
 @dataclass(frozen=True)
 class LoadedBackbone:
-    """A frozen CLIP in evaluation mode with its tokenizer, its preparation of frames and its digest."""
+    """A frozen CLIP in evaluation mode with its tokenizer, its preparation of frames and its digest (`clip_sha256`)."""
 
     clip: Any  # open_clip.CLIP or CustomTextCLIP
     tokenizer: Callable[[list[str]], Tensor]
@@ -61,7 +62,18 @@ def load_backbone(name: str, pretrained: str = "openai") -> LoadedBackbone:
         tokenizer = open_clip.get_tokenizer(name) if text == OWN_TEXT else HubTokenizer(name, _folder(pretrained))
     clip.eval().requires_grad_(False)
     preprocess = _preprocess(clip, name, pretrained)
-    return LoadedBackbone(clip, tokenizer, preprocess, name, pretrained, state_sha256(clip.state_dict()))
+    return LoadedBackbone(clip, tokenizer, preprocess, name, pretrained, clip_sha256(clip))
+
+
+def clip_sha256(clip: nn.Module, state: dict[str, Tensor] | None = None) -> str:
+    """A digest of what a CLIP computes with `state`, its own by default, as hex: of the tensors and of QuickGELU.
+
+    OpenAI's weights were trained with QuickGELU, which no tensor tells: with GELU they are another model.
+    """
+    digest = state_sha256(clip.state_dict() if state is None else state)
+    if any(isinstance(module, QuickGELU) for module in clip.modules()):
+        return hashlib.sha256(f"QuickGELU {digest}".encode()).hexdigest()
+    return digest
 
 
 def state_sha256(state: dict[str, Tensor]) -> str:

@@ -40,18 +40,20 @@ class ClipCache:
         self.note = note
         self.writable = True
 
-    def get(self, key: str, pick: Pick | None = None) -> Rows | None:
+    def get(self, key: str, pick: Pick | None = None, least: int = 0) -> Rows | None:
         """The rows that `pick` names, given how many there are, or all: [n, ...]; None where `key` is not kept.
 
-        `pick` is called only where there is an answer.
+        Where fewer than `least` are kept there is no answer either. `pick` is called only where there is one.
         """
         try:
             with safe_open(self._path(key), "np") as file:
                 if (file.metadata() or {}).get(KEY) != key:
                     return None
+                rows = file.get_slice(ROWS)
+                if rows.get_shape()[0] < least:
+                    return None
                 if pick is None:
                     return np.asarray(file.get_tensor(ROWS))
-                rows = file.get_slice(ROWS)
                 return np.concatenate([rows[i : i + 1] for i in pick(rows.get_shape()[0]).tolist()])
         except (OSError, SafetensorError):
             return None

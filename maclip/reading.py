@@ -82,7 +82,7 @@ class ClipReader:
         key = self._key(path, f"views {self.view_frames}")
         if self.cache is None or key is None:
             return self.read(path, choose).frames
-        found = self.cache.get(key, view)
+        found = self.cache.get(key, view, least=self.frames)  # a clip too short for T is refused by its reader
         if found is not None:
             return found
         if not self.cache.writable:  # decoding all frames for nothing
@@ -96,7 +96,7 @@ class ClipReader:
 
     def _kept(self, path: Path, choose: Choose, transform: Transform, what: str) -> Pixels:
         key = self._key(path, what)
-        found = None if self.cache is None or key is None else self.cache.get(key)
+        found = None if self.cache is None or key is None else self.cache.get(key, least=self.frames)
         if found is not None:
             return found
         frames = reader(self.decoder)(path, choose, transform).frames

@@ -47,14 +47,19 @@ class ClipStore:
         classes: Sequence[ActionClass],
         reader: ClipReader | None = None,
         max_broken: float = 0.0,
+        views: bool = True,
     ) -> None:
-        """`reader`: how clips are read, plainly by default. `max_broken`: the share of them that may be unreadable."""
+        """`reader`: how clips are read, plainly by default. `max_broken`: the share of them that may be unreadable.
+
+        `views`: whether random views will be asked for; without, a cached stem is exactly that of the centre views.
+        """
         self.model = model
         self.classes = tuple(classes)
         self.paths = [path for c in classes for path in c.clips]
         self.labels: Ids = np.repeat(np.arange(len(classes)), [len(c.clips) for c in classes])
         self.reader = reader or ClipReader(model.backbone.preprocess, model.config.frames)
         self.broken = BrokenClips(self.classes, max_broken)
+        self.views = views
         self._tokens: StemTokens | None = None
 
     def __len__(self) -> int:
@@ -85,8 +90,9 @@ class ClipStore:
     ) -> None:
         """Compute the stem once for 2T frames a clip, kept in half precision: [clips, 2T, N+1, D].
 
-        They are kept in memory, or in `disk`, where what an earlier run left of the same clips and the same stem is
-        used again. Where one of `lenders` holds the very same, it is taken from there. Raises `stem-cache-full`.
+        Without random views T frames are enough, those of the centre view. They are kept in memory, or in `disk`,
+        where what an earlier run left of the same clips and the same stem is used again. Where one of `lenders` holds
+        the very same, it is taken from there. Raises `stem-cache-full`.
         """
         for lender in lenders:
             if lender._tokens is not None and lender._stem_identity() == self._stem_identity():
@@ -98,7 +104,7 @@ class ClipStore:
         missing = [i for i in range(len(self)) if not tokens.has(i)]
         done = len(self) - len(missing)
         device = self.model.pixel_mean.device
-        read = partial(self.reader.spread, count=self._cached_frames())
+        read = partial(self.reader.spread, count=self._cached_frames()) if self.views else self.reader.centre
         for i, pixels in zip(missing, ahead(lambda i: self._attempt(i, read), missing, DECODING_THREADS), strict=True):
             if pixels is not None:
                 tokens.put(i, self.model.stem(_fill(torch.from_numpy(pixels), self._cached_frames()).to(device)))
@@ -200,18 +206,19 @@ class ClipStore:
         return None
 
     def _cached_frames(self) -> int:
-        return self.model.config.frames * CACHED_FRAMES_PER_SEGMENT
+        return self.model.config.frames * (CACHED_FRAMES_PER_SEGMENT if self.views else 1)
 
     def _stem_identity(self) -> tuple[object, ...]:
         """All that stem tokens depend on: no tuned tensor does."""
         model = self.model
         stem = (
+            model.backbone.name,  # what its weights do not tell of how they are used
             model.backbone.sha256,
             model.backbone.preprocess,
             model.tower_start,
             model.adapted_depth == model.layers,
         )
-        return (*stem, model.config.frames, tuple(self.paths))
+        return (*stem, model.config.frames, self._cached_frames(), tuple(self.paths))
 
     def _stem_key(self, path: Path) -> str | None:
         return clip_key(path, "stem", *self._stem_identity()[:-1], decoder_version(self.reader.decoder))

@@ -87,7 +87,7 @@ class Trainer:
         # Data without splits is all for training: nothing is left to choose on.
         held_out = data.split("val") if data.has_splits() else ()
         self.validation = (
-            ClipStore(model, held_out, reader, self.machine.max_broken)
+            ClipStore(model, held_out, reader, self.machine.max_broken, views=False)
             if self._fit_for_validation([len(c.clips) for c in held_out])
             else None
         )
@@ -205,7 +205,7 @@ class Trainer:
             VALIDATION_WAY, 1, config.validation_episodes, VALIDATION_SEED
         )
         # Fusion is chosen at the end: compare by the best weight, so that it does not decide between states.
-        accuracy = max(result.by_fusion_weight.values())
+        accuracy = result.by_fusion_weight[f"{choose_fusion_weight(result):g}"]
         self.journal.validated(stage, episode, accuracy, result.interval)
         self.watcher.validated(stage, episode, accuracy, result.interval)
         if accuracy >= self.standing.best:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import maclip
-from maclip.backbone import state_sha256
+from maclip.backbone import clip_sha256
 from maclip.model import MaClip
 from maclip_export.accuracy import AccuracyCheck
 from maclip_export.census import census
@@ -216,11 +216,11 @@ class _Writer:
 
 
 def contract_of(model: MaClip) -> str:
-    """A hash of what makes features comparable: the visual weights, the preparation of frames, T and D'."""
+    """A hash of what makes features comparable: visual weights and activation, how frames are prepared, T and D'."""
     visual = {key: value for key, value in model.clip.state_dict().items() if key.startswith("visual.")}
     tuned = {k: v for k, v in model.tuned_state().items() if k.startswith(("blocks.", "temporal_embedding"))}
     facts = {
-        "weights": state_sha256(visual | tuned),
+        "weights": clip_sha256(model.clip, visual | tuned),
         "preprocess": repr(model.backbone.preprocess),
         "frames": model.config.frames,
         "feature_width": model.feature_width,

@@ -8,6 +8,7 @@ import stat
 import numpy as np
 import pytest
 import torch
+from open_clip.transformer import QuickGELU
 from random_models import NAMES
 from safetensors.numpy import load_file
 
@@ -152,3 +153,6 @@ def test_the_contract_follows_what_makes_features_comparable():
         assert contract_of(other) == contract_of(first)  # prototypes are made anew from features
         other.tuned_state()["blocks.3.joint.up.bias"].add_(1)
         assert contract_of(other) != contract_of(first)
+    known = contract_of(first)
+    first.clip.visual.transformer.resblocks[0].mlp.gelu = QuickGELU()
+    assert contract_of(first) != known

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from small_clip import TEXT, VISION
 
-from maclip.backbone import load_backbone
+from maclip.backbone import load_backbone, state_sha256
 from maclip_runtime.errors import MaclipError
 
 NAME = "ViT-maclip-test"
@@ -72,9 +72,10 @@ def test_openai_weights_load_from_half_precision_and_bring_quick_gelu(tmp_path: 
     block = loaded.clip.visual.transformer.resblocks[0]
     assert type(block.mlp.gelu).__name__ == "QuickGELU"
     assert torch.equal(loaded.clip.visual.proj, state["visual.proj"].half().float())
-    torch.save(state, tmp_path / "plain.pt")
-    plain = load_backbone(NAME, str(tmp_path / "plain.pt")).clip.visual.transformer.resblocks[0]
-    assert type(plain.mlp.gelu).__name__ == "GELU"
+    torch.save({key: value.half() for key, value in state.items()}, tmp_path / "plain.pt")
+    plain = load_backbone(NAME, str(tmp_path / "plain.pt"))
+    assert type(plain.clip.visual.transformer.resblocks[0].mlp.gelu).__name__ == "GELU"
+    assert plain.sha256 == state_sha256(loaded.clip.state_dict()) != loaded.sha256  # one set of weights, two models
 
 
 def test_openais_own_archive_format_loads(tmp_path: Path, state):

@@ -73,6 +73,18 @@ def test_a_cache_changes_no_frame_and_the_second_time_nothing_is_decoded(tmp_pat
         same(everything(reads(ClipCache(tmp_path / "cache"), view_frames), path), plain)
 
 
+def test_a_clip_too_short_for_more_frames_is_refused_from_the_cache_too(tmp_path):
+    path = write_video(tmp_path / "clip.mp4", moving("red", 10, 1))
+    cache = ClipCache(tmp_path / "cache")
+    everything(ClipReader(PREPROCESS, 8, cache=cache), path)
+    longer = ClipReader(PREPROCESS, 16, cache=cache)
+    rng = np.random.default_rng(0)
+    for read in (longer.centre, lambda clip: longer.random(clip, rng), lambda clip: longer.spread(clip, 16)):
+        with pytest.raises(MaclipError) as caught:
+            read(path)
+        assert caught.value.code == "clip-too-short"
+
+
 def test_a_folder_of_pictures_is_cached_until_one_of_them_changes(tmp_path):
     from PIL import Image
 

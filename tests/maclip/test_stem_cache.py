@@ -14,6 +14,7 @@ import torch
 from small_data import small_training, train, write_classes
 
 from maclip import clip_cache, stem, training
+from maclip import store as store_module
 from maclip.clip_cache import ClipCache
 from maclip.data import open_data
 from maclip.model import MaClip
@@ -85,14 +86,26 @@ def test_another_stem_or_clip_is_computed(tmp_path, data, make_store, stems):
         before = len(stems)
         make_store(**change).cache_stem(disk=ClipCache(tmp_path / "cache"))
         assert len(stems) == before + 9
-    store = make_store()
-    store.model.backbone = replace(store.model.backbone, sha256="1" * 64)
-    store.cache_stem(disk=ClipCache(tmp_path / "cache"))
-    assert len(stems) == 36
+    preprocess = make_store().model.backbone.preprocess
+    for other in ({"sha256": "1" * 64}, {"name": "another"}, {"preprocess": replace(preprocess, resize=None)}):
+        before = len(stems)
+        store = make_store()
+        store.model.backbone = replace(store.model.backbone, **other)
+        store.cache_stem(disk=ClipCache(tmp_path / "cache"))
+        assert len(stems) == before + 9, other
+    before = len(stems)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store_module, "decoder_version", lambda decoder: "another version")
+        make_store().cache_stem(disk=ClipCache(tmp_path / "cache"))
+    assert len(stems) == before + 9
+    before = len(stems)
     shutil.copytree(data, tmp_path / "data", copy_function=shutil.copy2)
     moved = ClipStore(make_store().model, open_data(tmp_path / "data").classes)
     moved.cache_stem(disk=ClipCache(tmp_path / "cache"))
-    assert len(stems) == 45
+    assert len(stems) == before + 9
+    centre = ClipStore(make_store().model, open_data(data).classes, views=False)
+    centre.cache_stem(disk=ClipCache(tmp_path / "cache"))
+    assert len(stems) == before + 18
 
 
 def test_a_pass_that_was_cut_off_goes_on_where_it_was(tmp_path, make_store, stems, monkeypatch):
