@@ -40,12 +40,12 @@ class BrokenClips:
         return clip in self.errors
 
     def add(self, clip: int, error: MaclipError) -> None:
-        """Remember that `clip` is broken. Raises `error` itself, or `data-broken` where there are too many."""
+        """Remember that `clip` is broken. Raises `error` itself, or `data-broken` where too many are, or all."""
         if not self.share:
             raise error
         with self._lock:
             self.errors[clip] = error
-            if len(self) > self.share * len(self._paths):
+            if len(self) > self.share * len(self._paths) or len(self) == len(self._paths):
                 raise self._too_many()
 
     def candidates(self, ids: Ids, place: int) -> Iterator[int]:
@@ -89,10 +89,10 @@ class BrokenClips:
 
     def _too_many(self) -> MaclipError:
         named = "; ".join(self.errors[i].message for i in sorted(self.errors)[:NAMED])
+        over = f", more than {100 * self.share:g} %" if len(self) < len(self._paths) else ""
         return MaclipError(
             "data-broken",
-            f"{len(self)} of {len(self._paths)} clips cannot be used, more than {100 * self.share:g} %. "
-            f"The first: {named}",
+            f"{len(self)} of {len(self._paths)} clips cannot be used{over}. The first: {named}",
             "See them all with maclip data check, mend or remove them, or raise --max-broken.",
         )
 

@@ -49,7 +49,7 @@ class DataSet:
 
 
 def open_data(root: Path) -> DataSet:
-    """Find the classes under `root`. Raises `data-missing`, `data-empty` and `classes-invalid`."""
+    """Find the classes under `root`. Raises `data-missing`, `data-empty`, `classes-invalid` and `splits-overlap`."""
     if not root.is_dir():
         raise MaclipError("data-missing", f"There is no folder {root}.", "Give a folder that holds a folder per class.")
     if (root / CLASSES_FILE).is_file():
@@ -70,19 +70,31 @@ def open_data(root: Path) -> DataSet:
 
 
 def refuse_overlap(data: DataSet) -> None:
-    """Raise `splits-overlap` where a class, by name, or a clip is in two splits: its test would be no test."""
-    seen: dict[str | Path, str | None] = {}
+    """Raise `splits-overlap` where a class, by name, or a clip is in two splits: its test would be no test.
+
+    Raises `classes-invalid` where one split has two classes of one name, or a clip in two: no answer would be right.
+    """
+    seen: dict[str | Path, ActionClass] = {}
     for c in data.classes:
         keys: list[str | Path] = [c.name.casefold(), *c.clips]
         for key in keys:
-            if key in seen and seen[key] != c.split:
+            other = seen.setdefault(key, c)
+            if other is c:
+                continue
+            if other.split != c.split:
                 what = f"The clip {key}" if isinstance(key, Path) else f"The class {c.name!r}"
                 raise MaclipError(
                     "splits-overlap",
-                    f"{what} is in the splits {seen[key]} and {c.split}.",
+                    f"{what} is in the splits {other.split} and {c.split}.",
                     "Keep each class in one split: few-shot accuracy is of classes that training never saw.",
                 )
-            seen[key] = c.split
+            if isinstance(key, Path):
+                what = f"The clip {key} is in the classes {other.name!r} and {c.name!r}."
+            else:
+                what = f"Two classes are called {c.name!r}, {other.clips[0].parent} and {c.clips[0].parent}."
+            raise MaclipError(
+                "classes-invalid", what, "Name each class differently and list each clip once, or make them one class."
+            )
 
 
 def natural_name(label: str) -> str:
@@ -110,7 +122,7 @@ def data_sha256(data: DataSet) -> str:
 
 def _listed_classes(root: Path) -> list[ActionClass]:
     try:
-        listed = json.loads((root / CLASSES_FILE).read_text(encoding="utf-8"))["classes"]
+        listed = json.loads((root / CLASSES_FILE).read_text(encoding="utf-8-sig"))["classes"]
         rows = [(folder, entry["name"], entry.get("split"), entry.get("mirror")) for folder, entry in listed.items()]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _invalid(root, f"it could not be read ({error!r:.80})") from error
@@ -120,7 +132,7 @@ def _listed_classes(root: Path) -> list[ActionClass]:
             raise _invalid(root, f"{folder!r} has split {split!r}")
         if not isinstance(name, str) or not name.strip():
             raise _invalid(root, f"{folder!r} has no name")
-        if Path(folder).name != folder:
+        if Path(folder).name != folder or folder == "..":
             raise _invalid(root, f"{folder!r} is not the name of a folder beside it")
         mirrored = not sided(name) if mirror is None else bool(mirror)
         classes.append(ActionClass(name, split, mirrored, _clips(root / folder)))

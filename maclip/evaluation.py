@@ -186,8 +186,15 @@ class Evaluator:
 def mean_interval(correct: Tensor) -> tuple[float, float]:
     """Mean accuracy of bool [E, Q] and the half-width of its 95 % interval over episodes."""
     each = correct.double().mean(-1)
-    spread = float(each.std()) if len(each) > 1 else 0.0
-    return float(each.mean()), Z_95 * spread / math.sqrt(len(each))
+    return float(each.mean()), half_width(each.cpu().numpy())
+
+
+def half_width(figures: npt.NDArray[np.float64]) -> float:
+    """Half of the 95 % interval of the mean of `figures` [n], shares in 0..1 or differences of such.
+
+    One figure has no spread and says nothing: then it is 1, the whole range.
+    """
+    return Z_95 * float(figures.std(ddof=1)) / math.sqrt(len(figures)) if len(figures) > 1 else 1.0
 
 
 def choose_fusion_weight(result: Result) -> float:

@@ -26,8 +26,9 @@ def confusion_figure(result: Result, path: Path) -> None:
     axes = figure.subplots()
     picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     places = range(len(counts))
-    axes.set_xticks(places, result.names, rotation=45, ha="right", fontsize=7)
-    axes.set_yticks(places, result.names, fontsize=7)
+    # A name may hold any sign, also those of a formula.
+    axes.set_xticks(places, result.names, rotation=45, ha="right", fontsize=7, parse_math=False)
+    axes.set_yticks(places, result.names, fontsize=7, parse_math=False)
     axes.set_xlabel("answered")
     axes.set_ylabel("shown")
     for row, column in np.argwhere(shares >= SMALLEST_SHARE) if len(counts) <= MOST_WRITTEN else ():

@@ -60,7 +60,7 @@ def open_lists(root: Path, lists: Path, names: str | None = None, skip_missing: 
 
     `names` is a JSON or YAML file (`FILE`, or `FILE#KEY` for a part of it) with the classes' names: lists by split
     (`{"train": ["catch", …]}`, by number) or a map from the list's label to the name. Raises `lists-invalid`,
-    `names-invalid`, `clips-missing` (unless `skip_missing`) and `splits-overlap`.
+    `names-invalid`, `clips-missing` (unless `skip_missing`), `splits-overlap` and `classes-invalid`.
     """
     known = _read_names(names) if names else {}
     find = _Finder(root)
@@ -92,6 +92,12 @@ def open_lists(root: Path, lists: Path, names: str | None = None, skip_missing: 
         raise MaclipError("data-empty", f"No clip of the lists in {lists} is under {root}.", "Check DATA and --lists.")
     refuse_overlap(data)
     return data
+
+
+def absolute(names: str) -> str:
+    """`FILE` or `FILE#KEY` with the file's whole path: a run that goes on elsewhere must still find it."""
+    file, mark, key = names.partition("#")
+    return f"{Path(file).resolve()}{mark}{key}"
 
 
 def read_list(file: Path) -> Iterator[Line]:
@@ -210,7 +216,7 @@ def _read_names(asked: str) -> dict[str, str]:
 
 
 def _parse(file: Path) -> Any:
-    text = file.read_text(encoding="utf-8")
+    text = file.read_text(encoding="utf-8-sig")
     if file.suffix.lower() not in (".yaml", ".yml"):
         return json.loads(text)
     import yaml

@@ -18,7 +18,7 @@ from maclip.fsar import FsarModule
 from maclip.matching import fuse, text_logits
 from maclip.metrics import build_metric
 from maclip.prototype import PrototypeModule
-from maclip.text import encode_tokens, trim
+from maclip.text import encode_tokens, refuse_templates, trim
 from maclip.towers import cut_tower
 from maclip_runtime.errors import MaclipError
 
@@ -65,6 +65,7 @@ class MaClip(nn.Module):
     def __init__(self, backbone: LoadedBackbone, config: ModelConfig) -> None:
         super().__init__()
         self._encoded: dict[str, Tensor] = {}  # features of the names that were encoded before the encoder was let go
+        refuse_templates(config.templates)
         self.checkpointing = False  # of a training, not of the model: less memory for more time, the same numbers
         self.backbone = backbone
         self.clip: Any = backbone.clip

@@ -7,7 +7,6 @@ import dataclasses
 import hashlib
 import io
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy as np
 
 from maclip.data import ActionClass
 from maclip.episodes import EpisodeSampler
-from maclip.evaluation import Z_95, Result
+from maclip.evaluation import Result, half_width
 from maclip.run import replacing
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.records import from_dict
@@ -30,7 +29,8 @@ class Record:
 
     `model` says which model it was in words, `adapters_sha256` which tensors (None: nothing tuned).
     `episodes_sha256` is the digest of the episode list: classes and clips by name, so that it is the same for
-    every method that was asked the same, wherever the data lies.
+    every method that was asked the same, wherever the data lies. `seen_in_training`: the classes that the model's
+    training had too, so that they are not new to it.
     """
 
     format: int
@@ -42,6 +42,7 @@ class Record:
     episodes_sha256: str
     by_class: dict[str, float]
     result: Result
+    seen_in_training: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,11 @@ def read_record(path: Path) -> Record:
         if not isinstance(data, dict) or data.get("format") != RECORD_FORMAT:
             raise ValueError(f"its format is not {RECORD_FORMAT}")
         answers = {field.name: data.pop(field.name) for field in dataclasses.fields(Result) if field.name in data}
-        return from_dict(Record, {**data, "result": answers})
+        # What older records do not say.
+        record = from_dict(Record, {"seen_in_training": [], **data, "result": answers})
+        if len(record.result.by_episode) != record.result.episodes:
+            raise ValueError(f"it has {len(record.result.by_episode)} answers to {record.result.episodes} episodes")
+        return record
     except (OSError, ValueError, MaclipError) as error:
         what = error.message if isinstance(error, MaclipError) else str(error)
         raise MaclipError(
@@ -111,7 +116,6 @@ def compare(a: Record, b: Record, name_a: str = "A", name_b: str = "B") -> Compa
     asked = a.result.way * a.result.queries
     difference = (np.array(b.result.by_episode) - np.array(a.result.by_episode)) / asked
     count = len(difference)
-    spread = float(difference.std(ddof=1)) if count > 1 else 0.0
     return Comparison(
         name_a,
         name_b,
@@ -119,7 +123,7 @@ def compare(a: Record, b: Record, name_a: str = "A", name_b: str = "B") -> Compa
         a.result.accuracy,
         b.result.accuracy,
         float(difference.mean()),
-        Z_95 * spread / math.sqrt(count),
+        half_width(difference),
     )
 
 

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from open_clip.transformer import ResidualAttentionBlock, text_global_pool
 from torch import Tensor, nn
 
 from maclip.adapters import attend
+from maclip_runtime.errors import MaclipError
 
 PADDING = 0  # open_clip's, after the end token
+
+
+def refuse_templates(templates: Iterable[str]) -> None:
+    """Raise `option-invalid` for prompts that a name cannot be put into."""
+    for template in templates:
+        try:
+            placed = "a name" in template.format("a name")
+        except (LookupError, ValueError, AttributeError):
+            placed = False
+        if not placed:
+            raise MaclipError(
+                "option-invalid",
+                f"The template {template!r} has no place for the name, or others too.",
+                "Write {} in it, once: 'a photo of {}'.",
+            )
 
 
 def text_tower(clip: Any) -> Any:

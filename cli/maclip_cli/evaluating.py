@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from maclip.evaluation import Result
 
 WORST = 5  # classes listed
+CONFUSION_SUFFIXES = (".csv", ".png")
 
 
 def evaluate(
@@ -74,11 +75,18 @@ def evaluate(
     for value, known in ((split, SPLITS), (names, NAMES), (average, AVERAGES)):
         if value not in known:
             raise MaclipError("option-invalid", f"{value!r} is no choice here.", f"Use one of: {', '.join(known)}.")
-    read_run(run)  # refuses what is no run before it looks at the clips
+    trained = read_run(run).names  # refuses what is no run before it looks at the clips
+    tables = [_beside(confusion, suffix) for suffix in CONFUSION_SUFFIXES] if confusion else []
+    for file in (json_file, *tables):
+        if file is not None and file.is_dir():
+            raise MaclipError("output-unwritable", f"{file} is a folder.", "Name a file to write.")
     classes = open_classes(data, SplitLists(str(lists), class_names, skip_missing) if lists else None).split(split)
     if not classes:
         raise MaclipError("data-empty", f"{data} has no class of split {split!r}.", "Choose another --split.")
     EpisodeSampler([len(c.clips) for c in classes], way, shot, queries, seed)  # refuses too few clips before the work
+    # What a training without splits had, it had all.
+    taught = {name.casefold() for name in (*trained.train, *trained.other)}
+    seen = tuple(c.name for c in classes if c.name.casefold() in taught)
     model = maclip.load(run, pretrained)
     with Bars() as bars:
         cache = ClipCache(frame_cache, bars.note) if frame_cache else None
@@ -88,16 +96,25 @@ def evaluate(
         for line in store.broken.report():
             bars.note(f"left out: {line}")
         result = evaluator.evaluate(way, shot, episodes, seed, progress=bars.progress("episodes"), queries=queries)
+    _show(result, split, len(seen))  # first, so that a file that cannot be written costs no accuracy
     if json_file is not None:
         adapters = hashlib.sha256((run / ADAPTERS_FILE).read_bytes()).hexdigest()
         digest = episodes_sha256(evaluator.classes, result)
         record = Record(
-            RECORD_FORMAT, maclip.__version__, str(run), adapters, str(data), split, digest, result.by_class, result
+            RECORD_FORMAT,
+            maclip.__version__,
+            str(run),
+            adapters,
+            str(data),
+            split,
+            digest,
+            result.by_class,
+            result,
+            seen,
         )
         write_record(json_file, record)
-    if confusion is not None:
-        _write_confusion(confusion, result)
-    _show(result, split)
+    if tables:
+        _write_confusion(tables, result)
 
 
 def compare(
@@ -128,10 +145,13 @@ def compare(
     )
 
 
-def _show(result: Result, split: str) -> None:
+def _show(result: Result, split: str, seen: int) -> None:
     console = Console()
+    classes = f"{len(result.names)} {split} classes"
+    if seen and split != "train":
+        classes += f", {seen} of which training had too: not few-shot accuracy of new classes"
     console.print(
-        f"{result.way}-way {result.shot}-shot on {len(result.names)} {split} classes: {result.accuracy:.1%} ± "
+        f"{result.way}-way {result.shot}-shot on {classes}: {result.accuracy:.1%} ± "
         f"{result.interval:.1%} ({result.episodes:,} episodes, text weight a = {result.fusion_weight:g})",
         soft_wrap=True,
     )
@@ -146,12 +166,18 @@ def _show(result: Result, split: str) -> None:
     console.print(table)
 
 
-def _write_confusion(path: Path, result: Result) -> None:
+def _beside(path: Path, suffix: str) -> Path:
+    """`path` with `suffix`, in the place of one of the two that are written and after any other."""
+    stem = path.stem if path.suffix.lower() in CONFUSION_SUFFIXES else path.name
+    return path.parent / (stem + suffix)
+
+
+def _write_confusion(files: list[Path], result: Result) -> None:
     from maclip.figures import confusion_figure
     from maclip.record import confusion_csv
     from maclip.run import replacing
 
-    with replacing(path.with_suffix(".csv")) as temporary:
+    with replacing(files[0]) as temporary:
         temporary.write_text(confusion_csv(result), encoding="utf-8")
-    with replacing(path.with_suffix(".png")) as temporary:
+    with replacing(files[1]) as temporary:
         confusion_figure(result, temporary)

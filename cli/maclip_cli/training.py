@@ -100,7 +100,7 @@ def train(
     need_training()
     from maclip.launch import resume as resume_run
     from maclip.launch import train as start_run
-    from maclip.lists import SplitLists
+    from maclip.lists import SplitLists, absolute
     from maclip.model import ModelConfig
     from maclip.processes import Machine
     from maclip.run import CONFIG_FILE, TrainConfig
@@ -110,8 +110,6 @@ def train(
     if cache not in ("auto", "stem", "disk", "none"):
         raise MaclipError("option-invalid", f"There is no cache {cache!r}.", "Use auto, stem, disk or none.")
     templates = tuple(template or ModelConfig.templates)
-    if any("{}" not in t for t in templates):
-        raise MaclipError("option-invalid", "A template has no place for the name.", "Write {} in it: 'a photo of {}'.")
     if schedule not in ("cosine", "constant"):
         raise MaclipError("option-invalid", f"There is no schedule {schedule!r}.", "Use cosine or constant.")
     chosen = TrainConfig(
@@ -122,6 +120,7 @@ def train(
         checkpointing=checkpointing, view_frames=view_frames, seed=seed,
     )  # fmt: skip
     model = ModelConfig(frames, adapted_depth, True, metric, fusion_weight, templates)
+    class_names = absolute(class_names) if class_names else None
     split = SplitLists(str(lists.resolve()), class_names, skip_missing) if lists else None
     machine = Machine(
         device, devices, nodes, workers, save_seconds, tensorboard, decoder, frame_cache, stem_cache, max_broken

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from maclip.lists import SplitLists
 from maclip.model import ModelConfig
-from maclip.run import RUN_FORMAT, ClassNames, RunConfig, TrainConfig, write_config
+from maclip.run import RUN_FORMAT, ClassNames, RunConfig, TrainConfig, read_run, write_config
 from maclip_cli.workstation import app
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.manifest import Backbone
@@ -55,3 +57,15 @@ def test_the_same_options_and_those_of_the_machine_are_taken(run):
         "--device", "cpu", "--workers", 1, "--save-seconds", 5, "--backbone", "tiny",
     )  # fmt: skip
     assert error.code == "weights-changed"  # it went on to begin: the run's weights are made up
+
+
+def test_names_are_found_from_another_folder(run, tmp_path, monkeypatch):
+    lists = SplitLists(str(tmp_path / "lists"), f"{tmp_path / 'names.json'}#small")
+    write_config(run, dataclasses.replace(read_run(run), lists=lists))
+    for folder, names in ((tmp_path, "names.json#small"), (run, "../names.json#small")):
+        monkeypatch.chdir(folder)
+        given = ("--lists", tmp_path / "lists", "--class-names", names)
+        assert outcome("--resume", run, *given).code == "weights-changed"  # the options are the run's
+    assert (
+        outcome("--resume", run, "--lists", tmp_path / "lists", "--class-names", "names.json").code == "resume-differs"
+    )

@@ -69,16 +69,20 @@ def test_from_clips_to_an_accuracy_and_a_bundle(drawn_folder: Path, tmp_path: Pa
     done = run("eval", run_folder, drawn_folder, *few, "--json", result)
     assert done.returncode == 0, done.stderr
     facts = json.loads(result.read_text())
+    # Without splits all was trained on, and that is said.
+    assert "3 test classes, 3 of which training had too" in done.stdout
+    assert sorted(facts["seen_in_training"]) == ["blue", "green", "red"]
     assert 0 <= facts["accuracy"] <= 1
     assert (facts["way"], facts["episodes"], facts["seed"], facts["split"]) == (3, 50, 4, "test")
     assert f"{facts['accuracy']:.1%}" in done.stdout
     assert set(facts["by_class"]) == set(facts["names"])
 
     unnamed = tmp_path / "unnamed.json"
-    confusion = tmp_path / "confusion"
+    confusion = tmp_path / "confusion.a0.4"
     done = run("eval", run_folder, drawn_folder, *few, "--names", "none", "--json", unnamed, "--confusion", confusion)
     assert done.returncode == 0, done.stderr
-    assert {file.suffix for file in tmp_path.glob("confusion.*")} == {".csv", ".png"}
+    assert {file.name for file in tmp_path.glob("confusion.*")} == {"confusion.a0.4.csv", "confusion.a0.4.png"}
+    assert_refused(run("eval", run_folder, drawn_folder, *few, "--json", tmp_path), "output-unwritable")
     compared = run("compare", result, unnamed, "--json")
     assert compared.returncode == 0, compared.stderr
     paired = json.loads(compared.stdout)
@@ -142,7 +146,8 @@ def test_bad_input_is_said_in_a_sentence(tmp_path: Path, drawn_folder: Path):
     assert_refused(run("train", tmp_path / "nowhere", *out), "data-missing")
     assert_refused(run("train", drawn_folder), "option-invalid")
     assert_refused(run("train", drawn_folder, *out, "--adapted-depth", 99), "depth-invalid")
-    assert_refused(run("train", drawn_folder, *out, "--template", "no place"), "option-invalid")
+    for template in ("no place", "a {} {x}", "{} {0}", "{"):
+        assert_refused(run("train", drawn_folder, *out, "--template", template, "--adapted-depth", 1), "option-invalid")
     assert_refused(run("train", drawn_folder, *out, "--metric", "dtw", "--way", 2), "metric-unknown")
     assert_refused(run("synth", tmp_path, "--family", "dance"), "family-unknown")
     assert_refused(run("export", "-o", tmp_path / "bundle"), "option-invalid")

@@ -122,6 +122,18 @@ def test_more_than_the_share_ends_training_and_names_the_first(data, tmp_path, m
     assert caught.value.code in ("clip-unreadable", "clip-too-short")
 
 
+@pytest.mark.parametrize("cache", ["none", "stem"])
+def test_nothing_but_broken_clips_end_training_whatever_may_be(tmp_path, monkeypatch, cache):
+    small_training(monkeypatch)
+    for name in ("red", "green"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for number in range(3):
+            (tmp_path / "data" / name / f"{number}.mp4").touch()
+    with pytest.raises(MaclipError) as caught:
+        train(tmp_path / "data", tmp_path / "run", Machine(max_broken=1.0), cache=cache)
+    assert caught.value.code in ("data-broken", "too-few-clips")
+
+
 def test_an_evaluation_refuses_broken_clips_or_leaves_them_out_of_its_record(data, whole, make_model):
     model = make_model(adapted_depth=1, frames=4)
     with pytest.raises(MaclipError) as caught:

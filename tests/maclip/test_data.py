@@ -63,12 +63,26 @@ def test_classes_json_names_and_splits(tmp_path):
 @pytest.mark.parametrize(
     "text",
     ["{", "[]", '{"classes": {"a": {}}}', '{"classes": {"a": {"name": "x", "split": "dev"}}}',
-     '{"classes": {"../a": {"name": "x"}}}', '{"classes": {"a": {"name": ""}}}'],
+     '{"classes": {"../a": {"name": "x"}}}', '{"classes": {"..": {"name": "x"}}}', '{"classes": {"a": {"name": ""}}}'],
 )  # fmt: skip
 def test_a_bad_classes_json_is_refused(tmp_path, text):
     make(tmp_path, "a/1.mp4")
     (tmp_path / "classes.json").write_text(text)
     refused(tmp_path, "classes-invalid")
+
+
+def test_two_classes_of_one_name_are_refused(tmp_path):
+    make(tmp_path, "draw_sword/1.mp4", "draw sword/1.mp4")
+    with pytest.raises(MaclipError, match="called 'draw sword'") as caught:
+        open_data(tmp_path)
+    assert caught.value.code == "classes-invalid"
+    assert "draw_sword" in caught.value.message
+
+
+def test_classes_json_may_begin_with_a_byte_order_mark(tmp_path):
+    make(tmp_path, "a/1.mp4")
+    (tmp_path / "classes.json").write_text(json.dumps({"classes": {"a": {"name": "up"}}}), encoding="utf-8-sig")
+    assert [c.name for c in open_data(tmp_path).classes] == ["up"]
 
 
 def test_no_folder_and_no_class_are_refused(tmp_path):

@@ -78,6 +78,7 @@ def test_without_names_no_text_votes(drawn_data, make_model):
 
 def test_the_interval_is_that_of_a_known_sample():
     correct = torch.tensor([[True, True], [True, False], [False, False], [True, False]])
+    assert mean_interval(correct[:1])[1] == 1  # one episode says nothing
     mean, interval = mean_interval(correct)
     each = torch.tensor([1.0, 0.5, 0.0, 0.5], dtype=torch.float64)
     assert mean == pytest.approx(0.5)

@@ -60,7 +60,7 @@ def test_numbered_classes_take_names_from_json_or_yaml(tmp_path: Path, root: Pat
     (tmp_path / "n.json").write_text(json.dumps({"small": {"train": ["x", "Closing [something]"], "val0": "waving"}}))
     expected = {"Closing something": ("train", ["51958.webm"]), "waving": ("val", ["7.webm"])}
     assert found(open_lists(root, where, f"{tmp_path}/n.json#small")) == expected
-    (tmp_path / "n.yaml").write_text("train: [x, 'Closing [something]']\nval: [waving]\n")
+    (tmp_path / "n.yaml").write_text("train: [x, 'Closing [something]']\nval: [waving]\n", encoding="utf-8-sig")
     assert found(open_lists(root, where, f"{tmp_path}/n.yaml")) == expected
 
 
@@ -85,6 +85,8 @@ def test_classes_by_name_find_their_clip_without_its_suffix(tmp_path: Path, root
         ({"train": "throw/none\n"}, None, "clips-missing"),
         ({"train": "throw/7\n", "test": "Throw/51958\n"}, None, "splits-overlap"),
         ({"train": "throw/7\n", "test": "catch/7\n"}, None, "splits-overlap"),
+        ({"train": "throw/7\nThrow/51958\n"}, None, "classes-invalid"),
+        ({"train": "throw/7\ncatch/7\n"}, None, "classes-invalid"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(tmp_path, root, splits, names, code) -> None:

@@ -54,6 +54,25 @@ def test_what_is_no_record_is_refused(tmp_path: Path, broken: str) -> None:
     assert refused.value.code == "record-invalid"
 
 
+def test_a_record_that_lost_answers_is_refused_and_an_older_one_is_read(tmp_path: Path, result: Result) -> None:
+    write_record(tmp_path / "r.json", record(result))
+    facts = json.loads((tmp_path / "r.json").read_text())
+    del facts["seen_in_training"]
+    (tmp_path / "older.json").write_text(json.dumps(facts))
+    assert read_record(tmp_path / "older.json") == record(result)
+    (tmp_path / "short.json").write_text(json.dumps({**facts, "by_episode": facts["by_episode"][:-1]}))
+    with pytest.raises(MaclipError, match="39 answers to 40 episodes") as refused:
+        read_record(tmp_path / "short.json")
+    assert refused.value.code == "record-invalid"
+
+
+def test_one_episode_separates_nothing(result: Result) -> None:
+    a = dataclasses.replace(result, by_episode=(0,), episodes=1)
+    b = dataclasses.replace(a, by_episode=(8,))
+    found = compare(record(a), record(b))
+    assert (found.difference, found.interval, found.separated) == (1.0, 1.0, False)
+
+
 def test_the_episode_digest_knows_clips_and_questions(classes, result: Result) -> None:
     digest = episodes_sha256(classes, result)
     moved = [dataclasses.replace(c, clips=tuple(Path("/elsewhere") / clip.name for clip in c.clips)) for c in classes]
@@ -88,7 +107,8 @@ def test_accuracy_by_class_and_confusion_tell_the_same(tmp_path: Path, result: R
         counts = [int(n) for n in row.split(",")[1:]]
         assert counts == list(result.confusion[place])
         assert result.by_class[result.names[place]] == pytest.approx(counts[place] / sum(counts))
-    confusion_figure(result, tmp_path / "c.png")
+    formula = (r"$\frac{$", *result.names[1:])  # no formula at all
+    confusion_figure(dataclasses.replace(result, names=formula), tmp_path / "c.png")
     from PIL import Image
 
     with Image.open(tmp_path / "c.png") as picture:
