@@ -109,6 +109,14 @@ ROWS = (
     Row("tpcm-no-names", "TPCM only, asked without names", TPCM_ALONE, None, Support("none"), "tpcm"),
     Row("fsar-no-names", "CLIP-FSAR's head, asked without names", FSAR_HEAD, None, Support("none"), "fsar-head"),
     Row("k-all-no-names", "both, K = all, asked without names", ALL_ADAPTED, None, Support("none"), "k-all"),
+    Row(
+        "anew-no-names",
+        "both, K = all from nothing, asked without names",
+        ALL_ADAPTED,
+        None,
+        Support("none"),
+        "k-all-anew",
+    ),
     # The method's parts one by one under the other metrics. A TRX that is not trained is a random projection.
     Row("frozen-bimhm", "frozen CLIP, Bi-MHM", ModelConfig(8, 0, False, "bimhm"), None),
     Row("tpcm-bimhm", "TPCM only, Bi-MHM", replace(TPCM_ALONE, metric="bimhm"), TRAIN),
@@ -131,12 +139,20 @@ ROWS = (
         replace(ALL_ADAPTED, prototype_module=False),
         FROM_NOTHING,
     ),
+    Row(
+        "adapters-all-no-names",
+        "adapters only, K = all, asked without names",
+        replace(ALL_ADAPTED, prototype_module=False),
+        None,
+        Support("none"),
+        "adapters-all",
+    ),
 )
 
 # In the order in which they are read: nothing, the parts, text, depth and shots, what others would pick, other metrics.
 _READ = """
     frozen-mean frozen-otam zero-shot  tpcm adapters both  no-token no-text wrong-names
-    no-names tpcm-no-names fsar-no-names k-all-no-names
+    no-names tpcm-no-names fsar-no-names k-all-no-names anew-no-names adapters-all-no-names
     k2 k3 k-all k-all-anew adapters-all mean-before  fsar-head fsar full-tuning
     frozen-bimhm tpcm-bimhm adapters-bimhm bimhm tpcm-trx adapters-trx trx
 """
