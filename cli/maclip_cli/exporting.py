@@ -17,6 +17,7 @@ from maclip_runtime.errors import MaclipError
 
 if TYPE_CHECKING:
     from maclip.model import MaClip
+    from maclip.run import RunConfig
     from maclip_export.bundle_writer import Material, Report
     from maclip_export.options import ExportOptions
     from maclip_export.trial import TrialClips
@@ -103,19 +104,24 @@ class _Places:
     gate_clips: int
     calibration: Path | None
 
-    def read(self, model: MaClip, options: ExportOptions, own: Path | None) -> tuple[TrialClips, TrialClips | None]:
-        """The gate's clips, and those to calibrate on where that is needed; `own` is the run's data, if still there."""
+    def read(
+        self, model: MaClip, options: ExportOptions, run: RunConfig | None
+    ) -> tuple[TrialClips, TrialClips | None]:
+        """The gate's clips, and those to calibrate on where that is needed; of the data of `run`, if still there."""
         from maclip.data import open_data
+        from maclip.lists import open_classes
         from maclip_export.trial import calibration_clips, drawn_trial, gate_clips
 
-        gate = self.gate or own
-        calibration = self.calibration or own or self.gate
-        trial = gate_clips(open_data(gate), model, self.gate_clips) if gate else drawn_trial(model, self.gate_clips)
+        # As training divided it, or what it learnt from would be tried.
+        own = open_classes(Path(run.data), run.lists) if run is not None and Path(run.data).is_dir() else None
+        gate = open_data(self.gate) if self.gate else own
+        trial = gate_clips(gate, model, self.gate_clips) if gate else drawn_trial(model, self.gate_clips)
         if options.precision != "int8" or options.quantization == "dynamic":
             return trial, None
+        calibration = open_data(self.calibration) if self.calibration else own or gate
         if calibration is None:
             return trial, drawn_trial(model, seed=1)
-        return trial, calibration_clips(open_data(calibration), model)
+        return trial, calibration_clips(calibration, model)
 
 
 def _of_run(
@@ -128,8 +134,7 @@ def _of_run(
 
     config = read_run(run)
     model = maclip.load(run, pretrained)
-    own = Path(config.data) if Path(config.data).is_dir() else None
-    trial, calibration = places.read(model, options, own)
+    trial, calibration = places.read(model, options, config)
     unknown = config.chosen.unknown if config.chosen is not None else None
     return model, Material(vocabulary(config.names, extra), trial, calibration, unknown, run)
 

@@ -98,8 +98,17 @@ def write_bundle(
     if options.rtx:
         check_rtx(options.precision, options.quantization)
     model = model.cpu().eval()
-    with new_folder(out, options.force, lambda folder: (folder / MANIFEST_FILE).is_file(), "bundle") as folder:
+    with new_folder(out, options.force, _is_bundle, "bundle") as folder:
         return _Writer(model, folder, material, options, note).write()
+
+
+def _is_bundle(folder: Path) -> bool:
+    """Whether a folder holds a bundle, of whatever version: others have a `manifest.json` too."""
+    try:
+        facts = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(facts, dict) and {"schema", "graphs", "files"} <= facts.keys()
 
 
 class _Writer:

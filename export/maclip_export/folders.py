@@ -19,12 +19,17 @@ def new_folder(out: Path, force: bool, ours: Callable[[Path], bool], kind: str) 
     With `force` it replaces a folder for which `ours` is true; `kind` is what messages call that.
     Raises `output-exists` and `output-unwritable` (a full disk among others).
     """
-    refuse_existing(out, force)
-    if out.exists() and not (out.is_dir() and ours(out)):
-        raise MaclipError("output-exists", f"{out} is there and is no {kind}.", "Choose another folder.")
+
+    def refuse() -> None:
+        refuse_existing(out, force)
+        if out.exists() and not (out.is_dir() and ours(out)):
+            raise MaclipError("output-exists", f"{out} is there and is no {kind}.", "Choose another folder.")
+
+    refuse()
+    place = out.resolve()  # of a link, what it leads to
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+        place.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
     except OSError as error:
         raise _unwritable(out, error) from error
     try:
@@ -33,7 +38,8 @@ def new_folder(out: Path, force: bool, ours: Callable[[Path], bool], kind: str) 
         folder.chmod(0o755)
         for path in folder.rglob("*"):
             path.chmod(0o755 if path.is_dir() else 0o644)
-        _swap(folder, out)
+        refuse()  # another program may have made it meanwhile
+        _swap(folder, place)
     except OSError as error:
         raise _unwritable(out, error) from error
     finally:
@@ -41,8 +47,15 @@ def new_folder(out: Path, force: bool, ours: Callable[[Path], bool], kind: str) 
 
 
 def refuse_existing(out: Path, force: bool) -> None:
-    """Raises `output-exists` where `out` is there and not to be replaced: worth asking before long work."""
-    if out.exists() and not force:
+    """Raises `output-exists` where `out` is there and not to be replaced: worth asking before long work.
+
+    Raises `output-unwritable` where that cannot be told.
+    """
+    try:
+        there = out.exists()
+    except OSError as error:  # a name too long, for one
+        raise _unwritable(out, error) from error
+    if there and not force:
         raise MaclipError(
             "output-exists", f"{out} is already there.", "Add --force to replace it, or choose another folder."
         )

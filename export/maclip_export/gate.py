@@ -79,11 +79,11 @@ class Gate:
             found = session.run([spec.name for spec in graph.outputs], feed)
             for spec, ours, theirs in zip(graph.outputs, found, case.expected, strict=True):
                 difference = _relative(ours, theirs.numpy())
-                if not difference <= relative:
+                if np.isnan(difference) or difference > relative:  # no difference is larger than NaN
                     relative, worst = difference, case
                 cosine = _worse(cosine, _cosine(ours, theirs.numpy()))
                 if spec.name == "probabilities":
-                    probability = max(probability, float(np.abs(ours - theirs.numpy()).max()))
+                    probability = -_worse(-probability, -float(np.abs(ours - theirs.numpy()).max()))
         limits = limits_of(graph.name, self._precision)
         last = probability if graph.name == "match" else None
         return GateFigure(relative, cosine, last, *limits, len(cases)), worst
@@ -190,7 +190,7 @@ def _relative(ours: npt.NDArray[np.float32], theirs: npt.NDArray[np.float32]) ->
 
 def _worse(a: float, b: float) -> float:
     """The smaller; NaN is the worst."""
-    return a if a <= b else b
+    return a if a <= b or np.isnan(a) else b
 
 
 def _cosine(ours: npt.NDArray[np.float32], theirs: npt.NDArray[np.float32]) -> float:

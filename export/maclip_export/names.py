@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 from torch import Tensor
 
 from maclip.backbone import TINY
@@ -32,13 +32,15 @@ def read_names(spec: str) -> list[str]:
     if spec in BUILT_IN and not path.is_file():
         content = (files("maclip_export") / "name_lists" / f"{spec}.txt").read_text(encoding="utf-8")
         return _checked(content.splitlines(), spec, "line")
-    if not path.exists():
+    if not _is_there(path):
         known = ", ".join(BUILT_IN)
-        raise MaclipError("names-invalid", f"{spec} is no file, and no list of names.", f"The lists are {known}. {FIX}")
+        raise MaclipError(
+            "names-invalid", f"{spec:.60} is no file, and no list of names.", f"The lists are {known}. {FIX}"
+        )
     try:
         content = path.read_text(encoding="utf-8-sig")
         data = _parsed(content, path.suffix.lower())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         why = " ".join(str(error).split())
         raise MaclipError("names-invalid", f"{path} cannot be read as names ({why}).", FIX) from error
     if isinstance(data, str):
@@ -69,7 +71,16 @@ def write_names(folder: Path, names: Sequence[str], templates: Sequence[str], te
     """
     listed = {"names": list(names), "templates": list(templates)}
     (folder / NAMES_FILE).write_text(json.dumps(listed, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    save_file({TEXT_TENSOR: np.ascontiguousarray(text.numpy(), dtype=np.float16)}, folder / TEXT_FILE)
+    stored = {TEXT_TENSOR: np.ascontiguousarray(text.numpy(), dtype=np.float16)}
+    (folder / TEXT_FILE).write_bytes(save(stored))  # `save_file` speaks of a full disk in an error of its own
+
+
+def _is_there(path: Path) -> bool:
+    """Whether `path` exists; no file's name is as long as a list of names that was given for one."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def _parsed(content: str, suffix: str) -> Any:
@@ -117,6 +128,8 @@ def _checked(names: Sequence[str], spec: str, unit: str) -> list[str]:
         key = name_key(name)
         if not key:
             raise MaclipError("names-invalid", f"{spec} does not hold names alone: {unit} {number} is empty.", FIX)
+        if not name.isprintable() and any(0xD800 <= ord(sign) <= 0xDFFF for sign in name):
+            raise MaclipError("names-invalid", f"{spec}: {unit} {number} holds half a character.", FIX)
         if key in seen:
             raise MaclipError(
                 "names-invalid",

@@ -117,8 +117,29 @@ def test_what_is_there_is_replaced_only_when_asked_and_only_if_a_bundle(tmp_path
     mine.mkdir()
     (mine / "thesis.txt").write_text("years of work")
     refused("output-exists", model, mine, material(model), ExportOptions(force=True))
+    (mine / "manifest.json").write_text('{"manifest_version": 3}')  # a browser's extension
+    refused("output-exists", model, mine, material(model), ExportOptions(force=True))
     assert (mine / "thesis.txt").read_text() == "years of work"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "mine"]
+    (tmp_path / "link").symlink_to("bundle")
+    write_bundle(model, tmp_path / "link", material(model, "three"), ExportOptions(force=True))
+    assert json.loads((out / "names.json").read_text())["names"] == ["three"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "link", "mine"]
+
+
+@pytest.mark.usefixtures("quick")
+def test_what_another_program_made_meanwhile_is_not_replaced(tmp_path, monkeypatch):
+    model, out = frozen_model(), tmp_path / "bundle"
+    write = bundle_writer.write_names
+
+    def slowly(*args: object) -> None:
+        out.mkdir()
+        (out / "thesis.txt").write_text("years of work")
+        write(*args)
+
+    monkeypatch.setattr(bundle_writer, "write_names", slowly)
+    refused("output-exists", model, out, material(model))
+    assert (out / "thesis.txt").read_text() == "years of work"
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
 
 @pytest.mark.usefixtures("quick")

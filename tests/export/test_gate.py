@@ -13,6 +13,7 @@ from random_models import NAMES, randomised
 import maclip
 from maclip.model import MaClip
 from maclip_export import bundle_writer
+from maclip_export import gate as gate_module
 from maclip_export.accuracy import AccuracyCheck
 from maclip_export.bundle_writer import Material, write_bundle
 from maclip_export.gate import Gate, within_limits
@@ -97,6 +98,27 @@ def test_a_changed_weight_is_found_in_its_layer(tmp_path):
     assert found is not None
     assert found.layer == "blocks.3.multimodal"
     assert found.before == "blocks.3.multimodal.down"
+
+
+@pytest.mark.parametrize("broken", range(9))
+def test_a_graph_that_is_no_number_in_one_case_alone_is_refused(tmp_path, monkeypatch, broken):
+    """In any of the nine: one clip, two and all, with text, without and with every second one."""
+    model = shallow_model()
+    tower = graphs_of(model)[1]
+    path = write_onnx(tower, tmp_path)[0]
+    session, ran = gate_module.open_session(path), []
+
+    class NoNumber:
+        def run(self, *args: object) -> list[np.ndarray]:
+            ran.append(args)
+            return [x * (np.nan if len(ran) == broken + 1 else 1) for x in session.run(*args)]
+
+    monkeypatch.setattr(gate_module, "open_session", lambda path: NoNumber())
+    figure = Gate(model, drawn_trial(model, 2, 2).frames, model.encode_names(NAMES)).measure(tower, path)[0]
+    assert len(ran) == 9
+    assert np.isnan(figure.relative)
+    assert np.isnan(figure.cosine)
+    assert not within_limits(figure)
 
 
 def test_a_stem_is_judged_through_its_tower(tmp_path):

@@ -140,3 +140,11 @@ def test_a_thousand_names_in_batches_equal_each_by_itself():
             each = F.normalize(model.clip.encode_text(prompts), dim=-1)
         torch.testing.assert_close(found[row], F.normalize(each.mean(0), dim=-1), rtol=0, atol=1e-5)
     assert model.encode_names([]).shape == (0, model.feature_width)
+
+
+def test_names_that_were_given_for_a_file_and_what_is_no_text_are_refused(tmp_path):
+    assert "is no file" in refused(", ".join(["waving a hand"] * 30)).message
+    (tmp_path / "half.json").write_text('["ok", "\\ud800 bad"]')
+    assert "half a character" in refused(tmp_path / "half.json").message
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    refused(tmp_path / "deep.json")

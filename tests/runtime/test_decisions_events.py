@@ -160,3 +160,12 @@ def test_live_sources_have_the_time_of_the_decision() -> None:
     (start,) = smoother.push(WINDOWS["a"], 0, 1)
     (end,) = smoother.finish()
     assert (start.at, end.at) == (100.0, 101.0)
+
+
+def test_a_clock_that_goes_back_forgets_when_actions_ended() -> None:
+    smoother = Smoother("cam", Decisions(**{**PLAIN, "cooldown_s": 0.0}))  # type: ignore[arg-type]
+    found = []
+    for _ in range(2):
+        events = [e for s, letter in enumerate("aba") for e in smoother.push(WINDOWS[letter], s, s + 1)]
+        found.append(spans(events + smoother.finish(3)))
+    assert found[0] == found[1] == [("a", 0, 1), ("b", 1, 2), ("a", 2, 3)]

@@ -233,3 +233,10 @@ def test_a_plug_in_that_is_no_library_is_missing(bundle: Path, tmp_path: Path, m
     error = refusal(bundle, "BrokenExecutionProvider")
     assert error.code == "device-missing"
     assert "cannot load libbroken.so" in error.message
+
+
+@pytest.mark.parametrize("threads", [0, 99_999])
+def test_more_threads_than_any_machine_has_are_refused(tmp_path, threads):
+    with pytest.raises(MaclipError) as caught:
+        open_engine(Bundle.open(write_bundle(tmp_path / "bundle")), "cpu", threads=threads)
+    assert caught.value.code == "option-invalid"

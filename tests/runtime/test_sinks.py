@@ -207,6 +207,24 @@ def test_file_that_is_no_place_for_events_is_refused(tmp_path: Path) -> None:
         FileSink(tmp_path / "events.jsonl")
 
 
+def test_a_device_for_a_file_is_closed_in_peace(caplog: pytest.LogCaptureFixture) -> None:
+    with open_sink("/dev/null") as sink:
+        sink.event(event(0))
+        wait_for(lambda: sink.delivered == 1)
+    assert not caplog.records
+
+
+def test_a_disk_that_fails_at_the_end_is_said(tmp_path: Path, monkeypatch, caplog) -> None:
+    def failing(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with open_sink(str(tmp_path / "events.jsonl")) as sink:
+        sink.event(event(0))
+        wait_for(lambda: sink.delivered == 1)
+        monkeypatch.setattr(os, "fsync", failing)
+    assert "may not hold the last lines (No space left on device)" in caplog.text
+
+
 def test_stdout_is_json_lines_until_the_reader_has_gone() -> None:
     program = (
         "import sys; from maclip_runtime.decisions import Event; from maclip_runtime.sinks import open_sink\n"

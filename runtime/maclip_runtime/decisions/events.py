@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -56,6 +57,7 @@ class Smoother:
         self._mean = MovingMean(decisions.smoothing_s)
         self._stretch: _Stretch | None = None
         self._ended_s: dict[str, float] = {}  # by label, of reported actions
+        self._now_s = -math.inf
         self._windows = 0
         self.verdict = nothing_seen(EMPTY)
 
@@ -65,6 +67,9 @@ class Smoother:
         `verdict` is then what it came to, with what was seen before it.
         """
         self._windows += 1
+        if end_s < self._now_s:  # the clock went back: what ended by the old one tells nothing of this one
+            self._ended_s.clear()
+        self._now_s = end_s
         self.verdict = verdict = self._judge(self._mean.push(answer, end_s))
         stretch = self._stretch
         if stretch and stretch.key == _key(verdict):

@@ -20,6 +20,8 @@ from maclip_runtime.tensorrt.library import NATIVE_DEVICES
 OPENVINO_DEVICES = ("openvino", "openvino-f32")
 DEVICES = ("auto", *PROVIDERS, *NATIVE_DEVICES, *OPENVINO_DEVICES)
 
+MOST_THREADS = 1024  # beyond what any one machine has; a slip of the hand would use up its process numbers
+
 log = logging.getLogger("maclip")
 
 
@@ -33,11 +35,17 @@ def open_engine(
     chooses an engine that must be built first, nor one that computes in less than the bundle's precision.
     `threads` is for engines on the processor; None takes each core that this process may use.
 
-    Raises `device-unknown`; `device-missing` where the device is not there or does not start, `engine-missing`
-    without onnxruntime; on the first run of a graph `device-fallback` where some of its nodes ran elsewhere, unless
-    `allow_fallback`, which makes a warning of it. Engines of NVIDIA and OpenVINO compile whole graphs: with them
-    nothing runs elsewhere.
+    Raises `option-invalid` for more threads than any machine has; `device-unknown`; `device-missing` where the device
+    is not there or does not start, `engine-missing` without onnxruntime; on the first run of a graph `device-fallback`
+    where some of its nodes ran elsewhere, unless `allow_fallback`, which makes a warning of it. Engines of NVIDIA and
+    OpenVINO compile whole graphs: with them nothing runs elsewhere.
     """
+    if threads is not None and not 1 <= threads <= MOST_THREADS:
+        raise MaclipError(
+            "option-invalid",
+            f"{threads} threads cannot be used.",
+            f"Give 1 to {MOST_THREADS}, best the number of cores.",
+        )
     if device == "auto":
         device, why = choose_device()
         log.info("device: %s (auto: %s)", device, why)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from maclip_runtime.errors import MaclipError
@@ -13,6 +16,8 @@ ROTATE_BYTES = 10_000_000  # at which a file is set aside
 KEPT_FILES = 5  # set aside, beside the one that is written
 STDOUT_EVENTS = 100_000  # may wait for a slow reader, about 30 MB
 TAIL_BYTES = 1 << 20  # a last line is looked for in so much of a file
+
+log = logging.getLogger("maclip")
 
 
 class StdoutSink(Sink):
@@ -56,7 +61,10 @@ class FileSink(Sink):
         self._file.append(line)
 
     def _let_go(self, deadline: float) -> None:
-        self._file.close()
+        try:
+            self._file.close()
+        except OSError as error:
+            log.warning("%s: the disk may not hold the last lines (%s)", self.name, error.strerror)
 
 
 class RotatingFile:
@@ -86,16 +94,23 @@ class RotatingFile:
         try:
             write_whole(self._descriptor, line)
         except OSError:
-            os.ftruncate(self._descriptor, self._size)
+            with suppress(OSError):  # a device, which has no size; its own error counts
+                os.ftruncate(self._descriptor, self._size)
             raise
         self._size += len(line)
 
     def close(self) -> None:
-        """Write through to the disk and close."""
-        if self._descriptor is not None:
-            os.fsync(self._descriptor)
-            os.close(self._descriptor)
-        self._descriptor = None
+        """Write through to the disk and close. Raises OSError where the disk did not take all; it is closed anyway."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is None:
+            return
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # /dev/null and its like have no disk
+                raise
+        finally:
+            os.close(descriptor)
 
     def _open(self) -> None:
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0), 0o644)
