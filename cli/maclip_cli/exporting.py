@@ -47,7 +47,7 @@ def export(
     gate_data: Annotated[
         Path | None, typer.Option(help="Clips the gate looks at; else the run's, else generated ones.")
     ] = None,
-    gate_clips: Annotated[int, typer.Option(min=1, help="Clips a class at the gate.")] = 4,
+    gate_clips: Annotated[int, typer.Option(min=2, help="Clips a class at the gate: one is shown, others asked.")] = 4,
     calibration_data: Annotated[
         Path | None, typer.Option(help="Clips for static int8; else the run's training classes, else generated ones.")
     ] = None,
@@ -81,6 +81,8 @@ def export(
     for folder in (out, triton):
         if folder is not None:
             refuse_existing(folder, force)
+    if triton is not None and _overlap(out.resolve(), triton.resolve()):
+        raise MaclipError("option-invalid", f"{triton} and {out} lie in one another.", "Give each a folder of its own.")
     console = Console(stderr=True)
     places = _Places(gate_data, gate_clips, calibration_data)
     with console.status("loading") as status:
@@ -94,6 +96,11 @@ def export(
         if triton is not None:
             write_repository(out, triton, force)
     print_report(report, out, console)
+
+
+def _overlap(a: Path, b: Path) -> bool:
+    """Whether one folder is the other or lies in it: a bundle holds nothing that its manifest does not list."""
+    return a.is_relative_to(b) or b.is_relative_to(a)
 
 
 @dataclass(frozen=True)
@@ -172,7 +179,9 @@ def print_report(report: Report, out: Path, console: Console) -> None:
             f"int8 {one.form}: {one.clip_ms:.1f} ms a clip here, worst cosine {one.cosine:.4f}{passes}; {chosen}"
         )
     found = report.accuracy
-    if found is not None:
+    if found is None:
+        console.print("Accuracy was not compared: that takes two classes of two clips, see --gate-data.")
+    else:
         console.print(
             f"{found.way}-way {found.shot}-shot on {found.measured_on}, {found.episodes:,} episodes: torch "
             f"{found.torch:.1%}, bundle {found.bundle:.1%}; loss {100 * found.loss:+.2f} ± {100 * found.interval:.2f} "

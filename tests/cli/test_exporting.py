@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import typer
 from videos import color_video
 
 from maclip_cli.workstation import app
@@ -67,6 +68,10 @@ def test_what_cannot_be_is_refused_before_the_model_is_loaded(tmp_path: Path, mo
     (tmp_path / "gap.txt").write_text("wave\n\njump\n")
     refused("names-invalid", *FROZEN, *bundle, "--names", tmp_path / "gap.txt")
     assert "kinetics700" in refused("names-invalid", *FROZEN, *bundle, "--names", "kinetics").fix
+    for inside in (tmp_path / "bundle" / "models", tmp_path / "bundle"):
+        refused("option-invalid", *FROZEN, *bundle, "--triton", inside)
+    with pytest.raises(typer.BadParameter, match="or equal to 2"):  # of one clip a class nothing can be asked
+        run(*FROZEN, *bundle, "--gate-clips", 1)
     (tmp_path / "bundle").mkdir()
     (tmp_path / "bundle" / "mine.txt").write_text("keep me")
     refused("output-exists", *FROZEN, *bundle)
