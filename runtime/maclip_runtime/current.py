@@ -26,7 +26,7 @@ class CurrentIndex:
     def get(self) -> Index | None:
         """The index, None where the gallery has no class. Raises `gallery-corrupt`, `contract-mismatch`."""
         with self._lock:
-            if self._index is None or self._index.generation != self._gallery.generation:
+            if self._index is None or self._index.version != self._gallery.version:
                 self._index = build_index(self._gallery, self._encoder)
             return self._index
 

@@ -169,7 +169,7 @@ class Enroller:
         return notes
 
     def _current_index(self) -> Index | None:
-        if self._index is None or self._index.generation != self.gallery.generation:
+        if self._index is None or self._index.version != self.gallery.version:
             self._index = build_index(self.gallery, self.encoder)
         return self._index
 

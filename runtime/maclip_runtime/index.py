@@ -10,10 +10,10 @@ import numpy as np
 from maclip_runtime.decisions import unknown_distance
 from maclip_runtime.distances import SAMPLE, left_out, match_all, spread
 from maclip_runtime.encoder import Encoder, Flags
-from maclip_runtime.errors import MaclipError
 from maclip_runtime.frames import Floats
 from maclip_runtime.gallery import EnrolledClip, Gallery, clips_key
 from maclip_runtime.gallery.rows import Member
+from maclip_runtime.gallery.schema import corrupt
 
 THRESHOLD = "unknown_distance"
 # A stream's window over an enrolled clip. A window as long as the action lies wholly within it for one moment only; in
@@ -24,19 +24,24 @@ PROTOTYPE_BATCH = 64  # clips whose prototypes are made again at once
 
 @dataclass(frozen=True)
 class Index:
-    """The C classes of a gallery at one `generation`: prototypes [C, T, D'], text [C, D'], has_text [C].
+    """The C classes of a gallery at one `version`: prototypes [C, T, D'], text [C, D'], has_text [C].
 
     `limits` [C] is the distance above which each class's answer is "unknown" (inf: never); `duration_s` the
     enrolled clips' median duration.
     """
 
-    generation: int
+    version: tuple[int, ...]
     names: tuple[str, ...]
     prototypes: Floats
     text: Floats
     has_text: Flags
     limits: Floats
     duration_s: float
+
+    @property
+    def generation(self) -> int:
+        """Of the gallery."""
+        return self.version[0]
 
     @property
     def window_s(self) -> float:
@@ -52,8 +57,8 @@ def build_index(gallery: Gallery, encoder: Encoder) -> Index | None:
     """
     manifest = encoder.bundle.manifest
     if gallery.shapes() - {(manifest.frames, manifest.feature_width)}:
-        raise _corrupt(gallery, "its features have another shape than the bundle's")
-    generation = gallery.generation  # first: a change from here on makes the index stale, not wrong
+        raise corrupt(gallery.path, "its features have another shape than the bundle's")
+    version = gallery.version  # first: a change from here on makes the index stale, not wrong
     members = gallery.members()
     by_clip = class_prototypes(gallery, encoder, members)
     members = [member for member in members if member.id in by_clip]
@@ -64,7 +69,7 @@ def build_index(gallery: Gallery, encoder: Encoder) -> Index | None:
         groups.setdefault(member.class_name, []).append(member)
     prototypes = np.stack([np.mean([by_clip[one.id] for one in group], axis=0) for group in groups.values()])
     if not np.isfinite(prototypes).all():
-        raise _corrupt(gallery, "its features are not finite")
+        raise corrupt(gallery.path, "its prototypes are not finite")
     text = np.zeros((len(groups), prototypes.shape[-1]), np.float32)
     has_text = np.zeros(len(groups), np.bool_)
     # The text of the newest clip that has one: a later choice replaces an earlier one.
@@ -74,7 +79,7 @@ def build_index(gallery: Gallery, encoder: Encoder) -> Index | None:
         if clip_id in texts:
             text[row], has_text[row] = texts[clip_id], True
     plain = Index(
-        generation,
+        version,
         tuple(groups),
         prototypes.astype(np.float32),
         text,
@@ -106,14 +111,6 @@ def class_prototypes(gallery: Gallery, encoder: Encoder, members: Sequence[Membe
         gallery.keep_prototypes(graph, made)
         found.update(made)
     return found
-
-
-def _corrupt(gallery: Gallery, why: str) -> MaclipError:
-    return MaclipError(
-        "gallery-corrupt",
-        f"The gallery {gallery.path} cannot be used: {why}.",
-        "Give another --gallery, or restore this one from a copy.",
-    )
 
 
 def _limits(

@@ -32,12 +32,14 @@ def assert_plain(done: subprocess.CompletedProcess[bytes], code: str) -> None:
 
 
 def test_wrong_things_in_wrong_places_are_refused(bundle: Path, enrolled: Path, clips: Path, tmp_path: Path) -> None:
-    clip = clips / "red1.mp4"
+    clip, half = clips / "red1.mp4", tmp_path / "half.db"
+    half.write_bytes(enrolled.read_bytes()[: enrolled.stat().st_size // 2])
     for source, model, gallery, code in [
         (bundle, clip, enrolled, "bundle-missing"),
         (bundle, bundle, enrolled, "clip-unreadable"),
         (clip, bundle, tmp_path, "output-unwritable"),
         (clip, bundle, clip, "gallery-corrupt"),
+        (clip, bundle, half, "gallery-corrupt"),
     ]:
         assert_plain(run("recognize", source, "--bundle", model, "--gallery", gallery), code)
 

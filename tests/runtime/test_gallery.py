@@ -137,17 +137,6 @@ def test_a_migration_that_fails_changes_nothing_and_is_still_read(
     assert version_of(old) == 1
 
 
-def test_features_that_cannot_be_compared_are_refused(bundle: Path, enrolled: Path, clips: Path) -> None:
-    nan = np.full((4, 12), np.nan, np.float32).tobytes()
-    for change, values in (("UPDATE prototypes SET data = ?", (nan,)), ("UPDATE clips SET frames = 3", ())):
-        with sqlite3.connect(enrolled) as connection:
-            connection.execute(change, values)
-        connection.close()
-        with Recognizer.open(bundle, enrolled) as recognizer, pytest.raises(MaclipError) as caught:
-            recognizer.classify(clips / "red3.mp4")
-        assert caught.value.code == "gallery-corrupt"
-
-
 def test_later_schema_is_told(enrolled: Path) -> None:
     with sqlite3.connect(enrolled) as connection:
         connection.execute("PRAGMA user_version = 9")

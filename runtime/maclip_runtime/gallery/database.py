@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
 
 from maclip_runtime.errors import MaclipError
-from maclip_runtime.gallery.schema import connect, plain_errors, transaction
+from maclip_runtime.gallery.schema import Opened, connect, corrupt, plain_errors, stamp_of, transaction
 
 Self = TypeVar("Self", bound="Database")
+Made = TypeVar("Made")
 
 
 class Database:
     """One gallery file. It is created by the first change that adds, not by opening or reading.
 
+    A file that is put in its place, or removed, counts from the next question on, as any program's changes do.
     `contract` is the bundle's: a gallery made under another one is refused with `contract-mismatch`; None
     asks for no check (listing needs no bundle). Safe to use from several threads and several programs.
     """
@@ -27,8 +29,9 @@ class Database:
         self.path = Path(path)
         self._contract = contract
         self._lock = threading.RLock()
-        self._connection: sqlite3.Connection | None = None
-        self._reader()
+        self._opened: Opened | None = None
+        with plain_errors(self.path):
+            self._reader()
 
     def __enter__(self: Self) -> Self:
         return self
@@ -39,14 +42,21 @@ class Database:
     def close(self) -> None:
         """Close the file. Closing twice does nothing."""
         with self._lock:
-            if self._connection:
-                self._connection.close()
-            self._connection = None
+            if self._opened:
+                self._opened.connection.close()
+            self._opened = None
 
     @property
     def generation(self) -> int:
         """Grows with every change by any program; 0 for a gallery that does not exist yet."""
-        return int(self._meta("generation") or 0)
+        return self._made(int, [self._meta("generation") or 0])[0]
+
+    @property
+    def version(self) -> tuple[int, ...]:
+        """Another one after every change by any program, and where another file was put in this one's place."""
+        with self._lock:
+            generation = self.generation  # first, for it opens the file that is there now
+            return (generation, *(self._opened.stamp if self._opened else ()))
 
     @property
     def contract(self) -> str | None:
@@ -54,16 +64,34 @@ class Database:
         return self._meta("contract")
 
     def _reader(self) -> sqlite3.Connection | None:
-        if self._connection is None:
-            self._connection = connect(self.path, create=False)
-            if self._connection:
-                self._check_contract(self._connection, self._contract)
-        return self._connection
+        opened = self._opened
+        if opened and not opened.connection.in_transaction and stamp_of(self.path, opened.live) != opened.stamp:
+            self.close()
+        if self._opened is None:
+            self._open(create=False)
+        return self._opened.connection if self._opened else None
+
+    def _open(self, create: bool) -> None:
+        opened = connect(self.path, create)
+        if opened:
+            try:
+                self._check_contract(opened.connection, self._contract)
+            except BaseException:
+                opened.connection.close()
+                raise
+        self._opened = opened
 
     def _rows(self, query: str, *values: Any) -> list[Any]:
         with self._lock, plain_errors(self.path):
             connection = self._reader()
             return connection.execute(query, values).fetchall() if connection else []
+
+    def _made(self, make: Callable[[Any], Made], rows: Iterable[Any]) -> list[Made]:
+        """What `make` reads from each row. Raises `gallery-corrupt` for one that maclip would not have written."""
+        try:
+            return [make(row) for row in rows]
+        except (ValueError, TypeError, RecursionError) as error:
+            raise corrupt(self.path, str(error)) from error
 
     def _meta(self, key: str) -> str | None:
         rows = self._rows("SELECT value FROM meta WHERE key = ?", key)
@@ -75,7 +103,8 @@ class Database:
         with self._lock, plain_errors(self.path):
             connection = self._reader()
             if connection is None and create:
-                connection = self._connection = connect(self.path, create=True)
+                self._open(create=True)
+                connection = self._reader()
             if connection is None:
                 raise empty(self.path)
             with transaction(connection):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -121,25 +122,44 @@ CLIP_COLUMNS = (
 )
 
 
+MEMBER_COLUMNS = "id, class, text_name, digest, duration_s, enrolled_at"
+LIMIT_COLUMNS = "class, value, clips, graphs, calibrated_at, facts"
+
+
 def clip_from(row: Sequence[Any]) -> EnrolledClip:
-    """The clip of a row of `CLIP_COLUMNS`."""
+    """The clip of a row of `CLIP_COLUMNS`. Raises ValueError and TypeError for one that maclip did not write."""
     name, text_name, text, features, query, frames, width, digest, source, duration, quality, *rest = row
     thumbnail, enrolled_at, forced, clip_id = rest
+    if (text is None) != (text_name is None):
+        raise ValueError(f"clip {clip_id} has a text without its name, or a name without its text")
     return EnrolledClip(
-        name or NEGATIVE,
-        text_name,
-        None if text is None else vector_from(text),
+        NEGATIVE if name is None else _text(name),
+        None if text_name is None else _text(text_name),
+        None if text is None else vector_from(text, width),
         array_from(features, frames, width),
         array_from(query, frames, width),
-        digest,
-        source,
-        duration,
-        json.loads(quality),
-        thumbnail,
-        enrolled_at,
+        _text(digest),
+        _text(source),
+        _seconds(duration),
+        {_text(key): _number(value) for key, value in _object(quality).items()},
+        _bytes(thumbnail),
+        _text(enrolled_at),
         clip_id,
-        tuple(json.loads(forced)),
+        tuple(_text(reason) for reason in json.loads(forced)),
     )
+
+
+def member_from(row: Sequence[Any]) -> Member:
+    """The clip of a row of `MEMBER_COLUMNS`. Raises as `clip_from` does."""
+    clip_id, name, text_name, digest, duration, enrolled_at = row
+    shown = None if text_name is None else _text(text_name)
+    return Member(clip_id, _text(name), shown, _text(digest), _seconds(duration), _text(enrolled_at))
+
+
+def limit_from(row: Sequence[Any]) -> ClassLimit:
+    """The limit of a row of `LIMIT_COLUMNS`. Raises as `clip_from` does."""
+    name, value, clips, graphs, calibrated_at, facts = row
+    return ClassLimit(_text(name), _number(value), _text(clips), _text(graphs), _text(calibrated_at), _object(facts))
 
 
 def blob(array: Floats) -> bytes:
@@ -148,10 +168,46 @@ def blob(array: Floats) -> bytes:
 
 
 def array_from(data: bytes, frames: int, width: int) -> Floats:
-    """The float32 [frames, width] of a blob."""
-    return np.frombuffer(data, "<f4").astype(np.float32).reshape(frames, width)
+    """The float32 [frames, width] of a blob. Raises ValueError where it is another size, or not finite."""
+    array = np.frombuffer(_bytes(data), "<f4").astype(np.float32)
+    if array.size != frames * width:
+        raise ValueError(f"its features are not {frames} x {width}")
+    if not np.isfinite(array).all():
+        raise ValueError("its features are not finite")
+    return array.reshape(frames, width)
 
 
-def vector_from(data: bytes) -> Floats:
-    """The float32 [D'] of a blob."""
-    return np.frombuffer(data, "<f4").astype(np.float32)
+def vector_from(data: bytes, width: int) -> Floats:
+    """The float32 [width] of a blob. Raises as `array_from` does."""
+    return array_from(data, 1, width)[0]
+
+
+def _bytes(value: Any) -> bytes:
+    if type(value) is not bytes:
+        raise TypeError(f"{value!r:.40} stands where bytes belong")
+    return value
+
+
+def _text(value: Any) -> str:
+    if type(value) is not str:
+        raise TypeError(f"{value!r:.40} stands where a text belongs")
+    return value
+
+
+def _number(value: Any) -> float:
+    if type(value) not in (int, float) or not math.isfinite(value):
+        raise TypeError(f"{value!r:.40} stands where a number belongs")
+    return float(value)
+
+
+def _seconds(value: Any) -> float:
+    if _number(value) <= 0:
+        raise ValueError(f"a clip cannot last {value} s")
+    return float(value)
+
+
+def _object(value: str) -> dict[str, Any]:
+    found = json.loads(value)
+    if not isinstance(found, dict):
+        raise TypeError(f"{value!r:.40} stands where a JSON object belongs")
+    return found

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from maclip_runtime.errors import MaclipError
@@ -61,7 +62,20 @@ CREATE TABLE limits (            -- calibrated: the distance above which a class
 """
 
 
-def connect(path: Path, create: bool) -> sqlite3.Connection | None:
+# What SQLite calls an operation's failure, but only a damaged file brings.
+DAMAGE = ("no such ", "Could not decode ", "malformed ", "unsupported file format", "table ", "near ")
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A connection, and which file it is of. `stamp` differs from `stamp_of` when there is another in its place."""
+
+    connection: sqlite3.Connection
+    live: bool  # False: other programs' changes do not reach this connection
+    stamp: tuple[int, ...]
+
+
+def connect(path: Path, create: bool) -> Opened | None:
     """Open the gallery's file, autocommit, checked; None where there is none and `create` is false.
 
     A file of schema 1 is brought to schema 2 in one transaction; where it cannot be written, in memory. Raises
@@ -72,8 +86,9 @@ def connect(path: Path, create: bool) -> sqlite3.Connection | None:
     if path.is_dir():
         raise unwritable(path, "it is a folder")
     with plain_errors(path):
-        connection = _open(path, create)
+        connection, live = _open(path, create)
         try:
+            stamp = stamp_of(path, live)  # before anything is read: what comes later is noticed
             connection.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
             connection.execute("PRAGMA foreign_keys = ON")
             if _is_new(connection):
@@ -82,16 +97,29 @@ def connect(path: Path, create: bool) -> sqlite3.Connection | None:
                     return None
                 _create(connection)
             if _version(path, connection) == 1:
-                connection = _migrated(connection)
+                migrated = _migrated(connection)
+                if migrated is not connection:
+                    connection, live = migrated, False
+                    stamp = stamp_of(path, live)
         except BaseException:
             connection.close()
             raise
-        return connection
+        return Opened(connection, live, stamp)
+
+
+def stamp_of(path: Path, live: bool) -> tuple[int, ...]:
+    """Numbers that tell the file at `path` from another one, and one that is not `live` from a later state of it."""
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    same = (found.st_dev, found.st_ino)
+    return same if live else (*same, found.st_mtime_ns, found.st_size)
 
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """All of what is executed within, or nothing."""
+    """All of what is executed within, or nothing. What was committed is in the gallery's own file afterwards."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -100,6 +128,19 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+    _empty_log(connection)
+
+
+def _empty_log(connection: sqlite3.Connection) -> None:
+    """Move the write-ahead log into the gallery's file, unless another program is at it right now.
+
+    People copy and replace the file alone: a log left beside it would be missed in the copy, and SQLite would apply it
+    to the file that was put in its place.
+    """
+    with suppress(sqlite3.OperationalError):  # the log is as good as the file where it stays
+        connection.execute("PRAGMA busy_timeout = 0")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
 
 
 @contextmanager
@@ -108,13 +149,18 @@ def plain_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
-        raise unwritable(path, str(error)) from error
-    except sqlite3.DatabaseError as error:
-        raise MaclipError(
-            "gallery-corrupt",
-            f"{path} is not a readable gallery ({error}).",
-            "Give another --gallery, or restore this one from a copy.",
-        ) from error
+        raise (corrupt if str(error).startswith(DAMAGE) else unwritable)(path, str(error)) from error
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # a damaged name in SQLite's own message
+        raise corrupt(path, str(error)) from error
+
+
+def corrupt(path: Path, why: str) -> MaclipError:
+    """The error `gallery-corrupt`."""
+    return MaclipError(
+        "gallery-corrupt",
+        f"The gallery {path} cannot be used ({why}).",
+        "Give another --gallery, or restore this one from a copy.",
+    )
 
 
 def unwritable(path: Path, why: str) -> MaclipError:
@@ -126,18 +172,18 @@ def unwritable(path: Path, why: str) -> MaclipError:
     )
 
 
-def _open(path: Path, create: bool) -> sqlite3.Connection:
-    # Shared between threads under the gallery's own lock.
+def _open(path: Path, create: bool) -> tuple[sqlite3.Connection, bool]:
+    """A connection, and whether other programs' changes reach it. Shared between threads under the gallery's lock."""
     try:
         connection = sqlite3.connect(path, BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        return connection
+        return connection, True
     except sqlite3.OperationalError:
         if create:
             raise
     # A write-ahead log needs a writable folder; without one the file can still be read as it stands.
     address = path.absolute().as_uri() + "?mode=ro&immutable=1"
-    return sqlite3.connect(address, isolation_level=None, check_same_thread=False, uri=True)
+    return sqlite3.connect(address, isolation_level=None, check_same_thread=False, uri=True), False
 
 
 def _is_new(connection: sqlite3.Connection) -> bool:

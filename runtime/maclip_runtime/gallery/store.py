@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 
 import numpy as np
@@ -16,6 +17,8 @@ from maclip_runtime.frames import Floats
 from maclip_runtime.gallery.database import Database, empty
 from maclip_runtime.gallery.rows import (
     CLIP_COLUMNS,
+    LIMIT_COLUMNS,
+    MEMBER_COLUMNS,
     NEGATIVE,
     ClassInfo,
     ClassLimit,
@@ -25,6 +28,8 @@ from maclip_runtime.gallery.rows import (
     blob,
     clip_from,
     clips_key,
+    limit_from,
+    member_from,
     valid_name,
     vector_from,
 )
@@ -58,13 +63,14 @@ class Gallery(Database):
 
     def members(self) -> list[Member]:
         """All classes' clips without their features and pictures, oldest first."""
-        columns = "id, class, text_name, digest, duration_s, enrolled_at"
-        return [Member(*row) for row in self._rows(f"SELECT {columns} FROM clips WHERE class NOT NULL ORDER BY id")]
+        query = f"SELECT {MEMBER_COLUMNS} FROM clips WHERE class NOT NULL ORDER BY id"
+        return self._made(member_from, self._rows(query))
 
     def texts(self, ids: Sequence[int]) -> dict[int, Floats]:
         """The text features, float32 [D'], of those of the clips that have one, by clip id."""
-        query = "SELECT id, text FROM clips WHERE text NOT NULL AND id IN (SELECT value FROM json_each(?))"
-        return {row[0]: vector_from(row[1]) for row in self._rows(query, json.dumps(list(ids)))}
+        query = "SELECT id, text, width FROM clips WHERE text NOT NULL AND id IN (SELECT value FROM json_each(?))"
+        rows = self._rows(query, json.dumps(list(ids)))
+        return dict(self._made(lambda row: (row[0], vector_from(row[1], row[2])), rows))
 
     def clips(self, class_name: str | None = None, ids: Sequence[int] | None = None) -> list[EnrolledClip]:
         """The clips of one class, or of all, oldest first; with `ids` only those. Raises `class-unknown`."""
@@ -75,13 +81,12 @@ class Gallery(Database):
         rows = self._rows(query, class_name, None if ids is None else json.dumps(list(ids)))
         if class_name is not None and not rows:
             raise self._class_unknown(class_name)
-        return [clip_from(row) for row in rows]
+        return self._made(clip_from, rows)
 
     def negatives(self) -> list[EnrolledClip]:
         """The clips that show none of the classes, oldest first."""
-        return [
-            clip_from(row) for row in self._rows(f"SELECT {CLIP_COLUMNS} FROM clips WHERE class IS NULL ORDER BY id")
-        ]
+        query = f"SELECT {CLIP_COLUMNS} FROM clips WHERE class IS NULL ORDER BY id"
+        return self._made(clip_from, self._rows(query))
 
     def shown_before(self, digest: str) -> tuple[str, str] | None:
         """Class (`NEGATIVE` for a negative) and source of a clip with these very frames, None where there is none."""
@@ -139,8 +144,8 @@ class Gallery(Database):
 
     def limits(self) -> dict[str, ClassLimit]:
         """The calibrated limits by class, those included that do not count any more."""
-        rows = self._rows("SELECT class, value, clips, graphs, calibrated_at, facts FROM limits")
-        return {row[0]: ClassLimit(row[0], row[1], row[2], row[3], row[4], json.loads(row[5])) for row in rows}
+        limits = self._made(limit_from, self._rows(f"SELECT {LIMIT_COLUMNS} FROM limits"))
+        return {limit.class_name: limit for limit in limits}
 
     def keep_limits(self, limits: Sequence[ClassLimit]) -> None:
         """Replace all calibrated limits, in one transaction that counts as a change. Raises `output-unwritable`."""
@@ -167,13 +172,17 @@ class Gallery(Database):
             yield Importing(self, connection)
 
     def prototypes(self, graph: str) -> dict[int, Floats]:
-        """The kept prototypes made by the graph of that digest, float32 [T, D'] by clip id."""
+        """The kept prototypes made by the graph of that digest, float32 [T, D'] by clip id; no damaged ones."""
         shapes = self.shapes()
         if len(shapes) != 1:
             return {}
         (shape,) = shapes
         rows = self._rows("SELECT clip, data FROM prototypes WHERE graph = ?", graph)
-        return {row[0]: array_from(row[1], *shape) for row in rows}
+        found = {}
+        for clip, data in rows:
+            with suppress(ValueError, TypeError):  # it can be made again
+                found[clip] = array_from(data, *shape)
+        return found
 
     def keep_prototypes(self, graph: str, prototypes: dict[int, Floats]) -> None:
         """Keep derived prototypes. Does nothing where the gallery cannot be written: they can be made again."""
@@ -186,7 +195,10 @@ class Gallery(Database):
     def threshold(self, name: str, made_for: str) -> tuple[bool, float | None]:
         """Whether a threshold measured for `made_for` is kept, and its value (None: no limit)."""
         rows = self._rows("SELECT value FROM thresholds WHERE name = ? AND made_for = ?", name, made_for)
-        return (True, rows[0][0]) if rows else (False, None)
+        value = rows[0][0] if rows else None
+        if not rows or not (value is None or (type(value) is float and math.isfinite(value))):
+            return False, None  # a damaged one can be measured again
+        return True, value
 
     def keep_threshold(self, name: str, made_for: str, value: float | None) -> None:
         """Keep a derived threshold; like `keep_prototypes`, where the gallery can be written."""

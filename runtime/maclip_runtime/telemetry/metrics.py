@@ -37,7 +37,7 @@ class Metrics(Listener):
         prometheus = _import_prometheus()
         self._outlets = outlets
         self._gallery = gallery
-        self._classes = (-1, 0)  # of a generation of the gallery
+        self._classes: tuple[tuple[int, ...], int] = (), 0  # of a version of the gallery
         self._lock = threading.Lock()
         self._sources: dict[str, _Source] = {}
         self._times = AnswerTimes()
@@ -157,9 +157,9 @@ class Metrics(Listener):
         """The gallery's classes, counted again when it has changed; NaN while it cannot be read."""
         assert self._gallery is not None
         try:
-            generation = self._gallery.generation
-            if generation != self._classes[0]:
-                self._classes = generation, len(self._gallery.classes())
+            version = self._gallery.version
+            if version != self._classes[0]:
+                self._classes = version, len(self._gallery.classes())
         except MaclipError:
             return float("nan")
         return self._classes[1]
