@@ -134,16 +134,14 @@ class _Places:
 def _of_run(
     run: Path, pretrained: str | None, extra: list[str], places: _Places, options: ExportOptions
 ) -> tuple[MaClip, Material]:
-    import maclip
-    from maclip.run import read_run
     from maclip_export.bundle_writer import Material
     from maclip_export.names import vocabulary
+    from maclip_export.provenance import load_run
 
-    config = read_run(run)
-    model = maclip.load(run, pretrained)
+    model, config, origin = load_run(run, pretrained)
     trial, calibration = places.read(model, options, config)
     unknown = config.chosen.unknown if config.chosen is not None else None
-    return model, Material(vocabulary(config.names, extra), trial, calibration, unknown, run)
+    return model, Material(vocabulary(config.names, extra), trial, calibration, unknown, origin)
 
 
 def _plain_clip(backbone: str, pretrained: str | None, frames: int) -> MaClip:

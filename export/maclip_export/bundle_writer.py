@@ -21,7 +21,7 @@ from maclip_export.names import write_names
 from maclip_export.onnx_writer import write_onnx
 from maclip_export.options import ExportOptions
 from maclip_export.precision import to_half
-from maclip_export.provenance import provenance_of
+from maclip_export.provenance import Origin, provenance_of
 from maclip_export.quantize import Candidate, quantize
 from maclip_export.rtx import check_rtx, write_engines
 from maclip_export.text_encoder import text_graph, write_tokenizer
@@ -71,14 +71,14 @@ class Material:
     """What goes into a bundle beside the model.
 
     `names` are those with a frozen text feature, `trial` is what the gate looks at, `calibration` what static
-    quantization is measured on, `run` the run folder (None: plain CLIP).
+    quantization is measured on, `origin` the run it comes from (None: plain CLIP).
     """
 
     names: Sequence[str]
     trial: TrialClips
     calibration: TrialClips | None = None
     unknown: Unknown | None = None
-    run: Path | None = None
+    origin: Origin | None = None
 
 
 def write_bundle(
@@ -214,7 +214,7 @@ class _Writer:
             gate={row.graph: row.gate for row in rows},
             gate_accuracy=accuracy,
             loss_allowed=self.options.allow_loss,
-            provenance=provenance_of(self.material.run),
+            provenance=provenance_of(self.material.origin),
             contract=contract_of(model),
         )
 

@@ -10,11 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from maclip_runtime.errors import MaclipError
+from maclip_runtime.interrupts import deferred, undoing
 
 
 @contextmanager
 def new_folder(out: Path, force: bool, ours: Callable[[Path], bool], kind: str) -> Iterator[Path]:
     """A folder beside `out` that takes its name when all went well; on any fault what was there is there still.
+
+    So it is after Ctrl-C and SIGTERM.
 
     With `force` it replaces a folder for which `ours` is true; `kind` is what messages call that.
     Raises `output-exists` and `output-unwritable` (a full disk among others).
@@ -27,23 +30,27 @@ def new_folder(out: Path, force: bool, ours: Callable[[Path], bool], kind: str) 
 
     refuse()
     place = out.resolve()  # of a link, what it leads to
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
-    except OSError as error:
-        raise _unwritable(out, error) from error
-    try:
-        yield folder
-        # mkdtemp and safetensors write for the owner alone, but a device may run as another user.
-        folder.chmod(0o755)
-        for path in folder.rglob("*"):
-            path.chmod(0o755 if path.is_dir() else 0o644)
-        refuse()  # another program may have made it meanwhile
-        _swap(folder, place)
-    except OSError as error:
-        raise _unwritable(out, error) from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with undoing():
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            folder = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
+        except OSError as error:
+            raise _unwritable(out, error) from error
+        try:
+            yield folder
+            # mkdtemp and safetensors write for the owner alone, but a device may run as another user.
+            folder.chmod(0o755)
+            for path in folder.rglob("*"):
+                path.chmod(0o755 if path.is_dir() else 0o644)
+            refuse()  # another program may have made it meanwhile
+            with deferred() as interrupted:
+                _swap(folder, place)
+            if interrupted():
+                raise KeyboardInterrupt
+        except OSError as error:
+            raise _unwritable(out, error) from error
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def refuse_existing(out: Path, force: bool) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import maclip
-from maclip.run import ADAPTERS_FILE, read_run
+from maclip.model import MaClip
+from maclip.run import ADAPTERS_FILE, RunConfig, read_run
 from maclip_runtime.manifest import Provenance, file_sha256
 
 # By their names as distributions: onnxruntime is one module of several.
@@ -21,17 +23,45 @@ LIBRARIES = (
 GIT_SECONDS = 20.0
 
 
-def provenance_of(run: Path | None) -> Provenance:
-    """What is known of a bundle made now from the folder `run`; None: from plain CLIP.
+@dataclass(frozen=True)
+class Origin:
+    """The run that a model came from: its folder's name, and the digests of its tuned tensors and of its data."""
 
-    Raises `run-missing` and `run-invalid`; what cannot be known (no git, an older run without a digest of its
-    data) is None and no error.
+    run: str
+    run_sha256: str
+    data_sha256: str | None
+
+
+def load_run(run: Path, pretrained: str | None = None) -> tuple[MaClip, RunConfig, Origin]:
+    """Model, config and origin of one and the same state of `run`, whose training may go on meanwhile.
+
+    Raises as `maclip.load` does.
+    """
+    while True:
+        config = read_run(run)
+        before = _adapters_sha256(run)
+        model = maclip.load(run, pretrained)
+        if before is not None and (read_run(run), _adapters_sha256(run)) == (config, before):
+            return model, config, Origin(run.resolve().name, before, config.data_sha256)
+
+
+def _adapters_sha256(run: Path) -> str | None:
+    try:
+        return file_sha256(run / ADAPTERS_FILE)
+    except OSError:
+        return None
+
+
+def provenance_of(origin: Origin | None) -> Provenance:
+    """What is known of a bundle made now from a run; None: from plain CLIP.
+
+    What cannot be known (no git, an older run without a digest of its data) is None and no error.
     """
     return Provenance(
-        run=run.resolve().name if run is not None else None,
-        run_sha256=file_sha256(run / ADAPTERS_FILE) if run is not None else None,
+        run=origin.run if origin else None,
+        run_sha256=origin.run_sha256 if origin else None,
         commit=commit_of(Path(maclip.__file__).parents[1]),
-        data_sha256=read_run(run).data_sha256 if run is not None else None,
+        data_sha256=origin.data_sha256 if origin else None,
         libraries=versions(),
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )

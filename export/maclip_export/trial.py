@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -74,14 +75,35 @@ def drawn_trial(model: MaClip, each: int = CLIPS_EACH, classes: int = CLASSES, s
 
 
 def _read(data: DataSet, splits: Sequence[str], model: MaClip, each: int) -> TrialClips:
-    chosen: list[ActionClass] = next((list(data.split(s)) for s in splits if len(data.split(s)) > 1), [])
-    if not chosen:
-        raise MaclipError("data-empty", f"{data.root} does not hold two classes of clips.", "Give another folder.")
-    chosen = chosen[:CLASSES]
-    paths = [one.clips[:each] for one in chosen]
-    clips = [load_clip(path, model.backbone.preprocess, model.config.frames) for group in paths for path in group]
-    where = f"{len(clips)} clips of {len(chosen)} classes of {data.root.name}"
-    return _labelled(clips, [len(group) for group in paths], [one.name for one in chosen], where)
+    """The first readable clips of the first classes of the first split that has two; others take the place of broken
+    ones, and `source` counts those.
+    """
+    broken: list[MaclipError] = []
+    for split in splits:
+        found: dict[str, list[Pixels]] = {}
+        for one in data.split(split):
+            clips = list(islice(_readable(one, model, broken), each))
+            if clips:
+                found[one.name] = clips
+            if len(found) == CLASSES:
+                break
+        if len(found) > 1:
+            frames = [clip for clips in found.values() for clip in clips]
+            where = f"{len(frames)} clips of {len(found)} classes of {data.root.name}"
+            skipped = f" ({len(broken)} unreadable left out)" if broken else ""
+            return _labelled(frames, [len(clips) for clips in found.values()], list(found), where + skipped)
+    why = f": {broken[0].message}" if broken else "."
+    raise MaclipError(
+        "data-empty", f"{data.root} does not hold two classes of readable clips{why}", "Give another folder."
+    )
+
+
+def _readable(one: ActionClass, model: MaClip, broken: list[MaclipError]) -> Iterator[Pixels]:
+    for path in one.clips:
+        try:
+            yield load_clip(path, model.backbone.preprocess, model.config.frames)
+        except MaclipError as error:
+            broken.append(error)
 
 
 def _labelled(clips: Sequence[Pixels], counts: Sequence[int], names: Sequence[str], source: str) -> TrialClips:

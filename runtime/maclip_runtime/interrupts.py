@@ -38,3 +38,21 @@ def deferred(begun: Callable[[], bool] = lambda: True) -> Iterator[Callable[[], 
     finally:
         for number, handler in heard.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def undoing() -> Iterator[None]:
+    """Within, a polite kill raises KeyboardInterrupt as Ctrl-C does, so that what was half made is removed.
+
+    Only where SIGTERM would end the process at once, and in the main thread; else nothing is changed.
+    """
+    at_once = (
+        threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    )
+    if at_once:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        if at_once:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
@@ -11,15 +12,18 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file, save
 from videos import color_video
 
+import maclip
 from maclip.data import data_sha256, open_data
 from maclip.launch import resume, train
-from maclip.model import ModelConfig
+from maclip.model import MaClip, ModelConfig
 from maclip.run import ADAPTERS_FILE, CONFIG_FILE, TrainConfig, read_run
 from maclip.training import Watcher
 from maclip_export import provenance
-from maclip_export.provenance import commit_of, provenance_of
+from maclip_export.provenance import commit_of, load_run, provenance_of
 from maclip_runtime.manifest import file_sha256
 
 
@@ -44,7 +48,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_bundle_of_a_run_names_it(run: Path) -> None:
-    known = provenance_of(run)
+    known = provenance_of(load_run(run)[2])
     assert (known.run, known.run_sha256) == ("my-run", file_sha256(run / ADAPTERS_FILE))
     assert known.data_sha256 == data_sha256(open_data(run.parent / "clips"))
     assert known.libraries["torch"] == version("torch")
@@ -65,7 +69,28 @@ def test_a_run_of_before_digests_still_opens(run: Path, tmp_path: Path) -> None:
     (tmp_path / CONFIG_FILE).write_text(json.dumps(config))
     (tmp_path / ADAPTERS_FILE).write_bytes((run / ADAPTERS_FILE).read_bytes())
     assert read_run(tmp_path).names == read_run(run).names
-    assert provenance_of(tmp_path).data_sha256 is None
+    assert provenance_of(load_run(tmp_path)[2]).data_sha256 is None
+
+
+def test_what_a_training_writes_meanwhile_is_not_mistaken_for_what_was_loaded(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    growing = tmp_path / "run"
+    shutil.copytree(run, growing)
+    load = maclip.load
+
+    def load_then_train(*args: object) -> MaClip:
+        model = load(*args)  # type: ignore[arg-type]
+        monkeypatch.setattr(maclip, "load", load)  # it writes once more, and then no longer
+        newer = {key: value + 1 for key, value in model.tuned_state().items()}
+        (growing / ADAPTERS_FILE).write_bytes(save(newer))
+        return model
+
+    monkeypatch.setattr(maclip, "load", load_then_train)
+    model, _, origin = load_run(growing)
+    assert origin.run_sha256 == file_sha256(growing / ADAPTERS_FILE) != file_sha256(run / ADAPTERS_FILE)
+    written = load_file(growing / ADAPTERS_FILE)
+    assert all(torch.equal(value, written[key]) for key, value in model.tuned_state().items())
 
 
 def test_going_on_notes_the_clips_it_goes_on_with(run: Path) -> None:

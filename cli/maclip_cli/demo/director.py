@@ -78,18 +78,16 @@ def _generate(plan: Plan, folder: DemoFolder, screen: Screen) -> None:
 
 
 def _export(folder: DemoFolder, plan: Plan, screen: Screen) -> None:
-    import maclip
     from maclip.data import open_data
-    from maclip.run import read_run
     from maclip_export.bundle_writer import Material, write_bundle
     from maclip_export.names import vocabulary
+    from maclip_export.provenance import load_run
     from maclip_export.trial import gate_clips
 
-    config = read_run(folder.run)
-    model = maclip.load(folder.run)
+    model, config, origin = load_run(folder.run)
     data = open_data(folder.clips / plan.families[0].family)
     unknown = config.chosen.unknown if config.chosen is not None else None
-    material = Material(vocabulary(config.names), gate_clips(data, model), unknown=unknown, run=folder.run)
+    material = Material(vocabulary(config.names), gate_clips(data, model), unknown=unknown, origin=origin)
     for graph in write_bundle(model, folder.bundle, material).graphs:
         screen.say(f"   {graph.graph}: {graph.size / 2**20:.1f} MiB, differs from torch by {graph.gate.relative:.0e}")
 
