@@ -22,6 +22,7 @@ from maclip.backbone import load_backbone
 from maclip.data import DataSet, open_data
 from maclip.evaluation import Evaluator, choose_fusion_weight
 from maclip.model import MaClip
+from maclip.processes import Machine
 from maclip.record import RECORD_FORMAT, Record, episodes_sha256, write_record
 from maclip.run import METRICS_FILE, STATE_DIR, replacing
 from maclip.store import ClipStore
@@ -92,6 +93,8 @@ class Bench:
         self.setting, self.device, self.results = setting, launch.pick_device(device), results
         self.folder = scratch / setting.name
         self.clips = scratch / f"clips-{setting.family}-{setting.split}"
+        # Else decoding takes a third of the time. 3 GB for each family and split; may be deleted when all is done.
+        self.machine = Machine(frame_cache=scratch / f"frames-{setting.family}-{setting.split}")
         self.stores: tuple[ClipStore, ...] = ()
 
     def work(self, row: Row) -> None:
@@ -151,14 +154,14 @@ class Bench:
         log = Log(f"{self.setting.name} {row.name}", watch.keep)
         try:
             if any((run / STATE_DIR).glob("[!.]*")):
-                trainer = launch.resume(run, log, device=self.device)
+                trainer = launch.resume(run, log, device=self.device, machine=self.machine)
             else:
                 shutil.rmtree(run, ignore_errors=True)  # stopped before there was a state to go on from
                 config = dataclasses.replace(row.train, seed=self.setting.split)
                 pretrained = self.setting.clip.pretrained
                 init = self._run(find_row(row.begins)) if row.begins else None
                 what = (self.clips, run, "tiny", pretrained, row.model, config, log)
-                trainer = launch.train(*what, device=self.device, lenders=self.stores, init=init)
+                trainer = launch.train(*what, device=self.device, lenders=self.stores, machine=self.machine, init=init)
             self.stores += trainer.stores
         finally:
             watch.keep()
