@@ -17,7 +17,7 @@ from maclip_runtime.interrupts import deferred, undoing
 def new_folder(out: Path, force: bool, ours: Callable[[Path], bool], kind: str) -> Iterator[Path]:
     """A folder beside `out` that takes its name when all went well; on any fault what was there is there still.
 
-    So it is after Ctrl-C and SIGTERM.
+    So it is after Ctrl-C and SIGTERM; one that comes while the folder takes its name waits until it has it.
 
     With `force` it replaces a folder for which `ours` is true; `kind` is what messages call that.
     Raises `output-exists` and `output-unwritable` (a full disk among others).
@@ -33,10 +33,13 @@ def new_folder(out: Path, force: bool, ours: Callable[[Path], bool], kind: str) 
     with undoing():
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
-            folder = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
+            with deferred() as interrupted:
+                folder = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
         except OSError as error:
             raise _unwritable(out, error) from error
         try:
+            if interrupted():
+                raise KeyboardInterrupt
             yield folder
             # mkdtemp and safetensors write for the owner alone, but a device may run as another user.
             folder.chmod(0o755)
@@ -71,12 +74,12 @@ def refuse_existing(out: Path, force: bool) -> None:
 def _swap(folder: Path, out: Path) -> None:
     """Put `folder` in the place of `out`; on any fault the old one is there still."""
     old = folder.with_name(folder.name + ".old")
-    if out.exists():
-        os.replace(out, old)
     try:
+        if out.exists():
+            os.replace(out, old)
         os.replace(folder, out)
-    except OSError:
-        if old.exists():
+    except BaseException:  # the second Ctrl-C among them
+        if old.exists() and not out.exists():
             os.replace(old, out)
         raise
     shutil.rmtree(old, ignore_errors=True)

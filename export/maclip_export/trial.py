@@ -78,24 +78,25 @@ def _read(data: DataSet, splits: Sequence[str], model: MaClip, each: int) -> Tri
     """The first readable clips of the first classes of the first split that has two; others take the place of broken
     ones, and `source` counts those.
     """
+    classes = next((data.split(split) for split in splits if len(data.split(split)) > 1), ())
     broken: list[MaclipError] = []
-    for split in splits:
-        found: dict[str, list[Pixels]] = {}
-        for one in data.split(split):
-            clips = list(islice(_readable(one, model, broken), each))
-            if clips:
-                found[one.name] = clips
-            if len(found) == CLASSES:
-                break
-        if len(found) > 1:
-            frames = [clip for clips in found.values() for clip in clips]
-            where = f"{len(frames)} clips of {len(found)} classes of {data.root.name}"
-            skipped = f" ({len(broken)} unreadable left out)" if broken else ""
-            return _labelled(frames, [len(clips) for clips in found.values()], list(found), where + skipped)
-    why = f": {broken[0].message}" if broken else "."
-    raise MaclipError(
-        "data-empty", f"{data.root} does not hold two classes of readable clips{why}", "Give another folder."
-    )
+    found: dict[str, list[Pixels]] = {}
+    for one in classes:
+        clips = list(islice(_readable(one, model, broken), each))
+        if clips:
+            found[one.name] = clips
+        if len(found) == CLASSES:
+            break
+    if len(found) < 2:
+        raise MaclipError(
+            "data-empty",
+            f"{data.root} does not hold two classes of readable clips{f': {broken[0].message}' if broken else '.'}",
+            "Give another folder.",
+        )
+    frames = [clip for clips in found.values() for clip in clips]
+    where = f"{len(frames)} clips of {len(found)} classes of {data.root.name}"
+    skipped = f" ({len(broken)} unreadable left out)" if broken else ""
+    return _labelled(frames, [len(clips) for clips in found.values()], list(found), where + skipped)
 
 
 def _readable(one: ActionClass, model: MaClip, broken: list[MaclipError]) -> Iterator[Pixels]:

@@ -241,7 +241,8 @@ def _listed(clips: PathOrName | Sequence[PathOrName]) -> list[PathOrName]:
 def _require_numbers(clips: Sequence[EnrolledClip], prototypes: Floats) -> None:
     """One clip that overflowed would make every answer of the gallery nothing. Raises `features-invalid`."""
     for clip, prototype in zip(clips, prototypes, strict=True):
-        if not all(np.isfinite(array).all() for array in (clip.features, clip.query, prototype)):
+        text = clip.text if clip.text is not None else clip.features
+        if not all(np.isfinite(array).all() for array in (clip.features, clip.query, text, prototype)):
             raise MaclipError(
                 "features-invalid",
                 f"{clip.source} cannot be enrolled: the network's answer to it is not finite.",

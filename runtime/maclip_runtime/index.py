@@ -30,7 +30,7 @@ class Index:
     enrolled clips' median duration.
     """
 
-    version: tuple[int, ...]
+    version: tuple[int, int]
     names: tuple[str, ...]
     prototypes: Floats
     text: Floats
@@ -106,9 +106,10 @@ def class_prototypes(gallery: Gallery, encoder: Encoder, members: Sequence[Membe
     found = gallery.prototypes(graph)
     missing = [member.id for member in members if member.id not in found]
     for start in range(0, len(missing), PROTOTYPE_BATCH):
+        version = gallery.version  # before the clips: what is made of them is kept beside them, or not at all
         clips = gallery.clips(ids=missing[start : start + PROTOTYPE_BATCH])
         made = {clip.id: make_prototype(encoder, clip) for clip in clips}
-        gallery.keep_prototypes(graph, made)
+        gallery.keep_prototypes(version, graph, made)
         found.update(made)
     return found
 
@@ -147,7 +148,7 @@ def _max_distance(
     kept, value = gallery.threshold(THRESHOLD, made_for)
     if not kept:
         value = _measure(gallery, encoder, index, groups, by_clip, prior)
-        gallery.keep_threshold(THRESHOLD, made_for, value)
+        gallery.keep_threshold(index.version, THRESHOLD, made_for, value)
     return value
 
 

@@ -55,6 +55,37 @@ def test_a_signal_between_the_two_moves_waits_for_the_second(
     assert (tmp_path / "out" / "file").read_text() == "second"
 
 
+def test_whoever_cannot_wait_finds_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path / "out", "first")
+
+    def replace_then_signal_twice(source: Path, target: Path) -> None:
+        monkeypatch.undo()
+        os.rename(source, target)
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(folders.os, "replace", replace_then_signal_twice)
+    with pytest.raises(KeyboardInterrupt):
+        make(tmp_path / "out", "second")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert (tmp_path / "out" / "file").read_text() == "first"
+
+
+@pytest.mark.parametrize("number", BOTH)
+def test_a_signal_at_the_very_beginning_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def make_then_signal(prefix: str, dir: Path) -> str:
+        (dir / f"{prefix}x").mkdir()
+        signal.raise_signal(number)
+        return str(dir / f"{prefix}x")
+
+    monkeypatch.setattr(folders.tempfile, "mkdtemp", make_then_signal)
+    with pytest.raises(KeyboardInterrupt):
+        make(tmp_path / "out", "first")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_export_that_is_told_to_stop_leaves_nothing(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "maclip_cli.workstation", "export", "--frozen", "--backbone", "tiny"]
     with subprocess.Popen([*command, "-o", str(tmp_path / "bundle")], stderr=subprocess.PIPE, text=True) as process:

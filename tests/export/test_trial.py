@@ -60,3 +60,17 @@ def test_where_too_little_is_readable_the_first_reason_is_told(data: Path, model
         gate_clips(open_data(data), model, 2)
     assert caught.value.code == "data-empty"
     assert str(data / "blue" / "0.mp4") in caught.value.message
+
+
+def test_the_gate_never_moves_to_the_classes_of_training(data: Path, model: MaClip) -> None:
+    """Where those that training did not see cannot be read, that is told."""
+    for split, names in {"train": ("red", "green"), "test": ("blue", "white")}.items():
+        for name in names:
+            (data / split / name).mkdir(parents=True)
+            for clip in range(2):
+                color_video(data / split / name / f"{clip}.mp4", [("red", 1.0)], seed=clip)
+    assert gate_clips(open_data(data), model, 2).names == ("blue", "white")
+    broken(*(data / "test" / "blue").iterdir())
+    with pytest.raises(MaclipError) as caught:
+        gate_clips(open_data(data), model, 2)
+    assert caught.value.code == "data-empty"

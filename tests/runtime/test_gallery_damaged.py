@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import random
 import sqlite3
 from pathlib import Path
@@ -49,6 +51,12 @@ DAMAGE: dict[str, tuple[str, tuple[object, ...]]] = {
     "endless": ("UPDATE clips SET duration_s = 9e999", ()),
     "no JSON": ("UPDATE clips SET quality = '{'", ()),
     "other JSON": ("UPDATE clips SET quality = '[]'", ()),
+    "forced of an object": ("UPDATE clips SET forced = '{\"a\": 1}'", ()),
+    "huge figure": ("UPDATE clips SET quality = ?", (f'{{"blur": {10**400}}}',)),
+    "frames of text": ("UPDATE clips SET frames = 9999999999, width = 'ab'", ()),
+    "contract of bytes": ("UPDATE meta SET value = x'ff' WHERE key = 'contract'", ()),
+    "older than it is": ("PRAGMA user_version = 1", ()),
+    "source of bytes": ("UPDATE clips SET source = x'ff'", ()),
     "deep JSON": ("UPDATE clips SET forced = ?", ("[" * 100_000,)),
     "limit of text": ("INSERT INTO limits VALUES ('red light', 'far', '', '', '', '{}')", ()),
     "endless limit": ("INSERT INTO limits VALUES ('red light', 9e999, '', '', '', '{}')", ()),
@@ -112,3 +120,25 @@ def test_flipped_bytes_are_no_crash(enrolled: Path, tmp_path: Path) -> None:
             told.add(error.code)
     assert "gallery-corrupt" in told
     assert told <= {"gallery-corrupt", "gallery-schema", "output-unwritable"}
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts open files as Linux shows them")
+def test_asking_a_damaged_file_again_and_again_keeps_nothing_open(enrolled: Path) -> None:
+    enrolled.write_bytes(enrolled.read_bytes()[:100] + b"x" * 8000)
+    gc.disable()
+    try:
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        for _ in range(30):
+            with pytest.raises(MaclipError):
+                Gallery(enrolled)
+        assert len(list(Path("/proc/self/fd").iterdir())) <= before + 1
+    finally:
+        gc.enable()
+
+
+def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/null"), tmp_path):
+        with pytest.raises(MaclipError) as caught:
+            Gallery(path)
+        assert caught.value.code == "output-unwritable"

@@ -6,12 +6,13 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
 
 from maclip_runtime.errors import MaclipError
-from maclip_runtime.gallery.schema import Opened, connect, corrupt, plain_errors, stamp_of, transaction
+from maclip_runtime.gallery.schema import Opened, Stamp, connect, corrupt, plain_errors, stamp_of, transaction
 
 Self = TypeVar("Self", bound="Database")
 Made = TypeVar("Made")
@@ -26,10 +27,11 @@ class Database:
     """
 
     def __init__(self, path: str | PathLike[str], contract: str | None = None) -> None:
-        self.path = Path(path)
+        self.path = Path(path).absolute()  # wherever the program goes later
         self._contract = contract
         self._lock = threading.RLock()
         self._opened: Opened | None = None
+        self._openings = 0
         with plain_errors(self.path):
             self._reader()
 
@@ -52,11 +54,11 @@ class Database:
         return self._made(int, [self._meta("generation") or 0])[0]
 
     @property
-    def version(self) -> tuple[int, ...]:
+    def version(self) -> tuple[int, int]:
         """Another one after every change by any program, and where another file was put in this one's place."""
         with self._lock:
             generation = self.generation  # first, for it opens the file that is there now
-            return (generation, *(self._opened.stamp if self._opened else ()))
+            return generation, self._openings
 
     @property
     def contract(self) -> str | None:
@@ -64,8 +66,9 @@ class Database:
         return self._meta("contract")
 
     def _reader(self) -> sqlite3.Connection | None:
+        """A connection to the file that is there now."""
         opened = self._opened
-        if opened and not opened.connection.in_transaction and stamp_of(self.path, opened.live) != opened.stamp:
+        if opened and not opened.connection.in_transaction and self._stamp(opened.stamp) != opened.stamp:
             self.close()
         if self._opened is None:
             self._open(create=False)
@@ -74,12 +77,28 @@ class Database:
     def _open(self, create: bool) -> None:
         opened = connect(self.path, create)
         if opened:
+            self._openings += 1
             try:
                 self._check_contract(opened.connection, self._contract)
             except BaseException:
                 opened.connection.close()
                 raise
         self._opened = opened
+
+    def _stamp(self, otherwise: Stamp) -> Stamp:
+        """That of the file as it is now; a disk that does not answer says nothing against what is open."""
+        try:
+            return stamp_of(self.path)
+        except OSError:
+            return otherwise
+
+    @contextmanager
+    def _transaction(self, connection: sqlite3.Connection) -> Iterator[None]:
+        """One whose change is known to be this program's own."""
+        with transaction(connection):
+            yield
+        if self._opened:
+            self._opened = replace(self._opened, stamp=self._stamp(self._opened.stamp))
 
     def _rows(self, query: str, *values: Any) -> list[Any]:
         with self._lock, plain_errors(self.path):
@@ -90,7 +109,7 @@ class Database:
         """What `make` reads from each row. Raises `gallery-corrupt` for one that maclip would not have written."""
         try:
             return [make(row) for row in rows]
-        except (ValueError, TypeError, RecursionError) as error:
+        except (ValueError, TypeError, OverflowError, RecursionError) as error:
             raise corrupt(self.path, str(error)) from error
 
     def _meta(self, key: str) -> str | None:
@@ -107,20 +126,23 @@ class Database:
                 connection = self._reader()
             if connection is None:
                 raise empty(self.path)
-            with transaction(connection):
+            with self._transaction(connection):
                 yield connection
                 connection.execute(
                     "INSERT INTO meta VALUES ('generation', '1') "
                     "ON CONFLICT (key) DO UPDATE SET value = CAST(value AS INTEGER) + 1"
                 )
 
-    def _derive(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
-        """Keep what can be made again; does nothing where the gallery cannot be written."""
+    def _derive(self, version: tuple[int, int], statement: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Keep what was made of the gallery at `version` and can be made again.
+
+        Does nothing where the gallery cannot be written, and where another file may have been put in its place.
+        """
         try:
             with self._lock, plain_errors(self.path):
                 connection = self._reader()
-                if connection:
-                    with transaction(connection):
+                if connection and self._openings == version[1]:
+                    with self._transaction(connection):
                         connection.executemany(statement, rows)
         except MaclipError as error:
             if error.code != "output-unwritable":
@@ -134,6 +156,8 @@ class Database:
 
     def _check_contract(self, connection: sqlite3.Connection, contract: str | None) -> None:
         found = connection.execute("SELECT value FROM meta WHERE key = 'contract'").fetchone()
+        if found and not isinstance(found[0], str):
+            raise corrupt(self.path, "its contract is no text")
         if found and contract and found[0] != contract:
             raise MaclipError(
                 "contract-mismatch",

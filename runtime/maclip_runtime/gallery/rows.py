@@ -145,7 +145,7 @@ def clip_from(row: Sequence[Any]) -> EnrolledClip:
         _bytes(thumbnail),
         _text(enrolled_at),
         clip_id,
-        tuple(_text(reason) for reason in json.loads(forced)),
+        tuple(_text(reason) for reason in _list(forced)),
     )
 
 
@@ -170,7 +170,7 @@ def blob(array: Floats) -> bytes:
 def array_from(data: bytes, frames: int, width: int) -> Floats:
     """The float32 [frames, width] of a blob. Raises ValueError where it is another size, or not finite."""
     array = np.frombuffer(_bytes(data), "<f4").astype(np.float32)
-    if array.size != frames * width:
+    if type(frames) is not int or type(width) is not int or array.size != frames * width:
         raise ValueError(f"its features are not {frames} x {width}")
     if not np.isfinite(array).all():
         raise ValueError("its features are not finite")
@@ -180,6 +180,20 @@ def array_from(data: bytes, frames: int, width: int) -> Floats:
 def vector_from(data: bytes, width: int) -> Floats:
     """The float32 [width] of a blob. Raises as `array_from` does."""
     return array_from(data, 1, width)[0]
+
+
+def shown_from(row: Sequence[Any]) -> tuple[str, str]:
+    """Class and source of a row of these. Raises as `clip_from` does."""
+    name, source = row
+    return NEGATIVE if name is None else _text(name), _text(source)
+
+
+def shape_from(row: Sequence[Any]) -> tuple[int, int]:
+    """The (T, D') of a row of these. Raises as `clip_from` does."""
+    frames, width = row
+    if type(frames) is not int or type(width) is not int or frames < 1 or width < 1:
+        raise ValueError(f"features cannot be {frames!r:.40} x {width!r:.40}")
+    return frames, width
 
 
 def _bytes(value: Any) -> bytes:
@@ -204,6 +218,13 @@ def _seconds(value: Any) -> float:
     if _number(value) <= 0:
         raise ValueError(f"a clip cannot last {value} s")
     return float(value)
+
+
+def _list(value: str) -> list[Any]:
+    found = json.loads(value)
+    if not isinstance(found, list):
+        raise TypeError(f"{value!r:.40} stands where a JSON list belongs")
+    return found
 
 
 def _object(value: str) -> dict[str, Any]:

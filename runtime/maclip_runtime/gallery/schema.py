@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -63,16 +65,26 @@ CREATE TABLE limits (            -- calibrated: the distance above which a class
 
 
 # What SQLite calls an operation's failure, but only a damaged file brings.
-DAMAGE = ("no such ", "Could not decode ", "malformed ", "unsupported file format", "table ", "near ")
+DAMAGE = (
+    "no such ",
+    "Could not decode ",
+    "malformed ",
+    "unsupported file format",
+    "table ",
+    "near ",
+    "duplicate column",
+)
+OPENING_TRIES = 10
+
+Stamp = tuple[int, ...]  # of a file's state; () where there is none
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A connection, and which file it is of. `stamp` differs from `stamp_of` when there is another in its place."""
+    """A connection, and the state of the file that it is of: another `stamp_of` means that it changed elsewhere."""
 
     connection: sqlite3.Connection
-    live: bool  # False: other programs' changes do not reach this connection
-    stamp: tuple[int, ...]
+    stamp: Stamp
 
 
 def connect(path: Path, create: bool) -> Opened | None:
@@ -81,45 +93,43 @@ def connect(path: Path, create: bool) -> Opened | None:
     A file of schema 1 is brought to schema 2 in one transaction; where it cannot be written, in memory. Raises
     `gallery-corrupt`, `gallery-schema`, `output-unwritable`.
     """
-    if not create and not path.exists():
-        return None
-    if path.is_dir():
-        raise unwritable(path, "it is a folder")
     with plain_errors(path):
-        connection, live = _open(path, create)
-        try:
-            stamp = stamp_of(path, live)  # before anything is read: what comes later is noticed
-            connection.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
-            connection.execute("PRAGMA foreign_keys = ON")
-            if _is_new(connection):
-                if not create:
-                    connection.close()
-                    return None
-                _create(connection)
-            if _version(path, connection) == 1:
-                migrated = _migrated(connection)
-                if migrated is not connection:
-                    connection, live = migrated, False
-                    stamp = stamp_of(path, live)
-        except BaseException:
-            connection.close()
-            raise
-        return Opened(connection, live, stamp)
+        for _ in range(OPENING_TRIES):
+            if create:
+                os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o644))
+            before = stamp_of(path)
+            if not before:
+                return None
+            if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
+                raise unwritable(path, "it is no file")
+            connection = _open(path, create)
+            try:
+                connection = _prepared(path, connection, create)
+                after = stamp_of(path)
+            except BaseException:
+                connection.close()
+                raise
+            if not create and _is_new(connection):
+                connection.close()
+                return None
+            if after[:2] == before[:2]:
+                return Opened(connection, after)
+            connection.close()  # another file was put in its place meanwhile
+    raise unwritable(path, "it is replaced again and again")
 
 
-def stamp_of(path: Path, live: bool) -> tuple[int, ...]:
-    """Numbers that tell the file at `path` from another one, and one that is not `live` from a later state of it."""
+def stamp_of(path: Path) -> Stamp:
+    """Which file lies at `path` and when it was last changed; () where there is none. Raises OSError."""
     try:
         found = path.stat()
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return ()
-    same = (found.st_dev, found.st_ino)
-    return same if live else (*same, found.st_mtime_ns, found.st_size)
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
 
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """All of what is executed within, or nothing. What was committed is in the gallery's own file afterwards."""
+    """All of what is executed within, or nothing."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -128,30 +138,19 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
-    _empty_log(connection)
-
-
-def _empty_log(connection: sqlite3.Connection) -> None:
-    """Move the write-ahead log into the gallery's file, unless another program is at it right now.
-
-    People copy and replace the file alone: a log left beside it would be missed in the copy, and SQLite would apply it
-    to the file that was put in its place.
-    """
-    with suppress(sqlite3.OperationalError):  # the log is as good as the file where it stays
-        connection.execute("PRAGMA busy_timeout = 0")
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    connection.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
 
 
 @contextmanager
 def plain_errors(path: Path) -> Iterator[None]:
-    """Turns SQLite's errors into `output-unwritable` and `gallery-corrupt`."""
+    """Turns SQLite's and the system's errors into `output-unwritable` and `gallery-corrupt`."""
     try:
         yield
     except sqlite3.OperationalError as error:
         raise (corrupt if str(error).startswith(DAMAGE) else unwritable)(path, str(error)) from error
     except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # a damaged name in SQLite's own message
         raise corrupt(path, str(error)) from error
+    except OSError as error:
+        raise unwritable(path, str(error.strerror)) from error
 
 
 def corrupt(path: Path, why: str) -> MaclipError:
@@ -172,18 +171,48 @@ def unwritable(path: Path, why: str) -> MaclipError:
     )
 
 
-def _open(path: Path, create: bool) -> tuple[sqlite3.Connection, bool]:
-    """A connection, and whether other programs' changes reach it. Shared between threads under the gallery's lock."""
+def _open(path: Path, create: bool) -> sqlite3.Connection:
+    """A connection that threads may share under the gallery's own lock."""
+    connection = sqlite3.connect(path, BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:
-        connection = sqlite3.connect(path, BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        return connection, True
+        return connection
     except sqlite3.OperationalError:
-        if create:
+        connection.close()
+        journal = path.with_name(path.name + "-journal")
+        if create or (journal.exists() and journal.stat().st_size):  # of a change cut off half way: not to be read
             raise
-    # A write-ahead log needs a writable folder; without one the file can still be read as it stands.
-    address = path.absolute().as_uri() + "?mode=ro&immutable=1"
-    return sqlite3.connect(address, isolation_level=None, check_same_thread=False, uri=True), False
+    except BaseException:
+        connection.close()
+        raise
+    # Galleries of before had a write-ahead log, which needs a folder that can be written; the file alone can be read.
+    address = path.as_uri() + "?mode=ro&immutable=1"
+    return sqlite3.connect(address, isolation_level=None, check_same_thread=False, uri=True)
+
+
+def _prepared(path: Path, connection: sqlite3.Connection, create: bool) -> sqlite3.Connection:
+    """A connection to the gallery in this schema: the same, or one to a copy in memory, with the first one closed."""
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA cache_spill = OFF")  # until it is committed, a large import lets others read
+    _leave_log(connection)
+    if _is_new(connection):
+        if create:
+            _create(connection)
+        return connection
+    return _migrated(connection) if _version(path, connection) == 1 else connection
+
+
+def _leave_log(connection: sqlite3.Connection) -> None:
+    """Bring a gallery of before to a plain journal, once nobody else has it open.
+
+    With a write-ahead log a copy of the file alone missed what was enrolled last, and SQLite applied the log of one
+    gallery to another that was put in its place.
+    """
+    if connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
+        connection.execute("PRAGMA busy_timeout = 0")
+        with suppress(sqlite3.OperationalError):
+            connection.execute("PRAGMA journal_mode = DELETE")
+    connection.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
 
 
 def _is_new(connection: sqlite3.Connection) -> bool:
@@ -192,7 +221,6 @@ def _is_new(connection: sqlite3.Connection) -> bool:
 
 
 def _create(connection: sqlite3.Connection) -> None:
-    connection.execute("PRAGMA journal_mode = WAL")
     with transaction(connection):
         if _is_new(connection):  # another program may have been first
             _execute(connection, TABLES)

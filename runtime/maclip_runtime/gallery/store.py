@@ -30,6 +30,8 @@ from maclip_runtime.gallery.rows import (
     clips_key,
     limit_from,
     member_from,
+    shape_from,
+    shown_from,
     valid_name,
     vector_from,
 )
@@ -68,9 +70,10 @@ class Gallery(Database):
 
     def texts(self, ids: Sequence[int]) -> dict[int, Floats]:
         """The text features, float32 [D'], of those of the clips that have one, by clip id."""
-        query = "SELECT id, text, width FROM clips WHERE text NOT NULL AND id IN (SELECT value FROM json_each(?))"
+        query = "SELECT id, text FROM clips WHERE text NOT NULL AND id IN (SELECT value FROM json_each(?))"
         rows = self._rows(query, json.dumps(list(ids)))
-        return dict(self._made(lambda row: (row[0], vector_from(row[1], row[2])), rows))
+        width = max((width for _, width in self.shapes()), default=0)  # without a step into the clips' large rows
+        return dict(self._made(lambda row: (row[0], vector_from(row[1], width)), rows))
 
     def clips(self, class_name: str | None = None, ids: Sequence[int] | None = None) -> list[EnrolledClip]:
         """The clips of one class, or of all, oldest first; with `ids` only those. Raises `class-unknown`."""
@@ -91,7 +94,7 @@ class Gallery(Database):
     def shown_before(self, digest: str) -> tuple[str, str] | None:
         """Class (`NEGATIVE` for a negative) and source of a clip with these very frames, None where there is none."""
         rows = self._rows("SELECT class, source FROM clips WHERE digest = ? LIMIT 1", digest)
-        return (rows[0][0] or NEGATIVE, rows[0][1]) if rows else None
+        return next(iter(self._made(shown_from, rows)), None)
 
     def add(self, clips: Sequence[EnrolledClip], prototypes: Floats, graph: str, force: bool = False) -> None:
         """Enroll clips in one transaction; `prototypes` [clips, T, D'] made by the graph `graph`.
@@ -156,7 +159,7 @@ class Gallery(Database):
 
     def shapes(self) -> set[tuple[int, int]]:
         """The (T, D') of the kept features: one for all, in a gallery that maclip wrote."""
-        return {(row[0], row[1]) for row in self._rows("SELECT DISTINCT frames, width FROM clips")}
+        return set(self._made(shape_from, self._rows("SELECT DISTINCT frames, width FROM clips")))
 
     @contextmanager
     def importing(self, contract: str | None, shape: tuple[int, int]) -> Iterator[Importing]:
@@ -184,10 +187,14 @@ class Gallery(Database):
                 found[clip] = array_from(data, *shape)
         return found
 
-    def keep_prototypes(self, graph: str, prototypes: dict[int, Floats]) -> None:
-        """Keep derived prototypes. Does nothing where the gallery cannot be written: they can be made again."""
+    def keep_prototypes(self, version: tuple[int, int], graph: str, prototypes: dict[int, Floats]) -> None:
+        """Keep prototypes derived from the gallery at `version`.
+
+        Does nothing where it cannot be written or may be another one now: they can be made again.
+        """
         # A clip may have been removed meanwhile.
         self._derive(
+            version,
             "INSERT OR REPLACE INTO prototypes SELECT id, ?, ? FROM clips WHERE id = ?",
             [(graph, blob(data), clip) for clip, data in prototypes.items()],
         )
@@ -200,9 +207,9 @@ class Gallery(Database):
             return False, None  # a damaged one can be measured again
         return True, value
 
-    def keep_threshold(self, name: str, made_for: str, value: float | None) -> None:
-        """Keep a derived threshold; like `keep_prototypes`, where the gallery can be written."""
-        self._derive("INSERT OR REPLACE INTO thresholds VALUES (?, ?, ?)", [(name, made_for, value)])
+    def keep_threshold(self, version: tuple[int, int], name: str, made_for: str, value: float | None) -> None:
+        """Keep a threshold derived from the gallery at `version`, like `keep_prototypes`."""
+        self._derive(version, "INSERT OR REPLACE INTO thresholds VALUES (?, ?, ?)", [(name, made_for, value)])
 
     def _insert(self, connection: sqlite3.Connection, clip: EnrolledClip) -> int:
         row = {
