@@ -10,6 +10,8 @@ from maclip_runtime.errors import MaclipError
 from maclip_runtime.gallery import Gallery
 from maclip_runtime.index import Index, build_index
 
+STREAM_PATIENCE = 0.1  # seconds that a stream waits for another program that enrolls; it asks again soon
+
 log = logging.getLogger("maclip")
 
 
@@ -40,8 +42,14 @@ class CurrentIndex:
         return index
 
     def in_stream(self) -> Index | None:
-        """The index, or the last one where the gallery cannot be read: a stream goes on, and the log says why once."""
+        """The index, or the last one where the gallery cannot be read: a stream goes on, and the log says why once.
+
+        So it is while another program writes for longer than `STREAM_PATIENCE`.
+        """
         try:
+            known = self._index
+            if known and not self._gallery.changed_since(known.version, STREAM_PATIENCE):
+                return known
             index = self.get()
         except (MaclipError, OSError) as error:
             if str(error) != self._failure:

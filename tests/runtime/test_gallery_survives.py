@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from maclip_runtime import Gallery, Recognizer
+from maclip_runtime.gallery import schema
 
 KILLED = """
 import os, signal, sys
@@ -153,6 +154,26 @@ def test_a_running_recogniser_sees_another_programs_class_within_a_second(
         )
         assert recognizer.classify(clips / "blue1.mp4").label == "blue light"
         assert time.time() - float(done.stdout) < 1.0
+
+
+def test_a_stream_does_not_wait_for_a_program_that_writes(
+    bundle: Path, enrolled: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Recognizer.open(bundle, enrolled) as recognizer:
+        before = recognizer._index.in_stream()
+        writer = sqlite3.connect(enrolled, isolation_level=None)
+        writer.execute("BEGIN EXCLUSIVE")
+        writer.execute("UPDATE clips SET class = 'amber light' WHERE class = 'green light'")
+        writer.execute("UPDATE meta SET value = value + 1 WHERE key = 'generation'")
+        begun = time.monotonic()
+        assert recognizer._index.in_stream() is before
+        assert time.monotonic() - begun < schema.BUSY_SECONDS / 3
+        assert not caplog.records  # nothing is wrong
+        writer.execute("COMMIT")
+        writer.close()
+        after = recognizer._index.in_stream()
+        assert after is not None
+        assert after.names == ("red light", "amber light")
 
 
 def test_a_full_disk_is_told_and_recognition_goes_on(bundle: Path, enrolled: Path, clips: Path) -> None:

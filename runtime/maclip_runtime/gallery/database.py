@@ -12,7 +12,18 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from maclip_runtime.errors import MaclipError
-from maclip_runtime.gallery.schema import Opened, Stamp, connect, corrupt, plain_errors, stamp_of, transaction
+from maclip_runtime.gallery.schema import (
+    BUSY,
+    BUSY_SECONDS,
+    Opened,
+    Stamp,
+    connect,
+    corrupt,
+    plain_errors,
+    stamp_of,
+    transaction,
+    wait,
+)
 
 Self = TypeVar("Self", bound="Database")
 Made = TypeVar("Made")
@@ -32,6 +43,7 @@ class Database:
         self._lock = threading.RLock()
         self._opened: Opened | None = None
         self._openings = 0
+        self._patience = BUSY_SECONDS
         with plain_errors(self.path):
             self._reader()
 
@@ -60,6 +72,19 @@ class Database:
             generation = self.generation  # first, for it opens the file that is there now
             return generation, self._openings
 
+    def changed_since(self, version: tuple[int, int], patience: float) -> bool:
+        """Whether `version` is another one now; no, where programs that write leave no room to ask in `patience` s."""
+        with self._lock:
+            self._wait(patience)
+            try:
+                return self.version != version
+            except MaclipError as error:
+                if BUSY in str(error.__cause__):
+                    return False
+                raise
+            finally:
+                self._wait(BUSY_SECONDS)
+
     @property
     def contract(self) -> str | None:
         """The contract of the bundle that the clips were enrolled with; None for an empty gallery."""
@@ -75,7 +100,7 @@ class Database:
         return self._opened.connection if self._opened else None
 
     def _open(self, create: bool) -> None:
-        opened = connect(self.path, create)
+        opened = connect(self.path, create, self._patience)
         if opened:
             self._openings += 1
             try:
@@ -84,6 +109,12 @@ class Database:
                 opened.connection.close()
                 raise
         self._opened = opened
+
+    def _wait(self, patience: float) -> None:
+        """Wait so many seconds for other programs from now on."""
+        self._patience = patience
+        if self._opened:
+            wait(self._opened.connection, patience)
 
     def _stamp(self, otherwise: Stamp) -> Stamp:
         """That of the file as it is now; a disk that does not answer says nothing against what is open."""

@@ -15,6 +15,7 @@ from maclip_runtime.errors import MaclipError
 APPLICATION_ID = 0x6D61636C  # "macl"
 SCHEMA_VERSION = 2
 BUSY_SECONDS = 30.0  # how long to wait for another program's enrolment
+BUSY = "locked"  # in SQLite's words for what took longer
 
 TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -87,9 +88,10 @@ class Opened:
     stamp: Stamp
 
 
-def connect(path: Path, create: bool) -> Opened | None:
+def connect(path: Path, create: bool, patience: float = BUSY_SECONDS) -> Opened | None:
     """Open the gallery's file, autocommit, checked; None where there is none and `create` is false.
 
+    `patience`: seconds to wait for other programs' changes, at each step from then on.
     A file of schema 1 is brought to schema 2 in one transaction; where it cannot be written, in memory. Raises
     `gallery-corrupt`, `gallery-schema`, `output-unwritable`.
     """
@@ -102,9 +104,10 @@ def connect(path: Path, create: bool) -> Opened | None:
                 return None
             if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
                 raise unwritable(path, "it is no file")
-            connection = _open(path, create)
+            connection = _open(path, create, patience)
             try:
                 connection = _prepared(path, connection, create)
+                wait(connection, patience)
                 after = stamp_of(path)
             except BaseException:
                 connection.close()
@@ -125,6 +128,11 @@ def stamp_of(path: Path) -> Stamp:
     except (FileNotFoundError, NotADirectoryError):
         return ()
     return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def wait(connection: sqlite3.Connection, patience: float) -> None:
+    """Let it wait so many seconds for other programs' changes."""
+    connection.execute(f"PRAGMA busy_timeout = {int(patience * 1000)}")
 
 
 @contextmanager
@@ -171,16 +179,16 @@ def unwritable(path: Path, why: str) -> MaclipError:
     )
 
 
-def _open(path: Path, create: bool) -> sqlite3.Connection:
+def _open(path: Path, create: bool, patience: float) -> sqlite3.Connection:
     """A connection that threads may share under the gallery's own lock."""
-    connection = sqlite3.connect(path, BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(path, patience, isolation_level=None, check_same_thread=False)
     try:
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         return connection
-    except sqlite3.OperationalError:
+    except sqlite3.OperationalError as error:
         connection.close()
-        journal = path.with_name(path.name + "-journal")
-        if create or (journal.exists() and journal.stat().st_size):  # of a change cut off half way: not to be read
+        # While it is changed, and after a change that was cut off half way, the file alone is not to be read.
+        if create or BUSY in str(error) or any(stamp_of(path.with_name(path.name + "-journal"))[3:]):
             raise
     except BaseException:
         connection.close()
@@ -194,7 +202,8 @@ def _prepared(path: Path, connection: sqlite3.Connection, create: bool) -> sqlit
     """A connection to the gallery in this schema: the same, or one to a copy in memory, with the first one closed."""
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA cache_spill = OFF")  # until it is committed, a large import lets others read
-    _leave_log(connection)
+    if connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
+        _leave_log(connection)
     if _is_new(connection):
         if create:
             _create(connection)
@@ -208,11 +217,10 @@ def _leave_log(connection: sqlite3.Connection) -> None:
     With a write-ahead log a copy of the file alone missed what was enrolled last, and SQLite applied the log of one
     gallery to another that was put in its place.
     """
-    if connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
-        connection.execute("PRAGMA busy_timeout = 0")
-        with suppress(sqlite3.OperationalError):
-            connection.execute("PRAGMA journal_mode = DELETE")
-    connection.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
+    wait(connection, 0)
+    with suppress(sqlite3.OperationalError):
+        connection.execute("PRAGMA journal_mode = DELETE")
+    wait(connection, BUSY_SECONDS)
 
 
 def _is_new(connection: sqlite3.Connection) -> bool:
@@ -238,7 +246,7 @@ def _migrated(connection: sqlite3.Connection) -> sqlite3.Connection:
         _migrate(connection)
         return connection
     except sqlite3.OperationalError as error:
-        if "locked" in str(error):
+        if BUSY in str(error):
             raise
     copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
     connection.backup(copy)
