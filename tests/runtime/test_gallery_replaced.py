@@ -159,6 +159,33 @@ def test_what_is_made_of_one_is_not_kept_in_the_next(
         assert recognizer.classify(clips / "blue1.mp4").label == "blue light"
 
 
+def test_an_enrolment_that_would_be_lost_is_told(
+    bundle: Path, enrolled: Path, other: Path, clips: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    insert = Gallery._insert
+
+    def insert_and_replace(self: Gallery, *args: object) -> int:
+        if other.exists():
+            os.replace(other, enrolled)
+        return insert(self, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Gallery, "_insert", insert_and_replace)
+    with Recognizer.open(bundle, enrolled) as recognizer:
+        with pytest.raises(MaclipError) as caught:
+            recognizer.enroll("green light", clips / "green1.mp4", force=True)
+        assert caught.value.code == "output-unwritable"
+        assert [info.name for info in recognizer.classes()] == ["blue light"]
+        recognizer.enroll("green light", clips / "green1.mp4")
+    assert names(bundle, enrolled) == ["blue light", "green light"]
+
+
+def test_a_change_of_ones_own_is_no_reason_to_open_it_again(bundle: Path, enrolled: Path, clips: Path) -> None:
+    with Recognizer.open(bundle, enrolled) as recognizer:
+        before = recognizer.gallery.version
+        recognizer.enroll("blue light", clips / "blue1.mp4")
+        assert recognizer.gallery.version == (before[0] + 1, before[1])
+
+
 def test_the_gallery_stays_where_it_was_when_the_program_goes_elsewhere(
     enrolled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -168,12 +169,25 @@ def test_a_stream_does_not_wait_for_a_program_that_writes(
         begun = time.monotonic()
         assert recognizer._index.in_stream() is before
         assert time.monotonic() - begun < schema.BUSY_SECONDS / 3
+        os.utime(enrolled)  # so that it is opened again, which must not go past the lock
+        assert recognizer._index.in_stream() is before
         assert not caplog.records  # nothing is wrong
         writer.execute("COMMIT")
         writer.close()
         after = recognizer._index.in_stream()
         assert after is not None
         assert after.names == ("red light", "amber light")
+
+
+def test_others_read_during_a_large_import(enrolled: Path) -> None:
+    with Gallery(enrolled, "tiny") as importer, Gallery(enrolled) as reader:
+        clip = replace(importer.clips("red light")[0], class_name="blue light", thumbnail=bytes(1 << 20))
+        with importer.importing(importer.contract, clip.features.shape) as importing:  # type: ignore[arg-type]
+            for number in range(8):
+                importing.clip(replace(clip, digest=str(number)))
+            reader._wait(0.05)
+            assert len(reader.classes()) == 2
+        assert len(reader.classes()) == 3
 
 
 def test_a_full_disk_is_told_and_recognition_goes_on(bundle: Path, enrolled: Path, clips: Path) -> None:

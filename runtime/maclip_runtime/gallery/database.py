@@ -22,6 +22,7 @@ from maclip_runtime.gallery.schema import (
     plain_errors,
     stamp_of,
     transaction,
+    unwritable,
     wait,
 )
 
@@ -125,11 +126,14 @@ class Database:
 
     @contextmanager
     def _transaction(self, connection: sqlite3.Connection) -> Iterator[None]:
-        """One whose change is known to be this program's own."""
+        """One whose change is known to be this program's own. Raises `output-unwritable` where it would be lost."""
+        opened = self._opened
+        assert opened
         with transaction(connection):
             yield
-        if self._opened:
-            self._opened = replace(self._opened, stamp=self._stamp(self._opened.stamp))
+            if self._stamp(opened.stamp)[:2] != opened.stamp[:2]:
+                raise unwritable(self.path, "another file was put in its place meanwhile")
+        self._opened = replace(opened, stamp=self._stamp(opened.stamp))
 
     def _rows(self, query: str, *values: Any) -> list[Any]:
         with self._lock, plain_errors(self.path):

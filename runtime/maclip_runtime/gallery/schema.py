@@ -106,8 +106,7 @@ def connect(path: Path, create: bool, patience: float = BUSY_SECONDS) -> Opened 
                 raise unwritable(path, "it is no file")
             connection = _open(path, create, patience)
             try:
-                connection = _prepared(path, connection, create)
-                wait(connection, patience)
+                connection = _prepared(path, connection, create, patience)
                 after = stamp_of(path)
             except BaseException:
                 connection.close()
@@ -198,12 +197,13 @@ def _open(path: Path, create: bool, patience: float) -> sqlite3.Connection:
     return sqlite3.connect(address, isolation_level=None, check_same_thread=False, uri=True)
 
 
-def _prepared(path: Path, connection: sqlite3.Connection, create: bool) -> sqlite3.Connection:
+def _prepared(path: Path, connection: sqlite3.Connection, create: bool, patience: float) -> sqlite3.Connection:
     """A connection to the gallery in this schema: the same, or one to a copy in memory, with the first one closed."""
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA cache_spill = OFF")  # until it is committed, a large import lets others read
     if connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
         _leave_log(connection)
+        wait(connection, patience)
     if _is_new(connection):
         if create:
             _create(connection)
@@ -220,7 +220,6 @@ def _leave_log(connection: sqlite3.Connection) -> None:
     wait(connection, 0)
     with suppress(sqlite3.OperationalError):
         connection.execute("PRAGMA journal_mode = DELETE")
-    wait(connection, BUSY_SECONDS)
 
 
 def _is_new(connection: sqlite3.Connection) -> bool:
