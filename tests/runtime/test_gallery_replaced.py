@@ -179,6 +179,24 @@ def test_an_enrolment_that_would_be_lost_is_told(
     assert names(bundle, enrolled) == ["blue light", "green light"]
 
 
+def test_what_is_read_within_a_change_is_of_the_file_that_changes(
+    enrolled: Path, other: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def replace_and_read(self: Gallery, *args: object) -> None:
+        os.replace(other, enrolled)
+        seen.extend(member.class_name for member in self.members())
+
+    monkeypatch.setattr(Gallery, "_require", replace_and_read)
+    with Gallery(enrolled) as gallery:
+        with pytest.raises(MaclipError) as caught:
+            gallery.remove("red light")
+        assert caught.value.code == "output-unwritable"
+        assert set(seen) == {"red light", "green light"}
+        assert [info.name for info in gallery.classes()] == ["blue light"]
+
+
 def test_a_change_of_ones_own_is_no_reason_to_open_it_again(bundle: Path, enrolled: Path, clips: Path) -> None:
     with Recognizer.open(bundle, enrolled) as recognizer:
         before = recognizer.gallery.version

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from maclip_runtime import Gallery, Recognizer
+from maclip_runtime.errors import MaclipError
 from maclip_runtime.gallery import schema
 
 KILLED = """
@@ -177,6 +178,20 @@ def test_a_stream_does_not_wait_for_a_program_that_writes(
         after = recognizer._index.in_stream()
         assert after is not None
         assert after.names == ("red light", "amber light")
+
+
+def test_a_lock_of_this_program_outlives_an_opening_beside_it(gallery: Path) -> None:
+    """POSIX drops all of a process's locks on a file when it closes any handle of it."""
+    gallery.touch()
+    first = sqlite3.connect(gallery, isolation_level=None)
+    first.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(MaclipError) as caught:
+        schema.connect(gallery, create=True, patience=0.05)
+    assert schema.BUSY in str(caught.value)
+    program = "import sqlite3, sys; sqlite3.connect(sys.argv[1], 0).execute('BEGIN IMMEDIATE')"
+    done = subprocess.run([sys.executable, "-c", program, str(gallery)], stderr=subprocess.PIPE, text=True, check=False)
+    assert "locked" in done.stderr
+    first.close()
 
 
 def test_others_read_during_a_large_import(enrolled: Path) -> None:

@@ -98,7 +98,9 @@ def connect(path: Path, create: bool, patience: float = BUSY_SECONDS) -> Opened 
     with plain_errors(path):
         for _ in range(OPENING_TRIES):
             if create:
-                os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o644))
+                # Only where there is none: to close a file gives up all locks that this program has on it.
+                with suppress(FileExistsError):
+                    os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o644))
             before = stamp_of(path)
             if not before:
                 return None
