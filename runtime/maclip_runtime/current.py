@@ -49,6 +49,7 @@ class CurrentIndex:
         try:
             known = self._index
             if known and not self._gallery.changed_since(known.version, STREAM_PATIENCE):
+                self._failure = ""
                 return known
             index = self.get()
         except (MaclipError, OSError) as error:
