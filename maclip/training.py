@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from maclip.checkpoint import Checkpoint, Saved
 from maclip.clip_cache import ClipCache
 from maclip.data import DataSet
-from maclip.evaluation import Evaluator, choose_fusion_weight, choose_unknown
+from maclip.evaluation import DEFAULT_SUPPORT, Evaluator, Support, choose_fusion_weight, choose_unknown
 from maclip.feed import Feed
 from maclip.journal import Journal, Step, Unwatched, Watcher
 from maclip.learner import Learner
@@ -125,6 +125,11 @@ class Trainer:
             self._report_broken()
             self.journal.close()
 
+    @property
+    def _support(self) -> Support:
+        """What the clips of validation are told: a model that never learnt with names is chosen without them."""
+        return Support("none") if self.train_config.text_dropout == 1.0 else DEFAULT_SUPPORT
+
     def _begin(self, resume: bool) -> Saved | None:
         """Read where to go on, and bring the folder to that moment."""
         write_config(self.run, self.config)
@@ -201,9 +206,8 @@ class Trainer:
             write_adapters(self.run / ADAPTERS_FILE, self.model)
             return 0.0
         config = self.train_config
-        result = Evaluator(self.model, self.validation).evaluate(
-            VALIDATION_WAY, 1, config.validation_episodes, VALIDATION_SEED
-        )
+        evaluator = Evaluator(self.model, self.validation, support=self._support)
+        result = evaluator.evaluate(VALIDATION_WAY, 1, config.validation_episodes, VALIDATION_SEED)
         # Fusion is chosen at the end: compare by the best weight, so that it does not decide between states.
         accuracy = result.by_fusion_weight[f"{choose_fusion_weight(result):g}"]
         self.journal.validated(stage, episode, accuracy, result.interval)
@@ -220,7 +224,7 @@ class Trainer:
         self.checkpoint.leaving()  # what is saved stays the last state, not the best
         load_adapters(self.model, self.run / ADAPTERS_FILE)
         store, where = (self.validation, "validation") if self.validation is not None else (self.store, "training")
-        evaluator = Evaluator(self.model, store, self.watcher.progress("choosing"))
+        evaluator = Evaluator(self.model, store, self.watcher.progress("choosing"), self._support)
         way = min(VALIDATION_WAY, sum(size >= 2 for size in evaluator.sizes))
         if way < 2:
             return

@@ -53,18 +53,30 @@ ORDERING = (
     Claim("TPCM only < both, K = 1", "tpcm", "both"),
     Claim("TPCM only < both, K = all", "tpcm", "k-all"),
     Claim("TPCM only < both, K = all from nothing", "tpcm", "k-all-anew"),
+    Claim("TPCM only < both, K = all from nothing, random crops alike", "tpcm-crops", "k-all-anew"),
     Claim("the text token helps, K = 1", "no-token", "both"),
 )
 TEXT = (
     Claim("trained and asked with text, better than without", "no-text", "both"),
+    Claim("TPCM only < both, K = 1, trained and asked without text", "tpcm-no-text", "no-text"),
     Claim("a name helps", "no-names", "both"),
     Claim("the right name, better than a wrong one", "wrong-names", "both"),
     Claim("TPCM only < both, K = 1, asked without names", "tpcm-no-names", "no-names"),
     Claim("TPCM only < both, K = all, asked without names", "tpcm-no-names", "k-all-no-names"),
     Claim("TPCM only < both, K = all from nothing, asked without names", "tpcm-no-names", "anew-no-names"),
+    Claim(
+        "TPCM only < both, K = all from nothing, asked without names, random crops alike",
+        "tpcm-crops-no-names",
+        "anew-no-names",
+    ),
     Claim("CLIP-FSAR's head < both, K = 1, asked without names", "fsar-no-names", "no-names"),
     Claim("CLIP-FSAR's head < both, K = all, asked without names", "fsar-no-names", "k-all-no-names"),
     Claim("CLIP-FSAR's head < both, K = all from nothing, asked without names", "fsar-no-names", "anew-no-names"),
+    Claim(
+        "CLIP-FSAR's head < both, K = all from nothing, asked without names, random crops alike",
+        "fsar-crops-no-names",
+        "anew-no-names",
+    ),
     Claim("adapters only < both, K = all from nothing, asked without names", "adapters-all-no-names", "anew-no-names"),
 )
 CHOICES = (
@@ -73,6 +85,8 @@ CHOICES = (
     Claim("K = all beats K = 1", "both", "k-all"),
     Claim("adapters only: K = all beats K = 1", "adapters", "adapters-all"),
     Claim("K = all: together from nothing, better than after TPCM", "k-all", "k-all-anew"),
+    Claim("TPCM only: random crops, better than the centre", "tpcm", "tpcm-crops"),
+    Claim("CLIP-FSAR's head: random crops, better than the centre", "fsar-head", "fsar-crops"),
     Claim("shots averaged after TPCM, better than before", "mean-before", "both"),
     Claim("Bi-MHM beats OTAM", "both", "bimhm"),
     Claim("OTAM beats TRX", "trx", "both"),
@@ -92,6 +106,7 @@ BASELINES = tuple(
         ("frozen CLIP, mean features", "frozen-mean"),
         ("zero-shot CLIP by names", "zero-shot"),
         ("CLIP-FSAR's head on frozen CLIP", "fsar-head"),
+        ("CLIP-FSAR's head, random crops", "fsar-crops"),
         ("CLIP-FSAR, visual encoder tuned", "fsar"),
     )
 )

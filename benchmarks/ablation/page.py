@@ -45,7 +45,19 @@ from benchmarks.ablation.claims import (
     tally,
 )
 from benchmarks.ablation.pictures import draw_bars, draw_curves
-from benchmarks.ablation.rows import FULL, JOINT_EPISODES, PATIENCE, PROTOTYPE_EPISODES, SHOWN, TRAIN, VALIDATIONS, Row
+from benchmarks.ablation.rows import (
+    FROM_NOTHING,
+    FULL,
+    JOINT_EPISODES,
+    PATIENCE,
+    PROTOTYPE_EPISODES,
+    RANDOM_VIEWS,
+    SHOWN,
+    TRAIN,
+    VALIDATIONS,
+    Row,
+    find_row,
+)
 from maclip_runtime.errors import MaclipError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -106,10 +118,30 @@ def _head(cells: Cells) -> list[str]:
         f"episodes, then all that is tuned, or what begins from nothing, for {JOINT_EPISODES:,}: an episode an update, "
         f"{VALIDATIONS} validations each, the learning rate following a {TRAIN.schedule}. Rows that begin with TPCM "
         "begin with the same one.",
+        *_settings(),
         "**How sure.** ± is half of the 95 % interval over episodes, of the mean of the splits' means; differences are "
         "paired episode by episode. It says how well these splits are measured, not how others would come out: the "
         "lowest and highest split stand in brackets. A claim **holds** where the interval leaves out zero and every "
         "split agrees, and **does not** where that is so the other way round.",
+    ]
+
+
+def _settings() -> list[str]:
+    """What rows do not share, or share with no paper: read it before comparing them."""
+    whole = find_row("full-tuning")
+    crops = ", ".join(f"`{row.name}`" for row in SHOWN if row.random_crops)
+    assert whole.train is not None
+    return [
+        f"**What rows do not share.** *Episodes*: heads alone get {PROTOTYPE_EPISODES:,}, what begins with a head "
+        f"{JOINT_EPISODES:,} more, adapters and encoders that begin from nothing {JOINT_EPISODES:,}. *Views*: "
+        f"{crops} see random crops of their training clips, mirrored where the class lets it (heads alone: "
+        f"{RANDOM_VIEWS.views} views of each clip); the stems of all others are cached, which are of centre crops. "
+        f"*Learning rates* at their highest: {TRAIN.prototype_learning_rate:g} for a head alone, "
+        f"{FROM_NOTHING.learning_rate:g} for what begins from nothing, {TRAIN.learning_rate:g} on a head, "
+        f"{whole.train.learning_rate:g} for the whole encoder. All share a weight "
+        f"decay of {TRAIN.weight_decay:g}, a text weight of {FULL.model.fusion_weight:g} while training, and support "
+        f"clips that go without their name in {100 * TRAIN.text_dropout:g} % of cases (the paper: none), but for "
+        "those trained without text.",
     ]
 
 

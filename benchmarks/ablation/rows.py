@@ -32,6 +32,9 @@ JOINT = replace(TRAIN, episodes=JOINT_EPISODES)
 ON_HEAD = replace(JOINT, prototype_episodes=0)  # begins with another row's head
 FROM_NOTHING = replace(ON_HEAD, learning_rate=1e-3)
 TUNE_ALL = replace(ON_HEAD, learning_rate=1e-4)  # the whole encoder takes less still
+# Stems that are cached are those of centre crops. What trains every block decodes its clips each time and sees random
+# crops, mirrored where the class lets it: so that not these are what it gains, the heads once more with as much.
+RANDOM_VIEWS = replace(TRAIN, cache="none", views=16)
 FULL_MODEL = ModelConfig(adapted_depth=1, fusion_weight=0.1)
 TPCM_ALONE = replace(FULL_MODEL, adapted_depth=0)
 FSAR_HEAD = replace(TPCM_ALONE, prototype="clip-fsar")
@@ -60,6 +63,12 @@ class Row:
         """Whether it has a training, its own or another row's."""
         return self.train is not None or self.uses is not None
 
+    @property
+    def random_crops(self) -> bool:
+        """Whether its own training sees random crops; a cached stem is that of centre crops."""
+        all_tuned = self.model.adapted_depth is None or self.model.tuned == "all"
+        return self.train is not None and (all_tuned or self.train.cache == "none")
+
 
 FULL = Row("both", "TPCM and adapters (the method), K = 1, OTAM", FULL_MODEL, ON_HEAD, begins="tpcm")
 # In the order in which they are computed: what the method's own claims rest on comes first.
@@ -74,7 +83,19 @@ ROWS = (
     Row("mean-before", "both, shots averaged before TPCM", FULL_MODEL, None, Support("own", "features"), "both"),
     Row("adapters", "adapters only", replace(FULL_MODEL, prototype_module=False), FROM_NOTHING),
     Row(
-        "no-text", "both, trained and asked without text", FULL_MODEL, replace(JOINT, text_dropout=1.0), Support("none")
+        "tpcm-no-text",
+        "TPCM only, trained and asked without text",
+        TPCM_ALONE,
+        replace(TRAIN, text_dropout=1.0),
+        Support("none"),
+    ),
+    Row(
+        "no-text",
+        "both, trained and asked without text",
+        FULL_MODEL,
+        replace(ON_HEAD, text_dropout=1.0),
+        Support("none"),
+        begins="tpcm-no-text",
     ),
     Row("bimhm", "both, Bi-MHM", replace(FULL_MODEL, metric="bimhm"), ON_HEAD, begins="tpcm-bimhm"),
     Row("trx", "both, TRX", replace(FULL_MODEL, metric="trx"), ON_HEAD, begins="tpcm-trx"),
@@ -117,6 +138,24 @@ ROWS = (
         Support("none"),
         "k-all-anew",
     ),
+    Row("tpcm-crops", "TPCM only, random crops", TPCM_ALONE, RANDOM_VIEWS),
+    Row("fsar-crops", "CLIP-FSAR's head, random crops", FSAR_HEAD, RANDOM_VIEWS),
+    Row(
+        "tpcm-crops-no-names",
+        "TPCM only, random crops, asked without names",
+        TPCM_ALONE,
+        None,
+        Support("none"),
+        "tpcm-crops",
+    ),
+    Row(
+        "fsar-crops-no-names",
+        "CLIP-FSAR's head, random crops, asked without names",
+        FSAR_HEAD,
+        None,
+        Support("none"),
+        "fsar-crops",
+    ),
     # The method's parts one by one under the other metrics. A TRX that is not trained is a random projection.
     Row("frozen-bimhm", "frozen CLIP, Bi-MHM", ModelConfig(8, 0, False, "bimhm"), None),
     Row("tpcm-bimhm", "TPCM only, Bi-MHM", replace(TPCM_ALONE, metric="bimhm"), TRAIN),
@@ -151,9 +190,9 @@ ROWS = (
 
 # In the order in which they are read: nothing, the parts, text, depth and shots, what others would pick, other metrics.
 _READ = """
-    frozen-mean frozen-otam zero-shot  tpcm adapters both  no-token no-text wrong-names
-    no-names tpcm-no-names fsar-no-names k-all-no-names anew-no-names adapters-all-no-names
-    k2 k3 k-all k-all-anew adapters-all mean-before  fsar-head fsar full-tuning
+    frozen-mean frozen-otam zero-shot  tpcm tpcm-crops adapters both  no-token no-text tpcm-no-text wrong-names
+    no-names tpcm-no-names tpcm-crops-no-names fsar-no-names fsar-crops-no-names k-all-no-names anew-no-names
+    adapters-all-no-names  k2 k3 k-all k-all-anew adapters-all mean-before  fsar-head fsar-crops fsar full-tuning
     frozen-bimhm tpcm-bimhm adapters-bimhm bimhm tpcm-trx adapters-trx trx
 """
 

@@ -148,7 +148,7 @@ def test_what_was_kept_and_what_may_rise_on_is_told(tmp_path):
     write_cell(tmp_path, "both", 2, training=0.987, curve=curve(*[0.6] * 20, 0.9, 0.8, 0.8, 0.8))
     fallen = curve(0.3, *[0.4] * (PATIENCE + 1))
     write_cell(tmp_path, "both", 3, curve=fallen)  # TPCM alone had more, but that was another row's training
-    write_cell(tmp_path, "no-text", 3, curve=fallen)  # one training: what TPCM reached alone was kept
+    write_cell(tmp_path, "adapters", 3, curve=fallen)  # one training: what TPCM reached alone was kept
     drawn = page.write_page(read_cells(tmp_path), "")
     assert (
         "| — / 99 / — | 0.1 / 0.1 / 0.1 | 11,000 / 20,500† / 15,000 | 15,000 / 22,000 / 15,000 | 3 / 3 / 3 |" in drawn

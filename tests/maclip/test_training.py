@@ -184,6 +184,25 @@ def test_text_dropout_hides_the_names_of_support_clips(drawn_data, tmp_path, mon
     assert ([s.loss for s in told.steps] == [s.loss for s in untold.steps]) is same
 
 
+@pytest.mark.parametrize(("dropout", "names"), [(1.0, "none"), (0.9, "own")])
+def test_a_model_that_learns_without_names_is_chosen_without_them(drawn_data, tmp_path, monkeypatch, dropout, names):
+    asked = []
+    evaluate = Evaluator.evaluate
+
+    def noting(self: Evaluator, *args: object) -> object:
+        asked.append(self.support.names)
+        return evaluate(self, *args)
+
+    monkeypatch.setattr(Evaluator, "evaluate", noting)
+    monkeypatch.setattr(training, "VALIDATION_WAY", 2)
+    watcher = train(drawn_data, tmp_path / "run", text_dropout=dropout)
+    assert asked == [names] * (len(watcher.validations) + 1)  # on the way, and to choose at the end
+    chosen = read_run(tmp_path / "run").chosen
+    assert chosen is not None
+    if names == "none":
+        assert chosen.fusion_weight == 0.0  # names would say nothing
+
+
 def test_cached_stems_and_decoding_agree(drawn_data, make_model):
     model = make_model(adapted_depth=1, frames=8)
     classes = open_data(drawn_data).split("val")
