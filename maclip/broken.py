@@ -7,7 +7,7 @@ that is resumed meets the same clips as one that was not interrupted.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -48,6 +48,13 @@ class BrokenClips:
             if len(self) > self.share * len(self._paths) or len(self) == len(self._paths):
                 raise self._too_many()
 
+    def merge(self, found: Iterable[Mapping[int, MaclipError]]) -> None:
+        """Remember what other processes found too. Raises `data-broken`, as `add` does."""
+        for errors in found:
+            for clip, error in errors.items():
+                if clip not in self:
+                    self.add(clip, error)
+
     def candidates(self, ids: Ids, place: int) -> Iterator[int]:
         """The clip `ids[place]`, then the others of its class in a random order that `ids` alone decide.
 
@@ -82,6 +89,11 @@ class BrokenClips:
         """The classes with the clips that were not found broken."""
         bad = {self._paths[i] for i in self.errors}
         return tuple(replace(c, clips=tuple(path for path in c.clips if path not in bad)) for c in self.classes)
+
+    @property
+    def paths(self) -> list[str]:
+        """Where they lie."""
+        return [str(self._paths[i]) for i in sorted(self.errors)]
 
     def report(self) -> list[str]:
         """A line for each broken clip, in order: which and why."""

@@ -28,7 +28,7 @@ class Begun:
 
     `best_accuracy` is that of all validations, `stage_best` of this stage's, `stale` of which came since that one.
     `validated`: a validation that was due then is done. `journal` is how many bytes of `metrics.jsonl` were written
-    by then; `scaler` the state of fp16's loss scale.
+    by then; `scaler` the state of fp16's loss scale; `broken` the paths of the training clips that could not be read.
     """
 
     stage: str
@@ -39,6 +39,7 @@ class Begun:
     validated: bool = True
     journal: int = 0
     scaler: dict[str, float] = field(default_factory=dict)
+    broken: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

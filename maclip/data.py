@@ -65,6 +65,7 @@ def open_data(root: Path) -> DataSet:
             f"Lay it out as {root.name}/CLASS/CLIP.mp4, or {root.name}/train/CLASS/CLIP.mp4 and so on.",
         )
     data = DataSet(root, tuple(classes))
+    _refuse_half_split(data)
     refuse_overlap(data)
     return data
 
@@ -74,27 +75,39 @@ def refuse_overlap(data: DataSet) -> None:
 
     Raises `classes-invalid` where one split has two classes of one name, or a clip in two: no answer would be right.
     """
-    seen: dict[str | Path, ActionClass] = {}
+    seen: dict[str | Path | tuple[int, int], ActionClass] = {}
     for c in data.classes:
-        keys: list[str | Path] = [c.name.casefold(), *c.clips]
-        for key in keys:
+        # Of clips the files themselves: one that has two names is one clip.
+        keys = [(c.name.casefold(), None), *((_file(clip), clip) for clip in c.clips)]
+        for key, clip in keys:
             other = seen.setdefault(key, c)
             if other is c:
                 continue
             if other.split != c.split:
-                what = f"The clip {key}" if isinstance(key, Path) else f"The class {c.name!r}"
+                what = f"The clip {clip}" if clip else f"The class {c.name!r}"
                 raise MaclipError(
                     "splits-overlap",
                     f"{what} is in the splits {other.split} and {c.split}.",
                     "Keep each class in one split: few-shot accuracy is of classes that training never saw.",
                 )
-            if isinstance(key, Path):
-                what = f"The clip {key} is in the classes {other.name!r} and {c.name!r}."
+            if clip:
+                what = f"The clip {clip} is in the classes {other.name!r} and {c.name!r}."
             else:
                 what = f"Two classes are called {c.name!r}, {other.clips[0].parent} and {c.clips[0].parent}."
             raise MaclipError(
                 "classes-invalid", what, "Name each class differently and list each clip once, or make them one class."
             )
+
+
+def _refuse_half_split(data: DataSet) -> None:
+    """Raise `classes-invalid` where some classes have a split: the others would be trained on and tested with."""
+    without = [c.name for c in data.classes if c.split is None]
+    if without and data.has_splits():
+        raise MaclipError(
+            "classes-invalid",
+            f"{len(without)} of {len(data.classes)} classes have no split, {without[0]!r} first.",
+            f"Give each class one of {', '.join(SPLITS)}, or none of them.",
+        )
 
 
 def natural_name(label: str) -> str:
@@ -161,10 +174,22 @@ def _clips(folder: Path) -> tuple[Path, ...]:
 
 
 def _bytes(clip: Path) -> int:
-    """The size of a video, or of all pictures of a folder."""
-    if not clip.is_dir():
-        return clip.stat().st_size
-    return sum(entry.stat().st_size for entry in clip.iterdir() if entry.suffix.lower() in PICTURE_SUFFIXES)
+    """The size of a video, or of all pictures of a folder; -1 where that cannot be told, which its reader reports."""
+    try:
+        if not clip.is_dir():
+            return clip.stat().st_size
+        return sum(entry.stat().st_size for entry in clip.iterdir() if entry.suffix.lower() in PICTURE_SUFFIXES)
+    except OSError:
+        return -1
+
+
+def _file(clip: Path) -> tuple[int, int] | Path:
+    """What tells a clip's file or folder from every other on this machine, whatever it is called."""
+    try:
+        found = clip.stat()
+    except OSError:  # a link to nothing
+        return clip
+    return found.st_dev, found.st_ino
 
 
 def is_clip(entry: Path) -> bool:

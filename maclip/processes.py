@@ -137,6 +137,15 @@ class Team:
         with _talking():
             return self.fabric.broadcast(done[0] if done else None)  # type: ignore[return-value]
 
+    def gather(self, own: Out) -> list[Out]:
+        """What each process has, in their order."""
+        if self.size == 1:
+            return [own]
+        found: list[Out | None] = [None] * self.size
+        with _talking():
+            dist.all_gather_object(found, own)
+        return found  # type: ignore[return-value]
+
     def add_gradients(self, parameters: Iterable[Tensor]) -> None:
         """Every process's gradients become the sum of all; where no process has one there stays none."""
         if self.size == 1:

@@ -30,7 +30,8 @@ class Record:
     `model` says which model it was in words, `adapters_sha256` which tensors (None: nothing tuned).
     `episodes_sha256` is the digest of the episode list: classes and clips by name, so that it is the same for
     every method that was asked the same, wherever the data lies. `seen_in_training`: the classes that the model's
-    training had too, so that they are not new to it.
+    training had too, so that they are not new to it. `clips_sha256` is the digest of the clips with their sizes
+    (`maclip.data.data_sha256`): the same names may be of other clips. None in records older than it.
     """
 
     format: int
@@ -43,6 +44,7 @@ class Record:
     by_class: dict[str, float]
     result: Result
     seen_in_training: tuple[str, ...] = ()
+    clips_sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -94,15 +96,27 @@ def read_record(path: Path) -> Record:
             raise ValueError(f"its format is not {RECORD_FORMAT}")
         answers = {field.name: data.pop(field.name) for field in dataclasses.fields(Result) if field.name in data}
         # What older records do not say.
-        record = from_dict(Record, {"seen_in_training": [], **data, "result": answers})
-        if len(record.result.by_episode) != record.result.episodes:
-            raise ValueError(f"it has {len(record.result.by_episode)} answers to {record.result.episodes} episodes")
+        record = from_dict(Record, {"seen_in_training": [], "clips_sha256": None, **data, "result": answers})
+        _check(record.result)
         return record
     except (OSError, ValueError, MaclipError) as error:
         what = error.message if isinstance(error, MaclipError) else str(error)
         raise MaclipError(
             "record-invalid", f"{path} is not an evaluation's record: {what}.", "Make it with maclip eval --json FILE."
         ) from error
+
+
+def _check(result: Result) -> None:
+    """Raise ValueError where the answers are not what the rest says."""
+    right, asked = result.by_episode, result.way * result.queries
+    if len(right) != result.episodes:
+        raise ValueError(f"it has {len(right)} answers to {result.episodes} episodes")
+    if not right or asked < 1:
+        raise ValueError("nothing was asked")
+    if not 0 <= min(right) <= max(right) <= asked:
+        raise ValueError(f"an episode of {asked} queries cannot have {max(right)} right answers and {min(right)}")
+    if abs(sum(right) / (len(right) * asked) - result.accuracy) > 1e-6:
+        raise ValueError("its answers do not give its accuracy")
 
 
 def compare(a: Record, b: Record, name_a: str = "A", name_b: str = "B") -> Comparison:
@@ -112,6 +126,12 @@ def compare(a: Record, b: Record, name_a: str = "A", name_b: str = "B") -> Compa
             "episodes-differ",
             f"{name_a} and {name_b} were not asked the same episodes, so their answers cannot be paired.",
             "Evaluate both with the same data, split, --way, --shot, --queries, --episodes and --seed.",
+        )
+    if None not in (a.clips_sha256, b.clips_sha256) and a.clips_sha256 != b.clips_sha256:
+        raise MaclipError(
+            "episodes-differ",
+            f"{name_a} and {name_b} were asked episodes of the same names, but the clips are not the same files.",
+            "Evaluate both on the same clips: a copy will do, clips that were encoded or drawn anew will not.",
         )
     asked = a.result.way * a.result.queries
     difference = (np.array(b.result.by_episode) - np.array(a.result.by_episode)) / asked

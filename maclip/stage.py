@@ -104,6 +104,7 @@ class Stage:
                 self.watcher.step(step)
 
     def _validate(self, done: int) -> None:
+        self._tell_broken()
         accuracy = self.team.lead(lambda: self.validate(done))
         self.learner.model.train()
         standing = self.standing
@@ -119,10 +120,18 @@ class Stage:
         self.checkpoint.reached(
             Begun(
                 self.name, done, standing.best, standing.stage_best, standing.stale, validated,
-                self.journal.size, self.learner.scaler,
+                self.journal.size, self.learner.scaler, self.learner.feed.store.broken.paths,
             ),
             self.learner.optimizer,
         )  # fmt: skip
+
+    def _tell_broken(self) -> None:
+        """What each process found broken all know: it is reported as a whole, and too many are too many together."""
+        broken = self.learner.feed.store.broken
+        found = self.team.gather(dict(broken.errors))
+        with self.team.attempt():
+            broken.merge(found)
+        self.team.agree()
 
     def _save(self) -> None:
         with self.team.attempt():

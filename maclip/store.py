@@ -79,6 +79,13 @@ class ClipStore:
         """Which clips were not found broken: bool [clips]."""
         return np.array([i not in self.broken for i in range(len(self))])
 
+    def look_again(self, paths: Iterable[str]) -> None:
+        """Try, whole, the clips at `paths`, which an earlier part of a training found broken; some may be mended."""
+        wanted = set(paths)
+        for i, path in enumerate(self.paths):
+            if str(path) in wanted:
+                self._attempt(i, lambda path: self.reader.read(path, np.arange).frames)
+
     def cache_bytes(self) -> int:
         """What `cache_stem` would hold in memory, in bytes."""
         image = self.model.image

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -88,7 +89,7 @@ class Trainer:
         held_out = data.split("val") if data.has_splits() else ()
         self.validation = (
             ClipStore(model, held_out, reader, self.machine.max_broken, views=False)
-            if self._fit_for_validation([len(c.clips) for c in held_out])
+            if _way([len(c.clips) for c in held_out]) >= 2
             else None
         )
         self.standing = Standing()
@@ -101,11 +102,17 @@ class Trainer:
     def fit(self, resume: bool = False) -> None:
         """Train to the end. On any interruption the last state is on disk and `fit(resume=True)` goes on."""
         team = self.team
+        if self.validation is None:
+            self.watcher.note(
+                "No two validation classes have two clips each: the last state is kept, not the best, and patience "
+                "ends nothing."
+            )
         try:
             saved = team.lead(lambda: self._begin(resume))
             if saved:
                 put_adapters(self.model, saved.weights, self.checkpoint.path)
                 self.standing = Standing(saved.begun.best_accuracy)
+                team.together(lambda: self.store.look_again(saved.begun.broken))
             text = team.together(lambda: self.model.encode_names(c.name for c in self.store.classes))
             # What is on disk already is not computed again by each process.
             on_disk = self.train_config.cache == "disk" or self.machine.stem_cache is not None
@@ -207,7 +214,7 @@ class Trainer:
             return 0.0
         config = self.train_config
         evaluator = Evaluator(self.model, self.validation, support=self._support)
-        result = evaluator.evaluate(VALIDATION_WAY, 1, config.validation_episodes, VALIDATION_SEED)
+        result = evaluator.evaluate(_way(evaluator.sizes), 1, config.validation_episodes, VALIDATION_SEED)
         # Fusion is chosen at the end: compare by the best weight, so that it does not decide between states.
         accuracy = result.by_fusion_weight[f"{choose_fusion_weight(result):g}"]
         self.journal.validated(stage, episode, accuracy, result.interval)
@@ -225,7 +232,7 @@ class Trainer:
         load_adapters(self.model, self.run / ADAPTERS_FILE)
         store, where = (self.validation, "validation") if self.validation is not None else (self.store, "training")
         evaluator = Evaluator(self.model, store, self.watcher.progress("choosing"), self._support)
-        way = min(VALIDATION_WAY, sum(size >= 2 for size in evaluator.sizes))
+        way = _way(evaluator.sizes)
         if way < 2:
             return
         words = f"{where} classes, {way}-way 1-shot, {CHOOSING_EPISODES} episodes"
@@ -238,6 +245,7 @@ class Trainer:
         self.journal.chosen({"chosen": asdict(chosen), "by_fusion_weight": result.by_fusion_weight})
         self.watcher.note(f"{words}: accuracy {chosen.accuracy:.1%} with text weight a = {weight:g}")
 
-    @staticmethod
-    def _fit_for_validation(sizes: list[int]) -> bool:
-        return sum(size >= 2 for size in sizes) >= VALIDATION_WAY
+
+def _way(sizes: Sequence[int]) -> int:
+    """Classes of a validation's episodes, where classes have `sizes` clips: each takes one to show and one to ask."""
+    return min(VALIDATION_WAY, sum(size >= 2 for size in sizes))

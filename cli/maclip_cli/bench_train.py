@@ -46,9 +46,12 @@ def bench_train(
     need_training()
     from maclip.bench.measure import run_bench
     from maclip.bench.plan import Settings, chosen
+    from maclip.run import replacing
 
     if json_file is not None and not json_file.resolve().parent.is_dir():
         raise MaclipError("output-unwritable", f"There is no folder {json_file.parent}.", "Make it, or name another.")
+    if json_file is not None and json_file.is_dir():
+        raise MaclipError("output-unwritable", f"{json_file} is a folder.", "Name a file to write.")
     machine = _machine()
     settings = Settings(
         backbone, pretrained, frames, way, shot, queries, episodes, rounds, adapted_depth, metric, device, precision,
@@ -62,7 +65,8 @@ def bench_train(
     print_result(result, console if console.is_terminal else Console(width=LOG_WIDTH, highlight=False))
     if json_file is not None:
         facts = {"machine": machine, **dataclasses.asdict(result)}
-        json_file.write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        with replacing(json_file) as temporary:
+            temporary.write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     failed = [row for row in result.rows if row.failed is not None]
     if failed:
         raise MaclipError(

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from maclip.evaluation import Result
 
 WORST = 5  # classes listed
+DEVICES = ("auto", "cpu", "cuda")
 CONFUSION_SUFFIXES = (".csv", ".png")
 
 
@@ -42,13 +43,14 @@ def evaluate(
     shot: Annotated[int, typer.Option(min=1, help="Support clips a class.")] = 1,
     queries: Annotated[int, typer.Option(min=1, help="Query clips a class.")] = 1,
     episodes: Annotated[int, typer.Option(min=1)] = 10_000,
-    seed: int = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the episodes.")] = 0,
     names: Annotated[
         str, typer.Option(help="What support clips are told: own, none, or wrong (each class called as another).")
     ] = "own",
     average: Annotated[
         str, typer.Option(help="Where shots become one: prototypes (after TPCM) or features (before).")
     ] = "prototypes",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     pretrained: Annotated[str | None, typer.Option(help="Where the backbone's weights are now, if elsewhere.")] = None,
     max_broken: MaxBrokenOption = 0.0,
     decoder: DecoderOption = "pyav",
@@ -62,17 +64,18 @@ def evaluate(
     need_training()
     import maclip
     from maclip.clip_cache import ClipCache
-    from maclip.data import SPLITS
+    from maclip.data import SPLITS, DataSet, data_sha256
     from maclip.episodes import EpisodeSampler
     from maclip.evaluation import AVERAGES, NAMES, Evaluator, Support
     from maclip.lists import SplitLists, open_classes
+    from maclip.processes import pick_device
     from maclip.reading import ClipReader
     from maclip.record import RECORD_FORMAT, Record, episodes_sha256, write_record
     from maclip.run import ADAPTERS_FILE, read_run
     from maclip.store import ClipStore
     from maclip_cli.progress import Bars
 
-    for value, known in ((split, SPLITS), (names, NAMES), (average, AVERAGES)):
+    for value, known in ((split, SPLITS), (names, NAMES), (average, AVERAGES), (device, DEVICES)):
         if value not in known:
             raise MaclipError("option-invalid", f"{value!r} is no choice here.", f"Use one of: {', '.join(known)}.")
     trained = read_run(run).names  # refuses what is no run before it looks at the clips
@@ -87,7 +90,7 @@ def evaluate(
     # What a training without splits had, it had all.
     taught = {name.casefold() for name in (*trained.train, *trained.other)}
     seen = tuple(c.name for c in classes if c.name.casefold() in taught)
-    model = maclip.load(run, pretrained)
+    model = maclip.load(run, pretrained).to(pick_device(device))
     with Bars() as bars:
         cache = ClipCache(frame_cache, bars.note) if frame_cache else None
         reader = ClipReader(model.backbone.preprocess, model.config.frames, decoder, cache)
@@ -111,6 +114,7 @@ def evaluate(
             result.by_class,
             result,
             seen,
+            data_sha256(DataSet(data, evaluator.classes)),
         )
         write_record(json_file, record)
     if tables:

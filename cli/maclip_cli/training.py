@@ -54,7 +54,7 @@ def train(
     accumulate: Annotated[int, typer.Option(min=1, help="Episodes an update.")] = 16,
     learning_rate: Annotated[float, typer.Option(min=0, help="Of the episodes that train everything.")] = 5e-4,
     prototype_learning_rate: Annotated[float, typer.Option(min=0, help="Of the episodes of TPCM alone.")] = 5e-4,
-    weight_decay: float = 5e-4,
+    weight_decay: Annotated[float, typer.Option(min=0)] = 5e-4,
     text_dropout: Annotated[
         float, typer.Option(min=0, max=1, help="Share of support classes that train without their name; 0: the paper.")
     ] = 0.0,
@@ -86,7 +86,7 @@ def train(
     checkpointing: Annotated[
         bool, typer.Option("--checkpointing", help="Less memory for more time: compute blocks again for gradients.")
     ] = False,
-    seed: int = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the episodes, and of how what is trained begins.")] = 0,
     device: Device = "auto",
     devices: Annotated[int, typer.Option(min=1, help="Processes that train together, one a GPU.")] = 1,
     nodes: Annotated[int, typer.Option(min=1, help="Machines; start the command on each, or use torchrun.")] = 1,

@@ -209,6 +209,7 @@ def test_bad_options_are_refused_before_anything_is_measured(tmp_path):
     for args, code in [
         (("--only", "half"), "option-invalid"),
         (("--json", str(tmp_path / "no" / "where.json")), "output-unwritable"),
+        (("--json", str(tmp_path)), "output-unwritable"),
     ]:
         done = CliRunner().invoke(app, ["bench-train", *TINY, *args])
         assert isinstance(done.exception, MaclipError), args

@@ -100,11 +100,25 @@ def test_training_skips_broken_clips_and_names_them(data, tmp_path, monkeypatch,
 @pytest.mark.parametrize("stop_after", [2, 4])
 def test_resuming_meets_the_same_clips(data, tmp_path, monkeypatch, cache, stop_after):
     small_training(monkeypatch)
-    whole, _ = train(data, tmp_path / "whole", LENIENT, cache=cache)
+    whole, notes = train(data, tmp_path / "whole", LENIENT, cache=cache)
     with pytest.raises(KeyboardInterrupt):
         train(data, tmp_path / "cut", LENIENT, Listener(stop_after), cache=cache)
-    launch.resume(tmp_path / "cut", Listener(), "cpu", LENIENT)
+    watcher = Listener()
+    launch.resume(tmp_path / "cut", watcher, "cpu", LENIENT)
+    assert [note for note in watcher.notes if "skipped" in note] == [note for note in notes if "skipped" in note]
     assert all(torch.equal(adapters(tmp_path / "cut")[key], value) for key, value in whole.items())
+
+
+def test_a_clip_that_was_mended_meanwhile_is_not_reported(data, tmp_path, monkeypatch):
+    small_training(monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        train(data, tmp_path / "cut", LENIENT, Listener(4), cache="none")
+    shutil.copy(data / "red" / "0.mp4", data / "red" / "1.mp4")
+    watcher = Listener()
+    launch.resume(tmp_path / "cut", watcher, "cpu", LENIENT)
+    (report,) = (note for note in watcher.notes if "skipped" in note)
+    assert report.startswith("1 of 15 training clips")
+    assert "red" not in report.replace(str(tmp_path), "")
 
 
 @pytest.mark.parametrize("cache", ["none", "stem"])

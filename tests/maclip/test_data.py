@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from videos import color_video
 
-from maclip.data import load_clip, open_data
+from maclip.data import data_sha256, load_clip, open_data
 from maclip.episodes import EpisodeSampler
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.frames import Preprocess
@@ -77,6 +77,36 @@ def test_two_classes_of_one_name_are_refused(tmp_path):
         open_data(tmp_path)
     assert caught.value.code == "classes-invalid"
     assert "draw_sword" in caught.value.message
+
+
+def test_either_all_classes_have_a_split_or_none(tmp_path):
+    make(tmp_path, "a/1.mp4", "b/1.mp4", "c/1.mp4")
+    listed = {name: {"name": name, "split": split} for name, split in (("a", "train"), ("b", "val"))}
+    (tmp_path / "classes.json").write_text(json.dumps({"classes": {**listed, "c": {"name": "sitting"}}}))
+    with pytest.raises(MaclipError, match="1 of 3 classes have no split, 'sitting' first") as caught:
+        open_data(tmp_path)
+    assert caught.value.code == "classes-invalid"
+    (tmp_path / "classes.json").write_text(json.dumps({"classes": {**listed, "d": {"name": "no clips"}}}))
+    assert len(open_data(tmp_path).classes) == 2
+
+
+def test_a_clip_under_two_names_is_one_clip(tmp_path):
+    make(tmp_path, "train/jump/a.mp4", "test/sit/b.mp4")
+    (tmp_path / "test" / "sit" / "c.mp4").symlink_to(tmp_path / "train" / "jump" / "a.mp4")
+    refused(tmp_path, "splits-overlap")
+    (tmp_path / "test" / "sit" / "c.mp4").unlink()
+    (tmp_path / "train" / "run").mkdir()
+    (tmp_path / "train" / "run" / "c.mp4").hardlink_to(tmp_path / "train" / "jump" / "a.mp4")
+    refused(tmp_path, "classes-invalid")
+
+
+def test_a_link_to_nothing_is_left_to_the_reader(tmp_path):
+    make(tmp_path, "jump/a.mp4")
+    whole = data_sha256(open_data(tmp_path))
+    (tmp_path / "jump" / "b.mp4").symlink_to(tmp_path / "gone.mp4")
+    data = open_data(tmp_path)
+    assert len(data.classes[0].clips) == 2
+    assert data_sha256(data) != whole
 
 
 def test_classes_json_may_begin_with_a_byte_order_mark(tmp_path):

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_training import small, train
+from test_training import MODEL, TRAIN, Silent, small, train
 
+from maclip import launch
 from maclip.processes import Machine, start_team
 from maclip_runtime.errors import MaclipError
 
@@ -39,6 +42,9 @@ def rows(run: Path) -> list[dict[str, object]]:
 
 def test_two_processes_learn_what_one_learns_and_a_failure_in_one_ends_both(drawn_data, tmp_path):
     two = {"devices": 2}
+    broken = shutil.copytree(drawn_data, tmp_path / "broken")
+    for folder in sorted(path for path in broken.iterdir() if path.is_dir()):
+        sorted(folder.glob("*.mp4"))[0].write_bytes(b"")
     said, stderr = run_child(
         drawn_data,
         tmp_path,
@@ -50,18 +56,37 @@ def test_two_processes_learn_what_one_learns_and_a_failure_in_one_ends_both(draw
             "lag": 3.0,
         },
         {"run": "two", "changes": SHORT, "machine": two},
+        {
+            "run": "lenient",
+            "data": str(broken),
+            "changes": {**SHORT, "cache": "none"},
+            "machine": {**two, "max_broken": 0.9},
+        },
+        {"run": "strict", "data": str(broken), "changes": {**SHORT, "cache": "none"}, "machine": two},
     )
-    assert [record["code"] for record in said] == ["process-failed"]
+    assert [record["code"] for record in said if "code" in record] == ["process-failed", "data-broken"]
     assert "Process 1 failed: ValueError: broken on purpose" in str(said[0]["message"])
     assert "in learn" in stderr or "in failing" in stderr  # where, for whoever must repair it
     assert [row["episode"] for row in rows(tmp_path / "failed") if "loss" in row] == [2, 4]
     assert (tmp_path / "failed" / "state" / "last.safetensors").is_file()
 
+    notes: list[str] = []
+    watcher = Silent()
+    watcher.note = notes.append  # type: ignore[method-assign]
+    config = replace(TRAIN, **SHORT, cache="none")  # type: ignore[arg-type]
+    machine = Machine(max_broken=0.9)
+    launch.train(broken, tmp_path / "b", "small", "none", MODEL, config, watcher, "cpu", machine=machine)
+    assert next(record["skipped"] for record in said if "skipped" in record) in notes  # all that both met
+
     train(drawn_data, tmp_path / "one", **SHORT)
     one, other = (load_file(tmp_path / run / "state" / "last.safetensors") for run in ("one", "two"))
     assert one.keys() == other.keys()
     for key, value in one.items():
-        torch.testing.assert_close(other[key], value, rtol=1e-4, atol=2e-6)
+        pair = [other[key], value]
+        if key.endswith("in_proj_bias"):
+            # Without the keys': a softmax takes them out, so their gradient is rounding alone and Adam makes it large.
+            pair = [bias.unflatten(0, (3, -1))[[0, 2]] for bias in pair]
+        torch.testing.assert_close(*pair, rtol=1e-4, atol=2e-6)
     for a, b in zip(rows(tmp_path / "one"), rows(tmp_path / "two"), strict=True):
         for key in a.keys() & {"loss", "accuracy", "learning_rate"}:
             assert b[key] == pytest.approx(a[key], rel=1e-4)

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from maclip.data import ActionClass, open_data
 from maclip.evaluation import Evaluator, Result
@@ -21,6 +22,7 @@ from maclip.record import (
     write_record,
 )
 from maclip.store import ClipStore
+from maclip_cli.workstation import app
 from maclip_runtime.errors import MaclipError
 
 
@@ -57,13 +59,41 @@ def test_what_is_no_record_is_refused(tmp_path: Path, broken: str) -> None:
 def test_a_record_that_lost_answers_is_refused_and_an_older_one_is_read(tmp_path: Path, result: Result) -> None:
     write_record(tmp_path / "r.json", record(result))
     facts = json.loads((tmp_path / "r.json").read_text())
-    del facts["seen_in_training"]
+    del facts["seen_in_training"], facts["clips_sha256"]
     (tmp_path / "older.json").write_text(json.dumps(facts))
     assert read_record(tmp_path / "older.json") == record(result)
     (tmp_path / "short.json").write_text(json.dumps({**facts, "by_episode": facts["by_episode"][:-1]}))
     with pytest.raises(MaclipError, match="39 answers to 40 episodes") as refused:
         read_record(tmp_path / "short.json")
     assert refused.value.code == "record-invalid"
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"by_episode": [99] * 40}, "99 right answers"),
+        ({"by_episode": [-1] * 40}, "-1"),
+        ({"by_episode": [8] * 40, "accuracy": 0.5}, "do not give its accuracy"),
+        ({"by_episode": [], "episodes": 0}, "nothing was asked"),
+        ({"way": 0}, "nothing was asked"),
+    ],
+)
+def test_answers_that_cannot_be_are_refused(tmp_path: Path, result: Result, changes, told: str) -> None:
+    write_record(tmp_path / "r.json", record(result))
+    facts = json.loads((tmp_path / "r.json").read_text())
+    (tmp_path / "r.json").write_text(json.dumps({**facts, **changes}))
+    with pytest.raises(MaclipError, match=told) as refused:
+        read_record(tmp_path / "r.json")
+    assert refused.value.code == "record-invalid"
+
+
+def test_clips_of_the_same_names_are_not_the_same_clips(result: Result) -> None:
+    a, b, older = (dataclasses.replace(record(result), clips_sha256=digest) for digest in ("1", "2", None))
+    with pytest.raises(MaclipError, match="not the same files") as refused:
+        compare(a, b)
+    assert refused.value.code == "episodes-differ"
+    assert not compare(a, older).separated
+    assert not compare(a, a).separated
 
 
 def test_one_episode_separates_nothing(result: Result) -> None:
@@ -122,3 +152,27 @@ def test_a_record_is_plain_json(tmp_path: Path, result: Result) -> None:
     facts = json.loads((tmp_path / "r.json").read_text())
     assert facts["way"] == 4
     assert facts["support"] == {"names": "own", "average": "prototypes"}
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("eval", "RUN", "DATA", "--seed", "-1"),
+        ("train", "DATA", "--out", "RUN", "--seed", "-1"),
+        ("train", "DATA", "--out", "RUN", "--weight-decay", "-1"),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused_before_anything_is_made(tmp_path, monkeypatch, drawn_data, args):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "DATA").symlink_to(drawn_data)
+    done = CliRunner().invoke(app, args)
+    assert done.exit_code == 2
+    assert args[-2] in done.output
+    assert not (tmp_path / "RUN").exists()
+
+
+def test_an_unknown_device_is_refused(tmp_path, drawn_data):
+    done = CliRunner().invoke(app, ["eval", str(tmp_path), str(drawn_data), "--device", "tpu"])
+    assert isinstance(done.exception, MaclipError)
+    assert done.exception.code == "option-invalid"
+    assert "cuda" in done.exception.fix

@@ -1,9 +1,9 @@
 """Trainings in processes of their own: `python train_child.py DATA FOLDER JOBS`, for tests that end processes.
 
 JOBS is JSON: a list of {"run": name, ...}, done one after the other. `changes` are to the training, `machine`'s to
-the machine; `fail_at`: the episode that raises; `lag`: seconds by which the first process ends its team later than the
-others; `kills`: how often the training is killed and gone on with. Each training that is killed is a fork, so that
-torch is imported but once.
+the machine, `data` to the clips; `fail_at`: the episode that raises; `lag`: seconds by which the first process ends
+its team later than the others; `kills`: how often the training is killed and gone on with. Each training that is
+killed is a fork, so that torch is imported but once.
 """
 
 from __future__ import annotations
@@ -32,13 +32,22 @@ KILL_WITHIN_S = 0.03  # after the line of the journal that was waited for
 PATIENCE_S = 120.0
 
 
+class Telling(Silent):
+    """Prints what is noted of clips."""
+
+    def note(self, text: str) -> None:
+        if "skipped" in text:
+            print(json.dumps({"skipped": text}), flush=True)
+
+
 def work(data: Path, run: Path, job: dict[str, Any]) -> None:
+    data = Path(job.get("data", data))
     machine = Machine("cpu", **job.get("machine", {}))
     if (run / CONFIG_FILE).is_file():
         launch.resume(run, Silent(), "cpu", machine)
         return
     config = replace(TRAIN, **job.get("changes", {}))
-    launch.train(data, run, "small", "none", MODEL, config, Silent(), "cpu", machine=machine)
+    launch.train(data, run, "small", "none", MODEL, config, Telling(), "cpu", machine=machine)
 
 
 def work_killed(data: Path, run: Path, job: dict[str, Any]) -> None:
