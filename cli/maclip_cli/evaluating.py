@@ -78,6 +78,7 @@ def evaluate(
     for value, known in ((split, SPLITS), (names, NAMES), (average, AVERAGES), (device, DEVICES)):
         if value not in known:
             raise MaclipError("option-invalid", f"{value!r} is no choice here.", f"Use one of: {', '.join(known)}.")
+    kind = pick_device(device)
     trained = read_run(run).names  # refuses what is no run before it looks at the clips
     tables = [_beside(confusion, suffix) for suffix in CONFUSION_SUFFIXES] if confusion else []
     for file in (json_file, *tables):
@@ -90,7 +91,7 @@ def evaluate(
     # What a training without splits had, it had all.
     taught = {name.casefold() for name in (*trained.train, *trained.other)}
     seen = tuple(c.name for c in classes if c.name.casefold() in taught)
-    model = maclip.load(run, pretrained).to(pick_device(device))
+    model = maclip.load(run, pretrained).to(kind)
     with Bars() as bars:
         cache = ClipCache(frame_cache, bars.note) if frame_cache else None
         reader = ClipReader(model.backbone.preprocess, model.config.frames, decoder, cache)

@@ -205,7 +205,8 @@ def test_a_child_that_the_system_ends_says_so():
         Child(end_it)
 
 
-def test_bad_options_are_refused_before_anything_is_measured(tmp_path):
+def test_bad_options_are_refused_before_anything_is_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr("maclip.bench.measure.run_bench", lambda *_: pytest.fail("it was measured"))
     for args, code in [
         (("--only", "half"), "option-invalid"),
         (("--json", str(tmp_path / "no" / "where.json")), "output-unwritable"),

@@ -109,6 +109,22 @@ def test_resuming_meets_the_same_clips(data, tmp_path, monkeypatch, cache, stop_
     assert all(torch.equal(adapters(tmp_path / "cut")[key], value) for key, value in whole.items())
 
 
+def test_what_was_met_before_a_resume_is_reported_too(data, tmp_path, monkeypatch):
+    small_training(monkeypatch)
+    few = {"cache": "none", "prototype_episodes": 0, "seed": 44}
+    _, notes = train(data, tmp_path / "whole", LENIENT, **few)
+    (whole,) = (note for note in notes if "skipped" in note)
+    with pytest.raises(KeyboardInterrupt):
+        train(data, tmp_path / "cut", LENIENT, Listener(2), **few)
+    tried = []
+    read = ClipReader.read
+    monkeypatch.setattr(ClipReader, "read", lambda self, path, choose: tried.append(path) or read(self, path, choose))
+    watcher = Listener()
+    launch.resume(tmp_path / "cut", watcher, "cpu", LENIENT)
+    assert whole in watcher.notes
+    assert sum(path == data / "red" / "1.mp4" for path in tried) == 1  # with this seed no later episode has it
+
+
 def test_a_clip_that_was_mended_meanwhile_is_not_reported(data, tmp_path, monkeypatch):
     small_training(monkeypatch)
     with pytest.raises(KeyboardInterrupt):

@@ -176,3 +176,10 @@ def test_an_unknown_device_is_refused(tmp_path, drawn_data):
     assert isinstance(done.exception, MaclipError)
     assert done.exception.code == "option-invalid"
     assert "cuda" in done.exception.fix
+
+
+def test_a_device_that_is_not_there_is_refused_before_the_work(tmp_path, monkeypatch, drawn_data):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    done = CliRunner().invoke(app, ["eval", str(tmp_path), str(drawn_data), "--device", "cuda"])
+    assert isinstance(done.exception, MaclipError)
+    assert done.exception.code == "device-missing"
