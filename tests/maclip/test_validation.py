@@ -1,0 +1,61 @@
+"""What validation is asked, and that data with hardly any classes for it is spoken of."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from test_training import Silent, small, train
+
+from maclip.evaluation import Evaluator
+from maclip.run import read_run
+
+__all__ = ["small"]  # the fixture that gives every test here the small backbone
+
+
+@pytest.mark.parametrize(("dropout", "names"), [(1.0, "none"), (0.9, "own")])
+def test_a_model_that_learns_without_names_is_chosen_without_them(drawn_data, tmp_path, monkeypatch, dropout, names):
+    asked = []
+    evaluate = Evaluator.evaluate
+
+    def noting(self: Evaluator, *args: object) -> object:
+        asked.append(self.support.names)
+        return evaluate(self, *args)
+
+    monkeypatch.setattr(Evaluator, "evaluate", noting)
+    watcher = train(drawn_data, tmp_path / "run", text_dropout=dropout)
+    assert asked == [names] * (len(watcher.validations) + 1)  # on the way, and to choose at the end
+    chosen = read_run(tmp_path / "run").chosen
+    assert chosen is not None
+    if names == "none":
+        assert chosen.fusion_weight == 0.0  # names would say nothing
+
+
+def held_out(drawn_data: Path, data: Path, classes: int) -> Path:
+    """The drawn clips with so many validation classes."""
+    shutil.copytree(drawn_data, data)
+    listed = json.loads((data / "classes.json").read_text())
+    held = [entry for entry in listed["classes"].values() if entry["split"] == "val"]
+    for entry in held[classes:]:
+        entry["split"] = "test"
+    (data / "classes.json").write_text(json.dumps(listed))
+    return data
+
+
+def test_two_validation_classes_are_enough_and_fewer_are_spoken_of(drawn_data, tmp_path):
+    notes: list[str] = []
+
+    class Listening(Silent):
+        def note(self, text: str) -> None:
+            notes.append(text)
+
+    train(held_out(drawn_data, tmp_path / "two", 2), tmp_path / "run", Listening())
+    chosen = read_run(tmp_path / "run").chosen
+    assert chosen is not None
+    assert chosen.measured_on.startswith("validation classes, 2-way 1-shot")
+    assert not any("last state is kept" in note for note in notes)
+    train(held_out(drawn_data, tmp_path / "one", 1), tmp_path / "last", Listening())
+    assert any("the last state is kept, not the best" in note for note in notes)
+    assert "training classes" in str(read_run(tmp_path / "last").chosen)
