@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from maclip.data import ActionClass
+from maclip.data import ActionClass, DataSet, data_sha256
 from maclip.episodes import EpisodeSampler
 from maclip.evaluation import Result, half_width
 from maclip.run import replacing
@@ -30,8 +30,8 @@ class Record:
     `model` says which model it was in words, `adapters_sha256` which tensors (None: nothing tuned).
     `episodes_sha256` is the digest of the episode list: classes and clips by name, so that it is the same for
     every method that was asked the same, wherever the data lies. `seen_in_training`: the classes that the model's
-    training had too, so that they are not new to it. `clips_sha256` is the digest of the clips with their sizes
-    (`maclip.data.data_sha256`): the same names may be of other clips. None in records older than it.
+    training had too, so that they are not new to it. `clips_sha256` is the digest of the clips with their sizes:
+    the same names may be of other clips. None in records older than it.
     """
 
     format: int
@@ -78,6 +78,11 @@ def episodes_sha256(classes: Sequence[ActionClass], result: Result) -> str:
         listed = [[clips[i] for i in ids.tolist()] for ids in (episode.support, episode.query)]
         digest.update(json.dumps(listed).encode())
     return digest.hexdigest()
+
+
+def clips_sha256(classes: Sequence[ActionClass]) -> str:
+    """The digest of the clips of `classes` with their sizes, as hex: of any split, wherever they lie."""
+    return data_sha256(DataSet(Path(), tuple(dataclasses.replace(c, split=None) for c in classes)))
 
 
 def write_record(path: Path, record: Record) -> None:

@@ -64,13 +64,13 @@ def evaluate(
     need_training()
     import maclip
     from maclip.clip_cache import ClipCache
-    from maclip.data import SPLITS, DataSet, data_sha256
+    from maclip.data import SPLITS
     from maclip.episodes import EpisodeSampler
     from maclip.evaluation import AVERAGES, NAMES, Evaluator, Support
     from maclip.lists import SplitLists, open_classes
     from maclip.processes import pick_device
     from maclip.reading import ClipReader
-    from maclip.record import RECORD_FORMAT, Record, episodes_sha256, write_record
+    from maclip.record import RECORD_FORMAT, Record, clips_sha256, episodes_sha256, write_record
     from maclip.run import ADAPTERS_FILE, read_run
     from maclip.store import ClipStore
     from maclip_cli.progress import Bars
@@ -115,7 +115,7 @@ def evaluate(
             result.by_class,
             result,
             seen,
-            data_sha256(DataSet(data, evaluator.classes)),
+            clips_sha256(evaluator.classes),
         )
         write_record(json_file, record)
     if tables:

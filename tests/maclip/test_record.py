@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from maclip.figures import confusion_figure
 from maclip.record import (
     RECORD_FORMAT,
     Record,
+    clips_sha256,
     compare,
     confusion_csv,
     episodes_sha256,
@@ -94,6 +96,17 @@ def test_clips_of_the_same_names_are_not_the_same_clips(result: Result) -> None:
     assert refused.value.code == "episodes-differ"
     assert not compare(a, older).separated
     assert not compare(a, a).separated
+
+
+def test_the_clips_digest_knows_files_and_not_where_they_lie(tmp_path: Path, classes) -> None:
+    digest = clips_sha256(classes)
+    copied = shutil.copytree(classes[0].clips[0].parent, tmp_path / "copy")
+    clips = tuple(copied / clip.name for clip in classes[0].clips)
+    moved = [dataclasses.replace(classes[0], clips=clips, split=None), *classes[1:]]
+    assert clips_sha256(moved) == digest
+    with clips[0].open("ab") as file:
+        file.write(b"more")
+    assert clips_sha256(moved) != digest
 
 
 def test_one_episode_separates_nothing(result: Result) -> None:
