@@ -18,8 +18,9 @@ import numpy.typing as npt
 from benchmarks.ablation.cells import SPLITS, Cells
 
 Z_95 = 1.96
-HOLDS, AGAINST, MIXED, OPEN, MISSING = "holds", "does not", "not in every split", "not separated", "not measured yet"
-STATES = (HOLDS, AGAINST, MIXED, OPEN, MISSING)
+HOLDS, AGAINST, MIXED, OPEN = "holds", "does not", "not in every split", "not separated"
+PARTIAL, MISSING = "on some splits only", "not measured"  # no verdict
+STATES = (HOLDS, AGAINST, MIXED, OPEN, PARTIAL, MISSING)
 
 
 @dataclass(frozen=True)
@@ -142,10 +143,10 @@ class Verdict:
     def text(self) -> str:
         """For a table: state and figures in points."""
         found = self.difference
-        if self.state == MISSING:
-            so_far = "" if found is None else f", so far {points(found)}"
-            return f"{MISSING}: {len(found.by_split) if found else 0} of {len(SPLITS)} splits{so_far}"
-        assert found is not None
+        if found is None:
+            return "—"
+        if self.state == PARTIAL:
+            return f"{len(found.by_split)} of {len(SPLITS)} splits: {points(found)}"
         if self.state == MIXED:
             other = [f"{100 * d:+.1f} in split {s}" for s, d in found.by_split.items() if d * found.mean <= 0]
             return f"{MIXED}: {points(found)}, but {', '.join(other)}".replace("-", "−")
@@ -186,7 +187,7 @@ def judge(cells: Cells, clip: str, family: str, shot: int, claim: Claim) -> Verd
     """Whether `claim` is borne out."""
     found = difference(cells, clip, family, shot, claim.worse, claim.better)
     if found is None or not found.complete:
-        return Verdict(MISSING, found)
+        return Verdict(PARTIAL if found else MISSING, found)
     if abs(found.mean) <= found.interval:
         return Verdict(OPEN, found)
     if any(each * found.mean <= 0 for each in found.by_split.values()):

@@ -35,6 +35,7 @@ from benchmarks.ablation.claims import (
     METRICS,
     MISSING,
     ORDERING,
+    PARTIAL,
     TEXT,
     Claim,
     Pooled,
@@ -122,7 +123,8 @@ def _head(cells: Cells) -> list[str]:
         "**How sure.** ± is half of the 95 % interval over episodes, of the mean of the splits' means; differences are "
         "paired episode by episode. It says how well these splits are measured, not how others would come out: the "
         "lowest and highest split stand in brackets. A claim **holds** where the interval leaves out zero and every "
-        "split agrees, and **does not** where that is so the other way round.",
+        "split agrees, and **does not** where that is so the other way round. On fewer splits a difference is shown "
+        "without a verdict.",
     ]
 
 
@@ -170,7 +172,7 @@ def _chain(cells: Cells) -> str:
         for family, shot in COLUMNS:
             for depth, chain in CHAINS.items():
                 states = {judge(cells, clip.name, family, shot, claim).state for claim in chain}
-                if MISSING not in states:
+                if not states & {PARTIAL, MISSING}:
                     captions = clip.title.removeprefix("captions ")
                     said.append((states == {HOLDS}, f"{family} {shot}-shot {captions}, {depth}"))
     if not said:
