@@ -58,23 +58,34 @@ class ClipReader:
 
         Where `mirror` allows it, a coin's toss of mirroring.
         """
-        clip = self._view(path, rng)
-        size = self.preprocess.size
-        height, width = clip.shape[1:3]
-        top = int(rng.integers(height - size + 1))
-        left = int(rng.integers(width - size + 1))
-        pixels = crop(clip, size, top, left)
-        return pixels[:, :, ::-1] if mirror and rng.random() < 0.5 else pixels
+        return self._crop(self._pick(path, lambda count: segment_indices(count, self.frames, rng)), rng, mirror)
+
+    def several(self, path: Path, views: int, rng: np.random.Generator, mirror: bool = False) -> Pixels:
+        """So many random `views` of a clip that is read once: uint8 [views T, size, size, 3]."""
+        chosen: list[Indices] = []
+
+        def choose(count: int) -> Indices:
+            chosen[:] = [segment_indices(count, self.frames, rng) for _ in range(views)]
+            return np.unique(np.concatenate(chosen))
+
+        frames = self._pick(path, choose)
+        kept = np.unique(np.concatenate(chosen))
+        return np.concatenate([self._crop(frames[np.searchsorted(kept, view)], rng, mirror) for view in chosen])
 
     def read(self, path: Path, choose: Choose) -> Clip:
         """The frames that `choose` names, whole and resized as random views are, without the cache."""
         return reader(self.decoder)(path, choose, self._whole)
 
-    def _view(self, path: Path, rng: np.random.Generator) -> Pixels:
-        """A random choice of T resized frames: uint8 [T, h, w, 3]."""
+    def _crop(self, frames: Pixels, rng: np.random.Generator, mirror: bool) -> Pixels:
+        size = self.preprocess.size
+        height, width = frames.shape[1:3]
+        top = int(rng.integers(height - size + 1))
+        left = int(rng.integers(width - size + 1))
+        pixels = crop(frames, size, top, left)
+        return pixels[:, :, ::-1] if mirror and rng.random() < 0.5 else pixels
 
-        def view(count: int) -> Indices:
-            return segment_indices(count, self.frames, rng)
+    def _pick(self, path: Path, view: Choose) -> Pixels:
+        """The resized frames that `view` picks of those that views are drawn from: uint8 [n, h, w, 3]."""
 
         def choose(total: int) -> Indices:
             return self._choices(total)[view(len(self._choices(total)))]

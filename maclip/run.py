@@ -35,6 +35,7 @@ OLDER_MEANT: dict[str, dict[str, object]] = {
         "precision": "32",
         "checkpointing": False,
         "view_frames": 0,
+        "stem_views": 0,
     },
 }
 
@@ -55,7 +56,8 @@ class TrainConfig:
     `precision`: "32", or mixed "bf16" or "fp16" (weights and their updates stay float32). `checkpointing` computes the
     blocks again for the gradients instead of keeping what they made: the same numbers for less memory and more time.
     `view_frames` bounds what random views of a clip are drawn from: that many frames spread over it, 0 for all (the
-    paper).
+    paper). `stem_views` random views of each clip, with crops and mirroring, are what a cached stem holds beside the
+    centre view; with 0 it holds the centre crops of 2T frames.
     """
 
     way: int = 5
@@ -78,6 +80,7 @@ class TrainConfig:
     precision: str = "32"
     checkpointing: bool = False
     view_frames: int = 0
+    stem_views: int = 0
     seed: int = 0
 
 

@@ -48,10 +48,13 @@ class ClipStore:
         reader: ClipReader | None = None,
         max_broken: float = 0.0,
         views: bool = True,
+        stem_views: int = 0,
     ) -> None:
         """`reader`: how clips are read, plainly by default. `max_broken`: the share of them that may be unreadable.
 
         `views`: whether random views will be asked for; without, a cached stem is exactly that of the centre views.
+        `stem_views`: how many random views of a clip a cached stem holds, each with its own crop, beside the centre
+        view; with 0 it holds the centre crops of 2T frames, among which random views choose.
         """
         self.model = model
         self.classes = tuple(classes)
@@ -59,7 +62,7 @@ class ClipStore:
         self.labels: Ids = np.repeat(np.arange(len(classes)), [len(c.clips) for c in classes])
         self.reader = reader or ClipReader(model.backbone.preprocess, model.config.frames)
         self.broken = BrokenClips(self.classes, max_broken)
-        self.views = views
+        self.views, self.stem_views = views, stem_views if views else 0
         self._tokens: StemTokens | None = None
 
     def __len__(self) -> int:
@@ -95,24 +98,26 @@ class ClipStore:
     def cache_stem(
         self, progress: Progress | None = None, lenders: Iterable[ClipStore] = (), disk: ClipCache | None = None
     ) -> None:
-        """Compute the stem once for 2T frames a clip, kept in half precision: [clips, 2T, N+1, D].
+        """Compute the stem once for F frames a clip, kept in half precision: [clips, F, N+1, D].
 
-        Without random views T frames are enough, those of the centre view. They are kept in memory, or in `disk`,
-        where what an earlier run left of the same clips and the same stem is used again. Where one of `lenders` holds
-        the very same, it is taken from there. Raises `stem-cache-full`.
+        F is 2T, or (1 + `stem_views`) T; without random views T frames are enough, those of the centre view. They are
+        kept in memory, or in `disk`, where what an earlier run left of the same clips and the same stem is used again.
+        Where one of `lenders` holds the very same, it is taken from there. Raises `stem-cache-full`.
         """
         for lender in lenders:
-            if lender._tokens is not None and lender._stem_identity() == self._stem_identity():
+            same = self._same_clips(lender) and lender._stem_identity() == self._stem_identity()
+            if same and lender._tokens is not None:
                 self._tokens = lender._tokens
                 for clip, error in lender.broken.errors.items():
                     self.broken.add(clip, error)
                 return
-        tokens = MemoryTokens(len(self)) if disk is None else DiskTokens(disk, [self._stem_key(p) for p in self.paths])
-        missing = [i for i in range(len(self)) if not tokens.has(i)]
+        clips = range(len(self))
+        tokens = MemoryTokens(len(self)) if disk is None else DiskTokens(disk, [self._stem_key(i) for i in clips])
+        missing = [i for i in clips if not tokens.has(i)]
         done = len(self) - len(missing)
         device = self.model.pixel_mean.device
-        read = partial(self.reader.spread, count=self._cached_frames()) if self.views else self.reader.centre
-        for i, pixels in zip(missing, ahead(lambda i: self._attempt(i, read), missing, DECODING_THREADS), strict=True):
+        reads = ahead(lambda i: self._attempt(i, partial(self._to_cache, i)), missing, DECODING_THREADS)
+        for i, pixels in zip(missing, reads, strict=True):
             if pixels is not None:
                 tokens.put(i, self.model.stem(_fill(torch.from_numpy(pixels), self._cached_frames()).to(device)))
             done += 1
@@ -190,12 +195,31 @@ class ClipStore:
         return np.array([whole if int(i) in self.broken else i for i in ids], dtype=np.int64)
 
     def _views(self, clips: int, rng: np.random.Generator | None) -> Ids:
-        return np.stack([segment_indices(self._cached_frames(), self.model.config.frames, rng) for _ in range(clips)])
+        """Which of the cached frames make a view of each clip: [clips, T]."""
+        frames = self.model.config.frames
+        if self.stem_views:  # the centre view lies first
+            first = np.zeros(clips, np.int64) if rng is None else rng.integers(1, 1 + self.stem_views, clips)
+            return first[:, None] * frames + np.arange(frames)
+        return np.stack([segment_indices(self._cached_frames(), frames, rng) for _ in range(clips)])
+
+    def _to_cache(self, clip: int, path: Path) -> Pixels:
+        """The frames whose stem is cached."""
+        if not self.views:
+            return self.reader.centre(path)
+        if not self.stem_views:
+            return self.reader.spread(path, self._cached_frames())
+        # The same views in every run and of whatever other clips there are.
+        rng = np.random.default_rng(list(f"{path.parent.name}/{path.name}".encode()))
+        views = self.reader.several(path, self.stem_views, rng, self._mirror(clip))
+        return np.concatenate([self.reader.centre(path), views])
 
     def _view(self, clip: int, rng: np.random.Generator | None, path: Path) -> Pixels:
         if rng is None:
             return self.reader.centre(path)
-        return self.reader.random(path, rng, self.classes[self.labels[clip]].mirror)
+        return self.reader.random(path, rng, self._mirror(clip))
+
+    def _mirror(self, clip: int) -> bool:
+        return self.classes[self.labels[clip]].mirror
 
     def _attempt(
         self, clip: int, read: Callable[[Path], Pixels], rng: np.random.Generator | None = None
@@ -213,10 +237,17 @@ class ClipStore:
         return None
 
     def _cached_frames(self) -> int:
+        if self.stem_views:
+            return self.model.config.frames * (1 + self.stem_views)
         return self.model.config.frames * (CACHED_FRAMES_PER_SEGMENT if self.views else 1)
 
+    def _same_clips(self, other: ClipStore) -> bool:
+        """Whether `other` holds the same frames of the same clips."""
+        mirrored = [c.mirror for c in self.classes] == [c.mirror for c in other.classes]
+        return self.paths == other.paths and (mirrored or not self.stem_views)
+
     def _stem_identity(self) -> tuple[object, ...]:
-        """All that stem tokens depend on: no tuned tensor does."""
+        """All that a clip's stem tokens depend on but the clip: no tuned tensor does."""
         model = self.model
         stem = (
             model.backbone.name,  # what its weights do not tell of how they are used
@@ -225,10 +256,13 @@ class ClipStore:
             model.tower_start,
             model.adapted_depth == model.layers,
         )
-        return (*stem, model.config.frames, self._cached_frames(), tuple(self.paths))
+        random = (self.stem_views, self.reader.view_frames) if self.stem_views else ()
+        return (*stem, model.config.frames, self._cached_frames(), *random)
 
-    def _stem_key(self, path: Path) -> str | None:
-        return clip_key(path, "stem", *self._stem_identity()[:-1], decoder_version(self.reader.decoder))
+    def _stem_key(self, clip: int) -> str | None:
+        mirror = (self._mirror(clip),) if self.stem_views else ()
+        version = decoder_version(self.reader.decoder)
+        return clip_key(self.paths[clip], "stem", *self._stem_identity(), *mirror, version)
 
 
 def _on(like: Tensor, ids: Sequence[int]) -> Tensor:

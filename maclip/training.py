@@ -81,7 +81,9 @@ class Trainer:
         reader = ClipReader(
             model.backbone.preprocess, model.config.frames, self.machine.decoder, cache, config.train.view_frames
         )
-        self.store = ClipStore(model, data.split("train"), reader, self.machine.max_broken)
+        self.store = ClipStore(
+            model, data.split("train"), reader, self.machine.max_broken, stem_views=config.train.stem_views
+        )
         if not len(self.store):
             raise MaclipError("data-empty", f"{data.root} has no training class.", "Give classes the split 'train'.")
         self.feed = Feed(self.store, config.train, self.machine.workers)

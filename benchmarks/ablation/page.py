@@ -50,6 +50,7 @@ from benchmarks.ablation.rows import (
     FROM_NOTHING,
     FULL,
     JOINT_EPISODES,
+    ON_HEAD_CROPS,
     PATIENCE,
     PROTOTYPE_EPISODES,
     RANDOM_VIEWS,
@@ -130,14 +131,15 @@ def _head(cells: Cells) -> list[str]:
 
 def _settings() -> list[str]:
     """What rows do not share, or share with no paper: read it before comparing them."""
-    whole = find_row("full-tuning")
+    whole, crops_of_one = find_row("full-tuning"), find_row("both-crops")
     crops = ", ".join(f"`{row.name}`" for row in SHOWN if row.random_crops)
     assert whole.train is not None
     return [
         f"**What rows do not share.** *Episodes*: heads alone get {PROTOTYPE_EPISODES:,}, what begins with a head "
         f"{JOINT_EPISODES:,} more, adapters and encoders that begin from nothing {JOINT_EPISODES:,}. *Views*: "
         f"{crops} see random crops of their training clips, mirrored where the class lets it (heads alone: "
-        f"{RANDOM_VIEWS.views} views of each clip); the stems of all others are cached, which are of centre crops. "
+        f"{RANDOM_VIEWS.views} views of each clip; `{crops_of_one.name}`: the {ON_HEAD_CROPS.stem_views} that its "
+        "cached stem holds); the stems of all others are cached, which are of centre crops. "
         f"*Learning rates* at their highest: {TRAIN.prototype_learning_rate:g} for a head alone, "
         f"{FROM_NOTHING.learning_rate:g} for what begins from nothing, {TRAIN.learning_rate:g} on a head, "
         f"{whole.train.learning_rate:g} for the whole encoder. All share a weight "

@@ -35,6 +35,8 @@ TUNE_ALL = replace(ON_HEAD, learning_rate=1e-4)  # the whole encoder takes less 
 # Stems that are cached are those of centre crops. What trains every block decodes its clips each time and sees random
 # crops, mirrored where the class lets it: so that not these are what it gains, the heads once more with as much.
 RANDOM_VIEWS = replace(TRAIN, cache="none", views=16)
+# What trains one block sees as many different crops as its cached stem holds views of a clip.
+ON_HEAD_CROPS = replace(ON_HEAD, stem_views=8)
 FULL_MODEL = ModelConfig(adapted_depth=1, fusion_weight=0.1)
 TPCM_ALONE = replace(FULL_MODEL, adapted_depth=0)
 FSAR_HEAD = replace(TPCM_ALONE, prototype="clip-fsar")
@@ -65,9 +67,9 @@ class Row:
 
     @property
     def random_crops(self) -> bool:
-        """Whether its own training sees random crops; a cached stem is that of centre crops."""
+        """Whether its own training sees random crops; a cached stem without `stem_views` is that of centre crops."""
         all_tuned = self.model.adapted_depth is None or self.model.tuned == "all"
-        return self.train is not None and (all_tuned or self.train.cache == "none")
+        return self.train is not None and (all_tuned or self.train.cache == "none" or self.train.stem_views > 0)
 
 
 FULL = Row("both", "TPCM and adapters (the method), K = 1, OTAM", FULL_MODEL, ON_HEAD, begins="tpcm")
@@ -139,6 +141,7 @@ ROWS = (
         "k-all-anew",
     ),
     Row("tpcm-crops", "TPCM only, random crops", TPCM_ALONE, RANDOM_VIEWS),
+    Row("both-crops", "both, K = 1, random crops", FULL_MODEL, ON_HEAD_CROPS, begins="tpcm-crops"),
     Row("fsar-crops", "CLIP-FSAR's head, random crops", FSAR_HEAD, RANDOM_VIEWS),
     Row(
         "tpcm-crops-no-names",
@@ -190,10 +193,10 @@ ROWS = (
 
 # In the order in which they are read: nothing, the parts, text, depth and shots, what others would pick, other metrics.
 _READ = """
-    frozen-mean frozen-otam zero-shot  tpcm tpcm-crops adapters both  no-token no-text tpcm-no-text wrong-names
-    no-names tpcm-no-names tpcm-crops-no-names fsar-no-names fsar-crops-no-names k-all-no-names anew-no-names
-    adapters-all-no-names  k2 k3 k-all k-all-anew adapters-all mean-before  fsar-head fsar-crops fsar full-tuning
-    frozen-bimhm tpcm-bimhm adapters-bimhm bimhm tpcm-trx adapters-trx trx
+    frozen-mean frozen-otam zero-shot  tpcm tpcm-crops adapters both both-crops  no-token no-text tpcm-no-text
+    wrong-names no-names tpcm-no-names tpcm-crops-no-names fsar-no-names fsar-crops-no-names k-all-no-names
+    anew-no-names adapters-all-no-names  k2 k3 k-all k-all-anew adapters-all mean-before
+    fsar-head fsar-crops fsar full-tuning  frozen-bimhm tpcm-bimhm adapters-bimhm bimhm tpcm-trx adapters-trx trx
 """
 
 

@@ -68,6 +68,9 @@ def train(
     stem_cache: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Stem tokens go to this disk, for later runs too; else RUN/stem.")
     ] = None,
+    stem_views: Annotated[
+        int, typer.Option(min=0, help="Cached views of a clip with random crops; 0: the centre crops of 2T frames.")
+    ] = 0,
     frame_cache: FrameCacheOption = None,
     view_frames: Annotated[
         int, typer.Option(min=0, help="Random views choose among so many frames of a clip; 0: all. Bounds the cache.")
@@ -117,7 +120,7 @@ def train(
         accumulate=accumulate, learning_rate=learning_rate, prototype_learning_rate=prototype_learning_rate,
         weight_decay=weight_decay, text_dropout=text_dropout, cache=cache, validation_episodes=validation_episodes,
         validations=validations, patience=patience, schedule=schedule, precision=precision,
-        checkpointing=checkpointing, view_frames=view_frames, seed=seed,
+        checkpointing=checkpointing, view_frames=view_frames, stem_views=stem_views, seed=seed,
     )  # fmt: skip
     model = ModelConfig(frames, adapted_depth, True, metric, fusion_weight, templates)
     class_names = absolute(class_names) if class_names else None

@@ -33,7 +33,8 @@ def everything(reader: ClipReader, path: Path) -> list[np.ndarray]:
     """All that training and evaluation take from a clip, and where random numbers stand after it."""
     rng = np.random.default_rng(7)
     views = [reader.random(path, rng, mirror=True) for _ in range(4)]
-    return [*views, reader.centre(path), reader.spread(path, 8), np.array(rng.random())]
+    several = reader.several(path, 3, rng, mirror=True)
+    return [*views, several, reader.centre(path), reader.spread(path, 8), np.array(rng.random())]
 
 
 def same(one: list[np.ndarray], other: list[np.ndarray]) -> None:
@@ -238,3 +239,27 @@ def test_two_processes_share_a_cache(tmp_path):
     for n in range(2):
         np.testing.assert_array_equal(np.load(tmp_path / f"{n}.npy"), plain)
     assert [file.suffix for file in files(tmp_path / "cache")] == [".safetensors"] * 6
+
+
+def test_several_views_are_each_a_crop_of_their_own_frames(tmp_path):
+    """Each view is found whole in the frames of the clip, one after another, under one crop; no two views are alike."""
+    reader, clip = reads(), write_video(tmp_path / "32.mp4", moving("red", 32, 1))
+    whole = reader.read(clip, np.arange).frames
+    views = reader.several(clip, 5, np.random.default_rng(0)).reshape(5, 4, 32, 32, 3)
+
+    def found(view: np.ndarray) -> list[tuple[int, int, list[int]]]:
+        places = []
+        for top in range(whole.shape[1] - 31):
+            for left in range(whole.shape[2] - 31):
+                seen = whole[:, top : top + 32, left : left + 32]
+                at = [np.flatnonzero((seen == frame).all((1, 2, 3))) for frame in view]
+                if all(len(each) for each in at):
+                    places.append((top, left, [int(each[0]) for each in at]))
+        return places
+
+    places = [found(view) for view in views]
+    assert all(len(each) == 1 for each in places)
+    for _, _, frames in (each[0] for each in places):
+        assert [frame // 8 for frame in frames] == [0, 1, 2, 3], "a frame of each segment"
+    assert len({(top, left) for ((top, left, _),) in places}) > 1
+    assert len({tuple(frames) for ((_, _, frames),) in places}) == 5

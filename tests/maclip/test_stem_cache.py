@@ -33,8 +33,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def make_store(data: Path, make_model: Callable[..., MaClip]) -> Callable[..., ClipStore]:
-    def make(**choices: object) -> ClipStore:
-        return ClipStore(make_model(**{"adapted_depth": 1, "frames": 4, **choices}), open_data(data).classes)
+    def make(stem_views: int = 0, **choices: object) -> ClipStore:
+        model = make_model(**{"adapted_depth": 1, "frames": 4, **choices})
+        return ClipStore(model, open_data(data).classes, stem_views=stem_views)
 
     return make
 
@@ -62,12 +63,55 @@ def same(one: list[torch.Tensor], other: list[torch.Tensor]) -> None:
     assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
-def test_disk_and_memory_hold_the_same(tmp_path, make_store):
-    memory, disk = make_store(), make_store()
+@pytest.mark.parametrize("stem_views", [0, 3])
+def test_disk_and_memory_hold_the_same(tmp_path, make_store, stem_views):
+    memory, disk = make_store(stem_views), make_store(stem_views)
     memory.cache_stem()
     disk.cache_stem(disk=ClipCache(tmp_path))
     same(loaded(memory), loaded(disk))
     assert disk.load(IDS).dtype == torch.float16
+
+
+def test_cached_views_are_random_crops_and_the_centre_is_there_too(make_store):
+    store, decoded = make_store(stem_views=3), make_store()
+    store.cache_stem()
+    assert store.cache_bytes() == 2 * decoded.cache_bytes()  # (1 + 3) T frames in the place of 2T
+    with torch.no_grad():
+        centre = store.model.stem(decoded.load(IDS).flatten(0, 1)).unflatten(0, (len(IDS), 4)).half()
+    assert torch.equal(store.load(IDS), centre)
+    seen = [store.load(IDS[:1], np.random.default_rng(seed))[0] for seed in range(30)]
+    different = {tokens.numpy().tobytes() for tokens in seen}
+    assert len(different) == 3
+    assert centre[0].numpy().tobytes() not in different
+    again = make_store(stem_views=3)
+    again.classes = again.classes[::-1]  # whatever else there is
+    again.paths = again.paths[::-1]
+    again.cache_stem()
+    assert {again.load(8 - IDS[:1], np.random.default_rng(i))[0].numpy().tobytes() for i in range(30)} == different
+
+
+def test_cached_views_are_mirrored_only_where_the_class_lets_them(tmp_path, data, make_store, stems):
+    def views(mirror: bool, lenders: list[ClipStore] | None = None) -> ClipStore:
+        classes = [replace(c, mirror=mirror) for c in open_data(data).classes]
+        store = ClipStore(make_store().model, classes, stem_views=4)
+        store.cache_stem(lenders=lenders or (), disk=ClipCache(tmp_path))
+        return store
+
+    def crops(store: ClipStore) -> list[np.ndarray]:
+        return [store._to_cache(clip, store.paths[clip])[4:].reshape(4, 4, 32, 32, 3) for clip in range(9)]
+
+    plain, mirrored = views(False), views(True)
+    assert len(stems) == 18, "what may be mirrored is not what may not"
+    views(False, [plain])
+    views(True, [plain])
+    views(False, [plain, mirrored])
+    assert len(stems) == 18
+    # The coin is tossed between crops, so the frames and the first crop are the same: straight, or turned.
+    turned = [np.array_equal(a[0], b[0][:, :, ::-1]) for a, b in zip(crops(plain), crops(mirrored), strict=True)]
+    straight = [np.array_equal(a[0], b[0]) for a, b in zip(crops(plain), crops(mirrored), strict=True)]
+    assert all(one != other for one, other in zip(turned, straight, strict=True))
+    assert any(turned)
+    assert any(straight)
 
 
 def test_a_later_run_computes_nothing_again(tmp_path, make_store, stems):
@@ -106,6 +150,9 @@ def test_another_stem_or_clip_is_computed(tmp_path, data, make_store, stems):
     centre = ClipStore(make_store().model, open_data(data).classes, views=False)
     centre.cache_stem(disk=ClipCache(tmp_path / "cache"))
     assert len(stems) == before + 18
+    for views in (1, 2):  # 1: as many frames as without
+        make_store(views).cache_stem(disk=ClipCache(tmp_path / "cache"))
+        assert len(stems) == before + 18 + 9 * views
 
 
 def test_a_pass_that_was_cut_off_goes_on_where_it_was(tmp_path, make_store, stems, monkeypatch):
@@ -157,16 +204,17 @@ def test_auto_takes_memory_while_it_fits_and_disk_beyond(tmp_path, monkeypatch):
     assert stem_place("auto", 11, 10, folder, asked=False) == "disk"
 
 
-def test_training_learns_the_same_from_disk_and_the_next_run_needs_no_stem(tmp_path, data, monkeypatch, stems):
+@pytest.mark.parametrize("views", [0, 2])
+def test_training_learns_the_same_from_disk_and_the_next_run_needs_no_stem(tmp_path, data, monkeypatch, stems, views):
     small_training(monkeypatch)
-    memory, _ = train(data, tmp_path / "memory", cache="stem")
+    memory, _ = train(data, tmp_path / "memory", cache="stem", stem_views=views)
     stems.clear()
-    disk, _ = train(data, tmp_path / "disk", Machine(stem_cache=tmp_path / "kept"))
+    disk, _ = train(data, tmp_path / "disk", Machine(stem_cache=tmp_path / "kept"), stem_views=views)
     assert len(stems) == 9
-    again, _ = train(data, tmp_path / "again", Machine(stem_cache=tmp_path / "kept"))
+    again, _ = train(data, tmp_path / "again", Machine(stem_cache=tmp_path / "kept"), stem_views=views)
     assert len(stems) == 9
     monkeypatch.setattr(training, "CACHE_LIMIT_BYTES", 1)
-    beyond, _ = train(data, tmp_path / "beyond")
+    beyond, _ = train(data, tmp_path / "beyond", stem_views=views)
     assert list((tmp_path / "beyond" / "stem").rglob("*.safetensors"))
     for other in (disk, again, beyond):
         assert all(torch.equal(other[key], value) for key, value in memory.items())
