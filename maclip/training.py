@@ -119,6 +119,8 @@ class Trainer:
             # What is on disk already is not computed again by each process.
             on_disk = self.train_config.cache == "disk" or self.machine.stem_cache is not None
             team.together(self._cache, in_turn=on_disk)
+            if self.train_config.stem_views and not self.store.is_cached:
+                self.watcher.note("No stem is cached, so its views are not either: each view is drawn anew.")
             self._let_go()
             stages = [("prototype", self.train_config.prototype_episodes), ("joint", self.train_config.episodes)]
             for stage, episodes in stages:

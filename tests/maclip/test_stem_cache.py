@@ -218,3 +218,10 @@ def test_training_learns_the_same_from_disk_and_the_next_run_needs_no_stem(tmp_p
     assert list((tmp_path / "beyond" / "stem").rglob("*.safetensors"))
     for other in (disk, again, beyond):
         assert all(torch.equal(other[key], value) for key, value in memory.items())
+
+
+@pytest.mark.parametrize(("cache", "said"), [("none", True), ("stem", False)])
+def test_views_that_no_cache_holds_are_said(tmp_path, data, monkeypatch, cache, said):
+    small_training(monkeypatch)
+    _, notes = train(data, tmp_path / "run", cache=cache, stem_views=2, episodes=2, prototype_episodes=0)
+    assert any("each view is drawn anew" in note for note in notes) is said
