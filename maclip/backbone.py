@@ -55,14 +55,14 @@ def load_backbone(name: str, pretrained: str = "openai") -> LoadedBackbone:
     tokenizer: Callable[[list[str]], Tensor]
     if name == TINY:
         clip, tokenizer = _tiny(pretrained)
-        pretrained = TINY if pretrained == "openai" else pretrained  # a file is named, so that a run finds it again
+        pretrained = TINY if pretrained == "openai" else pretrained
     else:
         text = _require_supported(name)
         clip = _create(name, pretrained, text == BORROWED_TOWER)
         tokenizer = open_clip.get_tokenizer(name) if text == OWN_TEXT else HubTokenizer(name, _folder(pretrained))
     clip.eval().requires_grad_(False)
     preprocess = _preprocess(clip, name, pretrained)
-    return LoadedBackbone(clip, tokenizer, preprocess, name, pretrained, clip_sha256(clip))
+    return LoadedBackbone(clip, tokenizer, preprocess, name, _from_anywhere(name, pretrained), clip_sha256(clip))
 
 
 def clip_sha256(clip: nn.Module, state: dict[str, Tensor] | None = None) -> str:
@@ -161,6 +161,12 @@ def _require_file(name: str, pretrained: str, tags: tuple[str, ...] | list[str])
         f"{pretrained!r} is neither a pretrained tag of {name} nor {what}.",
         f"Tags: {', '.join(tags) or 'none'}; or give the path of a checkpoint, or 'none' for random weights.",
     )
+
+
+def _from_anywhere(name: str, pretrained: str) -> str:
+    """A file or folder by its full path, so that a run finds it whatever folder it is used from; a tag as it is."""
+    tag = pretrained in (RANDOM_WEIGHTS, TINY, *open_clip.list_pretrained_tags_by_model(name))
+    return pretrained if tag else str(Path(pretrained).resolve())
 
 
 def _folder(pretrained: str) -> Path | None:

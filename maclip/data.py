@@ -9,16 +9,20 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from maclip.reading import load_clip as load_clip
+from maclip_runtime.bundle import name_key
 from maclip_runtime.errors import MaclipError
+from maclip_runtime.records import read_json
 
 SPLITS = ("train", "val", "test")
 CLASSES_FILE = "classes.json"
 VIDEO_SUFFIXES = {".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".gif"}
 PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
+SHOWN = 5  # folders named in a sentence
 SIDED = re.compile(r"left|right|clockwise", re.IGNORECASE)
 
 
@@ -34,10 +38,11 @@ class ActionClass:
 
 @dataclass(frozen=True)
 class DataSet:
-    """The classes found under `root`, ordered by folder name."""
+    """The classes found under `root`, ordered by folder name; `left_out` says in words what there is beside them."""
 
     root: Path
     classes: tuple[ActionClass, ...]
+    left_out: tuple[str, ...] = ()
 
     def split(self, name: str) -> tuple[ActionClass, ...]:
         """The classes of split `name`; all classes where the data knows no splits. May be empty."""
@@ -57,6 +62,8 @@ def open_data(root: Path) -> DataSet:
     else:
         splits = [root / split for split in SPLITS if (root / split).is_dir()]
         classes = [c for split in splits for c in _folder_classes(split, split.name)] or _folder_classes(root, None)
+    named = {clip.parent for c in classes for clip in c.clips}
+    unused = [folder for folder in _folders_of_classes(root) if folder not in named]
     classes = [c for c in classes if c.clips]
     if not classes:
         raise MaclipError(
@@ -64,7 +71,7 @@ def open_data(root: Path) -> DataSet:
             f"{root} holds no class: no folder in it has a video or a folder of frames.",
             f"Lay it out as {root.name}/CLASS/CLIP.mp4, or {root.name}/train/CLASS/CLIP.mp4 and so on.",
         )
-    data = DataSet(root, tuple(classes))
+    data = DataSet(root, tuple(classes), _left_out(root, unused))
     _refuse_half_split(data)
     refuse_overlap(data)
     return data
@@ -73,16 +80,18 @@ def open_data(root: Path) -> DataSet:
 def refuse_overlap(data: DataSet) -> None:
     """Raise `splits-overlap` where a class, by name, or a clip is in two splits: its test would be no test.
 
-    Raises `classes-invalid` where one split has two classes of one name, or a clip in two: no answer would be right.
+    Raises `classes-invalid` where one split has two classes of one name, or a clip in two: no answer would be right;
+    or a clip twice in one: it would be shown and asked for in the same episode.
     """
-    seen: dict[str | Path | tuple[int, int], ActionClass] = {}
+    seen: dict[str | Path | tuple[int, int], tuple[ActionClass, Path | None]] = {}
     for c in data.classes:
         # Of clips the files themselves: one that has two names is one clip.
-        keys = [(c.name.casefold(), None), *((_file(clip), clip) for clip in c.clips)]
+        keys = [(name_key(c.name), None), *((_file(clip), clip) for clip in c.clips)]
         for key, clip in keys:
-            other = seen.setdefault(key, c)
-            if other is c:
+            if key not in seen:
+                seen[key] = (c, clip)
                 continue
+            other, first = seen[key]
             if other.split != c.split:
                 what = f"The clip {clip}" if clip else f"The class {c.name!r}"
                 raise MaclipError(
@@ -90,7 +99,9 @@ def refuse_overlap(data: DataSet) -> None:
                     f"{what} is in the splits {other.split} and {c.split}.",
                     "Keep each class in one split: few-shot accuracy is of classes that training never saw.",
                 )
-            if clip:
+            if other is c:
+                what = f"{first} and {clip}, two clips of the class {c.name!r}, are one file."
+            elif clip:
                 what = f"The clip {clip} is in the classes {other.name!r} and {c.name!r}."
             else:
                 what = f"Two classes are called {c.name!r}, {other.clips[0].parent} and {c.clips[0].parent}."
@@ -135,7 +146,7 @@ def data_sha256(data: DataSet) -> str:
 
 def _listed_classes(root: Path) -> list[ActionClass]:
     try:
-        listed = json.loads((root / CLASSES_FILE).read_text(encoding="utf-8-sig"))["classes"]
+        listed = read_json((root / CLASSES_FILE).read_text(encoding="utf-8-sig"))["classes"]
         rows = [(folder, entry["name"], entry.get("split"), entry.get("mirror")) for folder, entry in listed.items()]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _invalid(root, f"it could not be read ({error!r:.80})") from error
@@ -147,6 +158,8 @@ def _listed_classes(root: Path) -> list[ActionClass]:
             raise _invalid(root, f"{folder!r} has no name")
         if Path(folder).name != folder or folder == "..":
             raise _invalid(root, f"{folder!r} is not the name of a folder beside it")
+        if not (root / folder).is_dir():
+            raise _invalid(root, f"there is no folder {folder!r} beside it")
         mirrored = not sided(name) if mirror is None else bool(mirror)
         classes.append(ActionClass(name, split, mirrored, _clips(root / folder)))
     return classes
@@ -164,6 +177,21 @@ def _folder_classes(root: Path, split: str | None) -> list[ActionClass]:
             name = natural_name(folder.name)
             classes.append(ActionClass(name, split, not sided(name), _clips(folder)))
     return classes
+
+
+def _folders_of_classes(root: Path) -> list[Path]:
+    """The folders that may have been meant as classes: all under `root`, or under its splits, but hidden ones."""
+    places = [root / split for split in SPLITS if (root / split).is_dir() and not (root / CLASSES_FILE).is_file()]
+    found = [folder for place in (root, *places) for folder in sorted(place.iterdir()) if folder not in places]
+    return [folder for folder in found if folder.is_dir() and not folder.name.startswith(".")]
+
+
+def _left_out(root: Path, folders: Sequence[Path]) -> tuple[str, ...]:
+    if not folders:
+        return ()
+    shown = ", ".join(str(folder.relative_to(root)) for folder in folders[:SHOWN])
+    more = f" and {len(folders) - SHOWN} more" if len(folders) > SHOWN else ""
+    return (f"left out: {shown}{more} in {root}, which is no class here or holds no clip",)
 
 
 def _clips(folder: Path) -> tuple[Path, ...]:
@@ -189,7 +217,7 @@ def _file(clip: Path) -> tuple[int, int] | Path:
         found = clip.stat()
     except OSError:  # a link to nothing
         return clip
-    return found.st_dev, found.st_ino
+    return (found.st_dev, found.st_ino) if found.st_ino else clip  # some file systems number nothing
 
 
 def is_clip(entry: Path) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,11 +10,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from maclip.data import ActionClass
 from maclip.episodes import EpisodeSampler
 from maclip.matching import fuse, text_logits
 from maclip.model import MaClip
 from maclip.store import ClipStore, Progress
+from maclip_runtime.errors import MaclipError
 from maclip_runtime.manifest import Unknown
 
 # p_Q2S alone, the paper's sum at several weights, p_Q2T alone: shown side by side, chosen on validation only.
@@ -132,7 +131,7 @@ class Evaluator:
     def outcomes(
         self, way: int, shot: int, episodes: int, seed: int, queries: int = 1, progress: Progress | None = None
     ) -> Outcomes:
-        """Run seeded episodes. Raises `too-few-clips`."""
+        """Run seeded episodes. Raises `too-few-clips`, and `answers-not-finite` where the model is broken."""
         sampler = EpisodeSampler(self.sizes, way, shot, queries, seed)
         metric = torch.func.vmap(self.model.metric)
         scores, distances, classes = [], [], []
@@ -148,7 +147,14 @@ class Evaluator:
             classes.append(ways.numpy())
             if progress:
                 progress(start + len(batch), episodes)
-        return Outcomes(torch.cat(scores).cpu(), torch.cat(distances).cpu(), labels, np.concatenate(classes))
+        found = Outcomes(torch.cat(scores).cpu(), torch.cat(distances).cpu(), labels, np.concatenate(classes))
+        if not (found.scores.isfinite().all() and found.distances.isfinite().all()):
+            raise MaclipError(  # the most probable of such answers is always the first: an accuracy by chance
+                "answers-not-finite",
+                "The model's answers are not numbers: its weights are none, or so large that nothing can be computed.",
+                "Train it anew with a lower learning rate.",
+            )
+        return found
 
     def evaluate(
         self,
@@ -218,13 +224,6 @@ def choose_unknown(outcomes: Outcomes, measured_on: str) -> Unknown:
     best = int((accepted + refused).argmax())
     words = f"{measured_on}: accepts {accepted[best]:.0%} of known clips, refuses {refused[best]:.0%} of strangers"
     return Unknown(float(candidates[best]), words)
-
-
-def evaluate_model(
-    model: MaClip, classes: Sequence[ActionClass], progress: Callable[[str], Progress] | None = None
-) -> Evaluator:
-    """An evaluator over `classes`, whose features are computed now."""
-    return Evaluator(model, ClipStore(model, classes), progress("features") if progress else None)
 
 
 def _confusion(outcomes: Outcomes, weight: float, classes: int) -> tuple[tuple[int, ...], ...]:

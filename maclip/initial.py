@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load
 
 from maclip.model import MaClip
@@ -19,13 +20,15 @@ def find_initial(run: Path) -> Init:
     path = run / ADAPTERS_FILE
     if not path.is_file():
         raise MaclipError("adapters-missing", f"There is no {path}.", f"Finish it: maclip train --resume {run}.")
-    return Init(str(run.resolve()), hashlib.sha256(path.read_bytes()).hexdigest(), config.backbone.weights_sha256)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return Init(str(run.resolve()), digest, config.backbone.weights_sha256, config.taught)
 
 
 def begin_with(model: MaClip, init: Init) -> int:
     """Copy the tensors of `init` that `model` tunes too, by name and shape, into `model`; returns how many.
 
-    Raises `init-mismatch` where the run stands on another backbone or shares no tensor, and `init-changed`.
+    Raises `init-mismatch` where the run stands on another backbone or shares no tensor, `init-changed` and
+    `adapters-mismatch`.
     """
     if init.weights_sha256 != model.backbone.sha256:
         raise MaclipError("init-mismatch", f"{init.run} stands on another CLIP.", "Begin with a run on the same one.")
@@ -35,7 +38,10 @@ def begin_with(model: MaClip, init: Init) -> int:
         raise MaclipError(
             "init-changed", f"{path} is not what this run began with.", "Put it back, or begin a new run."
         )
-    given, own = load(content), model.tuned_state()
+    try:
+        given, own = load(content), model.tuned_state()
+    except SafetensorError as error:
+        raise MaclipError("adapters-mismatch", f"{path} is not a safetensors file.", "Train that run again.") from error
     fitting = [key for key, value in given.items() if key in own and own[key].shape == value.shape]
     if not fitting:
         raise MaclipError("init-mismatch", f"{init.run} tuned nothing that this model tunes.", "Begin without --init.")

@@ -49,6 +49,8 @@ def train(
         if team.leads:
             _refuse_taken(out)
         classes = open_classes(data, lists)
+        for said in classes.left_out if team.leads else ():
+            watcher.note(said)
         loaded = load_backbone(backbone, pretrained)
         config = RunConfig(
             format=RUN_FORMAT,
@@ -73,18 +75,27 @@ def train(
         return trainer
 
 
-def resume(run: Path, watcher: Watcher, device: str = "auto", machine: Machine = DEFAULT_MACHINE) -> Trainer:
-    """Go on with the training in `run` where its last saved state left it. Raises `run-*`, `*-changed`."""
+def resume(
+    run: Path,
+    watcher: Watcher,
+    device: str = "auto",
+    machine: Machine = DEFAULT_MACHINE,
+    pretrained: str | None = None,
+) -> Trainer:
+    """Go on with the training in `run` where its last saved state left it. Raises `run-*`, `*-changed`.
+
+    `pretrained`: where the same weights lie now, if they were moved.
+    """
     machine = replace(machine, device=device)
     config = read_run(run)
 
     def prepare() -> Trainer:
-        loaded = load_backbone(config.backbone.name, config.backbone.pretrained)
+        loaded = load_backbone(config.backbone.name, pretrained or config.backbone.pretrained)
         if loaded.sha256 != config.backbone.weights_sha256:
             raise MaclipError(
                 "weights-changed",
                 f"The backbone's weights changed since {run} was begun.",
-                "Put the same weights back.",
+                "Put the same weights back, or name them: --pretrained FILE.",
             )
         classes = open_classes(Path(config.data), config.lists)
         if class_names(classes) != config.names:
@@ -94,7 +105,8 @@ def resume(run: Path, watcher: Watcher, device: str = "auto", machine: Machine =
                 "Put them back, or begin anew.",
             )
         # Clips may have come or gone, a broken one for instance: the run says what it was last trained on.
-        now = replace(config, data_sha256=data_sha256(classes))
+        found = replace(config.backbone, pretrained=loaded.pretrained)
+        now = replace(config, backbone=found, data_sha256=data_sha256(classes))
         if config.data_sha256 not in (None, now.data_sha256) and team.leads:
             watcher.note(f"The clips under {config.data} are not those {run} was begun on: its episodes change.")
         return Trainer(_model(loaded, now, team), classes, now, run, watcher, (), machine, team)

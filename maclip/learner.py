@@ -30,6 +30,7 @@ class Learner:
         self.optimizer = torch.optim.AdamW(parameters, lr=self.peak, weight_decay=config.weight_decay)
         # Steps with fp16's loss scale.
         self._stepper = cast(torch.optim.Optimizer, team.fabric.setup_optimizers(self.optimizer))
+        self._learnt: tuple[Drawn, Views | None] | None = None
 
     @property
     def scaler(self) -> dict[str, float]:
@@ -49,7 +50,17 @@ class Learner:
         if not math.isfinite(value):
             raise self._not_finite(f"The loss of {self.stage} episode {drawn.at} is {value}.", drawn)
         self.team.fabric.backward(loss / self.feed.config.accumulate)
+        self._learnt = drawn, views
         return value, accuracy
+
+    @torch.no_grad()
+    def is_sound(self) -> bool:
+        """Whether an episode that had a loss when it was learnt still has one: else the updates since spoilt it all."""
+        if self._learnt is None:
+            return True
+        with self.team.fabric.autocast():
+            loss, _ = self._loss(*self._learnt)
+        return bool(loss.isfinite())
 
     def update(self, episodes: range, rate: float) -> None:
         """One clipped step with learning rate `rate` on the gradients of all processes. Raises `loss-not-finite`."""

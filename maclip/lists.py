@@ -6,7 +6,6 @@ numbered classes, a path under the data), `cartwheel/a` (TRX) and `Pouring somet
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,8 +24,9 @@ from maclip.data import (
     sided,
 )
 from maclip_runtime.errors import MaclipError
+from maclip_runtime.records import read_json
 
-LIST_SUFFIXES = {".txt", ".list", ".csv"}
+LIST_SUFFIXES = (".txt", ".list", ".csv")
 NUMBERED = re.compile(r"(train|val|test)([0-9]+)")
 SHOWN = 3  # missing files named in the message
 
@@ -87,7 +87,8 @@ def open_lists(root: Path, lists: Path, names: str | None = None, skip_missing: 
             f"{len(missing)} clips of the lists in {lists} are not under {root}, the first: {shown}.",
             "Check that DATA is the folder the lists speak of, or leave them out with --skip-missing.",
         )
-    data = DataSet(root, tuple(c for c in classes if c.clips))
+    left_out = (f"left out: {len(missing)} clips of the lists, {missing[0]} first, are not there",) if missing else ()
+    data = DataSet(root, tuple(c for c in classes if c.clips), left_out)
     if not data.classes:
         raise MaclipError("data-empty", f"No clip of the lists in {lists} is under {root}.", "Check DATA and --lists.")
     refuse_overlap(data)
@@ -109,7 +110,7 @@ def read_list(file: Path) -> Iterator[Line]:
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
-        label, slash, clip = line.strip().partition("/")
+        label, slash, clip = line.strip().removeprefix("./").partition("/")
         clip = clip.strip("/")
         if not slash or not label or not clip:
             raise _invalid(file, f"line {number} is {line[:60]!r}, not CLASS/CLIP")
@@ -167,7 +168,7 @@ def _split_files(lists: Path) -> list[tuple[str, Path]]:
     if not files:
         raise MaclipError(
             "lists-invalid",
-            f"{lists} holds no list: no file begins with train, val or test and ends with .txt or .list.",
+            f"{lists} holds no list: no file begins with train, val or test and ends with {', '.join(LIST_SUFFIXES)}.",
             "Give the folder that holds train*.txt, val*.txt and test*.txt.",
         )
     return files
@@ -181,11 +182,10 @@ def _name(split: str, label: str, folders: set[str], known: dict[str, str], file
         return natural_name(label)
     if len(folders) == 1 and (folder := next(iter(folders))):
         return natural_name(folder)
-    raise MaclipError(
-        "names-invalid",
-        f"{file.name} numbers its classes, and nothing names {label}.",
-        f'Give --names FILE with {{"{split}": [names in that order]}} or {{"{label}": "its name"}}.',
-    )
+    fix = f'Give --class-names FILE with {{"{split}": [names in that order]}} or {{"{label}": "its name"}}.'
+    if split == "val":  # whose names some public files lack
+        fix += f" Or take {file.name} out: without validation classes the last state is kept, not the best."
+    raise MaclipError("names-invalid", f"{file.name} numbers its classes, and nothing names {label}.", fix)
 
 
 def _read_names(asked: str) -> dict[str, str]:
@@ -218,12 +218,12 @@ def _read_names(asked: str) -> dict[str, str]:
 def _parse(file: Path) -> Any:
     text = file.read_text(encoding="utf-8-sig")
     if file.suffix.lower() not in (".yaml", ".yml"):
-        return json.loads(text)
+        return read_json(text)
     import yaml
 
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(" ".join(str(error).split())) from error
 
 

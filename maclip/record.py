@@ -18,7 +18,7 @@ from maclip.episodes import EpisodeSampler
 from maclip.evaluation import Result, half_width
 from maclip.run import replacing
 from maclip_runtime.errors import MaclipError
-from maclip_runtime.records import from_dict
+from maclip_runtime.records import from_dict, read_json
 
 RECORD_FORMAT = 1
 
@@ -70,7 +70,7 @@ class Comparison:
 
 def episodes_sha256(classes: Sequence[ActionClass], result: Result) -> str:
     """The digest of the episodes of `result` on `classes`, as hex."""
-    clips = [f"{c.name}\0{clip.name}" for c in classes for clip in c.clips]
+    clips = [f"{c.name}\0{name}" for c in classes for name in _own_names(c)]
     sampler = EpisodeSampler([len(c.clips) for c in classes], result.way, result.shot, result.queries, result.seed)
     digest = hashlib.sha256(f"{result.way} {result.shot} {result.queries} {result.episodes}".encode())
     for number in range(result.episodes):
@@ -78,6 +78,15 @@ def episodes_sha256(classes: Sequence[ActionClass], result: Result) -> str:
         listed = [[clips[i] for i in ids.tolist()] for ids in (episode.support, episode.query)]
         digest.update(json.dumps(listed).encode())
     return digest.hexdigest()
+
+
+def _own_names(c: ActionClass) -> list[str]:
+    """What tells the clips of a class apart: their file names, where these are not enough with folders before them."""
+    parts = [clip.parts for clip in c.clips]
+    last = 1
+    while len({part[-last:] for part in parts}) < len(parts) and last < max(map(len, parts)):
+        last += 1
+    return ["/".join(part[-last:]) for part in parts]
 
 
 def clips_sha256(classes: Sequence[ActionClass]) -> str:
@@ -96,7 +105,7 @@ def write_record(path: Path, record: Record) -> None:
 def read_record(path: Path) -> Record:
     """Read a record. Raises `record-invalid`."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = read_json(path.read_text(encoding="utf-8"))
         if not isinstance(data, dict) or data.get("format") != RECORD_FORMAT:
             raise ValueError(f"its format is not {RECORD_FORMAT}")
         answers = {field.name: data.pop(field.name) for field in dataclasses.fields(Result) if field.name in data}
@@ -120,13 +129,14 @@ def _check(result: Result) -> None:
         raise ValueError("nothing was asked")
     if not 0 <= min(right) <= max(right) <= asked:
         raise ValueError(f"an episode of {asked} queries cannot have {max(right)} right answers and {min(right)}")
-    if abs(sum(right) / (len(right) * asked) - result.accuracy) > 1e-6:
+    if not abs(sum(right) / (len(right) * asked) - result.accuracy) <= 1e-6:  # nor where it is no number
         raise ValueError("its answers do not give its accuracy")
 
 
 def compare(a: Record, b: Record, name_a: str = "A", name_b: str = "B") -> Comparison:
     """B against A. Raises `episodes-differ` where they were not asked the same."""
-    if a.episodes_sha256 != b.episodes_sha256:
+    asked = [(r.episodes_sha256, r.result.episodes, r.result.way, r.result.queries) for r in (a, b)]
+    if asked[0] != asked[1]:
         raise MaclipError(
             "episodes-differ",
             f"{name_a} and {name_b} were not asked the same episodes, so their answers cannot be paired.",
@@ -138,8 +148,8 @@ def compare(a: Record, b: Record, name_a: str = "A", name_b: str = "B") -> Compa
             f"{name_a} and {name_b} were asked episodes of the same names, but the clips are not the same files.",
             "Evaluate both on the same clips: a copy will do, clips that were encoded or drawn anew will not.",
         )
-    asked = a.result.way * a.result.queries
-    difference = (np.array(b.result.by_episode) - np.array(a.result.by_episode)) / asked
+    queries = a.result.way * a.result.queries
+    difference = (np.array(b.result.by_episode) - np.array(a.result.by_episode)) / queries
     count = len(difference)
     return Comparison(
         name_a,

@@ -110,11 +110,15 @@ class Chosen:
 
 @dataclass(frozen=True)
 class Init:
-    """The run whose tuned tensors a training began with: its folder, the digests of its adapters and its backbone."""
+    """The run whose tuned tensors a training began with: its folder, the digests of its adapters and its backbone.
+
+    `taught`: the names of the classes that it was trained on, and of those that it began with knowing.
+    """
 
     run: str
     adapters_sha256: str
     weights_sha256: str
+    taught: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -137,6 +141,11 @@ class RunConfig:
     lists: SplitLists | None = None
     init: Init | None = None
 
+    @property
+    def taught(self) -> tuple[str, ...]:
+        """The classes whose clips taught the tuned tensors. What a training without splits had, it had all."""
+        return (*self.names.train, *self.names.other, *(self.init.taught if self.init else ()))
+
 
 def read_run(run: Path) -> RunConfig:
     """Read a run's `config.json`. Raises `run-missing` and `run-invalid`."""
@@ -151,6 +160,8 @@ def read_run(run: Path) -> RunConfig:
             raise ValueError(f"its format is not {RUN_FORMAT}")
         # What older runs do not say.
         data = {"data_sha256": None, "lists": None, "init": None, **data}
+        if isinstance(data["init"], dict):
+            data["init"] = {"taught": [], **data["init"]}
         for part, meant in OLDER_MEANT.items():
             if isinstance(data.get(part), dict):
                 data[part] = {**meant, **data[part]}

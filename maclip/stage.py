@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from maclip.checkpoint import Begun, Checkpoint, Saved
@@ -11,7 +12,10 @@ from maclip.feed import Drawn, Views
 from maclip.journal import Journal, Step, Watcher
 from maclip.learner import Learner
 from maclip.schedule import is_validation_due, learning_rate, updates
+from maclip_runtime.errors import MaclipError
 from maclip_runtime.interrupts import deferred
+
+NOT_FINITE = ("loss-not-finite", "answers-not-finite")
 
 
 @dataclass
@@ -61,15 +65,15 @@ class Stage:
         cached = team.together(views)
         drawn = self.learner.feed.stream(self.name, team.share(range(first, self.episodes)), load=cached is None)
         self.learner.model.train()
-        with deferred() as is_interrupted:
+        with deferred() as is_interrupted, self._sound():
             for update in updates(first, self.episodes, self.config.accumulate):
                 loss, accuracy = self._learn(update, drawn, cached)
                 (stop,) = team.agree([float(is_interrupted())])
+                if time.monotonic() - self._saved_at > self.save_seconds:
+                    self._save()  # not before the update that led here has shown a loss that is a number
                 self._update(update, loss, accuracy)
                 if is_validation_due(update.stop, self.episodes, self.config):
                     self._validate(update.stop)
-                elif time.monotonic() - self._saved_at > self.save_seconds:
-                    self._save()
                 if stop:
                     raise team.known(KeyboardInterrupt())
                 if self._is_over():
@@ -80,6 +84,16 @@ class Stage:
             (stop,) = team.agree([float(is_interrupted())])
             if stop:
                 raise team.known(KeyboardInterrupt())
+
+    @contextmanager
+    def _sound(self) -> Iterator[None]:
+        """Where no number comes out, a state that is to blame must not take the place of the last good one."""
+        try:
+            yield
+        except MaclipError as error:
+            if error.code in NOT_FINITE and self.team.leads and not self.learner.is_sound():
+                self.checkpoint.leaving()
+            raise
 
     def _learn(self, update: range, drawn: Iterator[Drawn], views: Views | None) -> tuple[float, float]:
         """Gradients of this process's share of `update`; mean loss and accuracy of the whole of it."""

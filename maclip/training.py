@@ -218,6 +218,12 @@ class Trainer:
             return 0.0
         config = self.train_config
         evaluator = Evaluator(self.model, self.validation, support=self._support)
+        if _way(evaluator.sizes) < 2:
+            raise MaclipError(
+                "data-broken",
+                "So many validation clips are broken that no two classes have two left.",
+                "Mend them (maclip data check names them), or train on data without validation classes.",
+            )
         result = evaluator.evaluate(_way(evaluator.sizes), 1, config.validation_episodes, VALIDATION_SEED)
         # Fusion is chosen at the end: compare by the best weight, so that it does not decide between states.
         accuracy = result.by_fusion_weight[f"{choose_fusion_weight(result):g}"]

@@ -62,7 +62,7 @@ def check(
     with Bars() as bars:
         report = check_clips(found.classes, frames, bars.progress("reading clips"))
     if as_json:
-        typer.echo(json.dumps(dataclasses.asdict(report), ensure_ascii=False))
+        typer.echo(json.dumps({**dataclasses.asdict(report), "left_out": found.left_out}, ensure_ascii=False))
     else:
         table = Table("split", "class", "clips", "unreadable", "frames: least, median, most", "seconds")
         for c in report.classes:
@@ -75,6 +75,8 @@ def check(
         console.print(table)
         for problem in report.problems:
             console.print(escape(f"{problem.code}: {problem.message}"), soft_wrap=True)
+        for said in found.left_out:
+            console.print(escape(said), soft_wrap=True)
         clips = sum(c.clips for c in report.classes)
         console.print(f"{len(report.classes)} classes, {clips} clips can be read, {len(report.problems)} cannot.")
     if report.problems:

@@ -74,31 +74,32 @@ def evaluate(
     from maclip.run import ADAPTERS_FILE, read_run
     from maclip.store import ClipStore
     from maclip_cli.progress import Bars
+    from maclip_runtime.bundle import name_key
 
     for value, known in ((split, SPLITS), (names, NAMES), (average, AVERAGES), (device, DEVICES)):
         if value not in known:
             raise MaclipError("option-invalid", f"{value!r} is no choice here.", f"Use one of: {', '.join(known)}.")
     kind = pick_device(device)
-    trained = read_run(run).names  # refuses what is no run before it looks at the clips
+    trained = read_run(run)  # refuses what is no run before it looks at the clips
     tables = [_beside(confusion, suffix) for suffix in CONFUSION_SUFFIXES] if confusion else []
     for file in (json_file, *tables):
         if file is not None and file.is_dir():
             raise MaclipError("output-unwritable", f"{file} is a folder.", "Name a file to write.")
-    classes = open_classes(data, SplitLists(str(lists), class_names, skip_missing) if lists else None).split(split)
+    found = open_classes(data, SplitLists(str(lists), class_names, skip_missing) if lists else None)
+    classes = found.split(split)
     if not classes:
         raise MaclipError("data-empty", f"{data} has no class of split {split!r}.", "Choose another --split.")
     EpisodeSampler([len(c.clips) for c in classes], way, shot, queries, seed)  # refuses too few clips before the work
-    # What a training without splits had, it had all.
-    taught = {name.casefold() for name in (*trained.train, *trained.other)}
-    seen = tuple(c.name for c in classes if c.name.casefold() in taught)
+    taught = set(map(name_key, trained.taught))
+    seen = tuple(c.name for c in classes if name_key(c.name) in taught)
     model = maclip.load(run, pretrained).to(kind)
     with Bars() as bars:
         cache = ClipCache(frame_cache, bars.note) if frame_cache else None
         reader = ClipReader(model.backbone.preprocess, model.config.frames, decoder, cache)
         store = ClipStore(model, classes, reader, max_broken)
         evaluator = Evaluator(model, store, bars.progress("features"), Support(names, average))
-        for line in store.broken.report():
-            bars.note(f"left out: {line}")
+        for line in (*found.left_out, *(f"left out: {line}" for line in store.broken.report())):
+            bars.note(line)
         result = evaluator.evaluate(way, shot, episodes, seed, progress=bars.progress("episodes"), queries=queries)
     _show(result, split, len(seen))  # first, so that a file that cannot be written costs no accuracy
     if json_file is not None:

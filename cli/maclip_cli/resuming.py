@@ -28,7 +28,6 @@ def refuse_changes(context: typer.Context, run: Path, asked: Mapping[str, object
         **dataclasses.asdict(config.model),
         **dataclasses.asdict(config.train),
         "backbone": config.backbone.name,
-        "pretrained": config.backbone.pretrained,
         "data": config.data,
         "out": str(run.resolve()),
         "lists": config.lists.folder if config.lists else None,
@@ -38,8 +37,8 @@ def refuse_changes(context: typer.Context, run: Path, asked: Mapping[str, object
     }
     differ = []
     for option in context.params:
-        source, field = context.get_parameter_source(option), FIELDS.get(option, option)
-        if source is not None and source.name == GIVEN and field in asked and asked[field] != began[field]:
+        field = FIELDS.get(option, option)
+        if is_given(context, option) and field in asked and asked[field] != began[field]:
             name = "DATA" if option == "data" else "--" + option.replace("_", "-")
             differ.append(f"{name} {_said(asked[field])} (the run has {_said(began[field])})")
     if differ:
@@ -48,6 +47,12 @@ def refuse_changes(context: typer.Context, run: Path, asked: Mapping[str, object
             f"{run} was begun with other options: {', '.join(differ)}.",
             f"Go on with it as it is: maclip train --resume {run}; or begin another with --out.",
         )
+
+
+def is_given(context: typer.Context, option: str) -> bool:
+    """Whether `option` stood on the command line."""
+    source = context.get_parameter_source(option)
+    return source is not None and source.name == GIVEN
 
 
 def _said(value: object) -> str:

@@ -108,7 +108,7 @@ def train(
     from maclip.processes import Machine
     from maclip.run import CONFIG_FILE, TrainConfig
     from maclip_cli.progress import Bars
-    from maclip_cli.resuming import refuse_changes
+    from maclip_cli.resuming import is_given, refuse_changes
 
     if cache not in ("auto", "stem", "disk", "none"):
         raise MaclipError("option-invalid", f"There is no cache {cache!r}.", "Use auto, stem, disk or none.")
@@ -132,7 +132,7 @@ def train(
         with Bars() as bars:
             if resume is not None:
                 asked = {
-                    **{"backbone": backbone, "pretrained": pretrained, "lists": split and split.folder},
+                    **{"backbone": backbone, "lists": split and split.folder},
                     **{"data": data and str(data.resolve()), "out": out and str(out.resolve())},
                     **{"class_names": class_names, "skip_missing": skip_missing, "init": init and str(init.resolve())},
                     **dataclasses.asdict(model),
@@ -140,7 +140,8 @@ def train(
                 }
                 refuse_changes(context, resume, asked)
                 out = resume
-                trainer = resume_run(resume, bars, device, machine)
+                moved = pretrained if is_given(context, "pretrained") else None  # its digest says if it is the same
+                trainer = resume_run(resume, bars, device, machine, moved)
             elif data is None or out is None:
                 raise MaclipError(
                     "option-invalid", "DATA or --out is missing.", "maclip train DATA --out RUN, or --resume RUN."

@@ -5,6 +5,7 @@ The many are read where they lie, neither copied into unit rows nor transposed: 
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 TINY = 1e-12  # a shorter vector has the cosine 0 with everything
@@ -13,7 +14,7 @@ TINY = 1e-12  # a shorter vector has the cosine 0 with everything
 def cosines(few: Tensor, many: Tensor) -> Tensor:
     """Cosines of the rows of `few` [K, D] and `many` [N, D] -> [K, N], at least float32."""
     few, many = wide(few), wide(many)
-    return wide(many @ _unit(few).T).T * _one_over_length(many).T
+    return _product(many, _unit(few).T).T * _one_over_length(many).T
 
 
 def frame_distances(query: Tensor, support: Tensor) -> Tensor:
@@ -24,7 +25,7 @@ def frame_distances(query: Tensor, support: Tensor) -> Tensor:
     query, support = wide(query), wide(support)
     clips, frames = query.shape[:2]
     unit = _unit(query.transpose(0, 1)).flatten(0, 1)  # (T*Q, D)
-    product = wide(support.flatten(0, 1) @ unit.T)  # (C*M, T*Q)
+    product = _product(support.flatten(0, 1), unit.T)  # (C*M, T*Q)
     # Only the class axis moves, for which onnxruntime has a fast way, and the frames' axes change places later.
     product = product.unflatten(0, support.shape[:2]).permute(1, 2, 0)  # (M, T*Q, C)
     d = 1 - product * _one_over_length(support).permute(1, 2, 0)
@@ -34,6 +35,14 @@ def frame_distances(query: Tensor, support: Tensor) -> Tensor:
 def wide(x: Tensor) -> Tensor:
     """`x` itself, or a float32 copy of half precision."""
     return x.float() if x.element_size() < 4 else x
+
+
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    """`a` @ `b` as wide as they are: mixed precision would make two close classes change places."""
+    if not torch.is_autocast_enabled(a.device.type):
+        return a @ b
+    with torch.autocast(a.device.type, enabled=False):
+        return a @ b
 
 
 def _unit(rows: Tensor) -> Tensor:

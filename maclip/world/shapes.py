@@ -125,7 +125,6 @@ KINDS: dict[str, Callable[[Plane, Plane], Plane]] = {
     "heart": _heart,
     "moon": _moon,
 }
-ROUND_KINDS = ("circle", "ring")  # turning these shows nothing
 EXTENT = 1.3  # no kind reaches further than this from its centre, in radii
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import unicodedata
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path, PurePosixPath
@@ -87,12 +88,12 @@ def unit_rows(rows: Floats) -> Floats:
 
 
 def name_key(name: str) -> str:
-    """What makes two spellings of an action name the same.
+    """What makes two spellings of an action name the same: case, spaces and how Unicode writes an accent are not.
 
     >>> name_key(" Push_up ") == name_key("push  UP")
     True
     """
-    return " ".join(name.replace("_", " ").split()).casefold()
+    return unicodedata.normalize("NFC", " ".join(name.replace("_", " ").split()).casefold())
 
 
 def _read_manifest(path: Path) -> str:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
+from videos import color_video
 
+from maclip.backbone import TINY_DIR
 from maclip.lists import SplitLists
 from maclip.model import ModelConfig
-from maclip.run import RUN_FORMAT, ClassNames, RunConfig, TrainConfig, read_run, write_config
+from maclip.run import RUN_FORMAT, ClassNames, RunConfig, TrainConfig, load_model, read_run, write_config
 from maclip_cli.workstation import app
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.manifest import Backbone
@@ -69,3 +72,28 @@ def test_names_are_found_from_another_folder(run, tmp_path, monkeypatch):
     assert (
         outcome("--resume", run, "--lists", tmp_path / "lists", "--class-names", "names.json").code == "resume-differs"
     )
+
+
+def test_a_checkpoint_is_found_from_another_folder_and_may_be_moved(tmp_path, monkeypatch):
+    folder = tmp_path / "first"
+    for colour in ("red", "green", "blue"):
+        (tmp_path / "data" / colour).mkdir(parents=True)
+        for clip in ("a", "b"):
+            color_video(tmp_path / "data" / colour / f"{clip}.mp4", [(colour, 1.0)], seed=ord(clip))
+    (folder / "sub").mkdir(parents=True)
+    weights = folder / "w.safetensors"
+    shutil.copy(TINY_DIR / "open_clip_model.safetensors", weights)
+    monkeypatch.chdir(folder)
+    which = ("--out", "run", "--backbone", "tiny", "--pretrained", "w.safetensors")
+    few = ("--adapted-depth", "1", "--way", "3", "--episodes", "2", "--accumulate", "1")
+    done = CliRunner().invoke(app, ["train", "../data", *which, *few])
+    assert done.exit_code == 0, done.output
+    assert read_run(folder / "run").backbone.pretrained == str(weights)
+    monkeypatch.chdir(folder / "sub")
+    load_model(folder / "run")
+    moved = weights.rename(tmp_path / "moved.safetensors")
+    assert outcome("--resume", folder / "run").code == "weights-unavailable"
+    done = CliRunner().invoke(app, ["train", "--resume", "../run", "--pretrained", "../../moved.safetensors"])
+    assert done.exit_code == 0, done.output
+    assert read_run(folder / "run").backbone.pretrained == str(moved)
+    assert outcome("--resume", folder / "run", "--pretrained", "none").code == "weights-changed"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +64,9 @@ def test_classes_json_names_and_splits(tmp_path):
 @pytest.mark.parametrize(
     "text",
     ["{", "[]", '{"classes": {"a": {}}}', '{"classes": {"a": {"name": "x", "split": "dev"}}}',
-     '{"classes": {"../a": {"name": "x"}}}', '{"classes": {"..": {"name": "x"}}}', '{"classes": {"a": {"name": ""}}}'],
+     '{"classes": {"../a": {"name": "x"}}}', '{"classes": {"amiss": {"name": "x"}}}', "[" * 100_000,
+     '{"classes": {"a": {"name": "x", "split": "train"}, "a": {"name": "x", "split": "test"}}}',
+     '{"classes": {"..": {"name": "x"}}}', '{"classes": {"a": {"name": ""}}}'],
 )  # fmt: skip
 def test_a_bad_classes_json_is_refused(tmp_path, text):
     make(tmp_path, "a/1.mp4")
@@ -86,6 +89,7 @@ def test_either_all_classes_have_a_split_or_none(tmp_path):
     with pytest.raises(MaclipError, match="1 of 3 classes have no split, 'sitting' first") as caught:
         open_data(tmp_path)
     assert caught.value.code == "classes-invalid"
+    (tmp_path / "d").mkdir()
     (tmp_path / "classes.json").write_text(json.dumps({"classes": {**listed, "d": {"name": "no clips"}}}))
     assert len(open_data(tmp_path).classes) == 2
 
@@ -98,6 +102,41 @@ def test_a_clip_under_two_names_is_one_clip(tmp_path):
     (tmp_path / "train" / "run").mkdir()
     (tmp_path / "train" / "run" / "c.mp4").hardlink_to(tmp_path / "train" / "jump" / "a.mp4")
     refused(tmp_path, "classes-invalid")
+
+
+def test_a_clip_twice_in_a_class_would_be_shown_and_asked_for(tmp_path):
+    make(tmp_path, "jump/a.mp4", "sit/a.mp4")
+    (tmp_path / "jump" / "b.mp4").symlink_to(tmp_path / "jump" / "a.mp4")
+    with pytest.raises(
+        MaclipError, match=r"a\.mp4 and .*b\.mp4, two clips of the class 'jump', are one file"
+    ) as caught:
+        open_data(tmp_path)
+    assert caught.value.code == "classes-invalid"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("caf\u00e9", "cafe\u0301"), ("Waving", "waving"), ("wave_hand", "wave  hand")]
+)
+def test_a_name_written_otherwise_is_the_same_class(tmp_path, one, other):
+    make(tmp_path, f"train/{one}/a.mp4", f"test/{other}/b.mp4")
+    refused(tmp_path, "splits-overlap")
+    shutil.rmtree(tmp_path / "test")
+    make(tmp_path, "b/1.mp4", "c/1.mp4")
+    listed = {"b": {"name": one, "split": "train"}, "c": {"name": f" {other} ", "split": "test"}}
+    (tmp_path / "classes.json").write_text(json.dumps({"classes": listed}))
+    refused(tmp_path, "splits-overlap")
+
+
+def test_what_is_no_class_is_said(tmp_path):
+    data = open_data(make(tmp_path, "jump/a.mp4", "sit/notes.txt", ".git/x", "a.txt"))
+    assert [said.split(" in ")[0] for said in data.left_out] == ["left out: sit"]
+    assert open_data(make(tmp_path, "sit/a.mp4")).left_out == ()
+    make(tmp_path, "train/run/a.mp4", "validation/walk/a.mp4", "test/empty/notes.txt")
+    assert open_data(tmp_path).left_out[0].startswith("left out: jump, sit, validation, test/empty in ")
+    (tmp_path / "classes.json").write_text('{"classes": {"jump": {"name": "jumping"}}}')
+    assert open_data(tmp_path).left_out[0].startswith("left out: sit, test, train, validation in ")
+    make(tmp_path, *(f"{number}/a.txt" for number in range(9)))
+    assert "0, 1, 2, 3, 4 and 8 more in " in open_data(tmp_path).left_out[0]
 
 
 def test_a_link_to_nothing_is_left_to_the_reader(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,10 +11,13 @@ from safetensors.torch import load_file
 from small_clip import small_backbone
 from small_data import MODEL, TRAIN, Listener, small_training, write_classes
 from torch import Tensor
+from typer.testing import CliRunner
 
 from maclip import launch
+from maclip.record import read_record
 from maclip.run import read_run
 from maclip.schedule import learning_rate
+from maclip_cli.workstation import app
 from maclip_runtime.errors import MaclipError
 
 TPCM_ALONE = replace(MODEL, adapted_depth=0)
@@ -53,6 +57,36 @@ def test_what_fits_is_begun_with_and_the_rest_is_new(data, tpcm, tmp_path):
     assert given.keys() < made.keys()
     assert all(made[key].equal(value) for key, value in given.items())
     assert read_run(tmp_path / "run").init.run == str(tpcm.resolve())
+
+
+def test_what_it_began_with_was_taught_its_classes_too(data, tpcm, tmp_path):
+    others = write_classes(tmp_path / "others", 3)
+    for folder in sorted(others.iterdir()):
+        folder.rename(folder.with_name(f"dark {folder.name}"))
+    begin(others, tmp_path / "second", tpcm)
+    begin(others, tmp_path / "third", tmp_path / "second")
+    names = {"red", "green", "blue"}
+    assert set(read_run(tpcm).taught) == names
+    for run in ("second", "third"):
+        assert set(read_run(tmp_path / run).taught) == names | {f"dark {name}" for name in names}
+    args = ["eval", tmp_path / "third", data, "--way", 3, "--episodes", 5, "--json", tmp_path / "r.json"]
+    done = CliRunner().invoke(app, [str(arg) for arg in args])
+    assert done.exit_code == 0, done.output
+    assert "3 of which training had too" in " ".join(done.output.split())
+    assert set(read_record(tmp_path / "r.json").seen_in_training) == names
+    # A run of before says nothing of it.
+    config = json.loads((tmp_path / "third" / "config.json").read_text())
+    del config["init"]["taught"]
+    (tmp_path / "third" / "config.json").write_text(json.dumps(config))
+    assert set(read_run(tmp_path / "third").taught) == {f"dark {name}" for name in names}
+
+
+def test_adapters_that_are_torn_are_refused_by_name(data, tpcm, tmp_path):
+    content = (tpcm / "adapters.safetensors").read_bytes()
+    (tpcm / "adapters.safetensors").write_bytes(content[:50])
+    with pytest.raises(MaclipError) as refused:
+        begin(data, tmp_path / "run", tpcm)
+    assert refused.value.code == "adapters-mismatch"
 
 
 def test_one_stopped_before_its_first_state_begins_with_it_too(data, tpcm, tmp_path, monkeypatch):

@@ -102,7 +102,18 @@ def test_missing_clips_are_counted_or_left_out(tmp_path: Path, root: Path) -> No
     where = lists(tmp_path, train="throw/7\nthrow/8\nthrow/9\n")
     with pytest.raises(MaclipError, match=r"2 clips .* throw/8"):
         open_lists(root, where)
-    assert found(open_lists(root, where, skip_missing=True)) == {"throw": ("train", ["7.webm"])}
+    data = open_lists(root, where, skip_missing=True)
+    assert found(data) == {"throw": ("train", ["7.webm"])}
+    assert data.left_out == ("left out: 2 clips of the lists, train_few_shot.txt: throw/8 first, are not there",)
+    assert open_lists(root, lists(tmp_path, train="./throw/7\n")).classes[0].name == "throw"
+
+
+def test_a_fix_names_options_that_there_are(tmp_path: Path, root: Path) -> None:
+    for split, way_out in (("val", True), ("train", False)):  # of the two the list of train is read first
+        with pytest.raises(MaclipError) as refused:
+            open_lists(root, lists(tmp_path, **{split: f"{split}0/7\n"}))
+        assert f'--class-names FILE with {{"{split}": ' in refused.value.fix
+        assert (f"take {split}_few_shot.txt out" in refused.value.fix) is way_out
 
 
 def test_a_class_in_two_split_folders_is_refused(tmp_path: Path) -> None:

@@ -148,6 +148,18 @@ def test_half_precision_stays_close_and_finite(name):
     assert out.isfinite().all()
 
 
+@pytest.mark.parametrize("name", ["otam", "bimhm"])
+def test_mixed_precision_leaves_cosines_as_exact_as_their_features(name):
+    base = torch.randn(8, 512)  # clips that are much alike: rounding to bfloat16 would make classes change places
+    query, support = (base + 0.3 * torch.randn(n, 8, 512) for n in (20, 5))
+    metric = metric_of(name, 512, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = metric(query, support)
+        logits = text_logits(query, support[:, 0], 1.0)
+    torch.testing.assert_close(mixed, metric(query, support))
+    torch.testing.assert_close(logits, text_logits(query, support[:, 0], 1.0))
+
+
 @pytest.mark.parametrize("name", maclip.metrics.METRICS)
 def test_every_metric_is_differentiable_batched_and_the_same_under_vmap(name):
     metric = metric_of(name, 16, 4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -50,7 +51,7 @@ def test_a_record_is_read_back_as_it_was_written(tmp_path: Path, result: Result)
     assert sum(result.by_episode) / (40 * 8) == pytest.approx(result.accuracy)
 
 
-@pytest.mark.parametrize("broken", ["", "[]", '{"format": 99}', '{"format": 1}'])
+@pytest.mark.parametrize("broken", ["", "[]", "[" * 100_000, '{"format": 99}', '{"format": 1}'])
 def test_what_is_no_record_is_refused(tmp_path: Path, broken: str) -> None:
     (tmp_path / "r.json").write_text(broken)
     with pytest.raises(MaclipError) as refused:
@@ -78,6 +79,7 @@ def test_a_record_that_lost_answers_is_refused_and_an_older_one_is_read(tmp_path
         ({"by_episode": [8] * 40, "accuracy": 0.5}, "do not give its accuracy"),
         ({"by_episode": [], "episodes": 0}, "nothing was asked"),
         ({"way": 0}, "nothing was asked"),
+        ({"accuracy": math.nan}, "do not give its accuracy"),
     ],
 )
 def test_answers_that_cannot_be_are_refused(tmp_path: Path, result: Result, changes, told: str) -> None:
@@ -124,6 +126,13 @@ def test_the_episode_digest_knows_clips_and_questions(classes, result: Result) -
         assert episodes_sha256(classes, dataclasses.replace(result, **other)) != digest
     fewer = [dataclasses.replace(classes[0], name="another"), *classes[1:]]
     assert episodes_sha256(fewer, result) != digest
+    # Clips of one name in two folders of a class: which is which is known, and not where both lie.
+    folders = [tuple(f"{folder}/{i}.mp4" for i in range(len(classes[0].clips) // 2 + 1)) for folder in ("a", "b")]
+    digests = []
+    for root, order in (("/here", folders), ("/there/it/is", folders), ("/here", folders[::-1])):
+        clips = tuple(Path(root) / name for folder in order for name in folder)[: len(classes[0].clips)]
+        digests.append(episodes_sha256([dataclasses.replace(classes[0], clips=clips), *classes[1:]], result))
+    assert digests[0] == digests[1] != digests[2]
 
 
 def test_a_paired_interval_leaves_out_what_both_find_hard(result: Result) -> None:
@@ -141,6 +150,10 @@ def test_other_episodes_are_not_compared(result: Result) -> None:
     with pytest.raises(MaclipError) as refused:
         compare(record(result, "0"), record(result, "1"))
     assert refused.value.code == "episodes-differ"
+    fewer = dataclasses.replace(result, by_episode=(0,), episodes=1)
+    for other in (fewer, dataclasses.replace(result, way=8), dataclasses.replace(result, queries=4)):
+        with pytest.raises(MaclipError, match="not asked the same"):  # though the digest says so
+            compare(record(result), record(other))
 
 
 def test_accuracy_by_class_and_confusion_tell_the_same(tmp_path: Path, result: Result) -> None:

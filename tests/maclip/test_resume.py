@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from small_clip import small_backbone
 from test_processes import rows, run_child
 from test_training import MODEL, TRAIN, Silent, small, train
 
 from maclip import launch, learner
 from maclip.checkpoint import Checkpoint
+from maclip.learner import Learner
 from maclip.processes import Machine
 from maclip_runtime.errors import MaclipError
 
@@ -176,3 +178,29 @@ def test_without_tensorboard_training_does_not_begin(drawn_data, tmp_path, monke
     assert (caught.value.code, caught.value.exit_code) == ("tensorboard-missing", 3)
     assert not (tmp_path / "run").exists()
     assert json.dumps(caught.value.fix).count("pip install") == 1
+
+
+@pytest.mark.parametrize("save_seconds", [0.0, 1e9])
+def test_weights_that_a_step_spoilt_take_no_good_states_place(drawn_data, tmp_path, monkeypatch, save_seconds):
+    """The step after the fifth update is far too long: what comes of it is no number, and neither kept nor chosen."""
+    real = Learner.update
+
+    def leaping(self: Learner, episodes: range, rate: float) -> None:
+        real(self, episodes, 1e30 if episodes.stop == 10 else rate)
+
+    monkeypatch.setattr(Learner, "update", leaping)
+    told = {"loss": "joint episode 10 is nan", "validation": "answers are not numbers"}
+    for name, validations in (("loss", 3), ("validation", 6)):
+        run = tmp_path / name
+        config = replace(TRAIN, prototype_episodes=0, episodes=12, accumulate=2, validations=validations)
+        machine = Machine(save_seconds=save_seconds)
+        with pytest.raises(MaclipError, match=told[name]):
+            launch.train(drawn_data, run, "small", "none", MODEL, config, Silent(), "cpu", machine=machine)
+        saved = Checkpoint(run, None).load()
+        assert saved is not None
+        assert saved.begun.episode == 8
+        for state in (saved.weights, load_file(run / "adapters.safetensors")):
+            assert max(float(value.abs().max()) for value in state.values()) < 1e3
+    monkeypatch.undo()
+    monkeypatch.setattr(launch, "load_backbone", lambda name, pretrained: small_backbone())
+    assert launch.resume(tmp_path / "loss", Silent(), "cpu").checkpoint is not None  # it goes on from there
