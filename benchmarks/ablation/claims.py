@@ -2,8 +2,8 @@
 
 Rows of one setting answered the same episodes, so they are compared episode by episode. Over splits the mean is that
 of the splits' means, and its 95 % interval comes from the spread of the episodes within each split: it says how well
-these splits are measured, not how other splits would be. So a difference counts as separated only where its interval
-leaves out zero *and* every split has its sign.
+these splits are measured, not how other splits would be. So a claim holds only where the interval of each split by
+itself leaves out zero, on the same side.
 """
 
 from __future__ import annotations
@@ -118,16 +118,23 @@ BASELINES = tuple(
 
 @dataclass(frozen=True)
 class Pooled:
-    """A mean over splits in 0..1, the half-width of its 95 % interval over episodes, and each split's own mean."""
+    """A mean over splits in 0..1, the half-width of its 95 % interval over episodes, and each split's own two."""
 
     mean: float
     interval: float
     by_split: Mapping[int, float]
+    intervals: Mapping[int, float]
 
     @property
     def complete(self) -> bool:
         """Whether all splits are there."""
         return set(self.by_split) >= set(SPLITS)
+
+    @property
+    def dissenting(self) -> dict[int, float]:
+        """The splits that by themselves do not say what the mean says: their means."""
+        side = math.copysign(1, self.mean)
+        return {split: own for split, own in self.by_split.items() if own * side <= self.intervals[split]}
 
     @property
     def range(self) -> tuple[float, float]:
@@ -151,7 +158,7 @@ class Verdict:
         if self.state == PARTIAL:
             return f"{len(found.by_split)} of {len(SPLITS)} splits: {points(found)}"
         if self.state == MIXED:
-            other = [f"{100 * d:+.1f} in split {s}" for s, d in found.by_split.items() if d * found.mean <= 0]
+            other = [f"{100 * own:+.1f} in split {split}" for split, own in found.dissenting.items()]
             return f"{MIXED}: {points(found)}, but {', '.join(other)}".replace("-", "−")
         return f"**{self.state}**: {points(found)}" if self.state in (HOLDS, AGAINST) else f"{OPEN}: {points(found)}"
 
@@ -166,8 +173,10 @@ def pool(by_split: Mapping[int, npt.NDArray[np.float64]]) -> Pooled | None:
     if not by_split:
         return None
     means = {split: float(figures.mean()) for split, figures in by_split.items()}
-    variance = sum(float(figures.var(ddof=1)) / len(figures) for figures in by_split.values())
-    return Pooled(sum(means.values()) / len(means), Z_95 * math.sqrt(variance) / len(means), means)
+    variances = {split: float(figures.var(ddof=1)) / len(figures) for split, figures in by_split.items()}
+    intervals = {split: Z_95 * math.sqrt(variance) for split, variance in variances.items()}
+    interval = Z_95 * math.sqrt(sum(variances.values())) / len(means)
+    return Pooled(sum(means.values()) / len(means), interval, means, intervals)
 
 
 def accuracy(cells: Cells, clip: str, family: str, row: str, shot: int) -> Pooled | None:
@@ -193,7 +202,7 @@ def judge(cells: Cells, clip: str, family: str, shot: int, claim: Claim) -> Verd
         return Verdict(PARTIAL if found else MISSING, found)
     if abs(found.mean) <= found.interval:
         return Verdict(OPEN, found)
-    if any(each * found.mean <= 0 for each in found.by_split.values()):
+    if found.dissenting:
         return Verdict(MIXED, found)
     return Verdict(HOLDS if found.mean > 0 else AGAINST, found)
 

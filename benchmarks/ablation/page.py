@@ -123,9 +123,9 @@ def _head(cells: Cells) -> list[str]:
         *_settings(),
         "**How sure.** ± is half of the 95 % interval over episodes, of the mean of the splits' means; differences are "
         "paired episode by episode. It says how well these splits are measured, not how others would come out: the "
-        "lowest and highest split stand in brackets. A claim **holds** where the interval leaves out zero and every "
-        "split agrees, and **does not** where that is so the other way round. On fewer splits a difference is shown "
-        "without a verdict.",
+        "lowest and highest split stand in brackets. A claim **holds** where each split's own interval leaves out "
+        "zero, and **does not** where that is so the other way round; where the mean alone is separated, the splits "
+        "that are not are named. On fewer splits a difference is shown without a verdict.",
     ]
 
 
