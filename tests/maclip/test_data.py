@@ -45,6 +45,13 @@ def test_split_folders_divide_the_classes(tmp_path):
     assert data.has_splits()
 
 
+@pytest.mark.parametrize("split", ["", "train/"])
+def test_folders_that_name_a_side_are_not_mirrored(tmp_path, split):
+    names = ("jump", "step_Left", "swipe_right", "turn_counterclockwise")
+    data = open_data(make(tmp_path, *(f"{split}{name}/a.mp4" for name in names)))
+    assert [c.mirror for c in data.classes] == [True, False, False, False]
+
+
 def test_a_folder_of_pictures_is_a_clip(tmp_path):
     data = open_data(make(tmp_path, "jump/clip1/000.jpg", "jump/clip1/001.jpg", "jump/empty/notes.txt"))
     assert [clip.name for clip in data.classes[0].clips] == ["clip1"]

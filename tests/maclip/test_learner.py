@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
-from test_training import one_episode
+from test_training import one_episode, small, train
 
+from maclip.learner import GRADIENT_NORM_LIMIT, Learner
 from maclip.model import MaClip
+
+__all__ = ["small"]  # the fixture that gives every test here the small backbone
 
 
 def gradients(model: MaClip) -> dict[str, torch.Tensor]:
@@ -64,3 +69,56 @@ def test_mixed_precision_learns_nearly_the_same_and_keeps_float32_weights(make_m
     assert losses["bf16"][0] == pytest.approx(losses["32"][0], rel=0.05)
     assert losses["bf16"][0] != losses["32"][0]
     assert losses["bf16"][-1] < 0.7 * losses["bf16"][0]
+
+
+def test_episodes_of_an_update_count_by_their_mean(make_model):
+    def learnt(accumulate: int, *episodes: int) -> dict[str, torch.Tensor]:
+        model = make_model(adapted_depth=1)
+        pupil, drawn = one_episode(model, accumulate=accumulate)
+        for at in episodes:  # clips in another order are another episode
+            pupil.learn(replace(drawn, seed=at, loaded=drawn.loaded.roll(at, 0)))
+        return gradients(model)
+
+    first, second, both = learnt(1, 0), learnt(1, 1), learnt(2, 0, 1)
+    assert any(not torch.allclose(first[name], second[name]) for name in both)
+    for name, value in both.items():
+        torch.testing.assert_close(value, (first[name] + second[name]) / 2)
+
+
+def with_gradients(model: MaClip, norm: float, **choices: object) -> Learner:
+    """What learns `model`, whose gradients together have the length `norm`."""
+    pupil, _ = one_episode(model, **choices)
+    torch.manual_seed(1)
+    whole = torch.randn(sum(p.numel() for p in pupil.parameters))
+    parts = (norm * whole / whole.norm()).split([p.numel() for p in pupil.parameters])
+    for parameter, part in zip(pupil.parameters, parts, strict=True):
+        parameter.grad = part.view_as(parameter).clone()
+    return pupil
+
+
+@pytest.mark.parametrize(("norm", "used"), [(50.0, GRADIENT_NORM_LIMIT), (0.5, 0.5)])
+def test_only_gradients_beyond_the_limit_are_shortened(make_model, norm, used):
+    pupil = with_gradients(make_model(adapted_depth=1), norm)
+    pupil.update(range(1), 1e-3)
+    # Adam's step hides how long a gradient was; its first moment is a tenth of it.
+    moments = torch.cat([pupil.optimizer.state[p]["exp_avg"].flatten() for p in pupil.parameters])
+    assert moments.norm().item() == pytest.approx(0.1 * used, rel=1e-4)
+
+
+def test_weights_that_no_gradient_holds_decay_by_rate_and_decay(make_model):
+    pupil = with_gradients(make_model(adapted_depth=1), 0.0, weight_decay=0.2)
+    before = [parameter.detach().clone() for parameter in pupil.parameters]
+    pupil.update(range(1), 0.5)
+    for parameter, value in zip(pupil.parameters, before, strict=True):
+        torch.testing.assert_close(parameter.detach(), 0.9 * value)
+
+
+def test_each_part_of_training_has_its_own_learning_rate(drawn_data, tmp_path):
+    rates = {"learning_rate": 1e-3, "prototype_learning_rate": 4e-3, "warmup": 0.0}
+    short = {"episodes": 4, "prototype_episodes": 4, "accumulate": 2, "views": 1, "validations": 1}
+    steps = train(drawn_data, tmp_path / "run", **short, **rates).steps
+    # Of two updates under a cosine the first is half way down, the last at its end.
+    assert [(step.stage, step.learning_rate) for step in steps[::2]] == [
+        ("prototype", pytest.approx(2e-3)),
+        ("joint", pytest.approx(5e-4)),
+    ]

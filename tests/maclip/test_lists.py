@@ -72,6 +72,18 @@ def test_classes_by_name_find_their_clip_without_its_suffix(tmp_path: Path, root
     }
 
 
+def test_only_classes_without_a_side_may_be_mirrored(tmp_path: Path, root: Path) -> None:
+    where = lists(tmp_path, train="train0/51958\n", test="Pulling something from left to right/7\n")
+    (tmp_path / "n.json").write_text('{"train": ["waving"]}')
+    data = open_lists(root, where, str(tmp_path / "n.json"))
+    assert [(c.name, c.mirror) for c in data.classes] == [
+        ("waving", True),
+        ("Pulling something from left to right", False),
+    ]
+    (tmp_path / "n.json").write_text('{"train": ["turning clockwise"]}')  # the name counts, not the label
+    assert [c.mirror for c in open_lists(root, where, str(tmp_path / "n.json")).classes] == [False, False]
+
+
 @pytest.mark.parametrize(
     ("splits", "names", "code"),
     [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import reference
 import torch
@@ -95,6 +97,14 @@ def test_gradient_reaches_every_tuned_parameter_and_no_frozen_one(make_model):
             assert parameter.grad is None, name
 
 
+def test_training_leaves_the_frozen_clip_in_evaluation_mode(make_model):
+    model = make_model(adapted_depth=1).train()
+    assert model.training
+    assert all(module.training for module in model.prototype.modules())
+    assert not any(module.training for module in model.clip.modules())
+    assert not any(module.training for module in model.eval().modules())
+
+
 def test_weight_keys_are_those_of_the_design(make_model):
     keys = set(make_model(adapted_depth=1).tuned_state())
     expected = {"temporal_embedding", "blocks.2.text.weight", "blocks.2.text.bias"}
@@ -132,3 +142,12 @@ def test_fusion_is_the_papers_sum_when_all_are_named_and_the_metric_when_none_is
     mixed = fuse(scores, distances, torch.tensor([True, False, True]), 0.4)
     torch.testing.assert_close(mixed.sum(-1), torch.ones(4))
     torch.testing.assert_close(mixed[:, 1], p_metric[:, 1])
+
+
+def test_the_loss_is_that_of_the_paper_by_hand():
+    # Logits that are logarithms of probabilities, so that each cross-entropy is -log of what the true class has.
+    support = torch.tensor([[0.5, 0.5], [0.2, 0.8]]).log()
+    query, distances = torch.tensor([[0.25, 0.75]]).log(), -torch.tensor([[0.1, 0.9]]).log()
+    loss = episode_loss(support, query, distances, torch.tensor([0, 1]), torch.tensor([0]), 0.3)
+    support_loss, query_loss, metric_loss = -(math.log(0.5) + math.log(0.8)) / 2, -math.log(0.25), -math.log(0.1)
+    assert loss.item() == pytest.approx(0.15 * (support_loss + query_loss) + 0.7 * metric_loss)

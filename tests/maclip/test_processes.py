@@ -9,15 +9,21 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+import torch.distributed as dist
 from safetensors.torch import load_file
 from test_training import MODEL, TRAIN, Silent, small, train
 
 from maclip import launch
-from maclip.processes import Machine, start_team
+from maclip.data import open_data
+from maclip.processes import Machine, Team, start_team
+from maclip.run import ClassNames, RunConfig
+from maclip.training import Trainer
 from maclip_runtime.errors import MaclipError
+from maclip_runtime.manifest import Backbone
 
 __all__ = ["small"]  # the fixture that gives every test here the small backbone
 
@@ -87,6 +93,46 @@ def test_two_processes_learn_what_one_learns_and_a_failure_in_one_ends_both(draw
     for a, b in zip(rows(tmp_path / "one"), rows(tmp_path / "two"), strict=True):
         for key in a.keys() & {"loss", "accuracy", "learning_rate"}:
             assert b[key] == pytest.approx(a[key], rel=1e-4)
+
+
+def team_of(size: int) -> Team:
+    """The first of `size` processes, of which there are no others."""
+    fabric = SimpleNamespace(global_rank=0, world_size=size, device="cpu", broadcast=lambda value: value)
+    return Team(fabric)  # type: ignore[arg-type]
+
+
+def parameter(gradient: list[float] | None) -> torch.Tensor:
+    found = torch.nn.Parameter(torch.ones(2, 1))
+    found.grad = None if gradient is None else torch.tensor(gradient)[:, None]
+    return found
+
+
+def test_gradients_of_processes_are_added_and_where_none_has_one_none_stays(monkeypatch):
+    told: list[torch.Tensor] = []
+    own = [parameter(gradient) for gradient in ([0.25, -0.5], None, [0.125, 0.0], None)]
+    others = [parameter(gradient) for gradient in ([0.5, 1.0], [0.75, 0.0], None, None)]
+    monkeypatch.setattr(dist, "all_reduce", lambda flat: told.append(flat.clone()))
+    team_of(2).add_gradients(others)
+    monkeypatch.setattr(dist, "all_reduce", lambda flat: flat.add_(told[0]))  # as with a process that has the others
+    team_of(2).add_gradients(own)
+    summed = [None if p.grad is None else p.grad.flatten().tolist() for p in own]
+    assert summed == [[0.75, 0.5], [0.75, 0.0], [0.125, 0.0], None]
+    assert all(p.grad.shape == p.shape for p in own if p.grad is not None)
+
+
+def test_an_update_has_an_episode_for_each_process(drawn_data, tmp_path, make_model):
+    names, backbone = ClassNames(), Backbone("small", "none", "0" * 64)
+
+    def begin(accumulate: int) -> Trainer:
+        config = RunConfig(1, "0", backbone, MODEL, replace(TRAIN, accumulate=accumulate), str(drawn_data), names)
+        model = make_model(adapted_depth=1)
+        return Trainer(model, open_data(drawn_data), config, tmp_path / "run", Silent(), team=team_of(3))
+
+    with pytest.raises(MaclipError, match="2 episodes leaves some of 3 processes idle") as caught:
+        begin(2)
+    assert caught.value.code == "option-invalid"
+    assert "3" in caught.value.fix
+    assert begin(3).team.size == 3
 
 
 def refused(code: str, machine: Machine, precision: str = "32") -> MaclipError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+import shutil
 import signal
 import sys
 from dataclasses import replace
@@ -13,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from small_clip import small_backbone
+from small_data import Listener
 from test_processes import rows, run_child
 from test_training import MODEL, TRAIN, Silent, small, train
 
@@ -86,6 +88,26 @@ def test_an_update_that_was_cut_in_its_middle_is_not_saved(drawn_data, tmp_path,
             train(drawn_data, tmp_path / "cut", **short)
     launch.resume(tmp_path / "cut", Silent(), "cpu")
     assert_same(tmp_path / "cut", tmp_path / "whole")
+
+
+def test_going_on_with_other_clips_is_spoken_of_once(drawn_data, tmp_path):
+    data = tmp_path / "data"
+    for folder in sorted(path for path in drawn_data.iterdir() if path.is_dir())[: TRAIN.way]:
+        shutil.copytree(folder, data / folder.name)
+    train(data, tmp_path / "run", prototype_episodes=0, episodes=2)
+
+    def spoken_of() -> list[str]:
+        watcher = Listener()
+        launch.resume(tmp_path / "run", watcher, "cpu")
+        return [note for note in watcher.notes if "begun on" in note]
+
+    assert spoken_of() == []
+    with next(data.rglob("*.mp4")).open("ab") as clip:
+        clip.write(b"more")
+    (note,) = spoken_of()
+    assert str(data) in note
+    assert "its episodes change" in note
+    assert spoken_of() == []  # it went on with these
 
 
 class Filling(Silent):

@@ -33,6 +33,31 @@ def test_a_model_that_learns_without_names_is_chosen_without_them(drawn_data, tm
         assert chosen.fusion_weight == 0.0  # names would say nothing
 
 
+def test_what_is_chosen_at_the_end_comes_from_the_episodes_that_are_named_and_picked_no_state(
+    drawn_data, tmp_path, monkeypatch
+):
+    asked = []
+    outcomes = Evaluator.outcomes
+
+    def noting(self: Evaluator, way: int, shot: int, episodes: int, seed: int, *rest: object, **others: object):
+        asked.append((self.names, way, shot, episodes, seed))
+        return outcomes(self, way, shot, episodes, seed, *rest, **others)
+
+    monkeypatch.setattr(Evaluator, "outcomes", noting)
+    watcher = train(drawn_data, tmp_path / "run", prototype_episodes=0, episodes=4, validations=2)
+    *on_the_way, weight, unknown = asked
+    assert len(on_the_way) == len(watcher.validations) == 2
+    assert weight == unknown
+    names, way, shot, episodes, seed = weight
+    assert seed not in {row[-1] for row in on_the_way}
+    config = read_run(tmp_path / "run")
+    assert config.chosen is not None
+    assert config.chosen.unknown is not None
+    assert names == config.names.val
+    assert config.chosen.measured_on == f"validation classes, {way}-way {shot}-shot, {episodes} episodes"
+    assert config.chosen.unknown.measured_on.startswith(config.chosen.measured_on)
+
+
 def held_out(drawn_data: Path, data: Path, classes: int) -> Path:
     """The drawn clips with so many validation classes."""
     shutil.copytree(drawn_data, data)
