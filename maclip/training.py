@@ -247,9 +247,13 @@ class Trainer:
             return
         words = f"{where} classes, {way}-way 1-shot, {CHOOSING_EPISODES} episodes"
         result = evaluator.evaluate(way, 1, CHOOSING_EPISODES, VALIDATION_SEED + 1)
-        weight = choose_fusion_weight(result) if self.validation is not None else self.model.config.fusion_weight
+        if self.validation is None:
+            weight, accuracy = self.model.config.fusion_weight, result.accuracy
+        else:
+            weight = choose_fusion_weight(result)
+            accuracy = result.by_fusion_weight[f"{weight:g}"]
         unknown = choose_unknown(evaluator.outcomes(way, 1, CHOOSING_EPISODES, VALIDATION_SEED + 1), words)
-        chosen = Chosen(weight, unknown, result.by_fusion_weight[f"{weight:g}"], words)
+        chosen = Chosen(weight, unknown, accuracy, words)
         self.config = replace(self.config, chosen=chosen)
         write_config(self.run, self.config)
         self.journal.chosen({"chosen": asdict(chosen), "by_fusion_weight": result.by_fusion_weight})

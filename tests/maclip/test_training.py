@@ -233,12 +233,12 @@ def test_data_without_splits_trains_and_says_what_it_measured_on(drawn_data, tmp
     for entry in sorted(drawn_data.iterdir())[:6]:
         if entry.is_dir():
             (folder / entry.name).symlink_to(entry)
-    # By names alone is what a choice never is: the weight stays the model's.
-    train(folder, tmp_path / "run", model=replace(MODEL, fusion_weight=1.0), prototype_episodes=0, episodes=2)
+    # No weight that is ever tried: it stays the model's.
+    train(folder, tmp_path / "run", model=replace(MODEL, fusion_weight=0.33), prototype_episodes=0, episodes=2)
     chosen = read_run(tmp_path / "run").chosen
     assert chosen is not None
     assert chosen.measured_on.startswith("training classes")
-    assert chosen.fusion_weight == 1.0
+    assert chosen.fusion_weight == 0.33
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_good_state(drawn_data, tmp_path, monkeypatch):
