@@ -119,7 +119,7 @@ class Stage:
 
     def _validate(self, done: int) -> None:
         self._tell_broken()
-        accuracy = self.team.lead(lambda: self.validate(done))
+        accuracy = self.team.lead(lambda: self._checked(done))
         self.learner.model.train()
         standing = self.standing
         # Of this stage alone: what TPCM reached before says nothing of whether this still rises.
@@ -128,6 +128,16 @@ class Stage:
         )
         self._reached(done, validated=True)
         self._save()
+
+    def _checked(self, done: int) -> float:
+        """The accuracy of a validation, before which it is made sure that there is something to keep."""
+        if not self.learner.is_sound():
+            raise MaclipError(
+                "loss-not-finite",
+                f"After {self.name} episode {done} the loss is no number any more: the step was too long.",
+                "The last good state is kept. Train anew with a lower learning rate for that part.",
+            )
+        return self.validate(done)
 
     def _reached(self, done: int, validated: bool) -> None:
         standing = self.standing

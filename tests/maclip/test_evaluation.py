@@ -10,6 +10,7 @@ from maclip.episodes import EpisodeSampler
 from maclip.evaluation import Evaluator, Outcomes, Support, choose_fusion_weight, choose_unknown, mean_interval
 from maclip.matching import mean_by_class
 from maclip.store import ClipStore
+from maclip_runtime.errors import MaclipError
 
 
 @pytest.fixture
@@ -111,3 +112,14 @@ def test_the_smallest_of_equally_good_weights_is_chosen(evaluator):
     result = evaluator.evaluate(4, 1, 10, 0)
     table = {"0": 0.5, "0.05": 0.6, "0.1": 0.6, "0.2": 0.4, "0.4": 0.1, "0.6": 0.1, "1": 0.9}
     assert choose_fusion_weight(replace(result, by_fusion_weight=table)) == 0.05
+
+
+@pytest.mark.parametrize("part", ["prototype", "blocks"])
+def test_a_model_that_computes_no_numbers_has_no_accuracy(drawn_data, make_model, part):
+    model = make_model(adapted_depth=1)
+    with torch.no_grad():
+        for tensor in getattr(model, part).parameters():
+            tensor.fill_(1e30)
+    with pytest.raises(MaclipError) as refused:
+        Evaluator(model, ClipStore(model, open_data(drawn_data).split("val"))).evaluate(4, 1, 20, seed=0)
+    assert refused.value.code == "answers-not-finite"

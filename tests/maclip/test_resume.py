@@ -211,13 +211,18 @@ def test_weights_that_a_step_spoilt_take_no_good_states_place(drawn_data, tmp_pa
         real(self, episodes, 1e30 if episodes.stop == 10 else rate)
 
     monkeypatch.setattr(Learner, "update", leaping)
-    told = {"loss": "joint episode 10 is nan", "validation": "answers are not numbers"}
-    for name, validations in (("loss", few), ("validation", 6)):
-        run = tmp_path / name
+    told = {"loss": "joint episode 10 is nan", "validation": "After joint episode 10 the loss is no number"}
+    told["without validation"] = told["validation"]
+    unsplit = tmp_path / "unsplit"
+    unsplit.mkdir()
+    for folder in (path for path in sorted(drawn_data.iterdir())[:6] if path.is_dir()):
+        (unsplit / folder.name).symlink_to(folder)
+    for name, validations in (("loss", few), ("validation", 6), ("without validation", 6)):
+        run, data = tmp_path / name, unsplit if name == "without validation" else drawn_data
         config = replace(TRAIN, prototype_episodes=0, episodes=12, accumulate=2, validations=validations)
         machine = Machine(save_seconds=save_seconds)
         with pytest.raises(MaclipError, match=told[name]):
-            launch.train(drawn_data, run, "small", "none", MODEL, config, Silent(), "cpu", machine=machine)
+            launch.train(data, run, "small", "none", MODEL, config, Silent(), "cpu", machine=machine)
         saved = Checkpoint(run, None).load()
         assert saved is not None
         assert saved.begun.episode == 8
