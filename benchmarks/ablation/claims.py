@@ -50,6 +50,7 @@ CHAINS = {
 ORDERING = (
     *CHAINS["K = 1"],
     *CHAINS["K = all"][1:],
+    Claim("TPCM only < adapters only, K = all, random crops alike", "tpcm-crops", "adapters-all"),
     CHAINS["K = all from nothing"][-1],
     Claim("TPCM only < both, K = 1", "tpcm", "both"),
     Claim("TPCM only < both, K = 1, random crops alike", "tpcm-crops", "both-crops"),
@@ -70,6 +71,11 @@ TEXT = (
         "TPCM only < both, K = all from nothing, asked without names, random crops alike",
         "tpcm-crops-no-names",
         "anew-no-names",
+    ),
+    Claim(
+        "TPCM only < adapters only, K = all, asked without names, random crops alike",
+        "tpcm-crops-no-names",
+        "adapters-all-no-names",
     ),
     Claim("CLIP-FSAR's head < both, K = 1, asked without names", "fsar-no-names", "no-names"),
     Claim("CLIP-FSAR's head < both, K = all, asked without names", "fsar-no-names", "k-all-no-names"),
