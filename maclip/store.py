@@ -119,7 +119,8 @@ class ClipStore:
         reads = ahead(lambda i: self._attempt(i, partial(self._to_cache, i)), missing, DECODING_THREADS)
         for i, pixels in zip(missing, reads, strict=True):
             if pixels is not None:
-                tokens.put(i, self.model.stem(_fill(torch.from_numpy(pixels), self._cached_frames()).to(device)))
+                parts = _fill(torch.from_numpy(pixels), self._cached_frames()).split(BATCH_FRAMES)
+                tokens.put(i, torch.cat([self.model.stem(part.to(device)) for part in parts]))
             done += 1
             if progress:
                 progress(done, len(self))
