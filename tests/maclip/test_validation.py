@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from test_training import Silent, small, train
+from test_training import MODEL, TRAIN, Silent, small, train
 
+from maclip import launch
 from maclip.evaluation import Evaluator
+from maclip.processes import Machine
 from maclip.run import read_run
+from maclip_runtime.errors import MaclipError
 
 __all__ = ["small"]  # the fixture that gives every test here the small backbone
 
@@ -84,3 +88,17 @@ def test_two_validation_classes_are_enough_and_fewer_are_spoken_of(drawn_data, t
     train(held_out(drawn_data, tmp_path / "one", 1), tmp_path / "last", Listening())
     assert any("the last state is kept, not the best" in note for note in notes)
     assert "training classes" in str(read_run(tmp_path / "last").chosen)
+
+
+def test_broken_clips_that_leave_no_two_classes_to_ask_end_training(drawn_data, tmp_path):
+    data = shutil.copytree(drawn_data, tmp_path / "data")
+    listed = json.loads((data / "classes.json").read_text())["classes"]
+    _, *rest = (folder for folder, entry in listed.items() if entry["split"] == "val")
+    for folder in rest:
+        for clip in sorted((data / folder).iterdir())[1:]:
+            clip.write_bytes(b"")
+    config = replace(TRAIN, prototype_episodes=0, episodes=2, validations=1)
+    machine = Machine(max_broken=1.0)
+    with pytest.raises(MaclipError, match="no two classes have two left") as refused:
+        launch.train(data, tmp_path / "run", "small", "none", MODEL, config, Silent(), "cpu", machine=machine)
+    assert refused.value.code == "data-broken"
