@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 
 def circumstances(bundle: Path) -> dict[str, Any]:
     """Machine, commit, versions, the bundle's contract and digest of weights, and what was drawn."""
-    from maclip_export.provenance import commit_of, versions
+    from maclip_export.bundle.provenance import commit_of, versions
 
     manifest = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
     return {

@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from maclip.clip_cache import ClipCache
-from maclip.data import VIDEO_SUFFIXES
-from maclip.decoding import _look, decoder_version
-from maclip.reading import ClipReader
-from maclip_runtime.frames import Preprocess
+from maclip.data.clip_reader import ClipReader
+from maclip.data.dataset import VIDEO_SUFFIXES
+from maclip.data.decoding import _look, decoder_version
+from maclip.data.disk_cache import ClipCache
+from maclip_runtime.reading.frames import Preprocess
 
 PREPROCESS = Preprocess.for_size(224, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 FRAMES = 8

@@ -20,8 +20,8 @@ from maclip.world.classes import ActionClass, Split, classes, slug
 from maclip.world.clips import MOTIONS, RATE, make_stage, nothing
 from maclip.world.synth import Segment, write_clips
 from maclip_runtime import Encoder, Recognizer
-from maclip_runtime.frames import Floats, Pixels, prepare, segment_indices
-from maclip_runtime.index import Index, build_index
+from maclip_runtime.matching.index import Index, build_index
+from maclip_runtime.reading.frames import Floats, Pixels, prepare, segment_indices
 from maclip_runtime.sources import Frame
 from maclip_runtime.sources.base import FileSource
 from maclip_runtime.streaming import Grid

@@ -34,12 +34,12 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import maclip
-from maclip.adapters import JOINT_SCALE, BlockAdapters, text_key_bias
-from maclip.model import MaClip
-from maclip.towers import FrozenBlock
+from maclip.backbones.image_towers import FrozenBlock
+from maclip.model.adapters import JOINT_SCALE, BlockAdapters, text_key_bias
+from maclip.model.maclip import MaClip
 from maclip_export.bench.machine import machine_facts
 from maclip_export.graphs import graphs_of
-from maclip_export.onnx_writer import write_onnx
+from maclip_export.onnx.writer import write_onnx
 
 TOLERANCE = 1e-5  # of the greatest feature
 RANDOM_STD = 0.02

@@ -3,9 +3,10 @@
     python -m benchmarks.enrolment CLIPS --bundle BUNDLE [--also VIDEO_OR_FOLDER...] [--json FILE]
 
 CLIPS is a folder that `maclip synth` or `make demo` wrote (FOLDER/classes.json). First the pictures of all clips, and
-of those given with --also, against the limits of `maclip_runtime.quality`. Then, with the clips of test classes only,
-galleries of six classes, four or five clips each, drawn at random: other clips are offered to their own class (a
-refusal is an error) and to the next one (a refusal is right). Interval: 95 %, Wilson, as if offers were independent.
+of those given with --also, against the limits of `maclip_runtime.reading.quality`. Then, with the clips of test
+classes only, galleries of six classes, four or five clips each, drawn at random: other clips are offered to
+their own class (a refusal is an error) and to the next one (a refusal is right). Interval: 95 %, Wilson, as if offers
+were independent.
 """
 
 from __future__ import annotations
@@ -19,14 +20,15 @@ from typing import Any
 
 import numpy as np
 
-from maclip.data import open_data
-from maclip_export.provenance import commit_of
-from maclip_runtime import EnrolledClip, Gallery, Recognizer, quality, read_clip
-from maclip_runtime.calibration.intervals import share_interval
-from maclip_runtime.encoder import Encoder
-from maclip_runtime.frames import prepare, segment_indices
-from maclip_runtime.index import build_index, make_prototype
-from maclip_runtime.likeness import misplaced
+from maclip.data.dataset import open_data
+from maclip_export.bundle.provenance import commit_of
+from maclip_runtime import EnrolledClip, Gallery, Recognizer, read_clip
+from maclip_runtime.engines.encoder import Encoder
+from maclip_runtime.limits.intervals import share_interval
+from maclip_runtime.matching.index import build_index, make_prototype
+from maclip_runtime.matching.placement import misplaced
+from maclip_runtime.reading import quality
+from maclip_runtime.reading.frames import prepare, segment_indices
 
 ROOT = Path(__file__).parents[1]
 CLASSES = 6

@@ -42,9 +42,9 @@ from benchmarks.drawn import (
 )
 from benchmarks.scoring import Scores, Watched, score_all, score_cut, total
 from maclip_runtime import Bundle, Decisions, Encoder, Gallery, Recognizer
-from maclip_runtime.distances import match_all
-from maclip_runtime.frames import Floats
-from maclip_runtime.index import WINDOW_SHARE, Index
+from maclip_runtime.matching.distances import match_all
+from maclip_runtime.matching.index import WINDOW_SHARE, Index
+from maclip_runtime.reading.frames import Floats
 
 CLIPS_ENROLLED = 3
 STREAMS_A_GALLERY = 3

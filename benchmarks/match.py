@@ -100,7 +100,7 @@ def measure(metric: str) -> Measured:
     import onnx
 
     from maclip_export.graphs import graphs_of
-    from maclip_export.onnx_writer import write_onnx
+    from maclip_export.onnx.writer import write_onnx
 
     graph = graphs_of(_model(metric))[-1]
     with tempfile.TemporaryDirectory() as folder:
@@ -185,9 +185,9 @@ def _model(metric: str) -> Any:
     import open_clip
     import torch
 
-    from maclip.backbone import LoadedBackbone
-    from maclip.model import MaClip, ModelConfig
-    from maclip_runtime.frames import Preprocess
+    from maclip.backbones.loading import LoadedBackbone
+    from maclip.model.maclip import MaClip, ModelConfig
+    from maclip_runtime.reading.frames import Preprocess
 
     torch.manual_seed(0)
     vision = {"image_size": 32, "patch_size": 32, "width": 64, "layers": 1, "head_width": 64}
@@ -224,10 +224,10 @@ def _sum_of_prototypes() -> bytes:
 
 
 def _engine(graph: Any, path: Path) -> Engine | None:
+    from maclip_runtime.engines.tensorrt.builder import build_engine
+    from maclip_runtime.engines.tensorrt.library import find_library
+    from maclip_runtime.engines.tensorrt.profile import Profile
     from maclip_runtime.errors import MaclipError
-    from maclip_runtime.tensorrt.builder import build_engine
-    from maclip_runtime.tensorrt.library import find_library
-    from maclip_runtime.tensorrt.profile import Profile
 
     try:
         library = find_library("rtx")
@@ -240,7 +240,7 @@ def _engine(graph: Any, path: Path) -> Engine | None:
 
 
 def _circumstances(load_before: float) -> dict[str, Any]:
-    from maclip_export.provenance import commit_of, versions
+    from maclip_export.bundle.provenance import commit_of, versions
 
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")

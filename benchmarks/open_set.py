@@ -29,9 +29,9 @@ from benchmarks.circumstances import circumstances
 from benchmarks.drawn import TEST, VALIDATION, DrawnSet, draw_clips, draw_gallery, enroll
 from maclip_runtime import Bundle, Decisions, Encoder, Gallery, Recognizer, read_clip
 from maclip_runtime.decisions import judge
-from maclip_runtime.distances import match_all
-from maclip_runtime.frames import Floats, prepare, segment_indices
-from maclip_runtime.index import Index, make_prototype
+from maclip_runtime.matching.distances import match_all
+from maclip_runtime.matching.index import Index, make_prototype
+from maclip_runtime.reading.frames import Floats, prepare, segment_indices
 
 Numbers = npt.NDArray[np.float64]
 SHOTS = (1, 3, 5)

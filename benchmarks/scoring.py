@@ -12,7 +12,7 @@ import numpy.typing as npt
 from maclip.world.synth import Segment
 from maclip_runtime import Decisions
 from maclip_runtime.decisions import Answer, Smoother, judge
-from maclip_runtime.frames import Floats
+from maclip_runtime.reading.frames import Floats
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
     python -m benchmarks.session_options BUNDLE [--json FILE]     # a bundle with stem and tower
 
 A streaming step (one frame through the stem, one window through the tower), then clips and batches of up to four. The
-settings are added one to another, as `maclip_runtime.engines.onnx.session_options` sums them up; "no arena" is what
-was not taken. Processor time, not the clock's, so that a busy machine changes little.
+settings are added one to another, as `maclip_runtime.engines.onnxruntime.session_options` sums them up; "no arena" is
+what was not taken. Processor time, not the clock's, so that a busy machine changes little.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from maclip_runtime.bundle import Bundle
-from maclip_runtime.engines.onnx import AS_ASKED_FOR
-from maclip_runtime.engines.rows import rows_at_once, run_in_pieces
+from maclip_runtime.bundle.opening import Bundle
+from maclip_runtime.engines.onnxruntime import AS_ASKED_FOR
+from maclip_runtime.engines.pieces import rows_at_once, run_in_pieces
 
 SETTINGS = (
     "default",

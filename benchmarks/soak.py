@@ -25,9 +25,9 @@ from pathlib import Path
 from typing import Any
 
 from maclip_runtime import Frame, Listener, Recognizer
-from maclip_runtime.bench.drawn import draw_video
-from maclip_runtime.bench.machine import machine_facts, resident_mib
 from maclip_runtime.decisions import Verdict
+from maclip_runtime.tools.bench.drawn import draw_video
+from maclip_runtime.tools.bench.machine import machine_facts, resident_mib
 
 ROOT = Path(__file__).parents[1]
 SOURCES, VIDEO_SECONDS, CLIP_SECONDS = 4, 10.0, 2.0
@@ -239,7 +239,7 @@ def _guarded(failed: list[BaseException], stop: threading.Event, work: Any, *val
 
 
 def _commit() -> str | None:
-    from maclip_export.provenance import commit_of
+    from maclip_export.bundle.provenance import commit_of
 
     return commit_of(ROOT)
 

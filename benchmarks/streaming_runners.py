@@ -14,7 +14,7 @@ from unittest import mock
 import numpy as np
 
 from maclip_export.bench.worker import resident_mib
-from maclip_runtime.frames import Pixels
+from maclip_runtime.reading.frames import Pixels
 
 BACKBONE, DEPTH, FRAMES = "ViT-B-16", 4, 8
 SPACING_S = 0.25  # between frames: a window of 2 s, a new one with each frame
@@ -48,9 +48,9 @@ class Exporting:
 
     def turn(self, work: str) -> None:
         """Write both."""
-        from maclip_export.bundle_writer import Material, write_bundle
+        from maclip_export.bundle.writer import Material, write_bundle
+        from maclip_export.gate.trial import drawn_trial
         from maclip_export.options import ExportOptions
-        from maclip_export.trial import drawn_trial
 
         model = random_model()
         material = Material([], drawn_trial(model, 1, 2))
@@ -91,7 +91,7 @@ class Stream:
 
     def __init__(self, bundle: Path, device: str, threads: int) -> None:
         from maclip_runtime import Recognizer, recognizer
-        from maclip_runtime.listeners import Listener
+        from maclip_runtime.callbacks import Listener
 
         outer = self
 
@@ -198,7 +198,7 @@ def pictures(count: int) -> list[Pixels]:
 
 def prepared(count: int) -> list[Pixels]:
     """The first frames as the model takes them, uint8 [224, 224, 3]."""
-    from maclip_runtime.frames import Preprocess, prepare
+    from maclip_runtime.reading.frames import Preprocess, prepare
 
     preprocess = Preprocess.for_size(224, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
     return [prepare(one, preprocess) for one in pictures(count)]

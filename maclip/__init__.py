@@ -10,19 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from maclip.model import MaClip
+    from maclip.model.maclip import MaClip
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "build", "load"]
 
 
 def build(backbone: str = "ViT-B-16", pretrained: str = "openai", **choices: Any) -> MaClip:
-    """A new, untrained model in evaluation mode; `choices` are the fields of `maclip.model.ModelConfig`.
+    """A new, untrained model in evaluation mode; `choices` are the fields of `maclip.model.maclip.ModelConfig`.
 
     `pretrained` is a tag of open_clip, the path of a checkpoint, or "none" for random weights.
     """
-    from maclip.backbone import load_backbone
-    from maclip.model import MaClip, ModelConfig
+    from maclip.backbones.loading import load_backbone
+    from maclip.model.maclip import MaClip, ModelConfig
 
     return MaClip(load_backbone(backbone, pretrained), ModelConfig(**choices)).eval()
 
@@ -32,7 +32,7 @@ def load(run: str | Path, pretrained: str | None = None) -> MaClip:
 
     `pretrained` says where the backbone's weights are now, when they are no longer where training found them.
     """
-    from maclip.run import load_model
+    from maclip.runs import load_model
 
     return load_model(Path(run), pretrained)
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from maclip.metrics import metric
 from maclip.metrics.cosine import frame_distances
-from maclip_cli.workstation import main
+from maclip_cli.workstation.app import main
 
 
 @metric("frame-by-frame")

@@ -11,8 +11,8 @@ from open_clip.transformer import VisionTransformer
 from timm.models.vision_transformer import VisionTransformer as TimmVisionTransformer
 from torch import nn
 
-from maclip.backbone import LoadedBackbone
-from maclip_runtime.frames import Preprocess
+from maclip.backbones.loading import LoadedBackbone
+from maclip_runtime.reading.frames import Preprocess
 
 OURS = {"image_size": 32, "patch_size": 16, "width": 32, "layers": 3, "heads": 4, "mlp_ratio": 2.0, "output_dim": 16}
 TIMM = {"img_size": 32, "patch_size": 16, "embed_dim": 32, "depth": 3, "num_heads": 4, "mlp_ratio": 2.0}

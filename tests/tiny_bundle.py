@@ -11,8 +11,7 @@ import numpy as np
 import onnx.parser
 from safetensors.numpy import save_file
 
-from maclip_runtime.frames import Preprocess
-from maclip_runtime.manifest import (
+from maclip_runtime.bundle.manifest import (
     MANIFEST_FILE,
     SCHEMA_VERSION,
     Backbone,
@@ -26,6 +25,7 @@ from maclip_runtime.manifest import (
     Unknown,
     file_sha256,
 )
+from maclip_runtime.reading.frames import Preprocess
 
 FRAMES, SIZE, WIDTH = 4, 32, 12
 NAMES = ("red light", "green light", "blue light", "waving hello", "opening a door", "closing a door")

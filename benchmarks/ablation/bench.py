@@ -17,16 +17,16 @@ import numpy as np
 import maclip
 from benchmarks.ablation.cells import CLIPS_A_CLASS, EPISODES, RESULTS, SHOTS, WAY, Setting, cell_path
 from benchmarks.ablation.rows import Row, find_row
-from maclip import launch
-from maclip.backbone import load_backbone
-from maclip.data import DataSet, open_data
-from maclip.evaluation import Evaluator, choose_fusion_weight
-from maclip.model import MaClip
-from maclip.processes import Machine
-from maclip.record import RECORD_FORMAT, Record, episodes_sha256, write_record
-from maclip.run import METRICS_FILE, STATE_DIR, replacing
-from maclip.store import ClipStore
-from maclip.training import CHOOSING_EPISODES, VALIDATION_SEED, VALIDATION_WAY, Step
+from maclip.backbones.loading import load_backbone
+from maclip.data.clip_store import ClipStore
+from maclip.data.dataset import DataSet, open_data
+from maclip.evaluation.evaluator import Evaluator, choose_fusion_weight
+from maclip.evaluation.record import RECORD_FORMAT, Record, episodes_sha256, write_record
+from maclip.model.maclip import MaClip
+from maclip.runs import METRICS_FILE, STATE_DIR, replacing
+from maclip.training import api as launch
+from maclip.training.distributed import Machine
+from maclip.training.trainer import CHOOSING_EPISODES, VALIDATION_SEED, VALIDATION_WAY, Step
 from maclip.world.synth import CLASSES_FILE, write_clips
 
 MINUTES_FILE = "minutes.json"  # of a run that is done: what its training took, interruptions added up

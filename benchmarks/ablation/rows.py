@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from maclip.evaluation import DEFAULT_SUPPORT, Support
-from maclip.model import ModelConfig
-from maclip.run import TrainConfig
+from maclip.evaluation.evaluator import DEFAULT_SUPPORT, Support
+from maclip.model.maclip import ModelConfig
+from maclip.runs import TrainConfig
 from maclip_runtime.errors import MaclipError
 
 WAY = 5  # classes of a training episode, as in the paper; 12 cost 2.4 times the time

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from maclip.training import Step
+    from maclip.training.trainer import Step
 
 SMOOTHING = 0.98  # of the loss and accuracy that are shown
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from maclip.model import MaClip
-from maclip_runtime.manifest import TensorSpec
+from maclip.model.maclip import MaClip
+from maclip_runtime.bundle.manifest import TensorSpec
 
 # Tracing with one of anything would fix that axis to one (pytorch #148886).
 EXAMPLE_CLIPS, EXAMPLE_CLASSES = 2, 3

@@ -21,8 +21,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from maclip.model import ModelConfig
-from maclip.run import TrainConfig
+from maclip.model.maclip import ModelConfig
+from maclip.runs import TrainConfig
 from maclip_runtime.errors import MaclipError
 
 DEPTH = 4  # K of "cached"

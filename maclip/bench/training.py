@@ -15,19 +15,19 @@ import torch
 from torch import Tensor
 
 import maclip
-from maclip.backbone import load_backbone
+from maclip.backbones.loading import load_backbone
 from maclip.bench.plan import Method, Settings
-from maclip.data import data_sha256, open_data
-from maclip.episodes import Ids
-from maclip.launch import class_names
-from maclip.model import MaClip
-from maclip.processes import Machine, pick_device
-from maclip.run import RUN_FORMAT, RunConfig
-from maclip.store import ClipStore
-from maclip.training import Step, Trainer
-from maclip_runtime.bench.machine import peak_resident_mib, resident_mib
+from maclip.data.clip_store import ClipStore
+from maclip.data.dataset import data_sha256, open_data
+from maclip.data.episodes import Ids
+from maclip.model.maclip import MaClip
+from maclip.runs import RUN_FORMAT, RunConfig
+from maclip.training.api import class_names
+from maclip.training.distributed import Machine, pick_device
+from maclip.training.trainer import Step, Trainer
+from maclip_runtime.bundle.manifest import Backbone
 from maclip_runtime.errors import EXIT_MACHINE_LACKS, MaclipError
-from maclip_runtime.manifest import Backbone
+from maclip_runtime.tools.bench.machine import peak_resident_mib, resident_mib
 
 MIB = 2**20
 MEMORY_EXHAUSTED = "memory-exhausted"

@@ -23,7 +23,7 @@ MOTIONS: dict[str, Motion] = {**SINGLE_MOTIONS, **PAIR_MOTIONS}
 CLIP_SIZE = 128  # px
 FRAMES = 24
 RATE = 12  # frames a second
-# What a model sees is the centre crop, 7/8 of the picture (`maclip_runtime.frames.RESIZE_RATIO`).
+# What a model sees is the centre crop, 7/8 of the picture (`maclip_runtime.reading.frames.RESIZE_RATIO`).
 SPAN = 8 / 7  # world units the picture is wide
 BACKGROUND_SIZE = 224  # px; more than the picture, for it to drift and zoom
 DRIFT = 0.05  # world units over the clip, background against shapes

@@ -12,46 +12,46 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from maclip_runtime.bundle import Bundle
-    from maclip_runtime.calibration import Calibration
-    from maclip_runtime.clips import Clip, read_clip
+    from maclip_runtime.bundle.opening import Bundle
+    from maclip_runtime.callbacks import Listener
     from maclip_runtime.decisions import Decisions, Event
-    from maclip_runtime.encoder import Encoder, Match
-    from maclip_runtime.enrolment import Enrolled
+    from maclip_runtime.engines.encoder import Encoder, Match
     from maclip_runtime.errors import MaclipError
     from maclip_runtime.gallery import ClassInfo, EnrolledClip, Gallery
-    from maclip_runtime.listeners import Listener
+    from maclip_runtime.limits.calibrate import Calibration
+    from maclip_runtime.matching.enrolment import Enrolled
     from maclip_runtime.overlay import Overlay
-    from maclip_runtime.quality import ClipRejected
+    from maclip_runtime.reading.clip import Clip, read_clip
+    from maclip_runtime.reading.quality import ClipRejected
     from maclip_runtime.recognizer import Classification, Recognizer
     from maclip_runtime.sinks import open_sink
     from maclip_runtime.sources import Frame, Roi, SourceOptions, open_source, redact
 
 # Loaded when first asked for: a command's --help need not wait for numpy.
 _HOME = {
-    "ClipRejected": "quality",
-    "Calibration": "calibration",
-    "Bundle": "bundle",
+    "ClipRejected": "reading.quality",
+    "Calibration": "limits.calibrate",
+    "Bundle": "bundle.opening",
     "ClassInfo": "gallery",
     "Classification": "recognizer",
-    "Clip": "clips",
+    "Clip": "reading.clip",
     "Decisions": "decisions",
-    "Encoder": "encoder",
-    "Enrolled": "enrolment",
+    "Encoder": "engines.encoder",
+    "Enrolled": "matching.enrolment",
     "EnrolledClip": "gallery",
     "Event": "decisions",
     "Frame": "sources",
     "Gallery": "gallery",
     "MaclipError": "errors",
-    "Listener": "listeners",
-    "Match": "encoder",
+    "Listener": "callbacks",
+    "Match": "engines.encoder",
     "Overlay": "overlay",
     "Recognizer": "recognizer",
     "Roi": "sources",
     "SourceOptions": "sources",
     "open_sink": "sinks",
     "open_source": "sources",
-    "read_clip": "clips",
+    "read_clip": "reading.clip",
     "redact": "sources",
 }
 

@@ -12,22 +12,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from maclip_runtime.bundle import Bundle
-from maclip_runtime.clips import Clip, read_clip
-from maclip_runtime.current import CurrentIndex
+from maclip_runtime.bundle.opening import Bundle
+from maclip_runtime.callbacks import Audience, Listener
 from maclip_runtime.decisions import UNKNOWN, Answer, Decisions, Event, Smoother, judge
-from maclip_runtime.encoder import Encoder
-from maclip_runtime.enrolment import Enrolled, Enroller, Take
+from maclip_runtime.engines.encoder import Encoder
 from maclip_runtime.errors import MaclipError
-from maclip_runtime.frames import Floats, Pixels, prepare, segment_indices
 from maclip_runtime.gallery import ClassInfo, Gallery
-from maclip_runtime.index import Index
-from maclip_runtime.listeners import Audience, Listener
+from maclip_runtime.matching.current import CurrentIndex
+from maclip_runtime.matching.enrolment import Enrolled, Enroller, Take
+from maclip_runtime.matching.index import Index
+from maclip_runtime.reading.clip import Clip, read_clip
+from maclip_runtime.reading.frames import Floats, Pixels, prepare, segment_indices
 from maclip_runtime.sources import Roi, SourceOptions, local_path, open_source, redact
 from maclip_runtime.streaming import Answerer, Cutter, Feed, Grid, MotionGate, Network, Pushed, Stream, Watcher, gate_of
 
 if TYPE_CHECKING:
-    from maclip_runtime.calibration import Calibration
+    from maclip_runtime.limits.calibrate import Calibration
 
 PathOrName = str | PathLike[str]
 Watched = PathOrName | int  # a camera may be a number
@@ -171,7 +171,8 @@ class Recognizer:
         None for the fewest errors. `seconds`: how much of each source is looked at. Raises `gallery-empty`,
         `background-missing`, `option-invalid`, `window-invalid`, and what reading a source raises.
         """
-        from maclip_runtime.calibration import calibrate, see_background
+        from maclip_runtime.limits.background import see_background
+        from maclip_runtime.limits.calibrate import calibrate
 
         index = self._index.ready()
         sources = [background] if isinstance(background, (str, PathLike, int)) else list(background)

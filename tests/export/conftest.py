@@ -11,10 +11,10 @@ from filelock import FileLock
 from random_models import NAMES, Once, randomised
 
 import maclip
-from maclip.model import MaClip
-from maclip_export.bundle_writer import Material, write_bundle
-from maclip_export.trial import drawn_trial
-from maclip_runtime.manifest import Unknown
+from maclip.model.maclip import MaClip
+from maclip_export.bundle.writer import Material, write_bundle
+from maclip_export.gate.trial import drawn_trial
+from maclip_runtime.bundle.manifest import Unknown
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from maclip.model import MaClip
+from maclip.model.maclip import MaClip
 
 Once = Callable[[str, Callable[[Path], object]], Path]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from small_clip import randomised, small_backbone
 
-from maclip.model import MaClip, ModelConfig
+from maclip.model.maclip import MaClip, ModelConfig
 from maclip.world.synth import write_clips
 
 

@@ -6,9 +6,9 @@ import open_clip
 import torch
 from torch import Tensor
 
-from maclip.backbone import LoadedBackbone
-from maclip.model import MaClip
-from maclip_runtime.frames import Preprocess
+from maclip.backbones.loading import LoadedBackbone
+from maclip.model.maclip import MaClip
+from maclip_runtime.reading.frames import Preprocess
 
 VISION = {"image_size": 32, "patch_size": 16, "width": 32, "layers": 3, "head_width": 8}
 TEXT = {"context_length": 16, "vocab_size": 64, "width": 16, "heads": 2, "layers": 1}

@@ -12,11 +12,12 @@ from small_clip import small_backbone
 from torch import Tensor
 from videos import color_frames, write_video
 
-from maclip import launch, training
-from maclip.journal import Unwatched
-from maclip.model import ModelConfig
-from maclip.processes import Machine
-from maclip.run import TrainConfig
+from maclip.model.maclip import ModelConfig
+from maclip.runs import TrainConfig
+from maclip.training import api as launch
+from maclip.training import trainer as training
+from maclip.training.distributed import Machine
+from maclip.training.reporting import Unwatched
 
 COLOURS = ("red", "green", "blue")
 MODEL = ModelConfig(adapted_depth=1, frames=4)
@@ -57,7 +58,7 @@ class Listener(Unwatched):
 def small_training(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every backbone is the small one, and little is tried at the end."""
     monkeypatch.setattr(launch, "load_backbone", lambda name, pretrained: small_backbone())
-    monkeypatch.setattr("maclip.run.load_backbone", lambda name, pretrained: small_backbone())
+    monkeypatch.setattr("maclip.runs.load_backbone", lambda name, pretrained: small_backbone())
     monkeypatch.setattr(training, "CHOOSING_EPISODES", 20)
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from maclip_runtime import Recognizer, open_source, read_clip
-from maclip_runtime.bench.drawn import draw_video
-from maclip_runtime.frames import segment_indices
+from maclip_runtime.reading.frames import segment_indices
+from maclip_runtime.tools.bench.drawn import draw_video
 
 TASKS, FILES = Path("/proc/self/task"), Path("/proc/self/fd")
 TIMES = 6

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from maclip.evaluation import Result
+from maclip.evaluation.evaluator import Result
 from maclip_cli.demo.plan import ROWS
 from maclip_cli.demo.rows import FamilyOutcome, RowOutcome
 from maclip_cli.demo.svg import element, line, picture, rect, text

@@ -11,16 +11,16 @@ from statistics import median
 
 import numpy as np
 
-from maclip.data import open_data
+from maclip.data.dataset import open_data
 from maclip.world.synth import Segment, long_video
 from maclip_cli.demo.folder import DemoFolder
 from maclip_cli.demo.plan import Plan
 from maclip_cli.demo.screen import Update
 from maclip_runtime import Recognizer
-from maclip_runtime.clips import read_clip
 from maclip_runtime.decisions import UNKNOWN
-from maclip_runtime.frames import Pixels, prepare, segment_indices
-from maclip_runtime.index import build_index
+from maclip_runtime.matching.index import build_index
+from maclip_runtime.reading.clip import read_clip
+from maclip_runtime.reading.frames import Pixels, prepare, segment_indices
 
 MILLISECONDS = 1000.0
 

@@ -78,11 +78,11 @@ def _generate(plan: Plan, folder: DemoFolder, screen: Screen) -> None:
 
 
 def _export(folder: DemoFolder, plan: Plan, screen: Screen) -> None:
-    from maclip.data import open_data
-    from maclip_export.bundle_writer import Material, write_bundle
-    from maclip_export.names import vocabulary
-    from maclip_export.provenance import load_run
-    from maclip_export.trial import gate_clips
+    from maclip.data.dataset import open_data
+    from maclip_export.bundle.names import vocabulary
+    from maclip_export.bundle.provenance import load_run
+    from maclip_export.bundle.writer import Material, write_bundle
+    from maclip_export.gate.trial import gate_clips
 
     model, config, origin = load_run(folder.run)
     data = open_data(folder.clips / plan.families[0].family)
@@ -95,7 +95,7 @@ def _export(folder: DemoFolder, plan: Plan, screen: Screen) -> None:
 def _write_report(
     plan: Plan, folder: DemoFolder, outcomes: Mapping[str, FamilyOutcome], device: DeviceOutcome, screen: Screen
 ) -> None:
-    from maclip.run import replacing
+    from maclip.runs import replacing
     from maclip_cli.demo.report import Findings, render
 
     findings = Findings(plan, folder, outcomes, device, tuple(screen.steps))

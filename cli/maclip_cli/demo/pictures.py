@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from maclip.world.clips import RATE
-from maclip_runtime.clips import read_clip
-from maclip_runtime.frames import Indices, Pixels, resize_short, segment_indices
+from maclip_runtime.reading.clip import read_clip
+from maclip_runtime.reading.frames import Indices, Pixels, resize_short, segment_indices
 
 JPEG_QUALITY = 84
 

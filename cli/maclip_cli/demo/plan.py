@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from maclip.run import TrainConfig
+from maclip.runs import TrainConfig
 from maclip.world.classes import Family
 
 # What is compared, in the order in which it is shown and in which one adds to the other.

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from maclip.data import ActionClass, open_data
+from maclip.data.dataset import ActionClass, open_data
 from maclip.world.synth import Segment
 from maclip_cli.demo.charts import accuracy_panel, confusion_picture, curve_panel, worst_confusions
 from maclip_cli.demo.device_part import DeviceOutcome, Timeline

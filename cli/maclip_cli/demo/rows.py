@@ -13,14 +13,14 @@ from typing import Protocol
 from torch import Tensor
 
 import maclip
-from maclip.backbone import load_backbone
-from maclip.data import DataSet, open_data
-from maclip.evaluation import Evaluator, Result, choose_fusion_weight, mean_interval
-from maclip.launch import train
-from maclip.model import MaClip, ModelConfig
-from maclip.run import METRICS_FILE, TrainConfig
-from maclip.store import ClipStore
-from maclip.training import CHOOSING_EPISODES, VALIDATION_SEED, VALIDATION_WAY, Watcher
+from maclip.backbones.loading import load_backbone
+from maclip.data.clip_store import ClipStore
+from maclip.data.dataset import DataSet, open_data
+from maclip.evaluation.evaluator import Evaluator, Result, choose_fusion_weight, mean_interval
+from maclip.model.maclip import MaClip, ModelConfig
+from maclip.runs import METRICS_FILE, TrainConfig
+from maclip.training.api import train
+from maclip.training.trainer import CHOOSING_EPISODES, VALIDATION_SEED, VALIDATION_WAY, Watcher
 from maclip_cli.demo.plan import FROZEN, FULL, ROWS, FamilyPlan, Plan
 
 BACKBONE = "tiny"

@@ -22,7 +22,7 @@ from maclip_cli.demo.screen import Screen, Update
 from maclip_runtime.errors import EXIT_OUR_FAULT, MaclipError
 
 if TYPE_CHECKING:
-    from maclip.training import Step
+    from maclip.training.trainer import Step
 
 MESSAGE_SECONDS = 0.2  # between two messages about the same thing
 POLL_SECONDS = 0.5

@@ -12,7 +12,7 @@ from typing import Any
 
 import maclip
 from maclip_export.bench.plan import processor_cores
-from maclip_export.provenance import commit_of, versions
+from maclip_export.bundle.provenance import commit_of, versions
 
 
 def machine_facts() -> dict[str, Any]:

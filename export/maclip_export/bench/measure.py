@@ -24,7 +24,7 @@ from maclip_export.bench.plan import (
 from maclip_export.bench.runners import Array
 from maclip_export.bench.timing import ModelFacts, RunnerFacts, TimedRunner
 from maclip_export.bench.worker import Worker, WorkerFailed
-from maclip_runtime.bundle import Bundle
+from maclip_runtime.bundle.opening import Bundle
 from maclip_runtime.errors import MaclipError
 
 BATCH_EVERY = 4  # rounds: a batch costs as much as that many clips

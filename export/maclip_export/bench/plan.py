@@ -9,11 +9,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from maclip_runtime.bundle import Bundle
-from maclip_runtime.manifest import Manifest
+from maclip_runtime.bundle.manifest import Manifest
+from maclip_runtime.bundle.opening import Bundle
 
 if TYPE_CHECKING:
-    from maclip.model import MaClip
+    from maclip.model.maclip import MaClip
 
 CLIP, BATCH, STEP = "clip", "batch", "step"  # what a runner is asked for
 

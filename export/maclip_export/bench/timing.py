@@ -99,7 +99,7 @@ class TimedRunner:
 def _require_same_model(runner: TorchRunner, contracts: Sequence[tuple[str, str]]) -> None:
     if not contracts:
         return
-    from maclip_export.bundle_writer import contract_of
+    from maclip_export.bundle.writer import contract_of
 
     own = contract_of(runner.model)
     for name, contract in contracts:

@@ -1,10 +1,13 @@
 """From distances to an answer, and from a stream of answers to events.
 
-`answers` judges one clip or window; `thresholds` finds on a gallery where "unknown" begins; `smoothing` takes the mean
-of what was measured lately; `events` starts and ends an event only when an answer holds.
+`verdict` judges one clip or window; `smoothing` takes the mean of what was measured lately; `events` starts and ends
+an event only when an answer holds.
 """
 
-from maclip_runtime.decisions.answers import (
+from maclip_runtime.decisions.events import Event, Smoother
+from maclip_runtime.decisions.settings import Decisions
+from maclip_runtime.decisions.smoothing import MovingMean
+from maclip_runtime.decisions.verdict import (
     DISTANCE,
     EMPTY,
     INVALID,
@@ -17,10 +20,6 @@ from maclip_runtime.decisions.answers import (
     Verdict,
     judge,
 )
-from maclip_runtime.decisions.events import Event, Smoother
-from maclip_runtime.decisions.settings import Decisions
-from maclip_runtime.decisions.smoothing import MovingMean
-from maclip_runtime.decisions.thresholds import unknown_distance
 
 __all__ = [
     "DISTANCE",
@@ -38,5 +37,4 @@ __all__ = [
     "Smoother",
     "Verdict",
     "judge",
-    "unknown_distance",
 ]

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from maclip_runtime.decisions.answers import (
+from maclip_runtime.decisions.settings import Decisions
+from maclip_runtime.decisions.smoothing import MovingMean
+from maclip_runtime.decisions.verdict import (
     EMPTY,
     INVALID,
     SCORE,
@@ -18,8 +20,6 @@ from maclip_runtime.decisions.answers import (
     judge,
     nothing_seen,
 )
-from maclip_runtime.decisions.settings import Decisions
-from maclip_runtime.decisions.smoothing import MovingMean
 
 Kind = Literal["start", "update", "end"]
 

@@ -6,7 +6,7 @@ from collections import deque
 
 import numpy as np
 
-from maclip_runtime.decisions.answers import INVALID, STILL, Answer
+from maclip_runtime.decisions.verdict import INVALID, STILL, Answer
 
 
 class MovingMean:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from importlib.util import find_spec
 
-from maclip_runtime.bundle import Bundle
+from maclip_runtime.bundle.opening import Bundle
 from maclip_runtime.engines.base import ASK_DOCTOR, Engine
 from maclip_runtime.engines.providers import (
     PROVIDERS,
@@ -14,8 +14,8 @@ from maclip_runtime.engines.providers import (
     names_provider,
     require_working,
 )
+from maclip_runtime.engines.tensorrt.library import NATIVE_DEVICES
 from maclip_runtime.errors import MaclipError
-from maclip_runtime.tensorrt.library import NATIVE_DEVICES
 
 OPENVINO_DEVICES = ("openvino", "openvino-f32")
 DEVICES = ("auto", *PROVIDERS, *NATIVE_DEVICES, *OPENVINO_DEVICES)
@@ -50,7 +50,7 @@ def open_engine(
         device, why = choose_device()
         log.info("device: %s (auto: %s)", device, why)
     if device in NATIVE_DEVICES:
-        from maclip_runtime.tensorrt.runner import TensorRTEngine
+        from maclip_runtime.engines.tensorrt.runner import TensorRTEngine
 
         return TensorRTEngine(bundle, device)
     if device in OPENVINO_DEVICES:
@@ -58,7 +58,7 @@ def open_engine(
 
         return OpenVinoEngine(bundle, device, threads)
     if names_provider(device):
-        from maclip_runtime.engines.onnx import OnnxEngine
+        from maclip_runtime.engines.onnxruntime import OnnxEngine
 
         return OnnxEngine(bundle, find_provider(import_onnxruntime(), device), allow_fallback, threads)
     raise MaclipError(

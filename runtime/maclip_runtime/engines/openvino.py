@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from maclip_runtime.bundle import Bundle
+from maclip_runtime.bundle.opening import Bundle
 from maclip_runtime.engines.base import Array, device_missing, first_line, usable_cores
-from maclip_runtime.engines.rows import rows_at_once, run_in_pieces
+from maclip_runtime.engines.pieces import rows_at_once, run_in_pieces
 from maclip_runtime.errors import MaclipError
 
 # Where nearly all the work is. Prototypes and distances are a few per cent of it and decide: they stay in float32.

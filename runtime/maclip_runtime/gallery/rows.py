@@ -13,7 +13,7 @@ import numpy as np
 
 from maclip_runtime.decisions import UNCERTAIN, UNKNOWN
 from maclip_runtime.errors import MaclipError
-from maclip_runtime.frames import Floats
+from maclip_runtime.reading.frames import Floats
 
 NEGATIVE = ""  # the class of a negative: a clip that shows none of the classes
 MAX_NAME = 200  # characters

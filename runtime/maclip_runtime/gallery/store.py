@@ -13,8 +13,7 @@ from datetime import datetime, timezone
 import numpy as np
 
 from maclip_runtime.errors import MaclipError
-from maclip_runtime.frames import Floats
-from maclip_runtime.gallery.database import Database, empty
+from maclip_runtime.gallery.file import Database, empty
 from maclip_runtime.gallery.rows import (
     CLIP_COLUMNS,
     LIMIT_COLUMNS,
@@ -35,7 +34,8 @@ from maclip_runtime.gallery.rows import (
     valid_name,
     vector_from,
 )
-from maclip_runtime.quality import ClipRejected, Reason, Rejection
+from maclip_runtime.reading.frames import Floats
+from maclip_runtime.reading.quality import ClipRejected, Reason, Rejection
 
 
 class Gallery(Database):

@@ -7,9 +7,9 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageDraw
 
-from maclip_runtime.frames import Pixels
 from maclip_runtime.overlay.fonts import fit, font_for, length, printable
 from maclip_runtime.overlay.scene import TIMELINE_SECONDS, Scene, Span
+from maclip_runtime.reading.frames import Pixels
 
 LONGEST_SIDE, LEAST_WIDTH = 1280, 360  # px of the picture: enough to judge by; less and text is not legible
 TEXT_SHARE = 1 / 17  # of the picture's short side

@@ -11,9 +11,9 @@ from os import PathLike
 from pathlib import Path
 from types import TracebackType
 
+from maclip_runtime.callbacks import Listener
 from maclip_runtime.decisions import Event, Verdict
 from maclip_runtime.errors import MaclipError
-from maclip_runtime.listeners import Listener
 from maclip_runtime.overlay.drawing import Painter
 from maclip_runtime.overlay.scene import Scene, Story
 from maclip_runtime.overlay.writing import VideoWriter, check_path

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from maclip_runtime.errors import MaclipError
-from maclip_runtime.frames import Pixels
-from maclip_runtime.video import reason
+from maclip_runtime.reading.frames import Pixels
+from maclip_runtime.reading.video import reason
 
 if TYPE_CHECKING:
     from av.video import VideoStream

@@ -14,8 +14,8 @@ from abc import abstractmethod
 from collections import deque
 from types import TracebackType
 
+from maclip_runtime.callbacks import Listener
 from maclip_runtime.decisions import Event
-from maclip_runtime.listeners import Listener
 from maclip_runtime.sinks.record import event_line
 
 log = logging.getLogger("maclip")

@@ -10,7 +10,7 @@ from enum import Enum
 from functools import cached_property
 from types import TracebackType
 
-from maclip_runtime.frames import Pixels
+from maclip_runtime.reading.frames import Pixels
 from maclip_runtime.sources.options import Roi
 
 

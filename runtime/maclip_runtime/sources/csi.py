@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from maclip_runtime.errors import EXIT_MACHINE_LACKS, MaclipError
-from maclip_runtime.frames import Pixels
-from maclip_runtime.sources.connection import Arrival, Connection, ConnectionLost
+from maclip_runtime.reading.frames import Pixels
+from maclip_runtime.sources.ffmpeg import Arrival, Connection, ConnectionLost
 
 FAILED_READS = 100  # of OpenCV in a row, 10 ms apart, before the camera counts as lost
 PULL_SECONDS = 0.2  # how long GStreamer is waited for before the reader looks around

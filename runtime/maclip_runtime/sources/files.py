@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from maclip_runtime import video
 from maclip_runtime.errors import MaclipError
-from maclip_runtime.folders import FOLDER_RATE, list_pictures, read_picture
+from maclip_runtime.reading import video
+from maclip_runtime.reading.pictures import FOLDER_RATE, list_pictures, read_picture
 from maclip_runtime.sources.base import FileSource, Frame
 from maclip_runtime.sources.options import Roi
 

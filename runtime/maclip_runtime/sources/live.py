@@ -8,9 +8,9 @@ from collections import deque
 
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.sources.base import Frame, Source, SourceState, SourceStatus, part_of
-from maclip_runtime.sources.connection import Arrival, Connect, Connection, ConnectionLost
+from maclip_runtime.sources.clock import BACKOFF, Backoff, StreamClock
+from maclip_runtime.sources.ffmpeg import Arrival, Connect, Connection, ConnectionLost
 from maclip_runtime.sources.options import DEFAULTS, SourceOptions
-from maclip_runtime.sources.pacing import BACKOFF, Backoff, StreamClock
 
 # A try to connect takes this long at most, in turn: short ones, so that a server that comes back while one hangs is
 # not missed for long, and now and then a long one for a server that is slow to answer.

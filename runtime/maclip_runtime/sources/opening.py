@@ -10,14 +10,14 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from maclip_runtime.errors import MaclipError
+from maclip_runtime.reading.video import NETWORK_FORMATS
 from maclip_runtime.sources.address import NETWORK_PROTOCOLS, local_path, redact, scheme_of
 from maclip_runtime.sources.base import Source
-from maclip_runtime.sources.connection import Connection, ConnectionLost, FFmpegConnection, NoPicture
 from maclip_runtime.sources.csi import connect_csi
+from maclip_runtime.sources.ffmpeg import Connection, ConnectionLost, FFmpegConnection, NoPicture
 from maclip_runtime.sources.files import FolderSource, VideoSource
 from maclip_runtime.sources.live import LiveSource
 from maclip_runtime.sources.options import DEFAULTS, SourceOptions
-from maclip_runtime.video import NETWORK_FORMATS
 
 SCHEMES = ("file", "v4l2", "csi", *NETWORK_PROTOCOLS)
 # The frame rate is not measured before the first frame is given: that took most of a second.

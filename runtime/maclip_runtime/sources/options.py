@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from maclip_runtime.errors import MaclipError
-from maclip_runtime.frames import Pixels
+from maclip_runtime.reading.frames import Pixels
 
 STALL_SECONDS = 5.0  # how long a live source may bring nothing before it is connected again
 

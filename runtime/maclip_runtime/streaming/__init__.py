@@ -12,7 +12,7 @@ from maclip_runtime.streaming.motion import MotionGate, gate_of
 from maclip_runtime.streaming.network import Network, Seen, watch_features
 from maclip_runtime.streaming.pushed import Pushed
 from maclip_runtime.streaming.stream import Stream
-from maclip_runtime.streaming.watcher import Feed, Watcher
+from maclip_runtime.streaming.watch import Feed, Watcher
 
 __all__ = [
     "Answerer",

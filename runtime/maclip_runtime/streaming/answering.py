@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from maclip_runtime.decisions import Answer
-from maclip_runtime.frames import Floats
-from maclip_runtime.index import Index
+from maclip_runtime.matching.index import Index
+from maclip_runtime.reading.frames import Floats
 from maclip_runtime.streaming.cutter import Slot, Window
 from maclip_runtime.streaming.network import Network, pieces
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from maclip_runtime.frames import Floats, Pixels, segment_indices
+from maclip_runtime.reading.frames import Floats, Pixels, segment_indices
 from maclip_runtime.sources import Frame
 from maclip_runtime.streaming.grid import SAME_S, Grid, Sampler
 from maclip_runtime.streaming.motion import MotionGate

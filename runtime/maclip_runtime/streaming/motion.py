@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from maclip_runtime.errors import MaclipError
-from maclip_runtime.frames import Floats, Pixels
+from maclip_runtime.reading.frames import Floats, Pixels
 
 CELL = 8  # px a side: the mean over a cell takes most of a camera's noise away
 

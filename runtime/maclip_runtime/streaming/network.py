@@ -11,9 +11,9 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from maclip_runtime.encoder import Encoder
-from maclip_runtime.frames import Floats, Pixels
-from maclip_runtime.listeners import Audience
+from maclip_runtime.callbacks import Audience
+from maclip_runtime.engines.encoder import Encoder
+from maclip_runtime.reading.frames import Floats, Pixels
 from maclip_runtime.sources import Source
 from maclip_runtime.streaming.cutter import Cutter, Slot, Step, Window
 from maclip_runtime.streaming.grid import Grid

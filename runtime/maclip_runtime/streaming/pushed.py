@@ -10,7 +10,7 @@ import numpy as np
 
 from maclip_runtime.decisions import Event
 from maclip_runtime.errors import MaclipError
-from maclip_runtime.frames import Pixels
+from maclip_runtime.reading.frames import Pixels
 from maclip_runtime.sources import Frame
 from maclip_runtime.streaming.answering import Answerer
 from maclip_runtime.streaming.cutter import Step

@@ -9,8 +9,8 @@ import sys
 import time
 from typing import Any, Literal, TextIO
 
+from maclip_runtime.callbacks import Listener
 from maclip_runtime.decisions import Event
-from maclip_runtime.listeners import Listener
 from maclip_runtime.sources import SourceState, SourceStatus, redact
 
 log = logging.getLogger("maclip")

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from maclip_runtime.callbacks import Listener
 from maclip_runtime.decisions import Event, Verdict
 from maclip_runtime.errors import EXIT_MACHINE_LACKS, MaclipError
-from maclip_runtime.listeners import Listener
 from maclip_runtime.sources import Frame, SourceState, SourceStatus
 from maclip_runtime.telemetry.latency import AnswerTimes
 from maclip_runtime.telemetry.status import Outlet

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Protocol
 
+from maclip_runtime.callbacks import Listener
 from maclip_runtime.decisions import Event, Verdict
-from maclip_runtime.listeners import Listener
 from maclip_runtime.sources import Frame, SourceState, SourceStatus
 from maclip_runtime.telemetry.latency import AnswerTimes
 

@@ -1,0 +1,36 @@
+"""`maclip-run`: enroll actions and recognise them on a device. Commands parse, call and print; never torch."""
+
+from __future__ import annotations
+
+import typer
+
+from maclip_cli.console import run_app
+from maclip_cli.device.bench import bench
+from maclip_cli.device.build import build
+from maclip_cli.device.bundle import info, verify
+from maclip_cli.device.calibrate import calibrate
+from maclip_cli.device.doctor import doctor
+from maclip_cli.device.enroll import enroll, negatives
+from maclip_cli.device.gallery import gallery_app
+from maclip_cli.device.recognize import recognize
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Enroll actions from a handful of clips and recognise them in videos and on cameras.",
+)
+app.command()(enroll)
+app.command()(negatives)
+app.command()(calibrate)
+app.command()(recognize)
+app.add_typer(gallery_app, name="gallery")
+app.command()(info)
+app.command()(verify)
+app.command()(build)
+app.command()(doctor)
+app.command()(bench)
+
+
+def main() -> None:
+    """The entry point of `maclip-run`."""
+    run_app(app)

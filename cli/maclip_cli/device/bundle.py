@@ -1,0 +1,175 @@
+"""`maclip-run info` and `maclip-run verify`: what a bundle is made of, how far it may be trusted, and whose it is."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from maclip_cli.console import print_json, results
+from maclip_runtime.errors import MaclipError
+
+if TYPE_CHECKING:
+    from maclip_runtime.bundle.manifest import Manifest
+    from maclip_runtime.bundle.opening import Bundle
+
+BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="The folder that `maclip export` wrote.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="JSON Lines on stdout and nothing else.")]
+
+
+def info(bundle: BundleArgument, as_json: JsonOption = False) -> None:
+    """Check a bundle and say what it holds: graphs and their precision, the gate's figures, where it comes from."""
+    from maclip_runtime.bundle.opening import SIGNATURE_FILE, Bundle
+
+    opened = Bundle.open(bundle)
+    signed = (bundle / SIGNATURE_FILE).is_file()
+    if as_json:
+        size = sum(file.size for file in opened.manifest.files.values())
+        print_json(_finite({**dataclasses.asdict(opened.manifest), "bytes": size, "signed": signed}))
+        return
+    out = results()
+    out.print(escape(str(bundle)), soft_wrap=True)
+    out.print(_pairs(_facts(opened.manifest, signed)))
+    out.print(_graphs(opened))
+    out.print(_gate(opened.manifest))
+    out.print(escape(_accuracy(opened.manifest)), soft_wrap=True)
+    if opened.manifest.engines:
+        out.print(_engines(opened.manifest))
+    out.print(_pairs(_origin(opened.manifest), title="where it comes from"))
+
+
+def verify(
+    bundle: BundleArgument,
+    public_key: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The signer's elliptic-curve key, PEM.")
+    ] = None,
+    chain: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="The authority's certificates, where one was signed with.")
+    ] = None,
+    signature: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The signature; default: model.sig in the bundle.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check that a bundle is, to the last byte, what the owner of a key signed with `maclip sign`."""
+    from maclip_runtime.bundle.signing import verify_bundle
+
+    if (public_key is None) == (not chain):
+        raise MaclipError("option-invalid", "Give either --public-key or --chain.", "--public-key FILE of the signer.")
+    opened = verify_bundle(bundle, public_key, signature, chain or ())
+    if as_json:
+        print_json({"bundle": str(bundle), "verified": True, "contract": opened.manifest.contract})
+    else:
+        results().print(escape(f"Verified: {bundle} is what was signed."), soft_wrap=True)
+
+
+def _facts(manifest: Manifest, signed: bool) -> dict[str, str]:
+    backbone, unknown, encoder = manifest.backbone, manifest.unknown, manifest.text_encoder
+    precision = f"{manifest.precision} ({manifest.quantization})" if manifest.quantization else manifest.precision
+    return {
+        "backbone": f"{backbone.name}, {backbone.pretrained} (sha256 {backbone.weights_sha256})",
+        "trained": "yes" if manifest.trained else "no, plain CLIP",
+        "adapted depth": str(manifest.adapted_depth),
+        "frames": f"{manifest.frames} of {manifest.preprocess.size} x {manifest.preprocess.size}",
+        "feature width": str(manifest.feature_width),
+        "metric": f"{manifest.metric}, text weight {manifest.fusion_weight:g}",
+        "precision": precision,
+        "unknown above": f"{unknown.distance:.4g} ({unknown.measured_on})" if unknown else "not measured",
+        "names": f"{manifest.names.count}, {' | '.join(manifest.names.templates)}",
+        "text encoder": f"yes, {encoder.context_length} tokens" if encoder else "no",
+        "contract": manifest.contract,
+        "signature": "yes, see maclip-run verify" if signed else "none",
+    }
+
+
+def _graphs(bundle: Bundle) -> Table:
+    table = Table("graph", "files", "nodes", "weights", "products in", title="graphs, as counted in the files")
+    for name, graph in bundle.manifest.graphs.items():
+        size = sum(spec.size for file, spec in bundle.manifest.files.items() if file.startswith(graph.file))
+        # In order of their share: the first is what the graph really is.
+        weights = sorted(graph.census.weights.items(), key=lambda item: -item[1])
+        products = sorted(graph.census.products.items(), key=lambda item: -item[1])
+        table.add_row(
+            escape(name),
+            _size(size),
+            str(graph.census.nodes),
+            ", ".join(f"{dtype} {_size(count)}" for dtype, count in weights) or "none",
+            ", ".join(f"{count} {dtype}" for dtype, count in products) or "none",
+        )
+    return table
+
+
+def _gate(manifest: Manifest) -> Table:
+    """Each figure beside its limit."""
+    title = "the gate: worst differences to torch in float32"
+    table = Table("graph", "relative", "cosine", "probability", "cases", title=title)
+    for name, figure in manifest.gate.items():
+        table.add_row(
+            escape(name),
+            _limited(f"{figure.relative:.1e}", figure.relative_limit, "<="),
+            _limited(f"{figure.cosine:.6f}", figure.cosine_limit, ">="),
+            "-" if figure.probability is None else f"{figure.probability:.1e}",
+            str(figure.cases),
+        )
+    return table
+
+
+def _accuracy(manifest: Manifest) -> str:
+    accuracy = manifest.gate_accuracy
+    said = "few-shot accuracy was not compared"
+    if accuracy is not None:
+        said = (
+            f"{accuracy.way}-way {accuracy.shot}-shot accuracy: torch {accuracy.torch:.1%}, bundle "
+            f"{accuracy.bundle:.1%}, loss {accuracy.loss:.2%} ± {accuracy.interval:.2%} (limit {accuracy.limit:.1%}; "
+            f"{accuracy.episodes} episodes, {accuracy.measured_on}), probabilities within {accuracy.probability:.1e}"
+        )
+    return f"{said}\nBeyond a limit, and exported with --allow-loss." if manifest.loss_allowed else said
+
+
+def _limited(figure: str, limit: float | None, sign: str) -> str:
+    return figure if limit is None else f"{figure} ({sign} {limit:g})"
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**20:.1f} MiB" if count >= 2**19 else f"{count / 2**10:.1f} KiB"
+
+
+def _engines(manifest: Manifest) -> Table:
+    table = Table("engine for", "library", "compute capability", "shapes", title="compiled engines")
+    for engine in manifest.engines:
+        library = f"{engine.library} {engine.library_version}"
+        table.add_row(*map(escape, (engine.graph, library, ", ".join(engine.compute_capabilities), engine.profile)))
+    return table
+
+
+def _origin(manifest: Manifest) -> dict[str, str]:
+    known = manifest.provenance
+    return {
+        "run": known.run or "none",
+        "sha256 of its adapters": known.run_sha256 or "-",
+        "sha256 of its clips' list": known.data_sha256 or "-",
+        "maclip": f"{manifest.tool_version}, commit {known.commit or 'unknown'}",
+        "libraries": ", ".join(f"{name} {version}" for name, version in known.libraries.items()),
+        "created": known.created,
+    }
+
+
+def _pairs(facts: dict[str, str], title: str | None = None) -> Table:
+    table = Table(show_header=False, title=title)
+    for key, value in facts.items():
+        table.add_row(key, escape(value))
+    return table
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no word for the infinite and undefined figures of an overflow that --allow-loss let pass: null."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,197 @@
+"""`maclip-run gallery`: look at and change the enrolled classes."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from maclip_cli.console import people, print_json, results
+from maclip_cli.device.options import GalleryOption, JsonOption, open_gallery
+from maclip_runtime.errors import MaclipError
+
+if TYPE_CHECKING:
+    from maclip_runtime import ClassInfo
+
+OptionalName = Annotated[str | None, typer.Argument(metavar="[NAME]", help="A class of the gallery.")]
+NegativesOption = Annotated[
+    bool, typer.Option("--negatives", help="Instead of a class: the clips that show none of them.")
+]
+
+SHOWN_SOURCE = 24  # characters
+
+gallery_app = typer.Typer(no_args_is_help=True, help="Look at and change the enrolled classes.")
+
+
+@gallery_app.command("list")
+def list_classes(gallery: GalleryOption, as_json: JsonOption = False) -> None:
+    """The enrolled classes."""
+    with open_gallery(gallery) as opened:
+        classes = opened.classes()
+        negatives = len(opened.negatives())
+    if as_json:
+        for info in classes:
+            print_json(dataclasses.asdict(info))
+        return
+    table = Table("class", "clips", "text", "seconds", "last enrolled", "unknown above")
+    for info in classes:
+        table.add_row(
+            escape(info.name),
+            str(info.clips),
+            escape(info.text_name or "-"),
+            f"{info.duration_s:.1f}",
+            info.enrolled_at,
+            _limit(info),
+        )
+    results().print(table)
+    if negatives:
+        results().print(f"{negatives} negatives: see them with `maclip-run gallery show --negatives`.", soft_wrap=True)
+
+
+@gallery_app.command()
+def show(
+    gallery: GalleryOption,
+    name: OptionalName = None,
+    negatives: NegativesOption = False,
+    sheet: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Leave the clips' pictures in this PNG, a row each.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The clips of one class, or the negatives."""
+    _require_one(name, negatives)
+    with open_gallery(gallery) as opened:
+        clips = opened.negatives() if negatives else opened.clips(name)
+    if sheet is not None:
+        from maclip_runtime.gallery.sheet import write_sheet
+
+        write_sheet(clips, sheet)
+        people().print(escape(f"see {sheet}"), soft_wrap=True)
+    facts = [
+        {
+            "id": clip.id,
+            "class_name": clip.class_name,
+            "text_name": clip.text_name,
+            "source": clip.source,
+            "duration_s": clip.duration_s,
+            "enrolled_at": clip.enrolled_at,
+            "quality": clip.quality,
+            "forced": list(clip.forced),
+        }
+        for clip in clips
+    ]
+    if as_json:
+        for fact in facts:
+            print_json(fact)
+        return
+    title = escape(name) if name else "none of the classes"
+    table = Table("clip", title=title)
+    table.add_column("source", overflow="fold", min_width=SHOWN_SOURCE)
+    figures = sorted({key for clip in clips for key in clip.quality})
+    for heading in ("seconds", *figures):
+        table.add_column(heading, justify="right")
+    # What no clip has would only take the others' room.
+    texts, forced = any(clip.text_name for clip in clips), any(clip.forced for clip in clips)
+    for heading in ["text"] * texts + ["kept in spite of"] * forced:
+        table.add_column(heading)
+    for clip in clips:
+        table.add_row(
+            str(clip.id),
+            escape(_tail(clip.source)),
+            f"{clip.duration_s:.1f}",
+            *(f"{clip.quality[key]:.1f}" if key in clip.quality else "-" for key in figures),
+            *[escape(clip.text_name or "-")] * texts,
+            *[", ".join(clip.forced) or "-"] * forced,
+        )
+    results().print(table)
+
+
+@gallery_app.command()
+def remove(
+    gallery: GalleryOption,
+    name: OptionalName = None,
+    negatives: NegativesOption = False,
+    clip: Annotated[int | None, typer.Option(help="Only this clip, by its number in `show`.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove a class, or one clip of it; or the negatives."""
+    _require_one(name, negatives)
+    with open_gallery(gallery) as opened:
+        gone = opened.remove(name, clip) if name else opened.remove_negatives(clip)
+    if as_json:
+        print_json({"name": name, "removed": gone})
+    else:
+        whose = repr(name) if name else "the negatives"
+        results().print(escape(f"Removed {gone} {'clip' if gone == 1 else 'clips'} of {whose}."), soft_wrap=True)
+
+
+@gallery_app.command()
+def rename(
+    old: Annotated[str, typer.Argument(metavar="OLD")],
+    new: Annotated[str, typer.Argument(metavar="NEW")],
+    gallery: GalleryOption,
+    as_json: JsonOption = False,
+) -> None:
+    """Give a class another name; the text it was enrolled with stays."""
+    with open_gallery(gallery) as opened:
+        opened.rename(old, new)
+    if as_json:
+        print_json({"old": old, "new": new})
+    else:
+        results().print(escape(f"{old!r} is now {new!r}."))
+
+
+@gallery_app.command("export")
+def export_to(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to; a ZIP.")],
+    gallery: GalleryOption,
+    as_json: JsonOption = False,
+) -> None:
+    """Write all clips, negatives and calibrated limits to one file, for another machine with the same bundle."""
+    from maclip_runtime.gallery.exchange import export_gallery
+
+    with open_gallery(gallery) as opened:
+        count = export_gallery(opened, file)
+    if as_json:
+        print_json({"file": str(file), "clips": count})
+    else:
+        results().print(escape(f"Wrote {count} clips to {file}."), soft_wrap=True)
+
+
+@gallery_app.command("import")
+def import_from(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `export` wrote.")],
+    gallery: GalleryOption,
+    as_json: JsonOption = False,
+) -> None:
+    """Add an exported file's clips, all or none; clips that are there are skipped, classes of one name are joined."""
+    from maclip_runtime import Gallery
+    from maclip_runtime.gallery.exchange import import_gallery
+
+    with Gallery(gallery) as opened:
+        done = import_gallery(opened, file)
+    if as_json:
+        print_json(dataclasses.asdict(done))
+        return
+    said = f"{done.added} clips in {len(done.classes)} classes ({done.negatives} negatives), {done.skipped} were there"
+    results().print(escape(f"Imported {said}; {done.limits} calibrated limits taken over."), soft_wrap=True)
+
+
+def _require_one(name: str | None, negatives: bool) -> None:
+    if (name is None) == (not negatives):
+        raise MaclipError("option-invalid", "A class, or the negatives, are needed.", "Give NAME or --negatives.")
+
+
+def _limit(info: ClassInfo) -> str:
+    if info.max_distance is None:
+        return "measured"
+    return f"{info.max_distance:.3f}" + (", stale: calibrate again" if info.stale else "")
+
+
+def _tail(source: str) -> str:
+    """The end of a long source, which tells clips apart where its beginning does not; `--json` has all of it."""
+    return source if len(source) <= SHOWN_SOURCE else "…" + source[1 - SHOWN_SOURCE :]

@@ -1,0 +1,215 @@
+"""Where `recognize` sends what it finds, and how it says how it fares: the options, and opening what they name."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from maclip_cli.console import people
+from maclip_runtime.errors import MaclipError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from maclip_runtime import Gallery, Listener
+    from maclip_runtime.overlay import Overlay
+    from maclip_runtime.sinks import Sink
+
+log = logging.getLogger("maclip")
+
+OUTPUTS = "Outputs"
+STDOUT = "-"
+REFRESHES = 2  # of the status line in a terminal, a second
+
+
+class LogStyle(str, Enum):
+    """How logs are written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+ToOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--to",
+        metavar="URI",
+        help="Send each event as JSON to - (stdout), a file, mqtt[s]://USER:PASSWORD@HOST/TOPIC or a webhook "
+        "(http[s]://…). Once for each place.",
+        rich_help_panel=OUTPUTS,
+    ),
+]
+RotateOption = Annotated[
+    float, typer.Option("--rotate-mb", min=0.001, help="MB at which a file is set aside.", rich_help_panel=OUTPUTS)
+]
+KeepOption = Annotated[
+    int, typer.Option("--keep", min=1, help="How many files set aside are kept.", rich_help_panel=OUTPUTS)
+]
+SaveOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--save",
+        metavar="VIDEO",
+        help="Write an .mp4 or .mkv with labels and a timeline drawn on.",
+        rich_help_panel=OUTPUTS,
+    ),
+]
+MetricsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--metrics",
+        metavar="[HOST:]PORT",
+        help="Serve Prometheus metrics, on 127.0.0.1 unless told otherwise.",
+        rich_help_panel=OUTPUTS,
+    ),
+]
+LogOption = Annotated[
+    LogStyle | None,
+    typer.Option("--log", help="Log states and events on stderr, a line each.", rich_help_panel=OUTPUTS),
+]
+StatusOption = Annotated[
+    bool,
+    typer.Option(
+        "--status",
+        help="Keep a line on stderr: sources, frame rate, latency, what was dropped, the last event.",
+        rich_help_panel=OUTPUTS,
+    ),
+]
+
+
+@dataclass(frozen=True)
+class OutputOptions:
+    """What the options ask for; `to` without repetitions."""
+
+    to: Sequence[str] = ()
+    rotate_mb: float = 10.0
+    keep: int = 5
+    save: Path | None = None
+    metrics: str | None = None
+    log: LogStyle | None = None
+    status: bool = False
+
+    @property
+    def any(self) -> bool:
+        """Whether anything is asked for that needs a stream."""
+        return bool(self.to or self.save or self.metrics or self.log or self.status)
+
+    def start_logs(self) -> None:
+        """Write logs as asked for; before anything else has something to say."""
+        if self.log:
+            from maclip_runtime.telemetry import configure_logs
+
+            configure_logs(self.log.value)
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Open outputs: the listeners to hand to `watch`, and those of them that deliver."""
+
+    listeners: list[Listener] = field(default_factory=list)
+    sinks: list[Sink] = field(default_factory=list)
+
+    @property
+    def reader_gone(self) -> bool:
+        """Whether whoever read stdout has seen enough (`| head`)."""
+        return any(getattr(sink, "gone", False) for sink in self.sinks)
+
+
+@contextmanager
+def open_outputs(options: OutputOptions, sources: Sequence[str], gallery: Gallery) -> Iterator[Outputs]:
+    """Open what is asked for; at the end, on SIGTERM or Ctrl-C finish it all and say what was dropped.
+
+    Raises what `open_sink`, `Overlay` and `Metrics` do, and at the end the error that ended a video early.
+    """
+    from maclip_cli.device.ending import ended_politely
+
+    overlay: Overlay | None = None
+    outputs = Outputs()
+    with ExitStack() as stack:
+        outputs.listeners.append(stack.enter_context(ended_politely()))
+        if options.log:
+            from maclip_runtime.telemetry import Journal
+
+            outputs.listeners.append(Journal())
+        for uri in dict.fromkeys(options.to):
+            from maclip_runtime.sinks import open_sink
+
+            sink = open_sink(uri, int(options.rotate_mb * 1e6), options.keep)
+            outputs.sinks.append(stack.enter_context(sink))
+        outputs.listeners.extend(outputs.sinks)
+        if options.save:
+            from maclip_runtime.overlay import Overlay
+
+            overlay = stack.enter_context(Overlay(options.save, sources))
+            outputs.listeners.append(overlay)
+        outlets: list[Sink | Overlay] = [*outputs.sinks, *([overlay] if overlay else [])]
+        if options.metrics:
+            from maclip_runtime.telemetry.metrics import Metrics
+
+            outputs.listeners.append(stack.enter_context(Metrics(options.metrics, outlets, gallery)))
+        if options.status:
+            outputs.listeners.append(stack.enter_context(_shown(outlets)))
+        yield outputs
+    if overlay and overlay.problem:
+        raise overlay.problem
+    lost = [sink.dropped for uri, sink in zip(dict.fromkeys(options.to), outputs.sinks, strict=True) if uri == STDOUT]
+    if any(lost) and not outputs.reader_gone:
+        raise MaclipError(
+            "output-unwritable",
+            f"{lost[0]} events could not be written to stdout.",
+            "Send it to a place that takes them, or use --to FILE.",
+        )
+
+
+@contextmanager
+def _shown(outlets: Sequence[Sink | Overlay]) -> Iterator[Listener]:
+    """A board whose line is in sight: rewritten in a terminal, else logged now and then, and at the end."""
+    from maclip_runtime.telemetry import StatusBoard
+
+    console = people()
+    if console.is_terminal:
+        board = StatusBoard(outlets)
+        with _live(console, board.line):
+            yield board
+    else:
+        board = StatusBoard(outlets, _say)
+        yield board
+    _say(board.line())
+
+
+@contextmanager
+def _live(console: Console, line: Callable[[], str]) -> Iterator[None]:
+    """Rewrite `line()` at the bottom of the terminal; what else is written there scrolls by above it."""
+    from rich.live import Live
+    from rich.text import Text
+
+    real = sys.stderr
+    live = Live(
+        get_renderable=lambda: Text(line(), "dim", no_wrap=True, overflow="ellipsis"),
+        console=console,
+        refresh_per_second=REFRESHES,
+        transient=True,
+        redirect_stdout=sys.stdout.isatty(),
+    )
+    with live:
+        found = [one for one in logging.getLogger().handlers if isinstance(one, logging.StreamHandler)]
+        handlers = [one for one in found if one.stream is real]
+        for handler in handlers:
+            handler.setStream(sys.stderr)  # the live line's stand-in
+        try:
+            yield
+        finally:
+            for handler in handlers:
+                handler.setStream(real)
+
+
+def _say(line: str) -> None:
+    log.info("status: %s", line)

@@ -1,0 +1,208 @@
+"""`maclip-run recognize`: what clips show, or what happens when on one stream or several."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from maclip_cli.console import print_json, results
+from maclip_cli.device.decisions import (
+    CooldownOption,
+    DistanceOption,
+    DurationOption,
+    EnterOption,
+    ExitOption,
+    MarginOption,
+    NoUnknownOption,
+    SmoothingOption,
+    ThresholdOption,
+    decisions_of,
+)
+from maclip_cli.device.options import (
+    AllowFallbackOption,
+    BundleOption,
+    DeviceOption,
+    GalleryOption,
+    JsonOption,
+    ThreadsOption,
+    open_recognizer,
+)
+from maclip_cli.device.outputs import (
+    STDOUT,
+    KeepOption,
+    LogOption,
+    MetricsOption,
+    OutputOptions,
+    Outputs,
+    RotateOption,
+    SaveOption,
+    StatusOption,
+    ToOption,
+    open_outputs,
+)
+from maclip_runtime.errors import MaclipError
+
+if TYPE_CHECKING:
+    from maclip_runtime import Classification, Event
+    from maclip_runtime.sources import SourceOptions
+
+WINDOWS = "Windows"
+SOURCES = "Sources"
+OUTPUTS = "Outputs"
+
+
+def recognize(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE",
+            help="Video files, folders of frames, cameras (0, /dev/video0) or addresses (rtsp://, http://).",
+        ),
+    ],
+    bundle: BundleOption,
+    gallery: GalleryOption,
+    whole_clip: Annotated[bool, typer.Option("--whole-clip", help="One answer for each whole clip.")] = False,
+    as_json: JsonOption = False,
+    device: DeviceOption = "auto",
+    allow_fallback: AllowFallbackOption = False,
+    threads: ThreadsOption = None,
+    window: Annotated[
+        float | None,
+        typer.Option(help="Seconds looked at at once; default: 3/4 of an enrolled clip.", rich_help_panel=WINDOWS),
+    ] = None,
+    hop: Annotated[
+        float | None,
+        typer.Option(
+            help="Seconds between windows, rounded to a T-th of the window; default: a quarter window.",
+            rich_help_panel=WINDOWS,
+        ),
+    ] = None,
+    motion_gate: Annotated[
+        float | None,
+        typer.Option(
+            metavar="LEVELS",
+            help="Grey levels (0 to 255) below which a picture is still and costs next to nothing, about 0.7 for a "
+            "camera that hangs still; default: no gate.",
+            rich_help_panel=WINDOWS,
+        ),
+    ] = None,
+    roi: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="X,Y,W,H",
+            help="The part of the picture that counts, as fractions; once for all sources, or once for each.",
+            rich_help_panel=SOURCES,
+        ),
+    ] = None,
+    stall: Annotated[
+        float | None,
+        typer.Option(help="Seconds of silence after which a camera is connected again.", rich_help_panel=SOURCES),
+    ] = None,
+    reconnects: Annotated[
+        int | None,
+        typer.Option(help="Tries in a row before a camera is given up; default: for ever.", rich_help_panel=SOURCES),
+    ] = None,
+    wait: Annotated[
+        bool,
+        typer.Option("--wait", help="Wait for a camera that is not there at the start.", rich_help_panel=SOURCES),
+    ] = False,
+    threshold: ThresholdOption = 0.0,
+    unknown_distance: DistanceOption = None,
+    margin: MarginOption = None,
+    smoothing: SmoothingOption = None,
+    enter: EnterOption = None,
+    exit_: ExitOption = None,
+    min_duration: DurationOption = None,
+    cooldown: CooldownOption = None,
+    no_unknown: NoUnknownOption = False,
+    to: ToOption = None,
+    rotate_mb: RotateOption = 10.0,
+    keep: KeepOption = 5,
+    save: SaveOption = None,
+    metrics: MetricsOption = None,
+    log: LogOption = None,
+    status: StatusOption = False,
+) -> None:
+    """Say which enrolled action a clip shows, or what happens when in long videos or on cameras."""
+    decisions = decisions_of(
+        not no_unknown,
+        min_score=threshold,
+        max_distance=unknown_distance,
+        min_margin=margin,
+        smoothing_s=smoothing,
+        enter_score=enter,
+        exit_score=exit_,
+        min_duration_s=min_duration,
+        cooldown_s=cooldown,
+    )
+    options = _source_options(len(sources), roi or [], stall, reconnects, wait)
+    places = [*([STDOUT] if as_json and not whole_clip else []), *(to or [])]
+    wanted = OutputOptions(places, rotate_mb, keep, save, metrics, log, status)
+    if whole_clip and wanted.any:
+        raise MaclipError("option-invalid", "--whole-clip has one answer and no stream.", "Leave out --to, --save, …")
+    wanted.start_logs()
+    with open_recognizer(bundle, gallery, device, decisions, allow_fallback, threads) as recognizer:
+        if whole_clip:
+            for source, option in zip(sources, options, strict=True):
+                _print_clip(recognizer.classify(source, option.roi), as_json)
+            return
+        with open_outputs(wanted, sources, recognizer.gallery) as outputs:
+            events = recognizer.watch(sources, window, hop, outputs.listeners, options, motion_gate)
+            _print_events(events, outputs, STDOUT in places, named=len(sources) > 1)
+
+
+def _source_options(
+    count: int, rois: list[str], stall_s: float | None, reconnects: int | None, wait: bool
+) -> list[SourceOptions]:
+    """Options for each of `count` sources. Raises `option-invalid`, `roi-invalid`."""
+    from maclip_runtime.sources import Roi, SourceOptions
+    from maclip_runtime.sources.options import STALL_SECONDS
+
+    if len(rois) not in (0, 1, count):
+        raise MaclipError(
+            "option-invalid",
+            f"{len(rois)} regions were given for {count} sources.",
+            "Give --roi once for all sources, or once for each in their order.",
+        )
+    parts: list[Roi | None] = [*map(Roi.parse, rois)] or [None]
+    stall_s = STALL_SECONDS if stall_s is None else stall_s
+    each = parts * count if len(parts) == 1 else parts
+    return [SourceOptions(stall_s, reconnects, wait, part) for part in each]
+
+
+def _print_events(events: Iterable[Event], outputs: Outputs, as_json: bool, named: bool) -> None:
+    for event in events:
+        if outputs.reader_gone:
+            return
+        if not as_json:
+            _print_event(event, named)
+
+
+def _print_clip(answer: Classification, as_json: bool) -> None:
+    if as_json:
+        print_json({"kind": "clip", **dataclasses.asdict(answer), "unknown": answer.unknown})
+        return
+    limit = "no limit" if answer.max_distance is None else f"unknown above {answer.max_distance:.3f}"
+    results().print(escape(f"{answer.source}: {answer.label}"), soft_wrap=True)
+    table = Table("class", "probability", f"distance ({limit})")
+    for name in sorted(answer.probabilities, key=lambda name: -answer.probabilities[name]):
+        mark = "bold" if name == answer.label else None
+        table.add_row(escape(name), f"{answer.probabilities[name]:.3f}", f"{answer.distances[name]:.3f}", style=mark)
+    results().print(table)
+
+
+def _print_event(event: Event, named: bool) -> None:
+    if event.kind == "update":
+        return
+    time_s = event.start_s if event.kind == "start" else event.end_s
+    line = f"{time_s:9.2f} s  {event.kind:5}  {event.label}  {event.score:.2f}"
+    if event.kind == "end":
+        line += f"  from {event.start_s:.2f} s"
+    if named:
+        line += f"  {event.source}"
+    results().print(escape(line), soft_wrap=True)

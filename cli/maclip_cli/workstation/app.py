@@ -1,0 +1,129 @@
+"""`maclip`: generate clips, train, evaluate and export on a workstation. Commands parse, call and print."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from maclip_cli.console import run_app
+from maclip_cli.workstation.backbones import backbones
+from maclip_cli.workstation.bench import bench
+from maclip_cli.workstation.bench_train import bench_train
+from maclip_cli.workstation.data import data_app
+from maclip_cli.workstation.evaluate import compare, evaluate
+from maclip_cli.workstation.export import export
+from maclip_cli.workstation.requirements import need_export, need_training
+from maclip_cli.workstation.sign import sign
+from maclip_cli.workstation.train import Backbone, Metric, Pretrained, train
+from maclip_runtime.errors import MaclipError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Train light adapters on a frozen CLIP that learn actions from a handful of clips, and export them.",
+)
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else.")]
+
+
+@app.command()
+def info(
+    backbone: Backbone = "ViT-B-16",
+    pretrained: Pretrained = "openai",
+    frames: int = 8,
+    adapted_depth: Annotated[int | None, typer.Option(help="Adapt the last K blocks; all by default.")] = None,
+    metric: Metric = "otam",
+    as_json: JsonFlag = False,
+) -> None:
+    """Say what a model is made of: its parameters, and how many of them are tuned."""
+    need_training()
+    import maclip
+
+    model = maclip.build(backbone, pretrained, frames=frames, adapted_depth=adapted_depth, metric=metric)
+    prototype = model.prototype.parameters() if model.prototype is not None else []
+    facts: dict[str, Any] = {
+        "backbone": model.backbone.name,
+        "pretrained": model.backbone.pretrained,
+        "weights_sha256": model.backbone.sha256,
+        "parameters_total": sum(p.numel() for p in model.parameters()),
+        "parameters_tuned": sum(p.numel() for p in model.tuned_parameters()),
+        "parameters_prototype": sum(p.numel() for p in prototype),
+        "blocks": model.layers,
+        "adapted_depth": model.adapted_depth,
+        "frames": frames,
+        "size": model.backbone.preprocess.size,
+        "feature_width": model.feature_width,
+    }
+    _print_facts(facts, as_json)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="A new folder, or an earlier demo's, which is replaced.")] = (
+        Path("demo")
+    ),
+) -> None:
+    """All of it on generated clips, in minutes: train, evaluate, export, enroll, recognise, and DIR/report.html."""
+    need_export()
+    from maclip_cli.demo.director import run_demo
+
+    run_demo(out)
+
+
+@app.command()
+def synth(
+    out: Annotated[Path, typer.Argument(metavar="DIR", help="Where the clips go: DIR/motion and DIR/object-motion.")],
+    family: Annotated[str, typer.Option(help="motion, object-motion, or both.")] = "both",
+    clips: Annotated[int | None, typer.Option(min=1, help="Clips a class; 24 for training, 16 else.")] = None,
+    seed: int = 0,
+    split_seed: Annotated[int | None, typer.Option(help="Deal the classes to the splits anew.")] = None,
+    workers: Annotated[int, typer.Option(help="Processes; 0: one a core.")] = 0,
+) -> None:
+    """Generate clips of drawn shapes that perform named motions, as folder-per-class video with classes.json."""
+    from maclip_cli.progress import Bars
+
+    if family not in ("motion", "object-motion", "both"):
+        raise MaclipError("family-unknown", f"There is no family {family!r}.", "Use motion, object-motion or both.")
+    from maclip.world.classes import FAMILIES
+    from maclip.world.synth import DEFAULT_CLIPS, write_clips
+
+    with Bars() as bars:
+        for name in FAMILIES:
+            if family in (name, "both"):
+                progress = bars.progress(f"{name} clips")
+                count = clips if clips is not None else DEFAULT_CLIPS
+                write_clips(out / name, name, count, seed, workers or os.cpu_count() or 1, progress, split_seed)
+    done = f"Clips are in {out}. Next: maclip train {out / 'motion'} --out run --backbone tiny"
+    Console(stderr=True).print(done, soft_wrap=True)
+
+
+app.add_typer(data_app, name="data")
+app.command()(train)
+app.command(name="eval")(evaluate)
+app.command()(compare)
+app.command()(backbones)
+app.command()(export)
+app.command()(bench)
+app.command("bench-train")(bench_train)
+app.command()(sign)
+
+
+def main() -> None:
+    """The entry point `maclip`."""
+    run_app(app)
+
+
+def _print_facts(facts: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(facts))
+        return
+    table = Table(show_header=False, box=None)
+    for key, value in facts.items():
+        table.add_row(key.replace("_", " "), f"{value:,}" if isinstance(value, int) else str(value))
+    Console().print(table)

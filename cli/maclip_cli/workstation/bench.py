@@ -1,0 +1,182 @@
+"""`maclip bench`: torch and bundles side by side on this machine, in one run."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from maclip_cli.console import people, results
+from maclip_cli.workstation.requirements import need_export
+from maclip_runtime.errors import MaclipError
+
+if TYPE_CHECKING:
+    from maclip_export.bench.measure import Latency, Result
+    from maclip_export.bench.plan import ModelSource, Settings
+    from maclip_runtime.bundle.opening import Bundle
+
+NO_RUN = "none"
+LOG_WIDTH = 120
+FIGURES = (".png", ".svg", ".pdf")
+
+
+def bench(
+    run: Annotated[str, typer.Argument(help="What maclip train made, or 'none' for plain CLIP.")],
+    bundles: Annotated[list[Path], typer.Argument(metavar="BUNDLE...", help="Bundles of that model.")],
+    backbone: Annotated[str | None, typer.Option(help="With RUN 'none': default, the first bundle's.")] = None,
+    pretrained: Annotated[
+        str | None, typer.Option(help="Tag, file or 'none'; default: the run's, or the first bundle's.")
+    ] = None,
+    adapted_depth: Annotated[
+        int | None, typer.Option(help="With RUN 'none': default, the first bundle's; adapters are untrained.")
+    ] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Clips, one by one, for each runner.")] = 30,
+    batch: Annotated[int, typer.Option(min=1, help="Clips at once, where throughput is measured.")] = 4,
+    threads: Annotated[int | None, typer.Option(min=1, help="For each runner; default: one a core.")] = None,
+    no_compile: Annotated[bool, typer.Option("--no-compile", help="Leave torch.compile out.")] = False,
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all figures here.")] = None,
+    figure: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw them here: .png, .svg or .pdf.")] = None,
+) -> None:
+    """Latency and throughput of torch and of bundles on every engine here, and their share of the machine's peak."""
+    need_export()
+    from maclip_export.bench.machine import machine_facts
+    from maclip_export.bench.measure import run_bench
+    from maclip_export.bench.plan import Settings, processor_cores
+
+    if run != NO_RUN and not (backbone is None and adapted_depth is None):
+        raise MaclipError(
+            "option-invalid",
+            "A run says its --backbone and --adapted-depth itself.",
+            f"Leave them out, or say {NO_RUN}.",
+        )
+    for out in (json_file, figure):
+        _require_writable(out)
+    if figure is not None and figure.suffix not in FIGURES:
+        raise MaclipError("option-invalid", f"{figure} is no figure.", f"End its name in {', '.join(FIGURES)}.")
+    named = _open(bundles)
+    source = _source(run, named[0][1], backbone, pretrained, adapted_depth)
+    settings = Settings(repeats, batch, threads or processor_cores())
+    machine = machine_facts()
+    console = people()
+    with console.status("loading") as status:
+        result = run_bench(source, named, settings, not no_compile, lambda text: status.update(escape(text)))
+    facts = {
+        "machine": machine,
+        "model": _model_facts(source, named),
+        **dataclasses.asdict(result),
+    }
+    console = results()
+    # What is kept in a file is not to be cut to a terminal's default width.
+    print_result(result, console if console.is_terminal else Console(width=LOG_WIDTH, highlight=False))
+    if json_file is not None:
+        json_file.write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    if figure is not None:
+        from maclip_export.bench.figure import draw
+
+        draw(result, _title(source, settings, machine), figure)
+
+
+def print_result(result: Result, console: Console) -> None:
+    """The table of runners, the products that set the peaks, and what the columns mean."""
+    steps = any(row.step is not None for row in result.rows)
+    table = Table(title="milliseconds a clip", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("runner")
+    table.add_column("precision", no_wrap=True)
+    numbers = ("best", "p50", "p90", "p99", "ratio", "of peak", "clips/s", *(("ms a step",) if steps else ()))
+    for heading in (*numbers, "MiB", "cosine"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in result.rows:
+        where = "" if row.device == "cpu" else f" ({row.device})"
+        cells = [escape(row.runner + where), row.precision]
+        if row.clip is None:
+            table.add_row(*cells, *[""] * (len(table.columns) - 2), style="dim")
+            continue
+        cells += [*_milliseconds(row.clip), _form(row.ratio, "{:.2f}"), _form(row.peak_share, "{:.0%}")]
+        cells.append(_form(row.clips_per_second, "{:.2f}"))
+        if steps:
+            cells.append(_form(row.step.p50 if row.step is not None else None, "{:.1f}"))
+        table.add_row(*cells, _form(row.memory_mib, "{:.0f}"), _form(row.cosine, "{:.5f}"))
+    console.print(table)
+    for row in result.rows:
+        if row.failed is not None:
+            console.print(f"{escape(row.runner)}, {row.precision}: {escape(row.failed)}", soft_wrap=True)
+    settings = result.settings
+    for peak in result.peaks:
+        shape = " x ".join(map(str, peak.shape))
+        console.print(
+            f"peak in {peak.precision} on {peak.device}: {peak.flops / 1e9:,.0f} GFLOP/s ({peak.library}, {shape})"
+        )
+    for line in (
+        f"{settings.threads} threads each, {settings.repeats} turns; clips/s: in batches of {settings.batch}; "
+        f"a clip is {result.flops / 1e9:,.1f} GFLOP, two for a multiplication with its addition.",
+        "ratio: eager torch's median by this one's. of peak: the best clip's rate by the best product's. "
+        "MiB: what a process of its own grows by for single clips. cosine: the lowest with eager torch's features.",
+    ):
+        console.print(line, soft_wrap=True)
+
+
+def _milliseconds(latency: Latency) -> list[str]:
+    return [f"{value:.1f}" for value in (latency.best, latency.p50, latency.p90, latency.p99)]
+
+
+def _form(value: float | None, form: str) -> str:
+    return "-" if value is None else form.format(value)
+
+
+def _open(paths: Sequence[Path]) -> list[tuple[str, Bundle]]:
+    """Checked bundles by name: the folder's, or the whole path where two are called alike."""
+    from maclip_runtime.bundle.opening import Bundle
+
+    names = [path.resolve().name for path in paths]
+    return [
+        (name if names.count(name) == 1 else str(path), Bundle.open(path))
+        for name, path in zip(names, paths, strict=True)
+    ]
+
+
+def _source(
+    run: str, bundle: Bundle, backbone: str | None, pretrained: str | None, adapted_depth: int | None
+) -> ModelSource:
+    from maclip_export.bench.plan import ModelSource
+
+    manifest = bundle.manifest
+    depth = manifest.adapted_depth if adapted_depth is None else adapted_depth
+    if run != NO_RUN:
+        return ModelSource(Path(run), manifest.backbone.name, pretrained, manifest.frames, depth)
+    name = backbone or manifest.backbone.name
+    return ModelSource(None, name, pretrained or manifest.backbone.pretrained, manifest.frames, depth)
+
+
+def _model_facts(source: ModelSource, named: Sequence[tuple[str, Bundle]]) -> dict[str, Any]:
+    manifest = named[0][1].manifest
+    return {
+        "run": source.run.resolve().name if source.run is not None else None,
+        "backbone": dataclasses.asdict(manifest.backbone),
+        "frames": manifest.frames,
+        "adapted_depth": manifest.adapted_depth,
+        "contract": manifest.contract,
+        "bundles": {
+            name: {"precision": b.manifest.precision, "quantization": b.manifest.quantization} for name, b in named
+        },
+    }
+
+
+def _title(source: ModelSource, settings: Settings, machine: dict[str, Any]) -> str:
+    adapted = f", {source.adapted_depth} blocks adapted" if source.adapted_depth else ""
+    return (
+        f"{source.backbone}, {source.frames} frames a clip{adapted}; {settings.threads} threads, {machine['processor']}"
+    )
+
+
+def _require_writable(path: Path | None) -> None:
+    """Asked before the measuring, which takes minutes."""
+    if path is not None and not path.resolve().parent.is_dir():
+        raise MaclipError("output-unwritable", f"There is no folder {path.parent}.", "Make it, or name another file.")

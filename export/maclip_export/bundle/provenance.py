@@ -1,0 +1,95 @@
+"""Where a bundle comes from: run, commit of the tool, versions of the libraries, digest of the training data."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import maclip
+from maclip.model.maclip import MaClip
+from maclip.runs import ADAPTERS_FILE, RunConfig, read_run
+from maclip_runtime.bundle.manifest import Provenance, file_sha256
+
+# By their names as distributions: onnxruntime is one module of several.
+LIBRARIES = (
+    "torch", "open_clip_torch", "numpy", "safetensors", "onnx", "onnxscript", "onnxslim",
+    "onnxruntime", "onnxruntime-gpu",
+)  # fmt: skip
+GIT_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The run that a model came from: its folder's name, and the digests of its tuned tensors and of its data."""
+
+    run: str
+    run_sha256: str
+    data_sha256: str | None
+
+
+def load_run(run: Path, pretrained: str | None = None) -> tuple[MaClip, RunConfig, Origin]:
+    """Model, config and origin of one and the same state of `run`, whose training may go on meanwhile.
+
+    Raises as `maclip.load` does.
+    """
+    while True:
+        config = read_run(run)
+        before = _adapters_sha256(run)
+        model = maclip.load(run, pretrained)
+        if before is not None and (read_run(run), _adapters_sha256(run)) == (config, before):
+            return model, config, Origin(run.resolve().name, before, config.data_sha256)
+
+
+def _adapters_sha256(run: Path) -> str | None:
+    try:
+        return file_sha256(run / ADAPTERS_FILE)
+    except OSError:
+        return None
+
+
+def provenance_of(origin: Origin | None) -> Provenance:
+    """What is known of a bundle made now from a run; None: from plain CLIP.
+
+    What cannot be known (no git, an older run without a digest of its data) is None and no error.
+    """
+    return Provenance(
+        run=origin.run if origin else None,
+        run_sha256=origin.run_sha256 if origin else None,
+        commit=commit_of(Path(maclip.__file__).parents[1]),
+        data_sha256=origin.data_sha256 if origin else None,
+        libraries=versions(),
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    )
+
+
+def commit_of(root: Path) -> str | None:
+    """The commit checked out at `root`, "-dirty" where tracked files differ; None where `root` is no checkout.
+
+    Only a checkout's own top folder counts: an installed maclip may lie inside another project's checkout.
+    """
+    if not (root / ".git").exists():
+        return None
+    # Inside a git hook these variables point at another repository.
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    command = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    try:
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=GIT_SECONDS, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None
+
+
+def versions() -> dict[str, str]:
+    """The versions of Python and of the libraries that take part in an export, as far as they are installed."""
+    found = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

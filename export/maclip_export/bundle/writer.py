@@ -1,0 +1,237 @@
+"""Write a bundle: graphs, frozen names and manifest into a folder beside, checked, then moved into place at once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import maclip
+from maclip.backbones.loading import clip_sha256
+from maclip.model.maclip import MaClip
+from maclip_export.bundle.folders import new_folder
+from maclip_export.bundle.names import write_names
+from maclip_export.bundle.provenance import Origin, provenance_of
+from maclip_export.bundle.text_encoder import text_graph, write_tokenizer
+from maclip_export.gate.accuracy import AccuracyCheck
+from maclip_export.gate.gate import QUANTIZED, Gate
+from maclip_export.gate.trial import TrialClips
+from maclip_export.graphs import Graph, graphs_of
+from maclip_export.onnx.census import census
+from maclip_export.onnx.precision import to_half
+from maclip_export.onnx.quantize import Candidate, quantize
+from maclip_export.onnx.writer import write_onnx
+from maclip_export.options import ExportOptions
+from maclip_export.targets.rtx import check_rtx, write_engines
+from maclip_runtime.bundle.manifest import (
+    MANIFEST_FILE,
+    SCHEMA_VERSION,
+    Backbone,
+    Census,
+    FileSpec,
+    GateAccuracy,
+    GateFigure,
+    GraphSpec,
+    Manifest,
+    Names,
+    Unknown,
+    file_sha256,
+)
+from maclip_runtime.errors import MaclipError
+
+PARITY_CLIPS = 4
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What one graph came to: bytes with its weights, seconds to make, what it holds, its figures at the gate."""
+
+    graph: str
+    size: int
+    seconds: float
+    census: Census
+    gate: GateFigure
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an export came to; `candidates` are the int8 forms that were tried, the chosen one first."""
+
+    graphs: tuple[Exported, ...]
+    accuracy: GateAccuracy | None
+    candidates: tuple[Candidate, ...]
+    manifest: Manifest
+
+
+@dataclass(frozen=True)
+class Material:
+    """What goes into a bundle beside the model.
+
+    `names` are those with a frozen text feature, `trial` is what the gate looks at, `calibration` what static
+    quantization is measured on, `origin` the run it comes from (None: plain CLIP).
+    """
+
+    names: Sequence[str]
+    trial: TrialClips
+    calibration: TrialClips | None = None
+    unknown: Unknown | None = None
+    origin: Origin | None = None
+
+
+def write_bundle(
+    model: MaClip,
+    out: Path,
+    material: Material,
+    options: ExportOptions | None = None,
+    note: Callable[[str], None] = lambda text: None,
+) -> Report:
+    """Export `model` to the folder `out`.
+
+    Raises `output-exists` (unless `options.force`, which replaces a bundle), `output-unwritable`,
+    `precision-rejected` (unless `options.allow_loss`), `option-invalid`, and with `options.rtx` what building
+    engines raises. A bundle that did not pass never has the final name.
+    """
+    options = options or ExportOptions()
+    if options.rtx:
+        check_rtx(options.precision, options.quantization)
+    model = model.cpu().eval()
+    with new_folder(out, options.force, _is_bundle, "bundle") as folder:
+        return _Writer(model, folder, material, options, note).write()
+
+
+def _is_bundle(folder: Path) -> bool:
+    """Whether a folder holds a bundle, of whatever version: others have a `manifest.json` too."""
+    try:
+        facts = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(facts, dict) and {"schema", "graphs", "files"} <= facts.keys()
+
+
+class _Writer:
+    """One export, step by step."""
+
+    def __init__(
+        self, model: MaClip, folder: Path, material: Material, options: ExportOptions, note: Callable[[str], None]
+    ) -> None:
+        self.model, self.folder, self.material, self.options, self.note = model, folder, material, options, note
+        self.text = model.encode_names(material.names)
+        self.gate = self._gate(material.trial)
+        self.graphs = [*graphs_of(model), *([text_graph(model)] if options.text_encoder else [])]
+        self.seconds: dict[str, float] = {}
+
+    def write(self) -> Report:
+        """All of it; the manifest comes last."""
+        for graph in self.graphs:
+            self._timed(graph, lambda graph=graph: self._export(graph))  # type: ignore[misc]
+        candidates = self._quantize() if self.options.precision == "int8" else []
+        rows = [self._checked(graph) for graph in self.graphs]
+        specs = {
+            graph.name: GraphSpec(f"{graph.name}.onnx", graph.inputs, graph.outputs, row.census)
+            for graph, row in zip(self.graphs, rows, strict=True)
+        }
+        accuracy = self._accuracy(specs)
+        manifest = self._manifest(specs, rows, accuracy, candidates[0].form if candidates else None)
+        (self.folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
+        return Report(tuple(rows), accuracy, tuple(candidates), manifest)
+
+    def _gate(self, clips: TrialClips, count: int = PARITY_CLIPS) -> Gate:
+        names = self.text if len(self.text) else self.model.encode_names(["an action"])
+        return Gate(self.model, clips.first_of_each(count), names, self.options.precision)
+
+    def _export(self, graph: Graph) -> None:
+        self.note(f"exporting {graph.name}")
+        path = write_onnx(graph, self.folder)[0]
+        if self.options.precision == "fp16":
+            to_half(path, matching=graph.name == "match")
+
+    def _quantize(self) -> list[Candidate]:
+        calibration = self.material.calibration
+        if calibration is None and self.options.quantization != "dynamic":
+            raise MaclipError(
+                "option-invalid", "Static quantization needs clips to calibrate on.", "Give --calibration-data."
+            )
+        seen = self._gate(calibration, len(calibration.names)) if calibration is not None else None
+        begun = time.monotonic()
+        done = quantize(self.graphs, self.folder, self.gate, seen, self.options, self.note)
+        for graph in self.graphs:
+            if graph.name in QUANTIZED:
+                self.seconds[graph.name] += time.monotonic() - begun
+        return done
+
+    def _checked(self, graph: Graph) -> Exported:
+        self.note(f"checking {graph.name} against torch")
+        path = self.folder / f"{graph.name}.onnx"
+        figure = self.gate.check(graph, path, self.options.allow_loss)
+        size = sum(f.stat().st_size for f in self.folder.glob(f"{graph.name}.onnx*"))
+        return Exported(graph.name, size, self.seconds[graph.name], census(path), figure)
+
+    def _accuracy(self, specs: dict[str, GraphSpec]) -> GateAccuracy | None:
+        def progress(done: int, total: int) -> None:
+            self.note(f"comparing accuracy with torch: {done} of {total} clips")
+
+        found = AccuracyCheck(self.model, self.material.trial).run(self.folder, specs, progress)
+        if found is not None and not self.options.allow_loss and not found.loss + found.interval <= found.limit:
+            raise MaclipError(
+                "precision-rejected",
+                f"Few-shot accuracy falls from {found.torch:.1%} to {found.bundle:.1%} (loss {100 * found.loss:.1f} "
+                f"± {100 * found.interval:.1f} points, {100 * found.limit:.0f} is allowed) on {found.measured_on}. "
+                "Nothing was written.",
+                "Export without --fp16 or --int8, or add --allow-loss to write the bundle with the loss on record.",
+            )
+        return found
+
+    def _manifest(
+        self, specs: dict[str, GraphSpec], rows: list[Exported], accuracy: GateAccuracy | None, form: str | None
+    ) -> Manifest:
+        model, folder, backbone = self.model, self.folder, self.model.backbone
+        write_names(folder, self.material.names, model.config.templates, self.text)
+        encoder = write_tokenizer(model, folder) if self.options.text_encoder else None
+        engines = write_engines(folder, specs, model.config.frames, note=self.note) if self.options.rtx else ()
+        return Manifest(
+            schema=SCHEMA_VERSION,
+            tool_version=maclip.__version__,
+            backbone=Backbone(backbone.name, backbone.pretrained, backbone.sha256),
+            trained=bool(model.tuned_parameters()),
+            frames=model.config.frames,
+            feature_width=model.feature_width,
+            preprocess=backbone.preprocess,
+            adapted_depth=model.adapted_depth,
+            metric=model.config.metric,
+            fusion_weight=model.config.fusion_weight,
+            scale=model.scale,
+            precision=self.options.precision,
+            quantization=form,
+            unknown=self.material.unknown,
+            names=Names(len(self.material.names), model.config.templates),
+            text_encoder=encoder,
+            graphs=specs,
+            engines=engines,
+            files={f.name: FileSpec(file_sha256(f), f.stat().st_size) for f in sorted(folder.iterdir())},
+            gate={row.graph: row.gate for row in rows},
+            gate_accuracy=accuracy,
+            loss_allowed=self.options.allow_loss,
+            provenance=provenance_of(self.material.origin),
+            contract=contract_of(model),
+        )
+
+    def _timed(self, graph: Graph, work: Callable[[], None]) -> None:
+        begun = time.monotonic()
+        work()
+        self.seconds[graph.name] = time.monotonic() - begun
+
+
+def contract_of(model: MaClip) -> str:
+    """A hash of what makes features comparable: visual weights and activation, how frames are prepared, T and D'."""
+    visual = {key: value for key, value in model.clip.state_dict().items() if key.startswith("visual.")}
+    tuned = {k: v for k, v in model.tuned_state().items() if k.startswith(("blocks.", "temporal_embedding"))}
+    facts = {
+        "weights": clip_sha256(model.clip, visual | tuned),
+        "preprocess": repr(model.backbone.preprocess),
+        "frames": model.config.frames,
+        "feature_width": model.feature_width,
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

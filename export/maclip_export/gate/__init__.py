@@ -1,0 +1,1 @@
+"""The gate: what an export must show against torch before it is written."""

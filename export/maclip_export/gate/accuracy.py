@@ -1,0 +1,147 @@
+"""Few-shot accuracy of a written bundle beside torch's: the same episodes, one answer against the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from maclip.data.episodes import EpisodeSampler
+from maclip.evaluation.evaluator import mean_interval
+from maclip.model.losses import fuse, text_logits
+from maclip.model.maclip import MaClip
+from maclip_export.gate.trial import TrialClips
+from maclip_export.onnx.sessions import open_session
+from maclip_runtime.bundle.manifest import GateAccuracy, GraphSpec
+
+WAY, SHOT, EPISODES, SEED = 5, 1, 1000, 0
+LOSS_LIMIT = 0.01  # of accuracy, 0..1: what the upper end of the loss's interval must not pass
+CLIPS_AT_ONCE = 4
+
+Floats = npt.NDArray[np.float32]
+Flags = npt.NDArray[np.bool_]
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class _Encoded:
+    """What one side makes of the clips: support prototypes and query features, both [n, T, D']."""
+
+    prototypes: Floats
+    queries: Floats
+
+
+class AccuracyCheck:
+    """Compares the graphs in a folder with `model` on `trial`'s clips; None where they give no episodes.
+
+    A class needs two clips, and an episode two classes; with fewer than five classes all of them make the way.
+    """
+
+    def __init__(self, model: MaClip, trial: TrialClips) -> None:
+        self._model, self._trial = model, trial
+        self._text = model.encode_names(trial.names)
+        classes = sum(size > SHOT for size in trial.sizes())
+        self._way = min(WAY, classes)
+
+    def run(self, folder: Path, graphs: dict[str, GraphSpec], progress: Progress | None = None) -> GateAccuracy | None:
+        """Encode the clips with torch and with the graphs, then answer the same episodes with both."""
+        if self._way < 2:
+            return None
+        sampler = EpisodeSampler(self._trial.sizes(), self._way, SHOT, 1, SEED)
+        runner = _Runner(folder, graphs)
+        expected = self._torch_answers(sampler, progress)
+        ours = self._by_graphs(runner, progress)
+        found = np.empty_like(expected)
+        for number in range(EPISODES):
+            episode = sampler[number]
+            text = self._text[torch.from_numpy(episode.classes)].numpy()
+            found[number] = runner.match(ours.queries[episode.query], ours.prototypes[episode.support], text)
+        right = torch.from_numpy(np.stack([expected, found]).argmax(-1) == np.arange(self._way))  # (2, episodes, way)
+        loss, interval = mean_interval(right[0].double() - right[1].double())
+        return GateAccuracy(
+            torch=float(right[0].double().mean()),
+            bundle=float(right[1].double().mean()),
+            loss=loss,
+            interval=interval,
+            limit=LOSS_LIMIT,
+            probability=float(np.abs(expected - found).max()),
+            way=self._way,
+            shot=SHOT,
+            episodes=EPISODES,
+            measured_on=self._trial.source,
+        )
+
+    @torch.no_grad()
+    def _torch_answers(self, sampler: EpisodeSampler, progress: Progress | None) -> Floats:
+        """Probabilities [episodes, way, way], as `MaClip.match` gives them, from one matching of all with all."""
+        model, encoded = self._model, self._by_torch(progress)
+        queries = torch.from_numpy(encoded.queries)
+        distances = model.metric(model.prototypes(queries), torch.from_numpy(encoded.prototypes))  # (clips, clips)
+        scores = text_logits(queries, self._text, model.scale)  # (clips, classes)
+        episodes = [sampler[number] for number in range(EPISODES)]
+        query = torch.from_numpy(np.stack([e.query for e in episodes]))[:, :, None]
+        support = torch.from_numpy(np.stack([e.support for e in episodes]))[:, None]
+        classes = torch.from_numpy(np.stack([e.classes for e in episodes]))[:, None]
+        answers = fuse(scores[query, classes], distances[query, support], None, model.config.fusion_weight)
+        found: Floats = answers.numpy()
+        return found
+
+    def _by_torch(self, progress: Progress | None) -> _Encoded:
+        prototypes, queries = [], []
+        for rows in self._batches():
+            tokens = self._model.stem(self._trial.frames[rows].flatten(0, 1)).unflatten(0, (len(rows), -1))
+            own = self._text[self._trial.labels[rows]]
+            prototypes.append(self._model.prototypes(self._model.tower(tokens, own), own))
+            queries.append(self._model.tower(tokens))
+            if progress:
+                progress(int(rows[-1]) + 1, 2 * len(self._trial.frames))
+        return _Encoded(torch.cat(prototypes).numpy(), torch.cat(queries).numpy())
+
+    def _by_graphs(self, runner: _Runner, progress: Progress | None) -> _Encoded:
+        prototypes, queries = [], []
+        for rows in self._batches():
+            frames = self._trial.frames[rows].numpy()
+            own = self._text[self._trial.labels[rows]].numpy()
+            yes, no = np.ones(len(rows), np.bool_), np.zeros(len(rows), np.bool_)
+            support, query = runner.features(frames, own, yes, no)
+            prototypes.append(runner.run("prototype", features=support, text=own, has_text=yes))
+            queries.append(query)
+            if progress:
+                progress(len(self._trial.frames) + int(rows[-1]) + 1, 2 * len(self._trial.frames))
+        return _Encoded(np.concatenate(prototypes), np.concatenate(queries))
+
+    def _batches(self) -> tuple[torch.Tensor, ...]:
+        return torch.arange(len(self._trial.frames)).split(CLIPS_AT_ONCE)
+
+
+class _Runner:
+    """The graphs of a folder on the CPU."""
+
+    def __init__(self, folder: Path, graphs: dict[str, GraphSpec]) -> None:
+        self._sessions = {name: open_session(folder / spec.file) for name, spec in graphs.items() if name != "text"}
+
+    def run(self, graph: str, **inputs: npt.NDArray[np.generic]) -> Floats:
+        """The last output of a graph."""
+        found: Floats = self._sessions[graph].run(None, inputs)[-1]
+        return found
+
+    def features(self, frames: npt.NDArray[np.uint8], text: Floats, yes: Flags, no: Flags) -> tuple[Floats, Floats]:
+        """Support features (with text) and query features of clips uint8 [B, T, H, W, 3]."""
+        if "visual" in self._sessions:
+            graph, given = "visual", {"frames": frames}
+        else:
+            tokens = self.run("stem", frames=frames.reshape(-1, *frames.shape[2:]))
+            graph, given = "tower", {"tokens": tokens.reshape(*frames.shape[:2], *tokens.shape[1:])}  # type: ignore[dict-item]
+        return (
+            self.run(graph, **given, text=text, has_text=yes),
+            self.run(graph, **given, text=np.zeros_like(text), has_text=no),
+        )
+
+    def match(self, queries: Floats, prototypes: Floats, text: Floats) -> Floats:
+        """Probabilities [B, C]."""
+        yes = np.ones(len(prototypes), np.bool_)
+        return self.run("match", features=queries, prototypes=prototypes, text=text, has_text=yes)

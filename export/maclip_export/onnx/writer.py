@@ -1,0 +1,131 @@
+"""One traced graph to one ONNX file with its weights beside it, by torch's dynamo exporter."""
+
+from __future__ import annotations
+
+import ast
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from maclip_export.graphs import Graph, example_inputs
+from maclip_export.onnx.precision import save, tidy
+
+# LayerNormalization is one operator from opset 17 on, Gelu from 20 on. JetPack 6's onnxruntime (1.23) reads up to
+# opset 23 and IR version 11, TensorRT 10 the operators of opset 20 that are used here.
+OPSET = 20
+IR_VERSION = 10
+SCOPES = "pkg.torch.onnx.name_scopes"  # which modules a node comes from, as the exporter notes it
+
+
+def write_onnx(graph: Graph, folder: Path) -> list[Path]:
+    """Write `graph`.onnx and, where it has weights, `graph`.onnx.data into `folder`; returns the files written."""
+    path = folder / f"{graph.name}.onnx"
+    axes = {n: torch.export.Dim.DYNAMIC for spec in graph.inputs for n in spec.shape if isinstance(n, str)}
+    shapes: dict[str, Any] = {
+        spec.name: {i: axes[n] for i, n in enumerate(spec.shape) if isinstance(n, str)} for spec in graph.inputs
+    }
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        level = logging.getLogger("torch.onnx").level
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        try:
+            program = torch.onnx.export(
+                graph.module.eval(),
+                example_inputs(graph),
+                input_names=[spec.name for spec in graph.inputs],
+                output_names=[spec.name for spec in graph.outputs],
+                dynamic_shapes=shapes,
+                dynamo=True,
+                opset_version=OPSET,
+                verbose=False,
+            )
+        finally:
+            logging.getLogger("torch.onnx").setLevel(level)
+        assert program is not None
+        _cast_first(program.model.graph)
+        _name_axes(program.model.graph, graph)
+        _name_layers(program.model.graph)
+        _save_clean(program.model_proto, path)
+    return [file for file in (path, path.with_suffix(".onnx.data")) if file.is_file()]
+
+
+def _save_clean(model: Any, path: Path) -> None:
+    """Fold what is constant, drop what does nothing, and write weights beside the graph."""
+    clean = tidy(model)
+    clean.ir_version = IR_VERSION
+    for node in clean.graph.node:
+        del node.metadata_props[:]  # the exporter's source lines and paths
+        node.doc_string = ""
+    del clean.metadata_props[:]
+    save(clean, path)
+
+
+def _name_layers(onnx_graph: Any) -> None:
+    """Name what a module returns after the module ("blocks.3.temporal"), so that a layer can be found in any graph.
+
+    A module without parts that is called again gets a number ("...ln_1.1"); `maclip_export.gate.layers` looks for
+    these.
+    """
+    by_module: dict[str, list[Any]] = {}
+    for node in onnx_graph:
+        *scopes, _ = ast.literal_eval(node.metadata_props.get(SCOPES, "['', '']"))
+        for scope in filter(None, scopes):
+            by_module.setdefault(layer_name(scope), []).append(node)
+    named: dict[str, Any] = {}
+    for layer, nodes in by_module.items():
+        ends = [nodes[-1]]
+        if not any(other.startswith(f"{layer}.") for other in by_module):
+            ends = [node for node in nodes if node.op_type == nodes[-1].op_type]  # each ends a call
+        named |= {numbered(layer, call): node.outputs[0] for call, node in enumerate(ends)}
+    taken: set[int] = set()
+    for layer, value in sorted(named.items(), key=lambda item: item[0].count(".")):  # a module before its parts
+        if not value.is_graph_output() and id(value) not in taken:
+            value.name = layer
+            taken.add(id(value))
+
+
+def numbered(layer: str, call: int) -> str:
+    """The name of a layer's output the first time it is called (0), and after."""
+    return f"{layer}.{call}" if call else layer
+
+
+def layer_name(module: str) -> str:
+    """What a layer is called in a graph, from its module's path in the wrapper that is exported."""
+    return module.removeprefix("model.")
+
+
+def _cast_first(onnx_graph: Any) -> None:
+    """Let nothing but the cast read bytes: the exporter takes sizes from the input itself, TensorRT wants floats."""
+    import onnx_ir
+
+    for value in onnx_graph.inputs:
+        if value.dtype != onnx_ir.DataType.UINT8:
+            continue
+        cast = next(node for node in value.consumers() if node.op_type == "Cast")
+        onnx_graph.remove(cast)
+        onnx_graph.insert_before(onnx_graph[0], cast)
+        for node, index in list(value.uses()):
+            if node is not cast:
+                node.replace_input_with(index, cast.outputs[0])
+
+
+def _name_axes(onnx_graph: Any, graph: Graph) -> None:
+    """Call free axes B, C and F as design.md does: the exporter numbers them."""
+    import onnx_ir
+
+    names: dict[str, str] = {}
+    for value, spec in zip([*onnx_graph.inputs, *onnx_graph.outputs], [*graph.inputs, *graph.outputs], strict=True):
+        for dim, axis in zip(value.shape, spec.shape, strict=True):
+            if isinstance(axis, str) and isinstance(dim, onnx_ir.SymbolicDim) and dim.value:
+                names.setdefault(str(dim.value), axis)
+        value.shape = onnx_ir.Shape(spec.shape)
+    # Shapes in between are only hints, and they speak of the old names.
+    for node in onnx_graph.all_nodes():
+        for value in node.outputs:
+            if value.shape is not None and not value.is_graph_output():
+                value.shape = onnx_ir.Shape(
+                    [names.get(str(d.value), d) if isinstance(d, onnx_ir.SymbolicDim) else d for d in value.shape]
+                )

@@ -1,0 +1,146 @@
+"""A model repository for NVIDIA's Triton Inference Server from a finished bundle: a model for each graph.
+
+Field names are those of Triton's `model_config.proto`; the text is written here, protobuf is not needed.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import onnx
+
+from maclip_export.bundle.folders import new_folder
+from maclip_runtime.bundle.manifest import GraphSpec, Manifest, TensorSpec
+from maclip_runtime.bundle.opening import Bundle
+
+PREFIX = "maclip_"
+CONFIG_FILE, MODEL_FILE, VERSION = "config.pbtxt", "model.onnx", "1"
+TYPES = {
+    "uint8": "TYPE_UINT8", "bool": "TYPE_BOOL", "int32": "TYPE_INT32", "int64": "TYPE_INT64",
+    "float16": "TYPE_FP16", "float32": "TYPE_FP32",
+}  # fmt: skip
+# The most that one run takes, by the batch's axis: a clip is eight frames' work, a prototype a small module's.
+MAX_BATCH = {"B": 16, "F": 64, "C": 256}
+OTHER_MAX_BATCH = 32
+# How long a request waits for others. A clip takes tens of milliseconds, so this costs little.
+QUEUE_DELAY_US = 2000
+WARM_UP_SIZES = {"B": 1, "C": 5}  # of free axes that are no batch
+
+
+def write_repository(bundle: Path, out: Path, force: bool = False) -> list[str]:
+    """Write the graphs of `bundle` as models `maclip_GRAPH` into the folder `out`; returns the models' names.
+
+    Names, types and shapes are the manifest's. Raises `bundle-*`, `output-exists` (unless `force`, which
+    replaces a folder that holds nothing but such models) and `output-unwritable`.
+    """
+    opened = Bundle.open(bundle)
+    models = []
+    with new_folder(out, force, _is_ours, "model repository of maclip") as folder:
+        for name, graph in opened.manifest.graphs.items():
+            model = PREFIX + name
+            place = folder / model / VERSION
+            place.mkdir(parents=True)
+            _copy_graph(opened.graph_file(name), place)
+            (folder / model / CONFIG_FILE).write_text(config_text(model, graph, opened.manifest), encoding="utf-8")
+            models.append(model)
+    return models
+
+
+def config_text(model: str, graph: GraphSpec, manifest: Manifest) -> str:
+    """The `config.pbtxt` of one graph.
+
+    A graph whose tensors all begin with the same free axis and have no other is batched along it by the server.
+    A graph with two free axes (`match`: queries and classes) takes its shapes as they come.
+    """
+    axis = batch_axis(graph)
+    most = MAX_BATCH.get(axis, OTHER_MAX_BATCH) if axis is not None else 0
+    lines = [
+        f'name: "{model}"',
+        'platform: "onnxruntime_onnx"',
+        'backend: "onnxruntime"',
+        f'default_model_filename: "{MODEL_FILE}"',
+        f"max_batch_size: {most}",
+        *_tensors("input", graph.inputs, axis),
+        *_tensors("output", graph.outputs, axis),
+        "version_policy { latest { num_versions: 1 } }",
+        "instance_group [ { count: 1 kind: KIND_AUTO } ]",
+    ]
+    if axis is not None:
+        preferred = f"[ {most // 4}, {most // 2}, {most} ]"
+        lines += [
+            "dynamic_batching {",
+            f"  preferred_batch_size: {preferred}",
+            f"  max_queue_delay_microseconds: {QUEUE_DELAY_US}",
+            "}",
+        ]
+    for batch in [1, most] if axis is not None else [1]:
+        lines += _warm_up(graph, axis, batch)
+    facts = {"contract": manifest.contract, "precision": manifest.precision, "tool_version": manifest.tool_version}
+    for key, value in facts.items():
+        lines.append(f'parameters {{ key: "{PREFIX}{key}" value {{ string_value: "{value}" }} }}')
+    return "\n".join(lines) + "\n"
+
+
+def batch_axis(graph: GraphSpec) -> str | None:
+    """The letter of the axis that a server may batch along; None where there is no such single axis."""
+    tensors = [*graph.inputs, *graph.outputs]
+    firsts = {tensor.shape[0] if tensor.shape else None for tensor in tensors}
+    others = any(isinstance(n, str) for tensor in tensors for n in tensor.shape[1:])
+    first = firsts.pop()
+    return first if isinstance(first, str) and not firsts and not others else None
+
+
+def _tensors(kind: str, tensors: tuple[TensorSpec, ...], axis: str | None) -> list[str]:
+    lines = []
+    for tensor in tensors:
+        lines += [f"{kind} {{", f'  name: "{tensor.name}"', f"  data_type: {TYPES[tensor.dtype]}"]
+        lines.append(f"  dims: {_listed(_dims(tensor, axis))}")
+        # The server knows no tensor without dimensions: one number for each of the batch is [1] outside.
+        if axis is not None and len(tensor.shape) == 1:
+            lines.append("  reshape { shape: [ ] }")
+        lines.append("}")
+    return lines
+
+
+def _dims(tensor: TensorSpec, axis: str | None) -> list[int]:
+    """What a client gives, without the batch; -1 is a free axis."""
+    shape = tensor.shape if axis is None else tensor.shape[1:] or (1,)
+    return [-1 if isinstance(n, str) else n for n in shape]
+
+
+def _warm_up(graph: GraphSpec, axis: str | None, batch: int) -> list[str]:
+    """A run with zeros before the server calls the model ready: memory is taken and kernels are chosen then."""
+    lines = ["model_warmup {", f'  name: "zeros of {batch}"', f"  batch_size: {batch}"]
+    for tensor in graph.inputs:
+        free = [WARM_UP_SIZES.get(n, 1) for n in tensor.shape if isinstance(n, str)]
+        dims = [free.pop(0) if n == -1 else n for n in _dims(tensor, axis)]
+        lines += [
+            "  inputs {",
+            f'    key: "{tensor.name}"',
+            f"    value {{ data_type: {TYPES[tensor.dtype]} dims: {_listed(dims)} zero_data: true }}",
+            "  }",
+        ]
+    return [*lines, "}"]
+
+
+def _listed(numbers: list[int]) -> str:
+    return f"[ {', '.join(map(str, numbers))} ]"
+
+
+def _copy_graph(graph: Path, place: Path) -> None:
+    """The graph as `model.onnx`, and its weights under the names by which it asks for them.
+
+    They are copies: readers of ONNX refuse weights that have a second name as a way out of the folder.
+    """
+    shutil.copyfile(graph, place / MODEL_FILE)
+    model = onnx.load(graph, load_external_data=False)
+    entries = (entry for tensor in model.graph.initializer for entry in tensor.external_data)
+    for name in sorted({entry.value for entry in entries if entry.key == "location"}):
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(graph.parent / name, place / name)
+
+
+def _is_ours(folder: Path) -> bool:
+    """A folder with anyone else's model in it is not replaced."""
+    return all(entry.name.startswith(PREFIX) and (entry / CONFIG_FILE).is_file() for entry in folder.iterdir())

@@ -1,0 +1,1 @@
+"""Frozen CLIPs: loading, checkpoints, image and text towers."""

@@ -1,0 +1,209 @@
+"""A frozen image tower cut where MA-CLIP needs it: pixels to tokens, block by block, tokens to a frame's feature.
+
+Two kinds of ViT are cut alike, open_clip's own and timm's inside open_clip (SigLIP, MobileCLIP-B). What is here only
+points at modules of `model.clip`: it holds no weights, so it is no module and has no part in any state dict.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from open_clip.timm_model import TimmModel
+from open_clip.transformer import CustomResidualAttentionBlock, ResidualAttentionBlock, VisionTransformer
+from timm.layers.attention import Attention as TimmAttention
+from timm.models.vision_transformer import Block as TimmPlainBlock
+from timm.models.vision_transformer import VisionTransformer as TimmVisionTransformer
+from torch import Tensor, nn
+
+from maclip.layers import attend, mix
+
+TIMM_POOLINGS = ("token", "avg", "map")
+
+
+class FrozenBlock(ABC):
+    """One pre-norm block, x + attention(norm_1(x)), then x + mlp(norm_2(x)); any layer scale is inside the branches.
+
+    `module` is the backbone's own block, which holds the weights.
+    """
+
+    module: Any
+    norm_1: nn.Module
+    norm_2: nn.Module
+
+    @abstractmethod
+    def attention(self, query: Tensor, context: Tensor, bias: Tensor | None = None) -> Tensor:
+        """The attention branch on normed rows: query [B, Q, D], context [B, K, D] -> [B, Q, D]."""
+
+    @abstractmethod
+    def mlp(self, normed: Tensor) -> Tensor:
+        """The MLP branch on normed rows: [..., D] -> [..., D]."""
+
+
+class FrozenTower(ABC):
+    """An image tower: `embed`, `pre_norm`, each of `blocks`, `feature`.
+
+    `rows` is the number of tokens of a frame, N and any class token or registers before them; `width` is D,
+    `feature_width` D'. `mean_from` says what stands for a frame in temporal adaptation, which method.md writes for the
+    class token: None where a class token reaches the feature, else the first of the patch tokens, whose mean it then
+    is (what a tower that pools its patches itself makes of a frame; our choice, the paper has only class tokens).
+    `last_rows` is how many rows of the last block's output `feature` reads, None all of them.
+    """
+
+    blocks: list[FrozenBlock]
+    rows: int
+    width: int
+    feature_width: int
+    mean_from: int | None
+    last_rows: int | None
+
+    @abstractmethod
+    def embed(self, pixels: Tensor) -> Tensor:
+        """Normalised pixels [F, 3, H, W] -> tokens [F, rows, D] with their positions, before `pre_norm`."""
+
+    @abstractmethod
+    def pre_norm(self, tokens: Tensor) -> Tensor:
+        """The norm before the first block, where the tower has one: [..., D] -> [..., D]."""
+
+    @abstractmethod
+    def feature(self, tokens: Tensor) -> Tensor:
+        """Final norm, pooling and projection: the last block's output [F, `last_rows`, D] -> [F, D']."""
+
+
+class _OpenClipBlock(FrozenBlock):
+    def __init__(self, block: Any) -> None:
+        self.norm_1, self.norm_2, self.module = block.ln_1, block.ln_2, block
+
+    def attention(self, query: Tensor, context: Tensor, bias: Tensor | None = None) -> Tensor:
+        out: Tensor = self.module.ls_1(attend(self.module.attn, query, context, bias))
+        return out
+
+    def mlp(self, normed: Tensor) -> Tensor:
+        out: Tensor = self.module.ls_2(self.module.mlp(normed))
+        return out
+
+
+class _CustomBlock(_OpenClipBlock):
+    """open_clip's block with normed queries and keys, weighed heads or more norms; by default it has none of these."""
+
+    def attention(self, query: Tensor, context: Tensor, bias: Tensor | None = None) -> Tensor:
+        attn = self.module.attn
+        weight, offset = attn.in_proj_weight, attn.in_proj_bias
+        mixed = mix(weight, offset, attn.num_heads, query, context, bias, attn.ln_q, attn.ln_k, attn.head_scale)
+        out: Tensor = self.module.ls_1(self.module.ln_attn(attn.out_proj(attn.ln_inner(mixed))))
+        return out
+
+
+class _TimmBlock(FrozenBlock):
+    def __init__(self, block: Any) -> None:
+        self.norm_1, self.norm_2, self.module = block.norm1, block.norm2, block
+
+    def attention(self, query: Tensor, context: Tensor, bias: Tensor | None = None) -> Tensor:
+        attn = self.module.attn
+        mixed = mix(
+            attn.qkv.weight, attn.qkv.bias, attn.num_heads, query, context, bias, attn.q_norm, attn.k_norm
+        )  # fmt: skip
+        out: Tensor = self.module.ls1(attn.proj(attn.norm(mixed)))
+        return out
+
+    def mlp(self, normed: Tensor) -> Tensor:
+        out: Tensor = self.module.ls2(self.module.mlp(normed))
+        return out
+
+
+class _OpenClipTower(FrozenTower):
+    def __init__(self, visual: Any) -> None:
+        kinds = {ResidualAttentionBlock: _OpenClipBlock, CustomResidualAttentionBlock: _CustomBlock}
+        self.blocks = [kinds[type(block)](block) for block in visual.transformer.resblocks]
+        self.rows, self.width = (int(n) for n in visual.positional_embedding.shape)
+        self.feature_width = int(visual.output_dim)
+        pooler = visual.attn_pool is not None  # attends over all rows, the class token too
+        self.mean_from = None if pooler or visual.pool_type == "tok" else 1
+        self.last_rows = 1 if not pooler and visual.pool_type == "tok" else None
+        self._visual = visual
+
+    def embed(self, pixels: Tensor) -> Tensor:
+        visual = self._visual
+        patches = visual.conv1(pixels).flatten(2).transpose(1, 2)  # (F, N, D)
+        cls = visual.class_embedding.expand(patches.shape[0], 1, -1)
+        out: Tensor = torch.cat([cls, patches], dim=1) + visual.positional_embedding
+        return out
+
+    def pre_norm(self, tokens: Tensor) -> Tensor:
+        out: Tensor = self._visual.ln_pre(tokens)
+        return out
+
+    def feature(self, tokens: Tensor) -> Tensor:
+        visual = self._visual
+        pooled = visual.ln_post(tokens[:, 0]) if self.last_rows == 1 else visual._pool(tokens)[0]
+        out: Tensor = pooled @ visual.proj
+        return out
+
+
+class _TimmTower(FrozenTower):
+    def __init__(self, visual: Any) -> None:
+        trunk = visual.trunk
+        self.blocks = [_TimmBlock(block) for block in trunk.blocks]
+        self.rows = int(trunk.patch_embed.num_patches + trunk.num_prefix_tokens)
+        self.width = int(trunk.embed_dim)
+        layers = [layer for layer in (*visual.head.modules(), trunk.head) if isinstance(layer, nn.Linear)]
+        self.feature_width = int(layers[-1].out_features if layers else trunk.num_features)
+        by_class = trunk.has_class_token and (trunk.global_pool == "token" or trunk.pool_include_prefix)
+        self.mean_from = None if by_class else int(trunk.num_prefix_tokens)
+        self.last_rows = 1 if trunk.global_pool == "token" else None
+        self._visual, self._trunk = visual, trunk
+
+    def embed(self, pixels: Tensor) -> Tensor:
+        out: Tensor = self._trunk._pos_embed(self._trunk.patch_embed(pixels))
+        return out
+
+    def pre_norm(self, tokens: Tensor) -> Tensor:
+        out: Tensor = self._trunk.norm_pre(tokens)
+        return out
+
+    def feature(self, tokens: Tensor) -> Tensor:
+        out: Tensor = self._visual.head(self._trunk.forward_head(self._trunk.norm(tokens)))
+        return out
+
+
+def cut_tower(visual: nn.Module) -> FrozenTower:
+    """The tower of a CLIP's `visual`. Raises ValueError, with the reason, where the adapted block cannot fit."""
+    size: Any = getattr(visual, "image_size", 0)
+    if isinstance(size, tuple) and len(set(size)) > 1:
+        raise ValueError("takes frames that are not square")
+    if isinstance(visual, VisionTransformer):
+        _require_open_clip(visual)
+        return _OpenClipTower(visual)
+    trunk = visual.trunk if isinstance(visual, TimmModel) else visual
+    if type(trunk) is not TimmVisionTransformer:
+        raise ValueError(f"is of the kind {type(trunk).__name__}, not a plain ViT")
+    _require_timm(trunk, size)
+    return _TimmTower(visual)
+
+
+def _require_open_clip(visual: Any) -> None:
+    blocks = list(visual.transformer.resblocks)
+    if any(type(block) not in (ResidualAttentionBlock, CustomResidualAttentionBlock) for block in blocks):
+        raise ValueError(f"has blocks of its own kind, {type(blocks[0]).__name__}")
+    if any(getattr(block.attn, "logit_scale", None) is not None for block in blocks):
+        raise ValueError("attends by cosine, which open_clip itself cannot compute")
+    if visual.attn_pool is not None:
+        if visual.attn_pool_contrastive is not None or visual.pool_type == "none":
+            raise ValueError("pools to several rows, not to one feature")
+    elif visual.pool_type not in ("tok", "avg"):
+        raise ValueError("pools to several rows, not to one feature")
+
+
+def _require_timm(trunk: Any, size: tuple[int, int]) -> None:
+    for block in trunk.blocks:
+        if type(block) is not TimmPlainBlock or type(block.attn) is not TimmAttention:
+            raise ValueError(f"has blocks of another kind, {type(block).__name__} with {type(block.attn).__name__}")
+        if getattr(block.attn, "gate", None) is not None:
+            raise ValueError("has gated attention")
+    if trunk.dynamic_img_size:
+        raise ValueError("takes frames of any size")
+    if trunk.patch_embed.img_size != size:
+        raise ValueError(f"takes {trunk.patch_embed.img_size[0]} px where its configuration says {size[0]}")
+    if trunk.global_pool not in TIMM_POOLINGS:
+        raise ValueError(f"pools by {trunk.global_pool or 'nothing'!r}, not to one feature")

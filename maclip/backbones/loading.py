@@ -1,0 +1,220 @@
+"""The frozen CLIP: any ViT of open_clip by name and pretrained tag, or with the weights of a local file or folder.
+
+`tiny` is the small CLIP of a drawn world that ships with this package; `none` as pretrained gives seeded
+random weights, for parameter counts, parity and speed, never for accuracy.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+from open_clip.transformer import QuickGELU
+from torch import Tensor, nn
+
+from maclip.backbones.catalogue import BORROWED_TOWER, FAMILIES, OWN_TEXT, look_up
+from maclip.backbones.checkpoints import HUB_FILES, OPENAI_EXTRAS, find_weights, first_line, load_state, read_state
+from maclip.backbones.hub_tokenizer import HubTokenizer
+from maclip_runtime.errors import MaclipError
+from maclip_runtime.reading.frames import Preprocess
+
+TINY = "tiny"
+TINY_DIR = Path(__file__).parents[1] / "tiny"
+RANDOM_WEIGHTS = "none"
+RANDOM_SEED = 0
+HUB_CONFIG_FILE = "open_clip_config.json"  # beside the weights of a model's folder from a hub
+
+
+@dataclass(frozen=True)
+class LoadedBackbone:
+    """A frozen CLIP in evaluation mode with its tokenizer, its preparation of frames and its digest (`clip_sha256`)."""
+
+    clip: Any  # open_clip.CLIP or CustomTextCLIP
+    tokenizer: Callable[[list[str]], Tensor]
+    preprocess: Preprocess
+    name: str
+    pretrained: str
+    sha256: str
+
+
+def load_backbone(name: str, pretrained: str = "openai") -> LoadedBackbone:
+    """Load CLIP `name` with weights `pretrained`: a tag of open_clip, a local file or folder, or "none" (random).
+
+    A folder is a model's from a hub: weights, and where it has them its configuration and its tokenizer. Raises
+    `backbone-unknown`, `backbone-unsupported`, `weights-unavailable`, `checkpoint-unreadable`, `checkpoint-mismatch`;
+    `tokenizer-unavailable` comes when a name is first to be encoded.
+    """
+    tokenizer: Callable[[list[str]], Tensor]
+    if name == TINY:
+        clip, tokenizer = _tiny(pretrained)
+        pretrained = TINY if pretrained == "openai" else pretrained
+    else:
+        text = _require_supported(name)
+        clip = _create(name, pretrained, text == BORROWED_TOWER)
+        tokenizer = open_clip.get_tokenizer(name) if text == OWN_TEXT else HubTokenizer(name, _folder(pretrained))
+    clip.eval().requires_grad_(False)
+    preprocess = _preprocess(clip, name, pretrained)
+    return LoadedBackbone(clip, tokenizer, preprocess, name, _from_anywhere(name, pretrained), clip_sha256(clip))
+
+
+def clip_sha256(clip: nn.Module, state: dict[str, Tensor] | None = None) -> str:
+    """A digest of what a CLIP computes with `state`, its own by default, as hex: of the tensors and of QuickGELU.
+
+    OpenAI's weights were trained with QuickGELU, which no tensor tells: with GELU they are another model.
+    """
+    digest = state_sha256(clip.state_dict() if state is None else state)
+    if any(isinstance(module, QuickGELU) for module in clip.modules()):
+        return hashlib.sha256(f"QuickGELU {digest}".encode()).hexdigest()
+    return digest
+
+
+def state_sha256(state: dict[str, Tensor]) -> str:
+    """A digest of named tensors as float32, whatever file or order they came from."""
+    digest = hashlib.sha256()
+    for key in sorted(state):
+        digest.update(f"{key}{tuple(state[key].shape)}".encode())
+        digest.update(state[key].detach().cpu().float().contiguous().numpy().data)
+    return digest.hexdigest()
+
+
+def _tiny(pretrained: str) -> tuple[Any, Callable[[list[str]], Tensor]]:
+    from maclip.tiny import tokenizer
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(RANDOM_SEED)
+        clip = _quietly(open_clip.create_model, f"local-dir:{TINY_DIR}", load_weights=pretrained != RANDOM_WEIGHTS)
+    if pretrained not in (RANDOM_WEIGHTS, TINY, "openai"):
+        path = _require_file(TINY, pretrained, (TINY,))
+        load_state(clip, TINY, path, read_state(path))
+    return clip, tokenizer()
+
+
+def _require_supported(name: str) -> str:
+    """Refuse a name, before anything is downloaded, that open_clip or MA-CLIP knows not; what its text needs."""
+    if name not in open_clip.list_models():
+        near = difflib.get_close_matches(name, open_clip.list_models(), n=4, cutoff=0.5)
+        raise MaclipError(
+            "backbone-unknown",
+            f"open_clip has no model {name!r}.",
+            f"Use '{TINY}' or one of open_clip's ViTs, such as {', '.join(near or ['ViT-B-32', 'ViT-B-16'])}; "
+            "maclip backbones lists all that work.",
+        )
+    found = look_up(name)
+    if found.problem is not None:
+        raise MaclipError(
+            "backbone-unsupported",
+            f"The adapted block cannot be fitted to {name}: its image tower {found.problem}.",
+            f"Use one of {FAMILIES}. maclip backbones lists them by name: ViT-B-32, ViT-B-16, ViT-B-16-SigLIP2, ...",
+        )
+    return found.text
+
+
+def _create(name: str, pretrained: str, borrowed_tower: bool) -> Any:
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    if pretrained in tags:
+        quick_gelu = bool((open_clip.get_pretrained_cfg(name, pretrained) or {}).get("quick_gelu"))
+        try:
+            return _quietly(open_clip.create_model, name, pretrained, force_quick_gelu=quick_gelu)
+        except (RuntimeError, OSError) as error:
+            raise MaclipError(
+                "weights-unavailable",
+                f"The weights {pretrained!r} of {name} could not be downloaded ({first_line(error)}).",
+                "Check the network, or pass --pretrained FILE with a checkpoint that you have.",
+            ) from error
+    state: dict[str, Tensor] = {}
+    if pretrained != RANDOM_WEIGHTS:
+        path = _require_file(name, pretrained, tags)
+        state = read_state(path)
+    quick_gelu = bool(state) and all(key in state for key in OPENAI_EXTRAS)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(RANDOM_SEED)
+        try:
+            clip = _quietly(open_clip.create_model, name, force_quick_gelu=quick_gelu, pretrained_text=False)
+        except (RuntimeError, OSError, ImportError, AttributeError) as error:
+            if not borrowed_tower:
+                raise
+            raise MaclipError(
+                "weights-unavailable",
+                f"The text encoder of {name} is one of a model hub, which is not at hand ({first_line(error)}).",
+                "Install transformers and check the network, or use a backbone with a text encoder of its own.",
+            ) from error
+    if state:
+        load_state(clip, name, path, state)
+    return clip
+
+
+def _require_file(name: str, pretrained: str, tags: tuple[str, ...] | list[str]) -> Path:
+    path = find_weights(Path(pretrained))
+    if path is not None:
+        return path
+    what = f"a folder with {' or '.join(HUB_FILES)}" if Path(pretrained).is_dir() else "a file"
+    raise MaclipError(
+        "weights-unavailable",
+        f"{pretrained!r} is neither a pretrained tag of {name} nor {what}.",
+        f"Tags: {', '.join(tags) or 'none'}; or give the path of a checkpoint, or 'none' for random weights.",
+    )
+
+
+def _from_anywhere(name: str, pretrained: str) -> str:
+    """A file or folder by its full path, so that a run finds it whatever folder it is used from; a tag as it is."""
+    tag = pretrained in (RANDOM_WEIGHTS, TINY, *open_clip.list_pretrained_tags_by_model(name))
+    return pretrained if tag else str(Path(pretrained).resolve())
+
+
+def _folder(pretrained: str) -> Path | None:
+    """Where a hub's other files may lie: the folder that was given, or that of the file."""
+    path = find_weights(Path(pretrained))
+    return None if path is None else path.parent
+
+
+def _preprocess(clip: Any, name: str, pretrained: str) -> Preprocess:
+    """How the weights have learned to see: as their tag says, or the file beside them, or all tags of their name.
+
+    Weights from a file say nothing themselves. Where a name's tags differ, open_clip's default is taken.
+    """
+    config = dict(open_clip.get_model_preprocess_cfg(clip))
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    if name != TINY and pretrained not in tags:
+        config |= _beside(_folder(pretrained)) or _agreed(name, tags)
+    mean, std = ((float(rgb[0]), float(rgb[1]), float(rgb[2])) for rgb in (config["mean"], config["std"]))
+    return Preprocess.for_size(clip.visual.image_size[0], mean, std, config.get("resize_mode") == "squash")
+
+
+def _beside(folder: Path | None) -> dict[str, Any]:
+    if folder is None or not (folder / HUB_CONFIG_FILE).is_file():
+        return {}
+    try:
+        found = json.loads((folder / HUB_CONFIG_FILE).read_text(encoding="utf-8")).get("preprocess_cfg", {})
+        return {key: found[key] for key in ("mean", "std", "resize_mode") if key in found}
+    except (ValueError, AttributeError, TypeError) as error:
+        raise MaclipError(
+            "checkpoint-unreadable",
+            f"{folder / HUB_CONFIG_FILE} could not be read ({first_line(error)}).",
+            "Fetch the model's folder again, or take that file away.",
+        ) from error
+
+
+def _agreed(name: str, tags: list[str]) -> dict[str, Any]:
+    """What all tags of a name say of mean, std and resizing; nothing where they differ."""
+    said = [open_clip.get_pretrained_cfg(name, tag) for tag in tags]
+    views = [{key: one[key] for key in ("mean", "std", "resize_mode") if one.get(key)} for one in said]
+    return views[0] if views and all(view == views[0] for view in views) else {}
+
+
+def _quietly(create: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """open_clip warns of what is meant here (random weights, a local folder): keep it off the user's screen."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.CRITICAL)
+    try:
+        return create(*args, **kwargs)
+    finally:
+        root.setLevel(level)

@@ -1,0 +1,1 @@
+"""Datasets, episodes, and everything that reads or caches a clip."""

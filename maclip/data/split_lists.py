@@ -1,0 +1,238 @@
+"""Public few-shot split lists as they are: a line names a class and a clip, a file is a split.
+
+Three styles are in use and told apart line by line: `train0/51958` and `train0//videos/cartwheel/a.avi` (CLIP-FSAR:
+numbered classes, a path under the data), `cartwheel/a` (TRX) and `Pouring something/51958` (CMN): a class by name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from maclip.data.dataset import (
+    SPLITS,
+    VIDEO_SUFFIXES,
+    ActionClass,
+    DataSet,
+    is_clip,
+    natural_name,
+    open_data,
+    refuse_overlap,
+    sided,
+)
+from maclip_runtime.bundle.schema import read_json
+from maclip_runtime.errors import MaclipError
+
+LIST_SUFFIXES = (".txt", ".list", ".csv")
+NUMBERED = re.compile(r"(train|val|test)([0-9]+)")
+SHOWN = 3  # missing files named in the message
+
+
+@dataclass(frozen=True)
+class Line:
+    """A clip of a list: the class as the list calls it, and where the clip lies under the data."""
+
+    label: str
+    clip: str
+
+
+@dataclass(frozen=True)
+class SplitLists:
+    """Where split lists are, as a run remembers it; see `open_lists`."""
+
+    folder: str
+    names: str | None = None
+    skip_missing: bool = False
+
+
+def open_classes(root: Path, lists: SplitLists | None) -> DataSet:
+    """The classes under `root`: as split lists say, or without them as folders say. Raises what both raise."""
+    if lists is None:
+        return open_data(root)
+    return open_lists(root, Path(lists.folder), lists.names, lists.skip_missing)
+
+
+def open_lists(root: Path, lists: Path, names: str | None = None, skip_missing: bool = False) -> DataSet:
+    """The classes that the split lists in the folder `lists` make of the clips under `root`.
+
+    `names` is a JSON or YAML file (`FILE`, or `FILE#KEY` for a part of it) with the classes' names: lists by split
+    (`{"train": ["catch", …]}`, by number) or a map from the list's label to the name. Raises `lists-invalid`,
+    `names-invalid`, `clips-missing` (unless `skip_missing`), `splits-overlap` and `classes-invalid`.
+    """
+    known = _read_names(names) if names else {}
+    find = _Finder(root)
+    classes: list[ActionClass] = []
+    missing: list[str] = []
+    for split, file in _split_files(lists):
+        groups: dict[str, list[Path]] = {}
+        folders: dict[str, set[str]] = {}
+        for line in read_list(file):
+            folders.setdefault(line.label, set()).add(Path(line.clip).parent.name)
+            clip = find(line)
+            found = groups.setdefault(line.label, [])
+            if clip is None:
+                missing.append(f"{file.name}: {line.label}/{line.clip}")
+            else:
+                found.append(clip)
+        for label in sorted(groups, key=_natural):
+            name = _name(split, label, folders[label], known, file)
+            classes.append(ActionClass(name, split, not sided(name), tuple(dict.fromkeys(groups[label]))))
+    if missing and not skip_missing:
+        shown = "; ".join(missing[:SHOWN])
+        raise MaclipError(
+            "clips-missing",
+            f"{len(missing)} clips of the lists in {lists} are not under {root}, the first: {shown}.",
+            "Check that DATA is the folder the lists speak of, or leave them out with --skip-missing.",
+        )
+    left_out = (f"left out: {len(missing)} clips of the lists, {missing[0]} first, are not there",) if missing else ()
+    data = DataSet(root, tuple(c for c in classes if c.clips), left_out)
+    if not data.classes:
+        raise MaclipError("data-empty", f"No clip of the lists in {lists} is under {root}.", "Check DATA and --lists.")
+    refuse_overlap(data)
+    return data
+
+
+def absolute(names: str) -> str:
+    """`FILE` or `FILE#KEY` with the file's whole path: a run that goes on elsewhere must still find it."""
+    file, mark, key = names.partition("#")
+    return f"{Path(file).resolve()}{mark}{key}"
+
+
+def read_list(file: Path) -> Iterator[Line]:
+    """The lines of a list. Raises `lists-invalid` with the line's number."""
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise _invalid(file, f"it cannot be read ({type(error).__name__})") from error
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        label, slash, clip = line.strip().removeprefix("./").partition("/")
+        clip = clip.strip("/")
+        if not slash or not label or not clip:
+            raise _invalid(file, f"line {number} is {line[:60]!r}, not CLASS/CLIP")
+        if ".." in Path(clip).parts or ".." in Path(label).parts:
+            raise _invalid(file, f"line {number} leads out of the data")
+        yield Line(label, clip)
+
+
+class _Finder:
+    """Finds a list's clips under the data: as the line says, with any video suffix, or by the clip's own name."""
+
+    def __init__(self, root: Path) -> None:
+        if not root.is_dir():
+            raise MaclipError("data-missing", f"There is no folder {root}.", "Give the folder that holds the clips.")
+        self.root = root
+        self._listed: dict[Path, dict[str, Path]] = {}
+
+    def __call__(self, line: Line) -> Path | None:
+        inside = Path(line.clip)
+        places = [self.root / inside, self.root / line.label / inside, self.root / inside.name]
+        match = NUMBERED.fullmatch(line.label)
+        if match:
+            places.append(self.root / match.group(1) / line.label / inside)
+        for place in places:
+            found = self._entry(place)
+            if found is not None:
+                return found
+        return None
+
+    def _entry(self, place: Path) -> Path | None:
+        """The clip at `place`, whose suffix the list may leave out. Folders are listed once: lists are long."""
+        folder = self._listed.get(place.parent)
+        if folder is None:
+            entries = sorted(place.parent.iterdir()) if place.parent.is_dir() else []
+            folder = {}
+            for entry in entries:
+                folder.setdefault(entry.name, entry)
+                if entry.suffix.lower() in VIDEO_SUFFIXES:
+                    folder.setdefault(entry.stem, entry)
+            self._listed[place.parent] = folder
+        found = folder.get(place.name)
+        return found if found is not None and is_clip(found) else None
+
+
+def _split_files(lists: Path) -> list[tuple[str, Path]]:
+    """The list of each split, by how the file's name begins."""
+    if not lists.is_dir():
+        raise MaclipError("lists-invalid", f"There is no folder {lists}.", "Give the folder that holds the lists.")
+    files: list[tuple[str, Path]] = []
+    for split in SPLITS:
+        fitting = [f for f in sorted(lists.iterdir()) if f.name.startswith(split) and f.suffix in LIST_SUFFIXES]
+        if len(fitting) > 1:
+            raise _invalid(fitting[1], f"there is {fitting[0].name} for {split} already")
+        files += [(split, file) for file in fitting]
+    if not files:
+        raise MaclipError(
+            "lists-invalid",
+            f"{lists} holds no list: no file begins with train, val or test and ends with {', '.join(LIST_SUFFIXES)}.",
+            "Give the folder that holds train*.txt, val*.txt and test*.txt.",
+        )
+    return files
+
+
+def _name(split: str, label: str, folders: set[str], known: dict[str, str], file: Path) -> str:
+    """The class's natural name: from the names' file, else the label, else the one folder that its lines name."""
+    if label in known:
+        return known[label]
+    if not NUMBERED.fullmatch(label):
+        return natural_name(label)
+    if len(folders) == 1 and (folder := next(iter(folders))):
+        return natural_name(folder)
+    fix = f'Give --class-names FILE with {{"{split}": [names in that order]}} or {{"{label}": "its name"}}.'
+    if split == "val":  # whose names some public files lack
+        fix += f" Or take {file.name} out: without validation classes the last state is kept, not the best."
+    raise MaclipError("names-invalid", f"{file.name} numbers its classes, and nothing names {label}.", fix)
+
+
+def _read_names(asked: str) -> dict[str, str]:
+    """Names by label."""
+    name, _, key = asked.partition("#")
+    file = Path(name)
+    try:
+        data = _parse(file)
+        for part in key.split(".") if key else ():
+            data = data[part]
+        if not isinstance(data, dict):
+            raise ValueError("it is no map")
+        if any(isinstance(value, dict) for value in data.values()):
+            raise ValueError(f"it has parts {', '.join(map(str, data))}: say which, as {file}#{next(iter(data))}")
+        names: dict[str, str] = {}
+        for label, value in data.items():
+            listed = {f"{label}{i}": v for i, v in enumerate(value)} if isinstance(value, list) else {label: value}
+            for one, said in listed.items():
+                if not isinstance(said, str) or not said.strip():
+                    raise ValueError(f"{one} has no name")
+                names[str(one)] = natural_name(said)
+        return names
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        what = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+        raise MaclipError(
+            "names-invalid", f"{file} does not name classes: {what}.", 'Write {"train": ["catch", "throw"]}, or YAML.'
+        ) from error
+
+
+def _parse(file: Path) -> Any:
+    text = file.read_text(encoding="utf-8-sig")
+    if file.suffix.lower() not in (".yaml", ".yml"):
+        return read_json(text)
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ValueError(" ".join(str(error).split())) from error
+
+
+def _natural(label: str) -> tuple[str, int]:
+    match = NUMBERED.fullmatch(label)
+    return (match.group(1), int(match.group(2))) if match else (label, 0)
+
+
+def _invalid(file: Path, what: str) -> MaclipError:
+    return MaclipError(
+        "lists-invalid", f"{file} is not a split list: {what}.", "Write a line CLASS/CLIP for each clip."
+    )

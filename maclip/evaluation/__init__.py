@@ -1,0 +1,1 @@
+"""Few-shot accuracy, and its record."""

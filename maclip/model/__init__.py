@@ -1,0 +1,1 @@
+"""The adapted model: a frozen CLIP, its adapters, and the losses."""

@@ -1,0 +1,56 @@
+"""From features to probabilities and losses: text match, metric match, and their fusion (method.md section 5)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from maclip.metrics.cosine import cosines
+from maclip.model.adapters import HIDDEN_BIAS
+
+
+def text_logits(features: Tensor, text: Tensor, scale: float) -> Tensor:
+    """scale * cos(mean over time of F, f): features [B, T, D'], text [C, D'] -> [B, C]."""
+    return scale * cosines(features.mean(1), text)
+
+
+def fuse(text_scores: Tensor, distances: Tensor, has_text: Tensor | None, weight: float) -> Tensor:
+    """p = a p_Q2T + (1-a) p_Q2S over classes: logits [B, C], distances [B, C] -> probabilities [B, C].
+
+    Classes whose `has_text` [C] is False match by p_Q2S alone (method.md section 8): the text vote is taken
+    among the named classes and shares out only the mass that the metric gave to them, so with all classes
+    named this is the paper's sum and with none it is p_Q2S.
+    """
+    p_metric = (-distances).softmax(-1)
+    if has_text is None:
+        return weight * text_scores.softmax(-1) + (1 - weight) * p_metric
+    named = has_text.to(p_metric.dtype)
+    p_text = (text_scores + (1 - named) * HIDDEN_BIAS).softmax(-1) * named
+    mass = (p_metric * named).sum(-1, keepdim=True)
+    return weight * (mass * p_text + (1 - named) * p_metric) + (1 - weight) * p_metric
+
+
+def episode_loss(
+    support_text: Tensor,
+    query_text: Tensor,
+    distances: Tensor,
+    support_labels: Tensor,
+    query_labels: Tensor,
+    weight: float,
+) -> Tensor:
+    """L = a/2 (L_S2T + L_Q2T) + (1-a) L_Q2S, a scalar.
+
+    `support_text` [S, C] and `query_text` [Q, C] are `text_logits`, `distances` [Q, C] the metric's; labels
+    are class positions int64 [S], [Q]. KL to a one-hot target is cross-entropy.
+    """
+    to_text = F.cross_entropy(support_text, support_labels) + F.cross_entropy(query_text, query_labels)
+    return weight / 2 * to_text + (1 - weight) * F.cross_entropy(-distances, query_labels)
+
+
+def mean_by_class(prototypes: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """Mean of the clips of each class: [S, T, D'], int64 [S] -> [classes, T, D'] (every class has a clip)."""
+    sums = torch.zeros(classes, *prototypes.shape[1:], dtype=prototypes.dtype, device=prototypes.device)
+    counts = torch.zeros(classes, dtype=prototypes.dtype, device=prototypes.device)
+    counts = counts.index_add(0, labels, torch.ones_like(labels, dtype=prototypes.dtype))
+    return sums.index_add(0, labels, prototypes) / counts[:, None, None]

@@ -1,0 +1,232 @@
+"""The adapted model: a frozen CLIP, the adapters of its last blocks, TPCM and a metric (method.md sections 2 to 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from maclip.backbones.image_towers import cut_tower
+from maclip.backbones.loading import LoadedBackbone
+from maclip.backbones.text_tower import encode_tokens, refuse_templates, trim
+from maclip.metrics import build_metric
+from maclip.model.adapters import BlockAdapters, plain_block
+from maclip.model.losses import fuse, text_logits
+from maclip.prototypes.clip_fsar import FsarModule
+from maclip.prototypes.tpcm import PrototypeModule
+from maclip_runtime.errors import MaclipError
+
+TUNED = ("adapters", "all")
+PROTOTYPES: dict[str, type[nn.Module]] = {"tpcm": PrototypeModule, "clip-fsar": FsarModule}
+PROMPTS_AT_ONCE = 64  # enough to fill two cores, few enough that a long prompt makes few others long
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What is chosen of the model beside its backbone.
+
+    `adapted_depth` blocks, counted from the last, carry adapters: all of them is the paper (None), 0 leaves
+    CLIP as it is. `prototype_module` False leaves out TPCM, so prototypes are the features themselves.
+    `fusion_weight` is a of p = a p_Q2T + (1-a) p_Q2S. `tuned` is what training changes of the visual encoder:
+    its "adapters", or "all" of it (full fine-tuning, a baseline). `prototype`: which module makes prototypes, "tpcm"
+    or the baseline "clip-fsar". `text_token` False, an ablation, leaves the text out of the adapted blocks; TPCM
+    keeps it.
+    """
+
+    frames: int = 8
+    adapted_depth: int | None = None
+    prototype_module: bool = True
+    metric: str = "otam"
+    fusion_weight: float = 0.4
+    templates: tuple[str, ...] = ("a photo of {}",)
+    tuned: str = "adapters"
+    prototype: str = "tpcm"
+    text_token: bool = True
+
+
+class MaClip(nn.Module):
+    """MA-CLIP around a frozen CLIP. `clip` keeps open_clip's own names; all else in the state is trained.
+
+    The visual tower is cut in two. The *stem* treats frames one by one: the patch embedding and, where only
+    the last K blocks are adapted, the plain blocks before them. The *tower* sees whole clips. With all blocks
+    adapted the temporal embedding is added before `ln_pre` (method.md section 2); with fewer, where the tower
+    begins, so that the stem's output of a frame does not depend on its place in the clip.
+    """
+
+    pixel_mean: Tensor  # [3], for pixels scaled to 0..1
+    pixel_std: Tensor  # [3]
+
+    def __init__(self, backbone: LoadedBackbone, config: ModelConfig) -> None:
+        super().__init__()
+        self._encoded: dict[str, Tensor] = {}  # features of the names that were encoded before the encoder was let go
+        refuse_templates(config.templates)
+        self.checkpointing = False  # of a training, not of the model: less memory for more time, the same numbers
+        self.backbone = backbone
+        self.clip: Any = backbone.clip
+        image = cut_tower(backbone.clip.visual)
+        layers, width = len(image.blocks), image.width
+        depth = layers if config.adapted_depth is None else config.adapted_depth
+        if not 0 <= depth <= layers:
+            raise MaclipError(
+                "depth-invalid",
+                f"{backbone.name} has {layers} blocks; {depth} of them cannot be adapted.",
+                f"Choose --adapted-depth from 0 to {layers}.",
+            )
+        if config.tuned not in TUNED:
+            raise MaclipError(
+                "option-invalid", f"{config.tuned!r} cannot be tuned.", f"Choose one of: {', '.join(TUNED)}."
+            )
+        backbone.clip.visual.requires_grad_(config.tuned == "all")
+        self.config = config
+        self.adapted_depth = depth
+        self.layers = layers
+        self.image = image
+        self.feature_width = image.feature_width
+        # The last block belongs to the tower even when plain: of most backbones only its class token's row is needed.
+        self.tower_start = layers - max(depth, 1)
+        self.blocks = nn.ModuleDict(
+            {str(i): BlockAdapters(width, self.feature_width, image.mean_from) for i in range(layers - depth, layers)}
+        )
+        if not config.text_token:  # nothing reads it, so nothing is to be trained
+            for block in self.blocks.values():
+                cast(BlockAdapters, block).text.requires_grad_(False)
+        self.temporal_embedding = nn.Parameter(torch.zeros(config.frames, width)) if depth else None
+        self.prototype = _prototype_module(config)(self.feature_width) if config.prototype_module else None
+        self.metric = build_metric(config.metric, self.feature_width, config.frames)
+        self.scale = float(backbone.clip.logit_scale.exp())
+        pixel = torch.tensor([backbone.preprocess.mean, backbone.preprocess.std])
+        self.register_buffer("pixel_mean", pixel[0], persistent=False)
+        self.register_buffer("pixel_std", pixel[1], persistent=False)
+
+    def train(self, mode: bool = True) -> MaClip:
+        """Training mode for what is trained; the frozen CLIP always stays in evaluation mode."""
+        super().train(mode)
+        self.clip.eval()
+        return self
+
+    def features(self, frames: Tensor, text: Tensor | None = None, has_text: Tensor | None = None) -> Tensor:
+        """Frame features of clips: uint8 [B, T, H, W, 3] at the model's size -> [B, T, D'].
+
+        With `text` [B, D'] the support branch, with None the query branch; `has_text` bool [B] picks the
+        query branch for single clips of a batch with text.
+        """
+        # The cast comes before all else: TensorRT takes bytes only so.
+        tokens = self.stem(frames.to(self.pixel_mean.dtype).flatten(0, 1))
+        return self.tower(tokens.unflatten(0, frames.shape[:2]), text, has_text)
+
+    def stem(self, frames: Tensor) -> Tensor:
+        """What is computed frame by frame: uint8 [F, H, W, 3] -> tokens [F, N+1, D], any class token first."""
+        pixels = frames.to(self.pixel_mean.dtype) / 255
+        pixels = ((pixels - self.pixel_mean) / self.pixel_std).permute(0, 3, 1, 2)  # (F, 3, H, W)
+        x = self.image.embed(pixels)
+        if self._embeds_before_ln_pre():
+            return x
+        x = self.image.pre_norm(x)
+        for block in self.image.blocks[: self.tower_start]:
+            x = self._through(plain_block, block, x)
+        return x
+
+    def tower(self, tokens: Tensor, text: Tensor | None = None, has_text: Tensor | None = None) -> Tensor:
+        """What is computed for a whole clip: tokens [B, T, N+1, D] of `stem` -> frame features [B, T, D']."""
+        if not self.config.text_token:
+            text = None
+        x = tokens
+        if self.temporal_embedding is not None:
+            x = x + self.temporal_embedding[:, None]  # (T, 1, D)
+        if self._embeds_before_ln_pre():
+            x = self.image.pre_norm(x)
+        for i in range(self.tower_start, self.layers):
+            keep = self.image.last_rows if i == self.layers - 1 else None
+            block = self.image.blocks[i]
+            if str(i) in self.blocks:
+                x = self._through(self.blocks[str(i)], block, x, text, has_text, keep)
+            else:
+                x = self._through(plain_block, block, x.flatten(0, 1), keep).unflatten(0, x.shape[:2])
+        return self.image.feature(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+
+    def prototypes(self, features: Tensor, text: Tensor | None = None, has_text: Tensor | None = None) -> Tensor:
+        """TPCM: [C, T, D'] of one clip each, text [C, D'] or None (the query branch) -> [C, T, D']."""
+        if self.prototype is None:
+            return features
+        out: Tensor = self.prototype(features, text, has_text)
+        return out
+
+    def match(
+        self, features: Tensor, prototypes: Tensor, text: Tensor, has_text: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Query features [B, T, D'] (before TPCM) against prototypes [C, T, D'] -> distances, probabilities [B, C].
+
+        `text` [C, D'] are the classes' text features, `has_text` bool [C] says which are real.
+        """
+        distances = self.metric(self.prototypes(features), prototypes)
+        scores = text_logits(features, text, self.scale)
+        return distances, fuse(scores, distances, has_text, self.config.fusion_weight)
+
+    @torch.no_grad()
+    def encode_names(self, names: Iterable[str]) -> Tensor:
+        """Frozen text features of action names: the mean over templates of unit features, unit again: [n, D']."""
+        wanted, device = list(names), self.pixel_mean.device
+        if self._encoded and wanted:
+            return torch.stack([self._encoded[name] for name in wanted]).to(device)
+        prompts = [template.format(name) for name in wanted for template in self.config.templates]
+        rows = [torch.zeros(0, self.feature_width, device=device)]
+        for start in range(0, len(prompts), PROMPTS_AT_ONCE):
+            tokens = self.backbone.tokenizer(prompts[start : start + PROMPTS_AT_ONCE])
+            rows.append(encode_tokens(self.clip, trim(self.clip, tokens).to(device)))
+        units = F.normalize(torch.cat(rows), dim=-1).unflatten(0, (-1, len(self.config.templates)))
+        return F.normalize(units.mean(1), dim=-1)
+
+    def let_go(self, names: Iterable[Iterable[str]], stem: bool) -> None:
+        """Give back the memory of what a training asks no more: the text encoder, and with `stem` the stem's blocks.
+
+        Each of `names` is a group that is encoded at once, as before; `encode_names` knows them from then on and no
+        other, and where the stem is gone `stem` and `features` fail. Ready tokens and what is tuned are not touched.
+        """
+        groups = [list(group) for group in names]
+        features = [self.encode_names(group) for group in groups]
+        self._encoded = dict(zip(chain(*groups), torch.cat(features), strict=True))
+        kept = {id(module) for module in self.clip.visual.modules()}
+        for module in self.clip.children():
+            if id(module) not in kept:
+                module.to("meta")  # shapes without storage
+        if stem:
+            for block in self.image.blocks[: self.tower_start]:
+                block.module.to("meta")
+
+    def tuned_state(self) -> dict[str, Tensor]:
+        """The trained tensors under the names of design.md: what `adapters.safetensors` holds.
+
+        With everything tuned the visual encoder's are among them, as `clip.visual.*`.
+        """
+        kept = ("clip.visual.",) if self.config.tuned == "all" else ()
+        state = self.state_dict().items()
+        return {key: value for key, value in state if key.startswith(kept) or not key.startswith("clip.")}
+
+    def tuned_parameters(self) -> list[nn.Parameter]:
+        """The parameters that training changes, in a fixed order."""
+        return [parameter for parameter in self.parameters() if parameter.requires_grad]
+
+    def _through(self, block: Callable[..., Tensor], *inputs: Any) -> Tensor:
+        """`block(*inputs)`; with `checkpointing` what it computes is not kept for the gradients but computed again."""
+        if self.checkpointing and torch.is_grad_enabled():
+            return checkpoint(block, *inputs, use_reentrant=False)
+        return block(*inputs)
+
+    def _embeds_before_ln_pre(self) -> bool:
+        return self.adapted_depth == self.layers
+
+
+def _prototype_module(config: ModelConfig) -> type[nn.Module]:
+    if config.prototype not in PROTOTYPES:
+        raise MaclipError(
+            "option-invalid",
+            f"There is no prototype module {config.prototype!r}.",
+            f"Choose one of: {', '.join(PROTOTYPES)}.",
+        )
+    return PROTOTYPES[config.prototype]

@@ -1,0 +1,1 @@
+"""Modules that turn frame features into class prototypes."""

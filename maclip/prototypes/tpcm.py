@@ -1,0 +1,41 @@
+"""TPCM, the text-guided prototype construction module: one transformer layer (method.md section 3)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from maclip.model.adapters import attend, text_key_bias
+
+HEADS = 8
+DROPOUT = 0.1
+
+
+class PrototypeModule(nn.Module):
+    """Frame features [C, T, D'] of one clip each -> prototypes [C, T, D']; support and query share it."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(width, HEADS, dropout=DROPOUT, batch_first=True)
+        self.norm_attention = nn.LayerNorm(width)
+        self.norm_ffn = nn.LayerNorm(width)
+        self.ffn = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+
+    def forward(self, features: Tensor, text: Tensor | None = None, has_text: Tensor | None = None) -> Tensor:
+        """The support branch where `text` [C, D'] is given, else the query branch.
+
+        `has_text` bool [C] makes single clips of a batch with text take the query branch.
+        """
+        query, context, bias = features, features, None
+        if text is not None:
+            row = text.to(features.dtype).unsqueeze(1)  # (C, 1, D')
+            if has_text is not None:
+                row = row * has_text[:, None, None].to(row.dtype)
+                bias = text_key_bias(has_text, features.shape[1] + 1, row.dtype, at=0)[:, None, None]
+            query = features + row
+            context = torch.cat([row, features], dim=1)  # (C, T+1, D')
+        mixed = attend(self.attention, self.norm_attention(query), self.norm_attention(context), bias)
+        x = query + F.dropout(mixed, DROPOUT, self.training)
+        out: Tensor = x + F.dropout(self.ffn(self.norm_ffn(x)), DROPOUT, self.training)
+        return out

@@ -1,0 +1,33 @@
+"""What is due when: the updates of a stage, its validations, and the learning rate of each update."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from maclip.runs import TrainConfig
+
+
+def updates(first: int, episodes: int, accumulate: int) -> Iterator[range]:
+    """The episodes of each update from episode `first` on; the last update may have fewer than `accumulate`."""
+    for start in range(first, episodes, accumulate):
+        yield range(start, min(start + accumulate, episodes))
+
+
+def is_validation_due(done: int, episodes: int, config: TrainConfig) -> bool:
+    """Whether validation classes are tried after `done` of `episodes`: `validations` times, and at the end."""
+    every = max(config.accumulate, math.ceil(episodes / max(1, config.validations)))
+    return done == episodes or done // every != (done - config.accumulate) // every
+
+
+def learning_rate(stage: str, done: int, episodes: int, peak: float, config: TrainConfig) -> float:
+    """Of the update that ends with episode `done`: a linear warm-up, then a cosine to zero, or constant.
+
+    Constant is for the joint stage, which may end by itself: the prototype stage always has its cosine.
+    """
+    share, warmup = done / episodes, config.warmup
+    if share < warmup:
+        return peak * (share / warmup)
+    if stage == "joint" and config.schedule == "constant":
+        return peak
+    return peak * (0.5 * (1 + math.cos(math.pi * (share - warmup) / max(1e-9, 1 - warmup))))

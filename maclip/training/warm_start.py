@@ -1,0 +1,51 @@
+"""Begin a training with what another run learnt: one TPCM, say, under several adapters."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load
+
+from maclip.model.maclip import MaClip
+from maclip.runs import ADAPTERS_FILE, Init, read_run
+from maclip_runtime.errors import MaclipError
+
+
+def find_initial(run: Path) -> Init:
+    """What `begin_with` needs to know of `run`. Raises `run-missing`, `run-invalid` and `adapters-missing`."""
+    config = read_run(run)
+    path = run / ADAPTERS_FILE
+    if not path.is_file():
+        raise MaclipError("adapters-missing", f"There is no {path}.", f"Finish it: maclip train --resume {run}.")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return Init(str(run.resolve()), digest, config.backbone.weights_sha256, config.taught)
+
+
+def begin_with(model: MaClip, init: Init) -> int:
+    """Copy the tensors of `init` that `model` tunes too, by name and shape, into `model`; returns how many.
+
+    Raises `init-mismatch` where the run stands on another backbone or shares no tensor, `init-changed` and
+    `adapters-mismatch`.
+    """
+    if init.weights_sha256 != model.backbone.sha256:
+        raise MaclipError("init-mismatch", f"{init.run} stands on another CLIP.", "Begin with a run on the same one.")
+    path = Path(init.run) / ADAPTERS_FILE
+    content = path.read_bytes() if path.is_file() else b""
+    if hashlib.sha256(content).hexdigest() != init.adapters_sha256:
+        raise MaclipError(
+            "init-changed", f"{path} is not what this run began with.", "Put it back, or begin a new run."
+        )
+    try:
+        given, own = load(content), model.tuned_state()
+    except SafetensorError as error:
+        raise MaclipError("adapters-mismatch", f"{path} is not a safetensors file.", "Train that run again.") from error
+    fitting = [key for key, value in given.items() if key in own and own[key].shape == value.shape]
+    if not fitting:
+        raise MaclipError("init-mismatch", f"{init.run} tuned nothing that this model tunes.", "Begin without --init.")
+    with torch.no_grad():
+        for key in fitting:
+            own[key].copy_(given[key])
+    return len(fitting)

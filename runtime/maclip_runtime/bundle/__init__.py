@@ -1,0 +1,1 @@
+"""The bundle: opening it, its manifest, its signature."""

@@ -1,0 +1,122 @@
+"""From frames to features, prototypes and distances: the bundle's graphs behind four methods."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from maclip_runtime.bundle.opening import Bundle, name_key
+from maclip_runtime.engines.base import Array, as_float
+from maclip_runtime.engines.opening import open_engine
+from maclip_runtime.engines.text_encoder import NameEncoder
+from maclip_runtime.reading.frames import Floats, Pixels
+
+Flags = npt.NDArray[np.bool_]
+
+log = logging.getLogger("maclip")
+
+
+@dataclass(frozen=True)
+class Match:
+    """B queries against C classes: `distances` (smaller is nearer) and fused `probabilities`, float32 [B, C]."""
+
+    distances: Floats
+    probabilities: Floats
+
+
+class Encoder:
+    """Runs a bundle's graphs. T and D' are the bundle's `frames` and `feature_width`.
+
+    Safe to use from several threads, which take turns: two runs at once would share the same cores and need twice
+    the memory.
+    """
+
+    def __init__(
+        self, bundle: Bundle, device: str = "auto", allow_fallback: bool = False, threads: int | None = None
+    ) -> None:
+        self.bundle = bundle
+        self.engine = open_engine(bundle, device, allow_fallback, threads)
+        self._names: NameEncoder | None = None
+        self._turn = threading.RLock()
+
+    @property
+    def device(self) -> str:
+        """Where the graphs run: "cpu", "cuda", "tensorrt" or "rtx"."""
+        return self.engine.device
+
+    def features(self, frames: Pixels, text: Floats | None = None) -> Floats:
+        """Frame features of B clips: uint8 [B, T, size, size, 3] -> float32 [B, T, D'].
+
+        With `text`, float32 [B, D'], they are support clips that know their class's name; without, queries.
+        """
+        if self.has_stem:
+            tokens = self.stem(frames.reshape(-1, *frames.shape[2:]))
+            return self.tower(tokens.reshape(*frames.shape[:2], *tokens.shape[1:]), text)  # (F, N+1, D) -> (B, T, ...)
+        text, has_text = self._texts(len(frames), text)
+        (features,) = self._run("visual", frames=np.ascontiguousarray(frames), text=text, has_text=has_text)
+        return as_float(features)
+
+    @property
+    def has_stem(self) -> bool:
+        """Whether `features` is `stem` and then `tower`, so that a stream can keep what the stem made of a frame."""
+        return "stem" in self.bundle.manifest.graphs
+
+    def stem(self, frames: Pixels) -> Floats:
+        """The blocks before the adapted ones: frames uint8 [F, size, size, 3] -> tokens float32 [F, N+1, D]."""
+        (tokens,) = self._run("stem", frames=np.ascontiguousarray(frames))
+        return as_float(tokens)
+
+    def tower(self, tokens: Floats, text: Floats | None = None) -> Floats:
+        """The adapted blocks on whole clips: tokens [B, T, N+1, D] of `stem` -> float32 [B, T, D']; text as above."""
+        text, has_text = self._texts(len(tokens), text)
+        (features,) = self._run("tower", tokens=as_float(tokens), text=text, has_text=has_text)
+        return as_float(features)
+
+    def prototypes(self, features: Floats, text: Floats | None = None) -> Floats:
+        """A prototype for each clip: features [C, T, D'] (and text [C, D']) -> float32 [C, T, D'].
+
+        A class's prototype is the mean over its clips' prototypes (method.md section 3).
+        """
+        text, has_text = self._texts(len(features), text)
+        (made,) = self._run("prototype", features=as_float(features), text=text, has_text=has_text)
+        return as_float(made)
+
+    def match(self, features: Floats, prototypes: Floats, text: Floats, has_text: Flags) -> Match:
+        """Compare query features [B, T, D'] with classes: prototypes [C, T, D'], text [C, D'], has_text [C]."""
+        distances, probabilities = self._run(
+            "match",
+            features=as_float(features),
+            prototypes=as_float(prototypes),
+            text=as_float(text),
+            has_text=np.ascontiguousarray(has_text, dtype=np.bool_),
+        )
+        return Match(as_float(distances), as_float(probabilities))
+
+    def text_feature(self, name: str) -> Floats:
+        """The text feature of an action name, float32 [D']: from the vocabulary, else made by the text encoder.
+
+        Raises `name-unknown` where the bundle has neither, and `text-missing` (see `NameEncoder`).
+        """
+        known = self.bundle.has_name(name) or not name_key(name)
+        if known or self.bundle.manifest.text_encoder is None:
+            return self.bundle.text_feature(name)
+        if self._names is None:
+            self._names = NameEncoder(self.bundle, self._run)
+        log.info("%r is not in the vocabulary: its text is made by the bundle's text encoder", name)
+        # As the vocabulary treats them: "brush_hair" is "brush hair".
+        spoken: Floats = self._names.features([" ".join(name.replace("_", " ").split())])[0]
+        return spoken
+
+    def _run(self, graph: str, **inputs: Array) -> tuple[Array, ...]:
+        with self._turn:
+            return self.engine.run(graph, **inputs)
+
+    def _texts(self, batch: int, text: Floats | None) -> tuple[Floats, Flags]:
+        """The graphs' inputs for `text` [B, D'], or for none: text [B, D'] and has_text [B]."""
+        if text is None:
+            return np.zeros((batch, self.bundle.manifest.feature_width), np.float32), np.zeros(batch, np.bool_)
+        return as_float(text), np.ones(batch, np.bool_)

@@ -1,0 +1,105 @@
+"""Any action name on the device: cleaned as open_clip cleans it, cut into tokens, embedded by `text.onnx`."""
+
+from __future__ import annotations
+
+import html
+import string
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from maclip_runtime.bundle.opening import Bundle, unit_rows
+from maclip_runtime.engines.base import Array, as_float
+from maclip_runtime.errors import EXIT_MACHINE_LACKS, MaclipError
+from maclip_runtime.reading.frames import Floats
+
+Tokens = npt.NDArray[np.int64]
+
+PROMPTS_AT_ONCE = 32  # what a small device's memory takes
+NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+class NameEncoder:
+    """Text features of action names, by the text encoder of a bundle that has one; `run` is an engine's.
+
+    Raises `text-missing` where the libraries for it are not installed, `bundle-schema` where they cannot read
+    the bundle's tokenizer.
+    """
+
+    def __init__(self, bundle: Bundle, run: Callable[..., tuple[Array, ...]]) -> None:
+        spec = bundle.manifest.text_encoder
+        assert spec is not None, "the caller asks only bundles that have one"
+        if spec.clean not in CLEANINGS:
+            raise _schema_error(f"The bundle's text is cleaned by {spec.clean!r}, which is not known here.")
+        self._run = run
+        self._templates = bundle.manifest.names.templates
+        self._clean = CLEANINGS[spec.clean]
+        self._context_length = spec.context_length
+        self._tokenizer = _load_tokenizer(str(bundle.path / spec.tokenizer))
+
+    def features(self, names: Sequence[str]) -> Floats:
+        """The mean over the bundle's prompts of unit features, unit again, as the export does: float32 [n, D']."""
+        prompts = [template.format(name) for name in names for template in self._templates]
+        rows = []
+        for start in range(0, len(prompts), PROMPTS_AT_ONCE):
+            (text,) = self._run("text", tokens=self.tokens(prompts[start : start + PROMPTS_AT_ONCE]))
+            rows.append(as_float(text))
+        units = np.concatenate(rows).reshape(len(names), len(self._templates), -1)  # (n, prompts, D')
+        return unit_rows(units.mean(axis=1))
+
+    def tokens(self, prompts: Sequence[str]) -> Tokens:
+        """The tokens of prompts, between the marks of start and end, padded or cut to L: int64 [n, L]."""
+        ids = [self._tokenizer.encode(self._clean(prompt)).ids for prompt in prompts]
+        return np.array(ids, dtype=np.int64).reshape(len(prompts), self._context_length)
+
+
+def clean_basic(text: str) -> str:
+    """Repair text that was decoded wrongly and read HTML entities, twice over, as open_clip does."""
+    import ftfy
+
+    return html.unescape(html.unescape(ftfy.fix_text(text))).strip()
+
+
+def clean_whitespace(text: str) -> str:
+    """`clean_basic`, and one space where there is any."""
+    return " ".join(clean_basic(text).split())
+
+
+def clean_lower(text: str) -> str:
+    """`clean_whitespace` in small letters."""
+    return clean_whitespace(text).lower()
+
+
+def clean_canonicalize(text: str) -> str:
+    """`clean_basic`, without punctuation, in small letters, and one space where there is any."""
+    return " ".join(clean_basic(text).replace("_", " ").translate(NO_PUNCTUATION).lower().split())
+
+
+CLEANINGS: dict[str, Callable[[str], str]] = {
+    "lower": clean_lower,
+    "whitespace": clean_whitespace,
+    "canonicalize": clean_canonicalize,
+}
+
+
+def _load_tokenizer(path: str) -> Any:
+    try:
+        import ftfy  # noqa: F401 (asked for here, so that the error comes before any work)
+        from tokenizers import Tokenizer, __version__
+    except ImportError as error:
+        raise MaclipError(
+            "text-missing",
+            f"{error.name} is not installed, which reads names that are not in the bundle's vocabulary.",
+            "Install it: pip install 'maclip[text]'; or say --text NAME with a name of the vocabulary, or --no-text.",
+            EXIT_MACHINE_LACKS,
+        ) from error
+    try:
+        return Tokenizer.from_file(path)
+    except Exception as error:  # the library raises no class of its own
+        raise _schema_error(f"tokenizers {__version__} cannot read the bundle's tokenizer ({error}).") from error
+
+
+def _schema_error(message: str) -> MaclipError:
+    return MaclipError("bundle-schema", message, "Update tokenizers, or export the bundle again.")

@@ -1,0 +1,1 @@
+"""The gallery as an index that queries are matched against, and enrolment."""

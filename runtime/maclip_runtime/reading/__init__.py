@@ -1,0 +1,1 @@
+"""Reading clips: video files, folders of pictures, frames."""

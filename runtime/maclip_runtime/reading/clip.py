@@ -1,0 +1,121 @@
+"""One whole clip: count its frames, choose a few, decode only as far as needed. Training reads here too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+
+from maclip_runtime.errors import MaclipError
+from maclip_runtime.reading import video
+from maclip_runtime.reading.frames import Indices, Pixels
+from maclip_runtime.reading.pictures import FOLDER_RATE, list_pictures, read_picture
+
+Choose = Callable[[int], Indices]
+Transform = Callable[[Pixels], Pixels]
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Chosen frames of a clip, uint8 [T, H, W, 3] RGB; `indices` int64 [T]: which of its `total` they are.
+
+    `duration_s` is how long the whole clip lasts, in seconds.
+    """
+
+    frames: Pixels
+    indices: Indices
+    total: int
+    duration_s: float
+    path: Path
+
+
+def read_clip(path: str | PathLike[str], choose: Choose, transform: Transform | None = None) -> Clip:
+    """Read the frames that `choose(total)` names, from a video file or a folder of frames.
+
+    `choose` gets the number of frames and returns int64 [T], for instance `segment_indices`; it may be called
+    again with a smaller number where pictures turn out to be broken. `transform` is applied to each chosen
+    frame as it is decoded, uint8 [H, W, 3] -> uint8 [h, w, 3]: use it to keep memory small. Safe to call from
+    many threads. Raises `clip-unreadable`; `clip-too-short` where there are fewer frames than chosen.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _read_folder(path, choose, transform)
+    return _read_video(path, choose, transform)
+
+
+def _read_video(path: Path, choose: Choose, transform: Transform | None) -> Clip:
+    container, stream = video.open_file(path)
+    with container:
+        total = video.count_packets(container, stream)
+        duration = video.duration_s(container, stream, total)
+    indices = _chosen(path, choose, total)
+    frames, decoded = _decode_chosen(path, indices, transform)
+    if len(frames) < len(set(indices.tolist())):
+        # The container promised more than could be decoded: go by what is really there.
+        total = decoded
+        indices = _chosen(path, choose, total)
+        frames, _ = _decode_chosen(path, indices, transform)
+    return Clip(_stack(path, frames, indices), indices, total, duration, path)
+
+
+def _decode_chosen(path: Path, indices: Indices, transform: Transform | None) -> tuple[dict[int, Pixels], int]:
+    """The frames at `indices` by index, and how many were decoded; stops after the last one wanted."""
+    import av
+
+    wanted, last = set(indices.tolist()), int(indices.max())
+    frames: dict[int, Pixels] = {}
+    decoded = 0
+    container, stream = video.open_file(path)
+    with container:
+        try:
+            for frame in video.decode(container, stream):
+                if decoded in wanted:
+                    pixels = video.upright(frame)
+                    frames[decoded] = transform(pixels) if transform else pixels
+                decoded += 1
+                if decoded > last:
+                    break
+        except (av.error.FFmpegError, OSError) as error:
+            if not decoded:
+                raise video.unreadable(path, f"cannot be decoded ({video.reason(error)})") from error
+    return frames, decoded
+
+
+def _read_folder(path: Path, choose: Choose, transform: Transform | None) -> Clip:
+    pictures = list_pictures(path)
+    duration = len(pictures) / FOLDER_RATE
+    while True:
+        indices = _chosen(path, choose, len(pictures))
+        frames: dict[int, Pixels] = {}
+        broken: set[int] = set()
+        for index in sorted(set(indices.tolist())):
+            try:
+                pixels = read_picture(pictures[index])
+                frames[index] = transform(pixels) if transform else pixels
+            except MaclipError:
+                broken.add(index)
+        if not broken:
+            return Clip(_stack(path, frames, indices), indices, len(pictures), duration, path)
+        pictures = [picture for index, picture in enumerate(pictures) if index not in broken]
+
+
+def _chosen(path: Path, choose: Choose, total: int) -> Indices:
+    if total == 0:
+        raise video.unreadable(path, "holds no frame that can be decoded")
+    indices = np.asarray(choose(total), dtype=np.int64)
+    if total < len(indices):
+        raise MaclipError(
+            "clip-too-short",
+            f"{path} has {total} {'frame' if total == 1 else 'frames'}; at least {len(indices)} are needed.",
+            "Give a longer clip of the action.",
+        )
+    return indices
+
+
+def _stack(path: Path, frames: dict[int, Pixels], indices: Indices) -> Pixels:
+    if len({frame.shape for frame in frames.values()}) > 1:
+        raise video.unreadable(path, "has frames of different sizes")
+    return np.stack([frames[index] for index in indices.tolist()])

@@ -1,0 +1,198 @@
+"""Video through FFmpeg (PyAV): opening safely, decoding past broken packets, turning pictures upright.
+
+Everything that reads a container comes through here; `av` is imported on first use, so that importing the
+package stays quick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from maclip_runtime.errors import MaclipError
+from maclip_runtime.reading.frames import Pixels
+
+if TYPE_CHECKING:
+    import av.container
+    import av.packet
+    import av.video
+
+# What clips come in, and sound, to say that there is no picture. A list of what is read and not of what is refused:
+# playlists (hls, concat, sdp, dash, …) and numbered pictures make FFmpeg open other files than the one that was named.
+_CONTAINERS = "mov matroska avi mpegts mpeg mpegvideo flv asf ogg mxf nut rm dv wtv gxf ivf gif apng yuv4mpegpipe dhav"
+_STREAMS = "h261 h263 h264 hevc vvc av1 obu m4v vc1 cavsvideo dirac mjpeg mpjpeg"
+_SOUND = "wav mp3 aac ac3 eac3 flac aiff"
+FORMATS = (*_CONTAINERS.split(), *_STREAMS.split(), *_SOUND.split())
+NETWORK_FORMATS = ("rtsp", "hls", "webvtt", *FORMATS)
+# A file opens no other protocol and no other format; `mov` does not follow references unless asked to.
+FILE_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": ",".join(FORMATS)}
+PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"file ", b"<?xml", b"<MPD", b"v=0")  # how they begin
+FALLBACK_RATE = 25.0  # frames a second, where a container states none
+MOST_PIXELS = 40_000_000  # of one picture: 8K video and the margins that decoders add to it
+
+Orientation = tuple[bool, bool, bool]  # transpose, then flip rows, then flip columns
+UPRIGHT: Orientation = (False, False, False)
+
+
+def unreadable(path: object, why: str) -> MaclipError:
+    """The error `clip-unreadable` for `path`; `why` continues the sentence."""
+    return MaclipError(
+        "clip-unreadable",
+        f"{path} {why}.",
+        "Give a video file with a picture track, or a folder of JPEG or PNG frames.",
+    )
+
+
+def lenient() -> dict[str, Any]:
+    """Options of `av.open` under which a tag that is not UTF-8 is no reason to refuse a video; PyAV 19 needs none."""
+    import av
+
+    return {"metadata_errors": "ignore"} if int(av.__version__.split(".")[0]) < 19 else {}
+
+
+def open_file(path: Path) -> tuple[av.container.InputContainer, av.video.VideoStream]:
+    """Open a video file; the caller closes the container. Raises `clip-unreadable`."""
+    import av
+
+    try:
+        if not path.exists():
+            raise unreadable(path, "does not exist")
+        if not path.is_file():
+            raise unreadable(path, "is not a file")
+        if path.stat().st_size == 0:
+            raise unreadable(path, "is empty")
+        # "file:" keeps a name such as "concat:a|b" a name.
+        container = av.open(f"file:{path}", container_options=dict(FILE_OPTIONS), **lenient())
+    # Most of FFmpeg's errors are OSErrors or ValueErrors as well, but not all.
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        raise unreadable(path, _refusal(path, error)) from error
+    try:
+        return container, picture_stream(container, path)
+    except BaseException:
+        container.close()
+        raise
+
+
+def picture_stream(container: av.container.InputContainer, name: object) -> av.video.VideoStream:
+    """The container's video track, cover pictures aside. Raises `clip-unreadable` for none, `video-too-large`."""
+    for stream in container.streams.video:
+        cover = "attached_pic" in str(getattr(stream, "disposition", "")).lower()
+        # A track whose codec FFmpeg lacks has no codec context.
+        if not cover and getattr(stream, "codec_context", None) is not None:
+            return _bounded(stream, name)
+    raise unreadable(name, "holds no picture track (sound only, or a codec that cannot be decoded)")
+
+
+def _bounded(stream: av.video.VideoStream, name: object) -> av.video.VideoStream:
+    context = stream.codec_context
+    if context.width * context.height > MOST_PIXELS:
+        raise too_large(name, context.width, context.height)
+    # 200 bytes may claim a gigabyte. A picture that is larger than its container said is broken to the decoder.
+    context.options = {**context.options, "max_pixels": str(MOST_PIXELS)}
+    return stream
+
+
+def too_large(name: object, width: int, height: int) -> MaclipError:
+    """The error `video-too-large` for pictures of more than `MOST_PIXELS`."""
+    return MaclipError(
+        "video-too-large",
+        f"{name} claims pictures of {width} x {height}; at most {MOST_PIXELS / 1e6:.0f} million pixels are read.",
+        "Give a smaller video: the model looks at a few hundred pixels a side.",
+    )
+
+
+def decode(container: av.container.InputContainer, stream: av.video.VideoStream) -> Iterator[av.video.VideoFrame]:
+    """Every picture that can be decoded, in order of presentation; broken packets are skipped.
+
+    Raises FFmpeg's error only where reading itself fails (a truncated container).
+    """
+    for packet in container.demux(stream):
+        yield from decode_packet(packet)
+
+
+def decode_packet(packet: av.packet.Packet[Any]) -> Iterator[av.video.VideoFrame]:
+    """The pictures that a packet completes; none where it is broken."""
+    import av
+
+    with suppress(av.error.FFmpegError):
+        yield from packet.decode()
+
+
+def count_packets(container: av.container.InputContainer, stream: av.video.VideoStream) -> int:
+    """How many pictures the container promises: its packets, without decoding any. May be a few too many."""
+    import av
+
+    count = 0
+    try:
+        for packet in container.demux(stream):
+            # Packets before an edit list's start are decoded but never shown.
+            count += packet.size > 0 and not packet.is_discard
+    except (av.error.FFmpegError, OSError):
+        pass  # truncated: what came before still counts
+    return count
+
+
+def upright(frame: av.video.VideoFrame) -> Pixels:
+    """The picture as it should be seen: uint8 [H, W, 3] RGB, turned as its display matrix says."""
+    pixels = cast(Pixels, frame.to_ndarray(format="rgb24"))
+    transpose, flip_rows, flip_columns = orientation(frame)
+    if transpose:
+        pixels = pixels.transpose(1, 0, 2)
+    if flip_rows:
+        pixels = pixels[::-1]
+    if flip_columns:
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def orientation(frame: av.video.VideoFrame) -> Orientation:
+    """What a frame's display matrix asks for, to the nearest quarter turn."""
+    import av.sidedata.sidedata as sidedata
+
+    # `frame.side_data` would tie a knot with the frame, and megabytes a frame would wait for the garbage collector.
+    container_of: Any = sidedata.SideDataContainer
+    side_data = container_of(frame).get("DISPLAYMATRIX")
+    if side_data is None:
+        return UPRIGHT
+    # 3 x 3 row-major, 16.16 fixed point: (x, y) is shown at (a x + c y, b x + d y).
+    a, b, _, c, d = (int(value) for value in np.frombuffer(bytes(side_data), dtype=np.int32)[:5])
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        return True, b < 0, c < 0
+    return False, d < 0, a < 0
+
+
+def duration_s(container: av.container.InputContainer, stream: av.video.VideoStream, frames: int) -> float:
+    """How long the pictures last in seconds: as the container says, else `frames` at its rate."""
+    if stream.duration and stream.time_base and stream.duration > 0:
+        return float(stream.duration * stream.time_base)
+    if container.duration and container.duration > 0:
+        return container.duration / 1e6  # microseconds
+    return frames / rate(stream)
+
+
+def rate(stream: av.video.VideoStream) -> float:
+    """Frames a second, as the container says; 25 where it says nothing of use."""
+    stated: Fraction | None = stream.average_rate
+    return float(stated) if stated else FALLBACK_RATE
+
+
+def reason(error: Exception) -> str:
+    """FFmpeg's own words, without the address that PyAV adds to them."""
+    return str(getattr(error, "strerror", None) or type(error).__name__)
+
+
+def _refusal(path: Path, error: Exception) -> str:
+    """Why a file could not be opened, as the rest of a sentence."""
+    import av
+
+    with suppress(OSError), path.open("rb") as file:
+        if file.read(16).startswith(PLAYLISTS):
+            return "is a playlist, which may lead to other files"
+    if isinstance(error, av.error.ArgumentError):  # what FFmpeg says of a format that is not in the list
+        return "is of a kind that is not read as video"
+    return f"cannot be read as video ({reason(error)})"

@@ -1,0 +1,103 @@
+"""Growth with the gallery: made-up classes go straight into matching, and into a gallery that is then read."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+from subprocess import TimeoutExpired
+from typing import Any
+
+import numpy as np
+
+from maclip_runtime.tools.bench.machine import peak_resident_mib, resident_mib
+from maclip_runtime.tools.bench.probe import probe
+from maclip_runtime.tools.bench.result import Classes, Times
+
+MATCH_SECONDS, LEAST_RUNS, WARM_RUNS = 1.5, 10, 3
+LOAD_LIMIT_S = 120.0  # a gallery that takes longer to read is said to
+MIB = 2**20
+
+
+def measure_classes(bundle: Path, counts: tuple[int, ...], engine: dict[str, Any]) -> tuple[Classes, ...]:
+    """Each number of classes in processes of its own."""
+    found = []
+    for count in counts:
+        values: dict[str, Any] = {"bundle": str(bundle), "classes": count, "engine": engine}
+        matched = probe("match", **values)
+        with tempfile.TemporaryDirectory(prefix="maclip-bench-") as folder:
+            try:
+                loaded = probe("load", LOAD_LIMIT_S, **values, folder=folder)
+            except TimeoutExpired:
+                loaded = {"first_load_s": None, "load_s": None, "file_mib": None}
+        found.append(
+            Classes(
+                count,
+                Times(**matched["match"]),
+                matched["arrays_mib"],
+                matched["grown_mib"],
+                loaded["first_load_s"],
+                loaded["load_s"],
+                LOAD_LIMIT_S,
+                loaded["file_mib"],
+            )
+        )
+    return tuple(found)
+
+
+def match(begun: float, ready: float, bundle: str, classes: int, engine: dict[str, Any]) -> dict[str, Any]:
+    """In a fresh process: one query against that many classes of noise."""
+    from maclip_runtime.bundle.opening import Bundle
+    from maclip_runtime.engines.encoder import Encoder
+
+    opened = Bundle.open(bundle)
+    frames, width = opened.manifest.frames, opened.manifest.feature_width
+    encoder = Encoder(opened, **engine)
+    rng = np.random.default_rng(classes)
+    query = rng.standard_normal((1, frames, width), np.float32)
+    small = rng.standard_normal((1, frames, width), np.float32)
+    encoder.match(query, small, small[:, 0], np.ones(1, np.bool_))  # loads the graph, which is not growth
+    before = resident_mib()
+    prototypes = rng.standard_normal((classes, frames, width), np.float32)
+    text, has_text = rng.standard_normal((classes, width), np.float32), np.ones(classes, np.bool_)
+    took: list[float] = []
+    end = time.perf_counter() + MATCH_SECONDS
+    while time.perf_counter() < end or len(took) < LEAST_RUNS + WARM_RUNS:
+        start = time.perf_counter()
+        encoder.match(query, prototypes, text, has_text)
+        took.append(time.perf_counter() - start)
+    peak = peak_resident_mib()
+    return {
+        "match": asdict(Times.of(took[WARM_RUNS:])),
+        "arrays_mib": (prototypes.nbytes + text.nbytes) / MIB,
+        "grown_mib": None if peak is None or before is None else max(0.0, peak - before),
+    }
+
+
+def load(begun: float, ready: float, bundle: str, classes: int, engine: dict[str, Any], folder: str) -> dict[str, Any]:
+    """In a fresh process: fill a gallery in `folder` with that many classes of one clip, and read it twice."""
+    from maclip_runtime.bundle.opening import Bundle
+    from maclip_runtime.engines.encoder import Encoder
+    from maclip_runtime.gallery import EnrolledClip, Gallery
+    from maclip_runtime.matching.index import build_index
+
+    opened = Bundle.open(bundle)
+    shape = (opened.manifest.frames, opened.manifest.feature_width)
+    rng = np.random.default_rng(classes)
+    rows = rng.standard_normal((classes, *shape), np.float32)
+    clips = [
+        EnrolledClip(f"class {n}", None, None, row, row, f"{n:064x}", "made up", 2.0, {}, b"")
+        for n, row in enumerate(rows)
+    ]
+    path = Path(folder) / "gallery.db"
+    with Gallery(path, opened.manifest.contract) as gallery:
+        gallery.add(clips, rows, opened.graph_digest("prototype"))
+    encoder = Encoder(opened, **engine)
+    took = []
+    for _ in range(2):
+        with Gallery(path, opened.manifest.contract) as gallery:
+            start = time.perf_counter()
+            build_index(gallery, encoder)
+            took.append(time.perf_counter() - start)
+    return {"first_load_s": took[0], "load_s": took[1], "file_mib": path.stat().st_size / MIB}

@@ -1,0 +1,86 @@
+"""Cold start: from the start of a process to its first answer on a clip, and what that time consists of."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from maclip_runtime.errors import EXIT_OUR_FAULT, MaclipError
+from maclip_runtime.tools.bench.machine import resident_mib
+from maclip_runtime.tools.bench.probe import probe
+from maclip_runtime.tools.bench.result import ColdStart
+
+LIMIT_S = 600.0  # of one start
+
+
+def measure_cold_start(command: Sequence[str], values: dict[str, Any], runs: int) -> ColdStart:
+    """Start `command`, which answers for one clip, `runs` times; and as often `first_answer` with `values`.
+
+    Raises `bench-failed` where the command gives no answer.
+    """
+    took: list[float] = []
+    apart: list[dict[str, Any]] = []
+    for _ in range(runs):  # in turns, so that what disturbs the machine disturbs both alike
+        took.append(_command_s(command))
+        apart.append(probe("first-answer", LIMIT_S, **values))
+    parts = {part: statistics.median(one["parts_s"][part] for one in apart) for part in apart[0]["parts_s"]}
+    memory = [one["memory_mib"] for one in apart if one["memory_mib"] is not None]
+    return ColdStart(tuple(took), parts, statistics.median(memory) if memory else None)
+
+
+def first_answer(
+    begun: float, ready: float, bundle: str, gallery: str, clip: str, engine: dict[str, Any]
+) -> dict[str, Any]:
+    """In a fresh process: answer for one clip step by step, as `Recognizer.classify` does, noting the time."""
+    marks = {"python": ready - begun}
+
+    def mark(part: str) -> None:
+        marks[part] = time.monotonic() - begun - sum(marks.values())
+
+    import av
+    import PIL.Image  # noqa: F401
+
+    from maclip_runtime.bundle.opening import Bundle
+    from maclip_runtime.engines.encoder import Encoder
+    from maclip_runtime.gallery import Gallery
+    from maclip_runtime.matching.index import build_index
+    from maclip_runtime.reading.clip import read_clip
+    from maclip_runtime.reading.frames import prepare, segment_indices
+    from maclip_runtime.recognizer import Recognizer  # noqa: F401
+
+    del av
+    mark("imports")
+    opened = Bundle.open(bundle)
+    mark("bundle check")
+    encoder = Encoder(opened, **engine)
+    mark("engine")
+    manifest = opened.manifest
+    read = read_clip(
+        clip, partial(segment_indices, frames=manifest.frames), partial(prepare, preprocess=manifest.preprocess)
+    )
+    mark("clip")
+    features = encoder.features(read.frames[None])
+    mark("network")
+    with Gallery(gallery, manifest.contract) as kept:
+        index = build_index(kept, encoder)
+        mark("gallery")
+        assert index is not None
+        encoder.match(features, index.prototypes, index.text, index.has_text)
+    mark("match")
+    return {"parts_s": marks, "memory_mib": resident_mib()}
+
+
+def _command_s(command: Sequence[str]) -> float:
+    begun = time.monotonic()
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LIMIT_S, check=False
+    )
+    took = time.monotonic() - begun
+    if done.returncode != 0 or not done.stdout.strip():
+        said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[0]
+        raise MaclipError("bench-failed", f"The first answer did not come: {said[:300]}.", "Try it.", EXIT_OUR_FAULT)
+    return took

@@ -1,0 +1,128 @@
+"""The whole benchmark: what is measured, in which order, on what."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from maclip_runtime.tools.bench.classes import measure_classes
+from maclip_runtime.tools.bench.cold import measure_cold_start
+from maclip_runtime.tools.bench.drawn import draw_video
+from maclip_runtime.tools.bench.machine import machine_facts
+from maclip_runtime.tools.bench.probe import probe
+from maclip_runtime.tools.bench.result import Bench, Sources, Streaming, Times
+
+WINDOW_S, HOP_S = 2.0, 0.5
+DRAWN_SECONDS = 8.0  # of video, which is watched again and again
+ENROLLED = 3  # classes of the gallery that is recognised against
+CLASS_COUNTS = (1, 10, 100, 1_000, 10_000)
+SOURCE_COUNTS = (1, 2, 4, 8)
+SOURCES_SHARE = 0.5  # of the seconds that the stages get
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to measure. `source` is a video, None for a drawn one; `seconds` those of the stages.
+
+    `threads` and `allow_fallback` as for `open_engine`; `cold_starts` how many. `classes` and `sources`: the numbers of
+    classes and of sources that growth is measured at.
+    """
+
+    bundle: Path
+    device: str = "auto"
+    source: Path | None = None
+    seconds: float = 10.0
+    threads: int | None = None
+    allow_fallback: bool = False
+    cold_starts: int = 5
+    classes: tuple[int, ...] = CLASS_COUNTS
+    sources: tuple[int, ...] = SOURCE_COUNTS
+
+    @property
+    def engine(self) -> dict[str, Any]:
+        """What every measuring process opens its engine with."""
+        return {"device": self.device, "threads": self.threads, "allow_fallback": self.allow_fallback}
+
+
+def run_bench(
+    plan: Plan, command: Callable[[Path, Path], Sequence[str]], note: Callable[[str], None] = lambda text: None
+) -> Bench:
+    """Measure all of it, one process at a time.
+
+    `command` gives the command line that answers for a clip with a gallery: its cold start is measured. `note` is told
+    what is being done. Raises what opening the bundle, the device and the source raise, and `bench-failed`.
+    """
+    from maclip_runtime.reading.clip import read_clip
+    from maclip_runtime.reading.frames import segment_indices
+    from maclip_runtime.recognizer import Recognizer
+
+    machine = machine_facts()  # first: the load before
+    with tempfile.TemporaryDirectory(prefix="maclip-bench-") as folder:
+        place = Path(folder)
+        note("drawing")
+        clips = [draw_video(place / f"clip{seed}.mp4", WINDOW_S, seed) for seed in range(ENROLLED)]
+        if plan.source is None:
+            source = draw_video(place / "source.mp4", DRAWN_SECONDS, ENROLLED)
+        else:
+            source = plan.source
+            read_clip(source, lambda total: segment_indices(total, 1))  # refused here rather than in another process
+        gallery = place / "gallery.db"
+        with Recognizer.open(plan.bundle, gallery, **plan.engine) as recognizer:
+            for seed, clip in enumerate(clips):
+                recognizer.enroll(f"class {seed}", clip, no_text=True, force=True)
+            manifest = recognizer.bundle.manifest
+            size = sum(file.size for file in manifest.files.values())
+        common: dict[str, Any] = {"bundle": str(plan.bundle), "gallery": str(gallery), "engine": plan.engine}
+        watching = {**common, "window_s": WINDOW_S, "hop_s": HOP_S}
+        note("a step and its stages")
+        figures = probe("stream", **watching, sources=[str(source)], seconds=plan.seconds)
+        note("cold start")
+        cold = measure_cold_start(command(clips[0], gallery), {**common, "clip": str(clips[0])}, plan.cold_starts)
+        note("growth with sources")
+        share_s = plan.seconds * SOURCES_SHARE
+        several = tuple(
+            _sources(count, probe("stream", **watching, sources=[str(source)] * count, seconds=share_s))
+            for count in plan.sources
+        )
+        note("growth with classes")
+        classes = measure_classes(plan.bundle, plan.classes, plan.engine)
+    return Bench(
+        machine=machine,
+        bundle={
+            "backbone": manifest.backbone.name,
+            "precision": manifest.precision,
+            "quantization": manifest.quantization,
+            "adapted_depth": manifest.adapted_depth,
+            "frames": manifest.frames,
+            "graphs": sorted(manifest.graphs),
+            "contract": manifest.contract,
+            "mib": round(size / 2**20, 1),
+        },
+        settings={
+            "source": "drawn, 640 x 480, 30 frames/s" if plan.source is None else plan.source.name,
+            "seconds": plan.seconds,
+            "threads": plan.threads,
+            "window_s": WINDOW_S,
+            "hop_s": HOP_S,
+            "enrolled_classes": ENROLLED,
+        },
+        device=figures["device"],
+        streaming=_streaming(figures),
+        cold_start=cold,
+        classes=classes,
+        sources=several,
+    )
+
+
+def _sources(count: int, figures: dict[str, Any]) -> Sources:
+    known = {field.name for field in dataclasses.fields(Sources)}
+    return Sources(sources=count, **{key: value for key, value in figures.items() if key in known})
+
+
+def _streaming(figures: dict[str, Any]) -> Streaming:
+    stages = {stage: Times(**times) for stage, times in figures["stages"].items()}
+    return Streaming(WINDOW_S, HOP_S, stages, Times(**figures["step"]), figures["beside_network"], _sources(1, figures))

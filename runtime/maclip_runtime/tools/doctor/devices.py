@@ -1,0 +1,118 @@
+"""Which devices work on this machine, and where the graphs of a bundle really run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from maclip_runtime.bundle.manifest import GraphSpec
+from maclip_runtime.bundle.opening import Bundle
+from maclip_runtime.engines.base import ASK_DOCTOR, CANNOT_BE_USED
+from maclip_runtime.engines.onnxruntime import OnnxEngine
+from maclip_runtime.engines.opening import DEVICES, OPENVINO_DEVICES, choose_device, open_engine
+from maclip_runtime.engines.openvino import OpenVinoEngine, has_bf16, import_openvino
+from maclip_runtime.engines.providers import (
+    PROVIDERS,
+    find_provider,
+    import_onnxruntime,
+    installed_plugins,
+    names_provider,
+    require_working,
+)
+from maclip_runtime.engines.tensorrt.cuda import Cuda
+from maclip_runtime.engines.tensorrt.library import NATIVE_DEVICES, find_library
+from maclip_runtime.errors import MaclipError
+
+NOT_DEVICES = (*PROVIDERS.values(), "AzureExecutionProvider")  # that one calls a service for nodes we do not have
+ROWS = 2  # of the arrays that a graph is tried with
+
+
+@dataclass(frozen=True)
+class DeviceState:
+    """A word for --device: what it would run, or the error that it would give."""
+
+    device: str
+    works: bool
+    says: str
+    fix: str
+
+
+@dataclass(frozen=True)
+class GraphRun:
+    """Where one graph of the bundle ran, in words, and the nodes that ran elsewhere than asked."""
+
+    graph: str
+    ran: str
+    strays: tuple[str, ...]
+
+
+def device_states(asked: str) -> tuple[DeviceState, ...]:
+    """Every device that has a word, every provider and plug-in that is installed, and the one that was asked for."""
+    words = [word for word in DEVICES if word != "auto"]
+    try:
+        words += [name for name in import_onnxruntime().get_available_providers() if name not in NOT_DEVICES]
+        words += installed_plugins()
+    except MaclipError:
+        pass  # said of "cpu" already
+    if asked != "auto":
+        words.append(asked)
+    return tuple(_state(word) for word in dict.fromkeys(words))
+
+
+def require_device(device: str) -> str:
+    """What a device would run, in words. Raises what `open_engine` would, but for the bundle's own faults."""
+    if device == "auto":
+        device, _ = choose_device()
+    if device in OPENVINO_DEVICES:
+        openvino = import_openvino(device)
+        half = device == "openvino" and has_bf16(openvino.Core())
+        return f"OpenVINO {openvino.__version__.split('-')[0]}, in {'bfloat16' if half else 'float32'}"
+    if device in NATIVE_DEVICES:
+        library = find_library(device)
+        return f"{library.name} {library.version}, compute capability {Cuda(device).capability}"
+    if not names_provider(device):
+        open_engine(None, device)  # type: ignore[arg-type]  # says which devices there are
+    runtime = import_onnxruntime()
+    provider = find_provider(runtime, device)
+    require_working(runtime, provider)
+    return f"onnxruntime {runtime.__version__}, {provider.name}"
+
+
+def run_graphs(bundle: Bundle, device: str) -> tuple[GraphRun, ...]:
+    """Run every graph of a bundle once on arrays of zeros and say where. Engines that must be built are not."""
+    if device in NATIVE_DEVICES:
+        return tuple(GraphRun(graph, "as one engine (maclip-run build)", ()) for graph in bundle.manifest.graphs)
+    engine = (
+        open_engine(bundle, device)
+        if device in OPENVINO_DEVICES
+        else OnnxEngine(bundle, find_provider(import_onnxruntime(), device), allow_fallback=True, audit=True)
+    )
+    runs = []
+    for graph, spec in bundle.manifest.graphs.items():
+        engine.run(graph, **_zeros(spec))
+        if isinstance(engine, OpenVinoEngine):
+            runs.append(GraphRun(graph, f"whole, by OpenVINO in {engine.precision(graph)}", ()))
+        elif isinstance(engine, OnnxEngine) and graph in engine.placements:
+            found = engine.placements[graph]
+            counts = ", ".join(f"{count} nodes on {name}" for name, count in found.nodes.items())
+            runs.append(GraphRun(graph, counts, found.strays))
+        else:
+            runs.append(GraphRun(graph, "cannot be told", ()))
+    return tuple(runs)
+
+
+def _state(device: str) -> DeviceState:
+    try:
+        return DeviceState(device, True, require_device(device), "")
+    except MaclipError as error:
+        # In the doctor's own words: that it knows more needs no saying here.
+        says, fix = error.message.removeprefix(CANNOT_BE_USED.format(device)), error.fix.replace(ASK_DOCTOR, "")
+        return DeviceState(device, False, says, fix)
+
+
+def _zeros(spec: GraphSpec) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.generic]]]:
+    return {
+        tensor.name: np.zeros([n if isinstance(n, int) else ROWS for n in tensor.shape], tensor.dtype)
+        for tensor in spec.inputs
+    }

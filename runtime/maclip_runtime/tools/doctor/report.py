@@ -1,0 +1,144 @@
+"""The whole examination, and what is wrong in one list."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from maclip_runtime.bundle.opening import SIGNATURE_FILE, Bundle
+from maclip_runtime.engines.base import ASK_DOCTOR
+from maclip_runtime.engines.opening import choose_device
+from maclip_runtime.engines.providers import PROVIDERS, installed_plugins
+from maclip_runtime.engines.tensorrt.cache import CACHE_VARIABLE, default_cache
+from maclip_runtime.errors import MaclipError
+from maclip_runtime.tools.doctor.devices import DeviceState, GraphRun, device_states, run_graphs
+from maclip_runtime.tools.doctor.libraries import SharedLibrary, provider_libraries
+from maclip_runtime.tools.doctor.machine import has_nvidia_gpu, library_versions, machine_facts, onnxruntime_wheels
+from maclip_runtime.tools.doctor.surroundings import Camera, Extra, cache_fault, cameras, extras, gstreamer
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong: what it is about in a word, what is wrong, and what to do."""
+
+    about: str
+    what: str
+    fix: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `maclip-run doctor` prints; `dataclasses.asdict` is its JSON.
+
+    `device` is what was asked for, `chosen` what that stands for here (None where nothing runs) and `why` in words.
+    `signed` is None without a bundle. `gstreamer` is "" where csi:// cameras cannot be opened.
+    """
+
+    machine: dict[str, str]
+    versions: dict[str, str | None]
+    device: str
+    chosen: str | None
+    why: str
+    devices: tuple[DeviceState, ...]
+    libraries: tuple[SharedLibrary, ...]
+    graphs: tuple[GraphRun, ...]
+    signed: bool | None
+    extras: tuple[Extra, ...]
+    cameras: tuple[Camera, ...]
+    gstreamer: str
+    cache: str
+    problems: tuple[Problem, ...]
+
+
+def diagnose(device: str = "auto", bundle: Path | None = None) -> Report:
+    """Examine this machine for a device, and run each graph of a bundle once if one is given.
+
+    A device that is missing or unknown is a problem of the report, not an error: `require_device` raises it. Raises
+    what `Bundle.open` raises.
+    """
+    opened = Bundle.open(bundle) if bundle is not None else None
+    problems = _wheels()
+    states = device_states(device)
+    chosen, why = _choice(device, states, problems)
+    if device == "auto" and chosen == "cpu" and has_nvidia_gpu():
+        cuda = next(state for state in states if state.device == "cuda")
+        problems.append(Problem("cuda", f"There is an NVIDIA GPU here that auto does not use: {cuda.says}", cuda.fix))
+    libraries = provider_libraries(installed_plugins())
+    problems += _libraries(libraries, device)
+    graphs: tuple[GraphRun, ...] = ()
+    if opened is not None and chosen is not None:
+        try:
+            graphs = run_graphs(opened, chosen)
+        except MaclipError as error:
+            problems.append(Problem("bundle", error.message, error.fix))
+    problems += [
+        Problem(
+            run.graph,
+            f"{len(run.strays)} of its nodes ran elsewhere than on {chosen}.",
+            "Use another --device, or accept it with --allow-fallback.",
+        )
+        for run in graphs
+        if run.strays
+    ]
+    seen = cameras()
+    problems += [
+        Problem(camera.path, "This user may not read it.", "sudo usermod -aG video $USER, then log in again.")
+        for camera in seen
+        if not camera.readable
+    ]
+    if fault := cache_fault():
+        problems.append(Problem("cache", f"{fault}.", f"Name another folder: {CACHE_VARIABLE}=DIR."))
+    return Report(
+        machine_facts(),
+        library_versions(),
+        device,
+        chosen,
+        why,
+        states,
+        libraries,
+        graphs,
+        (bundle / SIGNATURE_FILE).is_file() if bundle is not None else None,
+        extras(),
+        seen,
+        gstreamer(),
+        str(default_cache()),
+        tuple(problems),
+    )
+
+
+def _choice(device: str, states: tuple[DeviceState, ...], problems: list[Problem]) -> tuple[str | None, str]:
+    if device != "auto":
+        state = next(state for state in states if state.device == device)
+        if state.works:
+            return device, "asked for"
+        problems.append(Problem(device, state.says, state.fix))
+        return None, state.says
+    try:
+        chosen, why = choose_device()
+        return chosen, why.replace(ASK_DOCTOR, "")
+    except MaclipError as error:
+        problems.append(Problem("engine", error.message, error.fix))
+        return None, error.message
+
+
+def _wheels() -> list[Problem]:
+    names = list(onnxruntime_wheels())
+    if len(names) < 2:
+        return []
+    return [
+        Problem(
+            "onnxruntime",
+            f"{' and '.join(names)} are both installed: they are the same Python module and overwrite each other.",
+            f"pip uninstall -y {' '.join(names)}, then pip install 'maclip[cpu]' or 'maclip[gpu]'.",
+        )
+    ]
+
+
+def _libraries(libraries: tuple[SharedLibrary, ...], device: str) -> list[Problem]:
+    """What CUDA's provider lacks, and that of the device asked for: the others may be there for nobody."""
+    wanted = (PROVIDERS["cuda"], PROVIDERS.get(device, device))
+    return [
+        Problem(library.provider, f"{library.file} lacks {', '.join(library.lacks)}.", f"{library.fix}.")
+        for library in libraries
+        if library.lacks and library.provider in wanted
+    ]

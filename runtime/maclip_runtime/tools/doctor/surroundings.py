@@ -1,0 +1,88 @@
+"""What else a device's work may need: extras, cameras, a place for what is kept."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from maclip_runtime.engines.tensorrt.cache import default_cache
+
+# Extra of maclip: the modules it brings and what they are for.
+EXTRAS = {
+    "text": (("tokenizers", "ftfy"), "any name on the device (bundles made with --text-encoder)"),
+    "sign": (("model_signing", "OpenSSL"), "maclip-run verify"),
+    "mqtt": (("paho",), "events to an MQTT broker"),
+    "metrics": (("prometheus_client",), "Prometheus metrics"),
+    "figures": (("matplotlib",), "figures of bench and calibrate"),
+    "openvino": (("openvino",), "--device openvino"),
+    "tensorrt": (("tensorrt", "cuda"), "--device tensorrt"),
+    "rtx": (("tensorrt_rtx", "cuda"), "--device rtx"),
+}
+
+
+@dataclass(frozen=True)
+class Extra:
+    """An extra of maclip, whether all its modules are here, and what it is for."""
+
+    name: str
+    installed: bool
+    purpose: str
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A video device of the system and whether this user may read it."""
+
+    path: str
+    name: str
+    readable: bool
+
+
+def extras() -> tuple[Extra, ...]:
+    """All extras of maclip that a device may want."""
+    return tuple(
+        Extra(name, all(find_spec(module) is not None for module in modules), purpose)
+        for name, (modules, purpose) in EXTRAS.items()
+    )
+
+
+def cameras(devices: Path = Path("/dev"), names: Path = Path("/sys/class/video4linux")) -> tuple[Camera, ...]:
+    """The system's video devices, with the names that their drivers give them."""
+    found = []
+    for path in sorted(devices.glob("video*")):
+        try:
+            name = (names / path.name / "name").read_text(errors="replace").strip()
+        except OSError:
+            name = ""
+        found.append(Camera(str(path), name, os.access(path, os.R_OK | os.W_OK)))
+    return tuple(found)
+
+
+def gstreamer() -> str:
+    """Whether csi:// cameras can be opened: GStreamer's version through `gi`, or what is missing in words."""
+    try:
+        import gi  # type: ignore[import-not-found]
+
+        gi.require_version("Gst", "1.0")
+        from gi.repository import Gst  # type: ignore[import-not-found]
+
+        Gst.init(None)
+        return str(Gst.version_string())
+    except (ImportError, ValueError):
+        return ""
+
+
+def cache_fault(folder: Path | None = None) -> str:
+    """Why nothing can be kept in the cache, or "" where it can. The folder itself is not made."""
+    folder = folder or default_cache()
+    place = folder
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            return ""
+    except OSError as error:
+        return f"{folder} cannot be written ({error.strerror or error})"

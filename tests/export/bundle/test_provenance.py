@@ -1,0 +1,163 @@
+"""A bundle says which run, which code, which libraries and which clips it comes from; what is unknown is None."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save
+from videos import color_video
+
+import maclip
+from maclip.data.dataset import data_sha256, open_data
+from maclip.model.maclip import MaClip, ModelConfig
+from maclip.runs import ADAPTERS_FILE, CONFIG_FILE, TrainConfig, read_run
+from maclip.training.api import resume, train
+from maclip.training.trainer import Watcher
+from maclip_export.bundle import provenance
+from maclip_export.bundle.provenance import commit_of, load_run, provenance_of
+from maclip_runtime.bundle.manifest import file_sha256
+
+
+class Quiet(Watcher):
+    """Training without a screen."""
+
+    def progress(self, what: str) -> Callable[[int, int], None]:
+        return lambda done, total: None
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Nothing but the beginning of a training on four clips, and its run."""
+    root = tmp_path_factory.mktemp("trained")
+    for name in ("red", "green"):
+        for seed in range(2):
+            (root / "clips" / name).mkdir(parents=True, exist_ok=True)
+            color_video(root / "clips" / name / f"{seed}.mp4", [(name, 1.0)], seed=seed)
+    chosen = TrainConfig(way=2, episodes=1, accumulate=1, views=1)
+    train(root / "clips", root / "my-run", "tiny", "none", ModelConfig(frames=2), chosen, Quiet(), "cpu")
+    return root / "my-run"
+
+
+def test_the_bundle_of_a_run_names_it(run: Path) -> None:
+    known = provenance_of(load_run(run)[2])
+    assert (known.run, known.run_sha256) == ("my-run", file_sha256(run / ADAPTERS_FILE))
+    assert known.data_sha256 == data_sha256(open_data(run.parent / "clips"))
+    assert known.libraries["torch"] == version("torch")
+    assert {"python", "numpy", "onnx", "open_clip_torch"} <= set(known.libraries)
+    created = datetime.fromisoformat(known.created)
+    assert abs(datetime.now(timezone.utc) - created) < timedelta(minutes=5)
+
+
+def test_plain_clip_has_no_run(tmp_path: Path) -> None:
+    known = provenance_of(None)
+    assert (known.run, known.run_sha256, known.data_sha256) == (None, None, None)
+    assert known.libraries["numpy"] == version("numpy")
+
+
+def test_a_run_of_before_digests_still_opens(run: Path, tmp_path: Path) -> None:
+    config = json.loads((run / CONFIG_FILE).read_text())
+    del config["data_sha256"]
+    (tmp_path / CONFIG_FILE).write_text(json.dumps(config))
+    (tmp_path / ADAPTERS_FILE).write_bytes((run / ADAPTERS_FILE).read_bytes())
+    assert read_run(tmp_path).names == read_run(run).names
+    assert provenance_of(load_run(tmp_path)[2]).data_sha256 is None
+
+
+def test_what_a_training_writes_meanwhile_is_not_mistaken_for_what_was_loaded(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    growing = tmp_path / "run"
+    shutil.copytree(run, growing)
+    load = maclip.load
+
+    def load_then_train(*args: object) -> MaClip:
+        model = load(*args)  # type: ignore[arg-type]
+        monkeypatch.setattr(maclip, "load", load)  # it writes once more, and then no longer
+        newer = {key: value + 1 for key, value in model.tuned_state().items()}
+        (growing / ADAPTERS_FILE).write_bytes(save(newer))
+        return model
+
+    monkeypatch.setattr(maclip, "load", load_then_train)
+    model, _, origin = load_run(growing)
+    assert origin.run_sha256 == file_sha256(growing / ADAPTERS_FILE) != file_sha256(run / ADAPTERS_FILE)
+    written = load_file(growing / ADAPTERS_FILE)
+    assert all(torch.equal(value, written[key]) for key, value in model.tuned_state().items())
+
+
+def test_going_on_notes_the_clips_it_goes_on_with(run: Path) -> None:
+    before = read_run(run).data_sha256
+    gone = run.parent / "clips" / "red" / "2.mp4"
+    color_video(gone, [("red", 1.0)], seed=7)
+    resume(run, Quiet(), "cpu")
+    after = read_run(run).data_sha256
+    assert after == data_sha256(open_data(run.parent / "clips")) != before
+    gone.unlink()
+
+
+def test_the_digest_of_clips_is_of_names_splits_and_sizes(tmp_path: Path) -> None:
+    def digest_of(name: str, files: dict[str, int]) -> str:
+        for file, size in files.items():
+            (tmp_path / name / file).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name / file).write_bytes(b"x" * size)
+        return data_sha256(open_data(tmp_path / name))
+
+    files = {"train/jump/a.mp4": 5, "train/jump/b.mp4": 6, "val/run/clip/0.jpg": 2}
+    first = digest_of("first", files)
+    assert digest_of("elsewhere", dict(reversed(files.items()))) == first
+    others = [
+        {**files, "train/jump/a.mp4": 7},
+        {**files, "train/jump/c.mp4": 5},
+        {**files, "val/run/clip/1.jpg": 2},
+        {"train/jump/a.mp4": 5, "train/jump/b.mp4": 6, "test/run/clip/0.jpg": 2},
+        {"train/leap/a.mp4": 5, "train/leap/b.mp4": 6, "val/run/clip/0.jpg": 2},
+    ]
+    digests = {digest_of(f"other{i}", other) for i, other in enumerate(others)}
+    assert len(digests | {first}) == len(others) + 1
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A git checkout with one committed file."""
+    root = tmp_path / "checkout"
+    root.mkdir()
+    (root / "code.py").write_text("one")
+    identity = ["-c", "user.name=Test", "-c", "user.email=test@example.org"]
+    committed = [*identity, "commit", "-q", "-m", "one"]
+    for command in (["init", "-q"], ["add", "."], committed, [*identity, "tag", "-a", "v9", "-m", "nine"]):
+        subprocess.run(["git", "-C", str(root), *command], check=True, capture_output=True)
+    return root
+
+
+def test_the_commit_is_whole_and_says_when_files_differ(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_DIR", "/nonexistent")  # as inside a hook of another repository
+    commit = commit_of(checkout)
+    assert commit is not None
+    assert len(commit) == 40
+    assert int(commit, 16)
+    (checkout / "code.py").write_text("two")
+    assert commit_of(checkout) == f"{commit}-dirty"
+
+
+def test_no_checkout_or_no_git_is_no_commit_and_no_error(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside = checkout / "venv" / "site-packages"  # installed into another project's checkout
+    inside.mkdir(parents=True)
+    assert commit_of(inside) is None
+    assert commit_of(tmp_path) is None
+    monkeypatch.setitem(os.environ, "PATH", str(tmp_path))
+    assert commit_of(checkout) is None
+
+
+def test_a_missing_library_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(provenance, "LIBRARIES", ("numpy", "no-such-library"))
+    assert set(provenance.versions()) == {"python", "numpy"}

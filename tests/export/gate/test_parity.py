@@ -1,0 +1,89 @@
+"""What a device computes from the bundle equals what torch computes from the run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from random_models import randomised
+
+import maclip
+from maclip.model.maclip import MaClip
+from maclip_export.bundle.writer import Material, write_bundle
+from maclip_export.gate.trial import drawn_trial
+from maclip_runtime.bundle.opening import Bundle
+from maclip_runtime.engines.encoder import Encoder
+
+COUNTS = (1, 2, 16)
+
+
+def assert_same_features(model: MaClip, bundle: Path, counts: tuple[int, ...] = COUNTS) -> None:
+    encoder = Encoder(Bundle.open(bundle), "cpu")
+    clips = drawn_trial(model, 2).frames[: max(counts)]
+    text = torch.nn.functional.normalize(torch.randn(max(counts), model.feature_width), dim=-1)
+    for rows in (None, text):
+        with torch.no_grad():
+            expected = model.features(clips, rows).numpy()  # torch treats every clip of a batch alike
+        for count in counts:
+            found = encoder.features(clips[:count].numpy(), None if rows is None else rows[:count].numpy())
+            worst = np.abs(found - expected[:count]).max() / np.abs(expected[:count]).max()
+            assert worst < 1e-5, f"{count} clips, text: {rows is not None}: {worst:.1e}"
+
+
+def test_tiny_features_equal_torchs_through_stem_and_tower(shallow):
+    assert_same_features(*shallow)
+
+
+def test_tiny_features_equal_torchs_through_one_graph(deep):
+    assert_same_features(*deep)
+
+
+@pytest.mark.long
+def test_vit_b32_features_equal_torchs(tmp_path):
+    model = randomised(maclip.build("ViT-B-32", "none"))
+    write_bundle(model, tmp_path / "bundle", Material([], drawn_trial(model, 1, 2)))
+    assert_same_features(model, tmp_path / "bundle")
+
+
+@pytest.mark.parametrize("classes", [1, 2, 50])
+@pytest.mark.parametrize("named", ["all", "none", "some"])
+def test_prototypes_and_matching_equal_torchs(shallow, classes, named):
+    model, bundle = shallow
+    encoder = Encoder(Bundle.open(bundle), "cpu")
+    features = torch.randn(classes, 8, model.feature_width)
+    queries = torch.randn(3, 8, model.feature_width)
+    has_text = torch.tensor([{"all": True, "none": False, "some": i % 2 == 0}[named] for i in range(classes)])
+    text = torch.nn.functional.normalize(torch.randn(classes, model.feature_width), dim=-1) * has_text[:, None]
+    with torch.no_grad():
+        single = model.prototypes(features, text if named == "all" else None)
+        distances, probabilities = model.match(queries, single, text, has_text)
+    found = encoder.prototypes(features.numpy(), text.numpy() if named == "all" else None)
+    np.testing.assert_allclose(found, single.numpy(), rtol=1e-4, atol=1e-5)
+    match = encoder.match(queries.numpy(), single.numpy(), text.numpy(), has_text.numpy())
+    np.testing.assert_allclose(match.distances, distances.numpy(), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(match.probabilities, probabilities.numpy(), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(match.probabilities.sum(-1), 1, rtol=1e-5)
+
+
+def test_matching_stays_finite_when_frames_are_opposites(shallow):
+    """Distances of 2 everywhere are the far end of the soft-min's range."""
+    model, bundle = shallow
+    encoder = Encoder(Bundle.open(bundle), "cpu")
+    query = np.ones((1, 8, model.feature_width), np.float32)
+    match = encoder.match(query, -query, np.zeros((1, model.feature_width), np.float32), np.array([False]))
+    assert np.isfinite(match.distances).all()
+
+
+def test_graphs_are_valid_and_pixels_are_cast_first(shallow, deep):
+    for _, bundle in (shallow, deep):
+        for path in bundle.glob("*.onnx"):
+            onnx.checker.check_model(str(path))
+            graph = onnx.load(path, load_external_data=False).graph
+            for value in graph.input:
+                if value.type.tensor_type.elem_type == onnx.TensorProto.UINT8:
+                    readers = [node.op_type for node in graph.node if value.name in node.input]
+                    assert readers == ["Cast"]
+                    assert graph.node[0].op_type == "Cast"

@@ -1,0 +1,213 @@
+"""Folders of clips as people have them, and episodes drawn from them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from videos import color_video
+
+from maclip.data.dataset import data_sha256, load_clip, open_data
+from maclip.data.episodes import EpisodeSampler
+from maclip_runtime.errors import MaclipError
+from maclip_runtime.reading.frames import Preprocess
+
+PREPROCESS = Preprocess.for_size(32, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+def make(root: Path, *clips: str) -> Path:
+    for clip in clips:
+        (root / clip).parent.mkdir(parents=True, exist_ok=True)
+        (root / clip).write_bytes(b"")
+    return root
+
+
+def refused(root: Path, code: str) -> None:
+    with pytest.raises(MaclipError) as caught:
+        open_data(root)
+    assert caught.value.code == code
+
+
+def test_classes_alone_serve_every_split(tmp_path):
+    data = open_data(make(tmp_path, "wave_hand/a.mp4", "wave_hand/b.avi", "jump/c.MOV", "notes.txt", ".git/x.mp4"))
+    assert [c.name for c in data.classes] == ["jump", "wave hand"]
+    assert [len(c.clips) for c in data.classes] == [1, 2]
+    assert not data.has_splits()
+    assert data.split("train") == data.split("test") == data.classes
+
+
+def test_split_folders_divide_the_classes(tmp_path):
+    data = open_data(make(tmp_path, "train/jump/a.mp4", "val/run/a.mp4", "test/sit/a.mp4"))
+    assert [c.name for c in data.split("val")] == ["run"]
+    assert data.has_splits()
+
+
+@pytest.mark.parametrize("split", ["", "train/"])
+def test_folders_that_name_a_side_are_not_mirrored(tmp_path, split):
+    names = ("jump", "step_Left", "swipe_right", "turn_counterclockwise")
+    data = open_data(make(tmp_path, *(f"{split}{name}/a.mp4" for name in names)))
+    assert [c.mirror for c in data.classes] == [True, False, False, False]
+
+
+def test_a_folder_of_pictures_is_a_clip(tmp_path):
+    data = open_data(make(tmp_path, "jump/clip1/000.jpg", "jump/clip1/001.jpg", "jump/empty/notes.txt"))
+    assert [clip.name for clip in data.classes[0].clips] == ["clip1"]
+
+
+def test_classes_json_names_and_splits(tmp_path):
+    make(tmp_path, "a/1.mp4", "b/1.mp4")
+    listed = {"a": {"name": "moving up", "split": "val"}, "b": {"name": "moving left", "split": "train"}}
+    (tmp_path / "classes.json").write_text(json.dumps({"classes": listed}))
+    data = open_data(tmp_path)
+    assert [(c.name, c.split, c.mirror) for c in data.classes] == [
+        ("moving up", "val", True),
+        ("moving left", "train", False),
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{", "[]", '{"classes": {"a": {}}}', '{"classes": {"a": {"name": "x", "split": "dev"}}}',
+     '{"classes": {"../a": {"name": "x"}}}', '{"classes": {"amiss": {"name": "x"}}}', "[" * 100_000,
+     '{"classes": {"a": {"name": "x", "split": "train"}, "a": {"name": "x", "split": "test"}}}',
+     '{"classes": {"..": {"name": "x"}}}', '{"classes": {"a": {"name": ""}}}'],
+)  # fmt: skip
+def test_a_bad_classes_json_is_refused(tmp_path, text):
+    make(tmp_path, "a/1.mp4")
+    (tmp_path / "classes.json").write_text(text)
+    refused(tmp_path, "classes-invalid")
+
+
+def test_two_classes_of_one_name_are_refused(tmp_path):
+    make(tmp_path, "draw_sword/1.mp4", "draw sword/1.mp4")
+    with pytest.raises(MaclipError, match="called 'draw sword'") as caught:
+        open_data(tmp_path)
+    assert caught.value.code == "classes-invalid"
+    assert "draw_sword" in caught.value.message
+
+
+def test_either_all_classes_have_a_split_or_none(tmp_path):
+    make(tmp_path, "a/1.mp4", "b/1.mp4", "c/1.mp4")
+    listed = {name: {"name": name, "split": split} for name, split in (("a", "train"), ("b", "val"))}
+    (tmp_path / "classes.json").write_text(json.dumps({"classes": {**listed, "c": {"name": "sitting"}}}))
+    with pytest.raises(MaclipError, match="1 of 3 classes have no split, 'sitting' first") as caught:
+        open_data(tmp_path)
+    assert caught.value.code == "classes-invalid"
+    (tmp_path / "d").mkdir()
+    (tmp_path / "classes.json").write_text(json.dumps({"classes": {**listed, "d": {"name": "no clips"}}}))
+    assert len(open_data(tmp_path).classes) == 2
+
+
+def test_a_clip_under_two_names_is_one_clip(tmp_path):
+    make(tmp_path, "train/jump/a.mp4", "test/sit/b.mp4")
+    (tmp_path / "test" / "sit" / "c.mp4").symlink_to(tmp_path / "train" / "jump" / "a.mp4")
+    refused(tmp_path, "splits-overlap")
+    (tmp_path / "test" / "sit" / "c.mp4").unlink()
+    (tmp_path / "train" / "run").mkdir()
+    (tmp_path / "train" / "run" / "c.mp4").hardlink_to(tmp_path / "train" / "jump" / "a.mp4")
+    refused(tmp_path, "classes-invalid")
+
+
+def test_a_clip_twice_in_a_class_would_be_shown_and_asked_for(tmp_path):
+    make(tmp_path, "jump/a.mp4", "sit/a.mp4")
+    (tmp_path / "jump" / "b.mp4").symlink_to(tmp_path / "jump" / "a.mp4")
+    with pytest.raises(
+        MaclipError, match=r"a\.mp4 and .*b\.mp4, two clips of the class 'jump', are one file"
+    ) as caught:
+        open_data(tmp_path)
+    assert caught.value.code == "classes-invalid"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("caf\u00e9", "cafe\u0301"), ("Waving", "waving"), ("wave_hand", "wave  hand")]
+)
+def test_a_name_written_otherwise_is_the_same_class(tmp_path, one, other):
+    make(tmp_path, f"train/{one}/a.mp4", f"test/{other}/b.mp4")
+    refused(tmp_path, "splits-overlap")
+    shutil.rmtree(tmp_path / "test")
+    make(tmp_path, "b/1.mp4", "c/1.mp4")
+    listed = {"b": {"name": one, "split": "train"}, "c": {"name": f" {other} ", "split": "test"}}
+    (tmp_path / "classes.json").write_text(json.dumps({"classes": listed}))
+    refused(tmp_path, "splits-overlap")
+
+
+def test_what_is_no_class_is_said(tmp_path):
+    data = open_data(make(tmp_path, "jump/a.mp4", "sit/notes.txt", ".git/x", "a.txt"))
+    assert [said.split(" in ")[0] for said in data.left_out] == ["left out: sit"]
+    assert open_data(make(tmp_path, "sit/a.mp4")).left_out == ()
+    make(tmp_path, "train/run/a.mp4", "validation/walk/a.mp4", "test/empty/notes.txt")
+    assert open_data(tmp_path).left_out[0].startswith("left out: jump, sit, validation, test/empty in ")
+    (tmp_path / "classes.json").write_text('{"classes": {"jump": {"name": "jumping"}}}')
+    assert open_data(tmp_path).left_out[0].startswith("left out: sit, test, train, validation in ")
+    make(tmp_path, *(f"{number}/a.txt" for number in range(9)))
+    assert "0, 1, 2, 3, 4 and 8 more in " in open_data(tmp_path).left_out[0]
+
+
+def test_a_link_to_nothing_is_left_to_the_reader(tmp_path):
+    make(tmp_path, "jump/a.mp4")
+    whole = data_sha256(open_data(tmp_path))
+    (tmp_path / "jump" / "b.mp4").symlink_to(tmp_path / "gone.mp4")
+    data = open_data(tmp_path)
+    assert len(data.classes[0].clips) == 2
+    assert data_sha256(data) != whole
+
+
+def test_classes_json_may_begin_with_a_byte_order_mark(tmp_path):
+    make(tmp_path, "a/1.mp4")
+    (tmp_path / "classes.json").write_text(json.dumps({"classes": {"a": {"name": "up"}}}), encoding="utf-8-sig")
+    assert [c.name for c in open_data(tmp_path).classes] == ["up"]
+
+
+def test_no_folder_and_no_class_are_refused(tmp_path):
+    refused(tmp_path / "nowhere", "data-missing")
+    refused(tmp_path, "data-empty")
+    refused(make(tmp_path, "a/notes.txt"), "data-empty")
+
+
+def test_evaluation_reads_a_clip_always_alike_and_training_anew(tmp_path):
+    path = color_video(tmp_path / "clip.mp4", [("red", 0.5), ("green", 0.5)])
+    first, again = load_clip(path, PREPROCESS, 4), load_clip(path, PREPROCESS, 4)
+    assert first.shape == (4, 32, 32, 3)
+    assert (first == again).all()
+    seeded = [load_clip(path, PREPROCESS, 4, np.random.default_rng(seed)) for seed in (1, 1, 2)]
+    assert (seeded[0] == seeded[1]).all()
+    assert (seeded[0] != seeded[2]).any()
+
+
+def test_only_clips_that_allow_it_are_mirrored(tmp_path):
+    frames = np.zeros((8, 64, 64, 3), np.uint8)
+    frames[:, :, :32] = 255
+    from videos import write_video
+
+    path = write_video(tmp_path / "half.mp4", frames)
+
+    def left_is_bright(seed: int, mirror: bool) -> bool:
+        clip = load_clip(path, PREPROCESS, 4, np.random.default_rng(seed), mirror)
+        return bool(clip[..., :8, :].mean() > clip[..., -8:, :].mean())
+
+    assert {left_is_bright(seed, mirror=True) for seed in range(12)} == {True, False}
+    assert {left_is_bright(seed, mirror=False) for seed in range(12)} == {True}
+
+
+def test_episodes_repeat_by_seed_and_never_share_a_clip():
+    sizes = [4, 6, 2, 9, 5, 7]
+    sampler = EpisodeSampler(sizes, way=4, shot=2, queries=2, seed=3)
+    owner = np.repeat(np.arange(len(sizes)), sizes)
+    for i in range(50):
+        episode = sampler[i]
+        again = EpisodeSampler(sizes, 4, 2, 2, 3)[i]
+        assert (episode.support == again.support).all()
+        assert not set(episode.support) & set(episode.query)
+        assert 2 not in episode.classes  # has too few clips
+        assert (owner[episode.support] == np.repeat(episode.classes, 2)).all()
+        assert (owner[episode.query] == episode.classes[episode.labels(episode.query)]).all()
+    assert any((sampler[i].support != EpisodeSampler(sizes, 4, 2, 2, 4)[i].support).any() for i in range(5))
+
+
+def test_too_few_clips_say_how_many_are_needed():
+    with pytest.raises(MaclipError, match="5 classes of 6 clips") as caught:
+        EpisodeSampler([6, 6, 6, 6, 5], way=5, shot=5, queries=1, seed=0)
+    assert caught.value.code == "too-few-clips"

@@ -1,0 +1,104 @@
+"""What validation is asked, and that data with hardly any classes for it is spoken of."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from test_trainer import MODEL, TRAIN, Silent, small, train
+
+from maclip.evaluation.evaluator import Evaluator
+from maclip.runs import read_run
+from maclip.training import api as launch
+from maclip.training.distributed import Machine
+from maclip_runtime.errors import MaclipError
+
+__all__ = ["small"]  # the fixture that gives every test here the small backbone
+
+
+@pytest.mark.parametrize(("dropout", "names"), [(1.0, "none"), (0.9, "own")])
+def test_a_model_that_learns_without_names_is_chosen_without_them(drawn_data, tmp_path, monkeypatch, dropout, names):
+    asked = []
+    evaluate = Evaluator.evaluate
+
+    def noting(self: Evaluator, *args: object) -> object:
+        asked.append(self.support.names)
+        return evaluate(self, *args)
+
+    monkeypatch.setattr(Evaluator, "evaluate", noting)
+    watcher = train(drawn_data, tmp_path / "run", text_dropout=dropout)
+    assert asked == [names] * (len(watcher.validations) + 1)  # on the way, and to choose at the end
+    chosen = read_run(tmp_path / "run").chosen
+    assert chosen is not None
+    if names == "none":
+        assert chosen.fusion_weight == 0.0  # names would say nothing
+
+
+def test_what_is_chosen_at_the_end_comes_from_the_episodes_that_are_named_and_picked_no_state(
+    drawn_data, tmp_path, monkeypatch
+):
+    asked = []
+    outcomes = Evaluator.outcomes
+
+    def noting(self: Evaluator, way: int, shot: int, episodes: int, seed: int, *rest: object, **others: object):
+        asked.append((self.names, way, shot, episodes, seed))
+        return outcomes(self, way, shot, episodes, seed, *rest, **others)
+
+    monkeypatch.setattr(Evaluator, "outcomes", noting)
+    watcher = train(drawn_data, tmp_path / "run", prototype_episodes=0, episodes=4, validations=2)
+    *on_the_way, weight, unknown = asked
+    assert len(on_the_way) == len(watcher.validations) == 2
+    assert weight == unknown
+    names, way, shot, episodes, seed = weight
+    assert seed not in {row[-1] for row in on_the_way}
+    config = read_run(tmp_path / "run")
+    assert config.chosen is not None
+    assert config.chosen.unknown is not None
+    assert names == config.names.val
+    assert config.chosen.measured_on == f"validation classes, {way}-way {shot}-shot, {episodes} episodes"
+    assert config.chosen.unknown.measured_on.startswith(config.chosen.measured_on)
+
+
+def held_out(drawn_data: Path, data: Path, classes: int) -> Path:
+    """The drawn clips with so many validation classes."""
+    shutil.copytree(drawn_data, data)
+    listed = json.loads((data / "classes.json").read_text())
+    held = [entry for entry in listed["classes"].values() if entry["split"] == "val"]
+    for entry in held[classes:]:
+        entry["split"] = "test"
+    (data / "classes.json").write_text(json.dumps(listed))
+    return data
+
+
+def test_two_validation_classes_are_enough_and_fewer_are_spoken_of(drawn_data, tmp_path):
+    notes: list[str] = []
+
+    class Listening(Silent):
+        def note(self, text: str) -> None:
+            notes.append(text)
+
+    train(held_out(drawn_data, tmp_path / "two", 2), tmp_path / "run", Listening())
+    chosen = read_run(tmp_path / "run").chosen
+    assert chosen is not None
+    assert chosen.measured_on.startswith("validation classes, 2-way 1-shot")
+    assert not any("last state is kept" in note for note in notes)
+    train(held_out(drawn_data, tmp_path / "one", 1), tmp_path / "last", Listening())
+    assert any("the last state is kept, not the best" in note for note in notes)
+    assert "training classes" in str(read_run(tmp_path / "last").chosen)
+
+
+def test_broken_clips_that_leave_no_two_classes_to_ask_end_training(drawn_data, tmp_path):
+    data = shutil.copytree(drawn_data, tmp_path / "data")
+    listed = json.loads((data / "classes.json").read_text())["classes"]
+    _, *rest = (folder for folder, entry in listed.items() if entry["split"] == "val")
+    for folder in rest:
+        for clip in sorted((data / folder).iterdir())[1:]:
+            clip.write_bytes(b"")
+    config = replace(TRAIN, prototype_episodes=0, episodes=2, validations=1)
+    machine = Machine(max_broken=1.0)
+    with pytest.raises(MaclipError, match="no two classes have two left") as refused:
+        launch.train(data, tmp_path / "run", "small", "none", MODEL, config, Silent(), "cpu", machine=machine)
+    assert refused.value.code == "data-broken"

@@ -1,0 +1,123 @@
+"""A training may begin with what another run learnt."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+from small_clip import small_backbone
+from small_data import MODEL, TRAIN, Listener, small_training, write_classes
+from torch import Tensor
+from typer.testing import CliRunner
+
+from maclip.evaluation.record import read_record
+from maclip.runs import read_run
+from maclip.training import api as launch
+from maclip.training.schedule import learning_rate
+from maclip_cli.workstation.app import app
+from maclip_runtime.errors import MaclipError
+
+TPCM_ALONE = replace(MODEL, adapted_depth=0)
+STILL = replace(TRAIN, prototype_episodes=0, learning_rate=0.0, weight_decay=0.0)  # keeps what it began with
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    small_training(monkeypatch)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return write_classes(tmp_path / "data", 3)
+
+
+@pytest.fixture
+def tpcm(data: Path, tmp_path: Path) -> Path:
+    """A run of TPCM alone."""
+    run = tmp_path / "tpcm"
+    config = replace(TRAIN, episodes=0)
+    launch.train(data, run, "small", "none", TPCM_ALONE, config, Listener(), "cpu")
+    return run
+
+
+def tensors(run: Path) -> dict[str, Tensor]:
+    return load_file(run / "adapters.safetensors")
+
+
+def begin(data: Path, run: Path, init: Path, watcher: Listener | None = None, model=MODEL) -> dict[str, Tensor]:
+    launch.train(data, run, "small", "none", model, STILL, watcher or Listener(), "cpu", init=init)
+    return tensors(run)
+
+
+def test_what_fits_is_begun_with_and_the_rest_is_new(data, tpcm, tmp_path):
+    made, given = begin(data, tmp_path / "run", tpcm), tensors(tpcm)
+    assert given.keys() < made.keys()
+    assert all(made[key].equal(value) for key, value in given.items())
+    assert read_run(tmp_path / "run").init.run == str(tpcm.resolve())
+
+
+def test_what_it_began_with_was_taught_its_classes_too(data, tpcm, tmp_path):
+    others = write_classes(tmp_path / "others", 3)
+    for folder in sorted(others.iterdir()):
+        folder.rename(folder.with_name(f"dark {folder.name}"))
+    begin(others, tmp_path / "second", tpcm)
+    begin(others, tmp_path / "third", tmp_path / "second")
+    names = {"red", "green", "blue"}
+    assert set(read_run(tpcm).taught) == names
+    for run in ("second", "third"):
+        assert set(read_run(tmp_path / run).taught) == names | {f"dark {name}" for name in names}
+    args = ["eval", tmp_path / "third", data, "--way", 3, "--episodes", 5, "--json", tmp_path / "r.json"]
+    done = CliRunner().invoke(app, [str(arg) for arg in args])
+    assert done.exit_code == 0, done.output
+    assert "3 of which training had too" in " ".join(done.output.split())
+    assert set(read_record(tmp_path / "r.json").seen_in_training) == names
+    # A run of before says nothing of it.
+    config = json.loads((tmp_path / "third" / "config.json").read_text())
+    del config["init"]["taught"]
+    (tmp_path / "third" / "config.json").write_text(json.dumps(config))
+    assert set(read_run(tmp_path / "third").taught) == {f"dark {name}" for name in names}
+
+
+def test_adapters_that_are_torn_are_refused_by_name(data, tpcm, tmp_path):
+    content = (tpcm / "adapters.safetensors").read_bytes()
+    (tpcm / "adapters.safetensors").write_bytes(content[:50])
+    with pytest.raises(MaclipError) as refused:
+        begin(data, tmp_path / "run", tpcm)
+    assert refused.value.code == "adapters-mismatch"
+
+
+def test_one_stopped_before_its_first_state_begins_with_it_too(data, tpcm, tmp_path, monkeypatch):
+    monkeypatch.setattr("maclip.training.checkpoint.Checkpoint.save", lambda self: None)  # as if killed
+    with pytest.raises(KeyboardInterrupt):
+        begin(data, tmp_path / "run", tpcm, Listener(stop_after=1))
+    launch.resume(tmp_path / "run", Listener(), "cpu")
+    assert all(tensors(tmp_path / "run")[key].equal(value) for key, value in tensors(tpcm).items())
+
+
+def test_another_clip_nothing_in_common_and_changed_adapters_are_refused(data, tpcm, tmp_path, monkeypatch):
+    with pytest.raises(MaclipError, match="tuned nothing that this model tunes") as refused:
+        begin(data, tmp_path / "a", tpcm, model=replace(MODEL, prototype_module=False))
+    assert refused.value.code == "init-mismatch"
+    other = replace(small_backbone(), sha256="1" * 64)
+    with monkeypatch.context() as patched:
+        patched.setattr(launch, "load_backbone", lambda name, pretrained: other)
+        with pytest.raises(MaclipError, match="another CLIP"):
+            begin(data, tmp_path / "b", tpcm)
+    with pytest.raises(KeyboardInterrupt):
+        begin(data, tmp_path / "c", tpcm, Listener(stop_after=1))
+    (tpcm / "adapters.safetensors").write_bytes(b"changed")
+    with pytest.raises(MaclipError) as refused:
+        launch.resume(tmp_path / "c", Listener(), "cpu")
+    assert refused.value.code == "init-changed"
+    assert not (tmp_path / "a").exists()
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_constant_rate_is_of_the_joint_part_alone():
+    config = replace(TRAIN, schedule="constant", warmup=0.1)
+    assert learning_rate("joint", 100, 100, 1.0, config) == 1.0
+    assert learning_rate("prototype", 100, 100, 1.0, config) == pytest.approx(0, abs=1e-12)
+    assert learning_rate("joint", 5, 100, 1.0, config) == 0.5

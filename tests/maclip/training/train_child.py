@@ -1,0 +1,106 @@
+"""Trainings in processes of their own: `python train_child.py DATA FOLDER JOBS`, for tests that end processes.
+
+JOBS is JSON: a list of {"run": name, ...}, done one after the other. `changes` are to the training, `machine`'s to
+the machine, `data` to the clips; `fail_at`: the episode that raises; `lag`: seconds by which the first process ends
+its team later than the others; `kills`: how often the training is killed and gone on with. Each training that is
+killed is a fork, so that torch is imported but once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+from small_clip import small_backbone
+from test_trainer import MODEL, TRAIN, Silent
+
+from maclip.runs import CONFIG_FILE, METRICS_FILE
+from maclip.training import api as launch
+from maclip.training import trainer as training
+from maclip.training.distributed import Machine
+from maclip.training.step import Learner
+from maclip_runtime.errors import MaclipError
+
+KILL_WITHIN_S = 0.03  # after the line of the journal that was waited for
+PATIENCE_S = 120.0
+
+
+class Telling(Silent):
+    """Prints what is noted of clips."""
+
+    def note(self, text: str) -> None:
+        if "skipped" in text:
+            print(json.dumps({"skipped": text}), flush=True)
+
+
+def work(data: Path, run: Path, job: dict[str, Any]) -> None:
+    data = Path(job.get("data", data))
+    machine = Machine("cpu", **job.get("machine", {}))
+    if (run / CONFIG_FILE).is_file():
+        launch.resume(run, Silent(), "cpu", machine)
+        return
+    config = replace(TRAIN, **job.get("changes", {}))
+    launch.train(data, run, "small", "none", MODEL, config, Telling(), "cpu", machine=machine)
+
+
+def work_killed(data: Path, run: Path, job: dict[str, Any]) -> None:
+    chance = random.Random(0)
+    for kill in range(job["kills"] + 1):
+        last = kill == job["kills"]
+        before = lines(run)
+        child = os.fork()
+        if not child:
+            work(data, run, job)
+            os._exit(0)
+        until = time.monotonic() + PATIENCE_S
+        while not last and lines(run) < before + 3 and time.monotonic() < until:
+            time.sleep(0.002)
+        if not last:
+            time.sleep(chance.uniform(0, KILL_WITHIN_S))
+            os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        print(json.dumps({"run": run.name, "status": status, "lines": lines(run)}), flush=True)
+
+
+def lines(run: Path) -> int:
+    path = run / METRICS_FILE
+    return path.read_bytes().count(b"\n") if path.is_file() else 0
+
+
+def main(data: Path, folder: Path, jobs: list[dict[str, Any]]) -> None:
+    launch.load_backbone = lambda name, pretrained: small_backbone()  # type: ignore[assignment]
+    training.CHOOSING_EPISODES = 50
+    learn, leave = Learner.learn, dist.destroy_process_group
+    for job in jobs:
+
+        def leaving(seconds: float = job.get("lag", 0.0)) -> None:
+            if dist.get_rank() == 0:
+                time.sleep(seconds)
+            leave()
+
+        def failing(self: Learner, drawn: Any, views: Any = None, at: int | None = job.get("fail_at")) -> Any:
+            if drawn.at == at:
+                raise ValueError("broken on purpose")
+            return learn(self, drawn, views)
+
+        Learner.learn = failing  # type: ignore[method-assign]
+        dist.destroy_process_group = leaving
+        run = folder / job["run"]
+        try:
+            (work_killed if "kills" in job else work)(data, run, job)
+        except MaclipError as error:
+            print(json.dumps({"run": run.name, "code": error.code, "message": error.message}), flush=True)
+        except SystemExit:
+            continue  # a process that does not lead
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3]))

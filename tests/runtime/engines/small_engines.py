@@ -1,0 +1,26 @@
+"""Building small engines with the real library, for the tests of building and of running them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from maclip_runtime.bundle.manifest import Manifest
+from maclip_runtime.bundle.opening import Bundle
+from maclip_runtime.engines.tensorrt.cache import EngineCache
+from maclip_runtime.engines.tensorrt.engines import PORTABLE, Built, build_all
+from maclip_runtime.engines.tensorrt.library import find_library
+from maclip_runtime.engines.tensorrt.profile import Limits
+
+SMALL = Limits(clips=2, classes=64)
+
+
+def built(bundle: Path, cache: EngineCache, limits: Limits = SMALL) -> list[Built]:
+    return list(build_all(Bundle.open(bundle), find_library("rtx"), PORTABLE, cache, limits))
+
+
+def origins(bundle: Path, cache: EngineCache, limits: Limits = SMALL) -> set[str]:
+    return {one.origin for one in built(bundle, cache, limits)}
+
+
+def manifest_of(bundle: Path) -> Manifest:
+    return Manifest.from_json((bundle / "manifest.json").read_text())
