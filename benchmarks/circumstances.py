@@ -23,6 +23,6 @@ def circumstances(bundle: Path) -> dict[str, Any]:
         "machine": {"cores": os.cpu_count(), "system": platform.platform()},
         "commit": commit_of(ROOT),
         "versions": versions(),
-        "bundle": {key: manifest.get(key) for key in ("contract", "metric", "fusion_weight", "unknown")},
+        "bundle": {key: manifest.get(key) for key in ("contract", "metric", "fusion_weight", "limit")},
         "drawn": {name: dataclasses.asdict(each) for name, each in (("validation", VALIDATION), ("test", TEST))},
     }

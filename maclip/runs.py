@@ -17,7 +17,7 @@ from torch import Tensor
 from maclip.backbones.loading import load_backbone
 from maclip.data.split_lists import SplitLists
 from maclip.model.maclip import MaClip, ModelConfig
-from maclip_runtime.bundle.manifest import Backbone, Unknown
+from maclip_runtime.bundle.manifest import Backbone, Limit
 from maclip_runtime.bundle.schema import from_dict
 from maclip_runtime.errors import MaclipError
 
@@ -98,12 +98,12 @@ class ClassNames:
 class Chosen:
     """What was measured on validation classes after training and is used from then on.
 
-    `fusion_weight` a; `unknown` the distance beyond which a clip is of no enrolled class; `accuracy` with it,
+    `fusion_weight` a; `limit` the distance beyond which a clip is of no enrolled class; `accuracy` with it,
     5-way 1-shot, 0..1; `measured_on` says in words which classes these come from.
     """
 
     fusion_weight: float
-    unknown: Unknown | None
+    limit: Limit | None
     accuracy: float
     measured_on: str
 

@@ -18,11 +18,11 @@ from maclip_runtime.bundle.manifest import (
     Census,
     FileSpec,
     GraphSpec,
+    Limit,
     Manifest,
     Names,
     Provenance,
     TensorSpec,
-    Unknown,
     file_sha256,
 )
 from maclip_runtime.reading.frames import Preprocess
@@ -135,7 +135,7 @@ def write_bundle(
         scale=10.0,
         precision="float32",
         quantization=None,
-        unknown=None if unknown_distance is None else Unknown(unknown_distance, "nothing"),
+        limit=None if unknown_distance is None else Limit(unknown_distance, "nothing"),
         names=Names(len(NAMES), ("a photo of {}",)),
         text_encoder=None,
         graphs=graphs,

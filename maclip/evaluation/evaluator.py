@@ -14,7 +14,7 @@ from maclip.data.clip_store import ClipStore, Progress
 from maclip.data.episodes import EpisodeSampler
 from maclip.model.losses import fuse, text_logits
 from maclip.model.maclip import MaClip
-from maclip_runtime.bundle.manifest import Unknown
+from maclip_runtime.bundle.manifest import Limit
 from maclip_runtime.errors import MaclipError
 
 # p_Q2S alone, the paper's sum at several weights, p_Q2T alone: shown side by side, chosen on validation only.
@@ -209,7 +209,7 @@ def choose_fusion_weight(result: Result) -> float:
     return max(candidates, key=lambda w: (result.by_fusion_weight[f"{w:g}"], -w))
 
 
-def choose_unknown(outcomes: Outcomes, measured_on: str) -> Unknown:
+def choose_limit(outcomes: Outcomes, measured_on: str) -> Limit:
     """The distance beyond which a clip is called unknown, balanced between the two mistakes.
 
     Known: a query's distance to its nearest class. Stranger: the same query when its own class is taken out
@@ -223,7 +223,7 @@ def choose_unknown(outcomes: Outcomes, measured_on: str) -> Unknown:
     refused = (stranger[None] > candidates[:, None]).double().mean(1)
     best = int((accepted + refused).argmax())
     words = f"{measured_on}: accepts {accepted[best]:.0%} of known clips, refuses {refused[best]:.0%} of strangers"
-    return Unknown(float(candidates[best]), words)
+    return Limit(float(candidates[best]), words)
 
 
 def _confusion(outcomes: Outcomes, weight: float, classes: int) -> tuple[tuple[int, ...], ...]:

@@ -13,7 +13,7 @@ from maclip.data.clip_store import ClipStore
 from maclip.data.dataset import DataSet
 from maclip.data.disk_cache import ClipCache
 from maclip.data.stem_cache import stem_place
-from maclip.evaluation.evaluator import DEFAULT_SUPPORT, Evaluator, Support, choose_fusion_weight, choose_unknown
+from maclip.evaluation.evaluator import DEFAULT_SUPPORT, Evaluator, Support, choose_fusion_weight, choose_limit
 from maclip.model.maclip import MaClip
 from maclip.runs import (
     ADAPTERS_FILE,
@@ -252,8 +252,8 @@ class Trainer:
         else:
             weight = choose_fusion_weight(result)
             accuracy = result.by_fusion_weight[f"{weight:g}"]
-        unknown = choose_unknown(evaluator.outcomes(way, 1, CHOOSING_EPISODES, VALIDATION_SEED + 1), words)
-        chosen = Chosen(weight, unknown, accuracy, words)
+        limit = choose_limit(evaluator.outcomes(way, 1, CHOOSING_EPISODES, VALIDATION_SEED + 1), words)
+        chosen = Chosen(weight, limit, accuracy, words)
         self.config = replace(self.config, chosen=chosen)
         write_config(self.run, self.config)
         self.journal.chosen({"chosen": asdict(chosen), "by_fusion_weight": result.by_fusion_weight})

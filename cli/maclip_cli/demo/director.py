@@ -86,8 +86,8 @@ def _export(folder: DemoFolder, plan: Plan, screen: Screen) -> None:
 
     model, config, origin = load_run(folder.run)
     data = open_data(folder.clips / plan.families[0].family)
-    unknown = config.chosen.unknown if config.chosen is not None else None
-    material = Material(vocabulary(config.names), gate_clips(data, model), unknown=unknown, origin=origin)
+    limit = config.chosen.limit if config.chosen is not None else None
+    material = Material(vocabulary(config.names), gate_clips(data, model), limit=limit, origin=origin)
     for graph in write_bundle(model, folder.bundle, material).graphs:
         screen.say(f"   {graph.graph}: {graph.size / 2**20:.1f} MiB, differs from torch by {graph.gate.relative:.0e}")
 

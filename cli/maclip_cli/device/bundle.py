@@ -69,7 +69,7 @@ def verify(
 
 
 def _facts(manifest: Manifest, signed: bool) -> dict[str, str]:
-    backbone, unknown, encoder = manifest.backbone, manifest.unknown, manifest.text_encoder
+    backbone, limit, encoder = manifest.backbone, manifest.limit, manifest.text_encoder
     precision = f"{manifest.precision} ({manifest.quantization})" if manifest.quantization else manifest.precision
     return {
         "backbone": f"{backbone.name}, {backbone.pretrained} (sha256 {backbone.weights_sha256})",
@@ -79,7 +79,7 @@ def _facts(manifest: Manifest, signed: bool) -> dict[str, str]:
         "feature width": str(manifest.feature_width),
         "metric": f"{manifest.metric}, text weight {manifest.fusion_weight:g}",
         "precision": precision,
-        "unknown above": f"{unknown.distance:.4g} ({unknown.measured_on})" if unknown else "not measured",
+        "limit": f"{limit.distance:.4g} ({limit.measured_on})" if limit else "not measured",
         "names": f"{manifest.names.count}, {' | '.join(manifest.names.templates)}",
         "text encoder": f"yes, {encoder.context_length} tokens" if encoder else "no",
         "contract": manifest.contract,

@@ -140,8 +140,8 @@ def _of_run(
 
     model, config, origin = load_run(run, pretrained)
     trial, calibration = places.read(model, options, config)
-    unknown = config.chosen.unknown if config.chosen is not None else None
-    return model, Material(vocabulary(config.names, extra), trial, calibration, unknown, origin)
+    limit = config.chosen.limit if config.chosen is not None else None
+    return model, Material(vocabulary(config.names, extra), trial, calibration, limit, origin)
 
 
 def _plain_clip(backbone: str, pretrained: str | None, frames: int) -> MaClip:

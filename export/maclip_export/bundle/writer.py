@@ -35,9 +35,9 @@ from maclip_runtime.bundle.manifest import (
     GateAccuracy,
     GateFigure,
     GraphSpec,
+    Limit,
     Manifest,
     Names,
-    Unknown,
     file_sha256,
 )
 from maclip_runtime.errors import MaclipError
@@ -77,7 +77,7 @@ class Material:
     names: Sequence[str]
     trial: TrialClips
     calibration: TrialClips | None = None
-    unknown: Unknown | None = None
+    limit: Limit | None = None
     origin: Origin | None = None
 
 
@@ -205,7 +205,7 @@ class _Writer:
             scale=model.scale,
             precision=self.options.precision,
             quantization=form,
-            unknown=self.material.unknown,
+            limit=self.material.limit,
             names=Names(len(self.material.names), model.config.templates),
             text_encoder=encoder,
             graphs=specs,

@@ -90,7 +90,7 @@ class Names:
 
 
 @dataclass(frozen=True)
-class Unknown:
+class Limit:
     """When to answer "unknown": a distance above `distance` to the nearest class.
 
     `measured_on` says in words which clips that number comes from.
@@ -206,7 +206,7 @@ class Manifest:
     scale: float
     precision: str
     quantization: str | None
-    unknown: Unknown | None
+    limit: Limit | None
     names: Names
     text_encoder: TextEncoder | None
     graphs: dict[str, GraphSpec]
@@ -265,7 +265,7 @@ def _check_seal(text: str, seal: object) -> None:
 
 def _check_values(manifest: Manifest) -> None:
     """What would take endless memory or divide by nothing is refused here. Figures of the gate may be infinite."""
-    preprocess, unknown = manifest.preprocess, manifest.unknown
+    preprocess, limit = manifest.preprocess, manifest.limit
     resize = preprocess.size if preprocess.resize is None else preprocess.resize
     finite = (manifest.fusion_weight, manifest.scale, *preprocess.mean, *preprocess.std)
     possible = (
@@ -273,7 +273,7 @@ def _check_values(manifest: Manifest) -> None:
         and manifest.frames > 0
         and manifest.feature_width > 0
         and all(map(math.isfinite, finite))
-        and (unknown is None or math.isfinite(unknown.distance))
+        and (limit is None or math.isfinite(limit.distance))
     )
     if not possible:
         raise schema_error("The bundle's manifest has values that cannot be: sizes, frames, mean or scale.")

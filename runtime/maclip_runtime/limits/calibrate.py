@@ -155,8 +155,8 @@ class _Work:
         for member in members:
             if member.class_name in self.groups and member.id in self._by_clip:
                 self.groups[member.class_name].append(member)
-        unknown = encoder.bundle.manifest.unknown
-        self._prior = unknown.distance if unknown else None
+        limit = encoder.bundle.manifest.limit
+        self._prior = limit.distance if limit else None
         negatives = [clip.query for clip in gallery.negatives()]
         self._negatives = self._matched(np.stack(negatives)) if negatives else None
         self._windows = self._matched(background.features) if background else None

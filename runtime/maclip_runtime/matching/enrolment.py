@@ -160,7 +160,7 @@ class Enroller:
                 f"The calibrated limit of {name!r} does not count any more, for its clips changed: "
                 "calibrate again with `maclip-run calibrate`."
             )
-        unlimited = self.encoder.bundle.manifest.unknown is None and not self.gallery.negatives()
+        unlimited = self.encoder.bundle.manifest.limit is None and not self.gallery.negatives()
         if unlimited and len({member.digest for member in self.gallery.members()}) == 1:
             notes.append(
                 "One clip cannot tell strangers yet: everything will be called "

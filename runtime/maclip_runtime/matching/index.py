@@ -142,8 +142,8 @@ def _max_distance(
     by_clip: Mapping[int, Floats],
 ) -> float | None:
     """One limit for all classes: as kept for this very gallery, or measured anew and kept."""
-    unknown = encoder.bundle.manifest.unknown
-    prior = unknown.distance if unknown else None
+    limit = encoder.bundle.manifest.limit
+    prior = limit.distance if limit else None
     made_for = f"{index.generation} {prior} {graphs_key(encoder)}"
     kept, value = gallery.threshold(THRESHOLD, made_for)
     if not kept:

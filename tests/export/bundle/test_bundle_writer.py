@@ -56,7 +56,7 @@ def test_the_manifest_says_what_is_there(shallow):
     assert [spec.name for spec in manifest.graphs["match"].inputs] == ["features", "prototypes", "text", "has_text"]
     assert [spec.name for spec in manifest.graphs["match"].outputs] == ["distances", "probabilities"]
     assert manifest.graphs["tower"].outputs[0].shape == ("B", 8, 128)
-    assert manifest.unknown is not None
+    assert manifest.limit is not None
     for figure in manifest.gate.values():
         assert figure.relative_limit == FLOAT32_LIMIT
         assert 0 <= figure.relative <= FLOAT32_LIMIT

@@ -13,7 +13,7 @@ from maclip.evaluation.evaluator import (
     Outcomes,
     Support,
     choose_fusion_weight,
-    choose_unknown,
+    choose_limit,
     mean_interval,
 )
 from maclip.model.losses import mean_by_class
@@ -106,10 +106,10 @@ def outcomes(own: float, other: float, spread: float = 0.1) -> Outcomes:
 
 
 def test_the_unknown_distance_lies_between_known_and_strangers():
-    unknown = choose_unknown(outcomes(own=1.0, other=3.0), "test")
+    unknown = choose_limit(outcomes(own=1.0, other=3.0), "test")
     assert 1.3 < unknown.distance < 2.7
     assert "accepts 1" in unknown.measured_on  # all but all of them
-    hopeless = choose_unknown(outcomes(own=2.0, other=2.0), "test")
+    hopeless = choose_limit(outcomes(own=2.0, other=2.0), "test")
     assert "accepts 1" not in hopeless.measured_on
 
 

@@ -81,7 +81,7 @@ def test_a_run_holds_all_that_is_needed(drawn_data, tmp_path):
     assert len(config.names.val) == 8
     assert config.chosen is not None
     assert "validation" in config.chosen.measured_on
-    assert config.chosen.unknown is not None
+    assert config.chosen.limit is not None
     state = load_file(tmp_path / "run" / "adapters.safetensors")
     assert {value.dtype for value in state.values()} == {torch.float32}
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]

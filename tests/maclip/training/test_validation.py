@@ -56,10 +56,10 @@ def test_what_is_chosen_at_the_end_comes_from_the_episodes_that_are_named_and_pi
     assert seed not in {row[-1] for row in on_the_way}
     config = read_run(tmp_path / "run")
     assert config.chosen is not None
-    assert config.chosen.unknown is not None
+    assert config.chosen.limit is not None
     assert names == config.names.val
     assert config.chosen.measured_on == f"validation classes, {way}-way {shot}-shot, {episodes} episodes"
-    assert config.chosen.unknown.measured_on.startswith(config.chosen.measured_on)
+    assert config.chosen.limit.measured_on.startswith(config.chosen.measured_on)
 
 
 def held_out(drawn_data: Path, data: Path, classes: int) -> Path:

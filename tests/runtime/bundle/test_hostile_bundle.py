@@ -120,7 +120,7 @@ def test_hostile_json_is_refused(copy: Path, text: str) -> None:
         ("preprocess", {"size": 0, "resize": 0, "mean": [0, 0, 0], "std": [1, 1, 1]}),
         ("preprocess", {"size": 32, "resize": 16, "mean": [0, 0, 0], "std": [1, 1, 1]}),
         ("preprocess", {"size": 32, "resize": 36, "mean": [0, 0], "std": [1, 1, 1]}),
-        ("unknown", {"distance": float("nan"), "measured_on": "nothing"}),
+        ("limit", {"distance": float("nan"), "measured_on": "nothing"}),
         ("__class__", "os.system"),
     ],
 )
