@@ -60,7 +60,7 @@ def row(text: str, key: str) -> str:
 def test_people_read_precision_gate_accuracy_engines_and_origin(measured: Path) -> None:
     shown = info(measured).stdout
     assert "int8 (dynamic)" in row(shown, "precision")
-    assert "1.25" in row(shown, "unknown above")
+    assert "1.25" in row(shown, "limit")
     assert "yes" in row(shown, "signature")
     assert all(word in row(shown, "visual") for word in ("97", "float16 1.0 MiB", "41 float16"))
     assert "2.5e-04" in shown
@@ -102,7 +102,7 @@ def test_programs_get_the_whole_manifest_in_one_line_of_json(measured: Path) -> 
 
 def test_a_bundle_of_which_little_is_known_is_shown_too(bundle: Path) -> None:
     shown = info(bundle).stdout
-    assert "not measured" in row(shown, "unknown above")
+    assert "not measured" in row(shown, "limit")
     assert "none" in row(shown, "signature")
     assert "few-shot accuracy was not compared" in shown
     assert "compiled engines" not in shown

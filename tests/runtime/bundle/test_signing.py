@@ -197,7 +197,7 @@ def test_openssf_s_own_command_reads_the_signature(signed: Path, keys: Path) -> 
 
 def test_sign_and_verify_on_the_command_line(bundle: Path, keys: Path, tmp_path: Path) -> None:
     def run(module: str, *args: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-c", f"from maclip_cli.{module} import main; main()", *map(str, args)]
+        command = [sys.executable, "-m", f"maclip_cli.{module}", *map(str, args)]
         return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
     copy = Path(shutil.copytree(bundle, tmp_path / "copy"))
