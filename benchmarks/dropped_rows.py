@@ -34,8 +34,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import maclip
+from maclip.adapters.blocks import BlockAdapters
 from maclip.backbones.image_towers import FrozenBlock
-from maclip.model.adapters import JOINT_SCALE, BlockAdapters, text_key_bias
+from maclip.layers import text_key_bias
 from maclip.model.maclip import MaClip
 from maclip_export.bench.machine import machine_facts
 from maclip_export.graphs import graphs_of
@@ -82,7 +83,7 @@ def every_query(adapters: BlockAdapters, block: FrozenBlock, x: Tensor, text: Te
     seen = block.attention(h, h, bias)
     z = (z + seen + adapters.multimodal(seen))[:, :kept].unflatten(0, (clips, frames))
     h = block.norm_2(z)
-    out: Tensor = z + block.mlp(h) + JOINT_SCALE * adapters.joint(h)
+    out: Tensor = z + block.mlp(h) + adapters.joint_scale * adapters.joint(h)
     return out
 
 

@@ -186,7 +186,8 @@ def _model(metric: str) -> Any:
     import torch
 
     from maclip.backbones.loading import LoadedBackbone
-    from maclip.model.maclip import MaClip, ModelConfig
+    from maclip.config import ModelConfig
+    from maclip.model.maclip import MaClip
     from maclip_runtime.reading.frames import Preprocess
 
     torch.manual_seed(0)
@@ -195,7 +196,7 @@ def _model(metric: str) -> Any:
     clip = open_clip.CLIP(embed_dim=WIDTH, vision_cfg=vision, text_cfg=text).requires_grad_(False)
     preprocess = Preprocess.for_size(32, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
     backbone = LoadedBackbone(clip, clip.encode_text, preprocess, "ViT-B's joint space", "none", "0" * 64)
-    return MaClip(backbone, ModelConfig(frames=FRAMES, adapted_depth=0, metric=metric)).eval()
+    return MaClip(backbone, ModelConfig.of(frames=FRAMES, adapters="none", metric=metric)).eval()
 
 
 def _inputs(classes: int) -> dict[str, np.ndarray[Any, Any]]:

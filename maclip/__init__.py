@@ -1,45 +1,89 @@
 """MA-CLIP: light adapters on a frozen CLIP that learn actions from a handful of clips.
 
 >>> import maclip
->>> model = maclip.build(backbone="tiny", adapted_depth=2)
+>>> model = maclip.build("tiny", adapted_depth=2)
+
+Train and evaluate in a few lines: samples/research.py. The method, with shapes: docs/method.md.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from maclip.version import __version__
+
 if TYPE_CHECKING:
+    from maclip import metrics
+    from maclip.ablation import ablate
+    from maclip.building import build, load, wrap
+    from maclip.config import EvaluationConfig, Machine, ModelConfig, TrainConfig
+    from maclip.data.dataset import ActionClass, DataSet, open_data
+    from maclip.data.split_lists import SplitLists
+    from maclip.evaluation.api import evaluate
+    from maclip.evaluation.record import Record, compare
     from maclip.model.maclip import MaClip
+    from maclip.runs import Run
+    from maclip.training.api import train
+    from maclip.training.callbacks import Callbacks
 
-__version__ = "0.1.0"
-__all__ = ["__version__", "build", "load"]
+# Loaded when first asked for: torch and open_clip take seconds to import.
+_HOME = {
+    "ActionClass": "data.dataset",
+    "Callbacks": "training.callbacks",
+    "DataSet": "data.dataset",
+    "EvaluationConfig": "config",
+    "MaClip": "model.maclip",
+    "Machine": "config",
+    "ModelConfig": "config",
+    "Record": "evaluation.record",
+    "Run": "runs",
+    "SplitLists": "data.split_lists",
+    "TrainConfig": "config",
+    "ablate": "ablation",
+    "build": "building",
+    "compare": "evaluation.record",
+    "evaluate": "evaluation.api",
+    "load": "building",
+    "open_data": "data.dataset",
+    "train": "training.api",
+    "wrap": "building",
+}
 
-
-def build(backbone: str = "ViT-B-16", pretrained: str = "openai", **choices: Any) -> MaClip:
-    """A new, untrained model in evaluation mode; `choices` are the fields of `maclip.model.maclip.ModelConfig`.
-
-    `pretrained` is a tag of open_clip, the path of a checkpoint, or "none" for random weights.
-    """
-    from maclip.backbones.loading import load_backbone
-    from maclip.model.maclip import MaClip, ModelConfig
-
-    return MaClip(load_backbone(backbone, pretrained), ModelConfig(**choices)).eval()
-
-
-def load(run: str | Path, pretrained: str | None = None) -> MaClip:
-    """The trained model of a run folder, in evaluation mode.
-
-    `pretrained` says where the backbone's weights are now, when they are no longer where training found them.
-    """
-    from maclip.runs import load_model
-
-    return load_model(Path(run), pretrained)
+__all__ = [
+    "ActionClass",
+    "Callbacks",
+    "DataSet",
+    "EvaluationConfig",
+    "MaClip",
+    "Machine",
+    "ModelConfig",
+    "Record",
+    "Run",
+    "SplitLists",
+    "TrainConfig",
+    "__version__",
+    "ablate",
+    "build",
+    "compare",
+    "evaluate",
+    "load",
+    "metrics",
+    "open_data",
+    "train",
+    "wrap",
+]
 
 
 def __getattr__(name: str) -> Any:
     if name == "metrics":
-        import importlib
+        return import_module("maclip.metrics")
+    if name not in _HOME:
+        raise AttributeError(f"module 'maclip' has no attribute {name!r}")
+    value = getattr(import_module(f"maclip.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
 
-        return importlib.import_module("maclip.metrics")
-    raise AttributeError(f"module 'maclip' has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

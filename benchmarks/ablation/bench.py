@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import shutil
 import subprocess
@@ -18,16 +17,21 @@ import maclip
 from benchmarks.ablation.cells import CLIPS_A_CLASS, EPISODES, RESULTS, SHOTS, WAY, Setting, cell_path
 from benchmarks.ablation.rows import Row, find_row
 from maclip.backbones.loading import load_backbone
+from maclip.config import Machine
 from maclip.data.clip_store import ClipStore
 from maclip.data.dataset import DataSet, open_data
-from maclip.evaluation.evaluator import Evaluator, choose_fusion_weight
-from maclip.evaluation.record import RECORD_FORMAT, Record, episodes_sha256, write_record
+from maclip.evaluation.evaluator import Evaluator
+from maclip.evaluation.features import store_for
+from maclip.evaluation.record import RECORD_FORMAT, Record, clips_sha256, episodes_sha256, write_record
+from maclip.evaluation.selection import choose_fusion_weight
 from maclip.model.maclip import MaClip
-from maclip.runs import METRICS_FILE, STATE_DIR, replacing
-from maclip.training import api as launch
-from maclip.training.distributed import Machine
-from maclip.training.trainer import CHOOSING_EPISODES, VALIDATION_SEED, VALIDATION_WAY, Step
+from maclip.runs import METRICS_FILE, STATE_DIR
+from maclip.training import api
+from maclip.training.callbacks import Callbacks
+from maclip.training.distributed import pick_device
+from maclip.training.trainer import CHOOSING_EPISODES, VALIDATION_SEED, VALIDATION_WAY
 from maclip.world.synth import CLASSES_FILE, write_clips
+from maclip.writing import replacing
 
 MINUTES_FILE = "minutes.json"  # of a run that is done: what its training took, interruptions added up
 SPENT_FILE = "spent.json"  # of one that is not
@@ -62,8 +66,8 @@ class Stopwatch:
             _write(self.path, {"minutes": self.minutes})
 
 
-class Log:
-    """A watcher that prints a line now and then, and at each of them keeps the time."""
+class Log(Callbacks):
+    """Callbacks that print a line now and then, and at each of them keep the time."""
 
     def __init__(self, name: str, keep: Callable[[], None] = lambda: None) -> None:
         self.name, self.keep = name, keep
@@ -77,9 +81,6 @@ class Log:
         self.note(what)
         return lambda done, total: None
 
-    def step(self, step: Step) -> None:
-        """Not a line for each update."""
-
     def validated(self, stage: str, episode: int, accuracy: float, interval: float) -> None:
         """A line for each validation."""
         self.note(f"{stage} {episode}: validation {accuracy:.1%} ± {interval:.1%}")
@@ -90,11 +91,11 @@ class Bench:
     """The rows of one setting, whose clips' stems are computed once for all."""
 
     def __init__(self, setting: Setting, scratch: Path, device: str = "cpu", results: Path = RESULTS) -> None:
-        self.setting, self.device, self.results = setting, launch.pick_device(device), results
+        self.setting, self.device, self.results = setting, pick_device(device), results
         self.folder = scratch / setting.name
         self.clips = scratch / f"clips-{setting.family}-{setting.split}"
         # Else decoding takes a third of the time. 3 GB for each family and split; may be deleted when all is done.
-        self.machine = Machine(frame_cache=scratch / f"frames-{setting.family}-{setting.split}")
+        self.machine = Machine(device=self.device, frame_cache=scratch / f"frames-{setting.family}-{setting.split}")
         self.stores: tuple[ClipStore, ...] = ()
 
     def work(self, row: Row) -> None:
@@ -108,7 +109,7 @@ class Bench:
         for shot, record in self._ask(row, model, data).items():
             facts[f"{shot}-shot"] = _figures(record)
             log.note(f"{shot}-shot {record.result.accuracy:.1%}, a = {record.result.fusion_weight:g}")
-        _write(path, {**self._about(row), **facts, "fusion_weight": model.config.fusion_weight})
+        _write(path, {**self._about(row), **facts, "fusion_weight": model.config.text.fusion_weight})
 
     def _data(self, log: Log) -> DataSet:
         """The clips of this family and split, drawn if they are not there whole."""
@@ -154,14 +155,16 @@ class Bench:
         log = Log(f"{self.setting.name} {row.name}", watch.keep)
         try:
             if any((run / STATE_DIR).glob("[!.]*")):
-                trainer = launch.resume(run, log, device=self.device, machine=self.machine)
+                trainer = api.resume(run, machine=self.machine, callbacks=log)
             else:
                 shutil.rmtree(run, ignore_errors=True)  # stopped before there was a state to go on from
-                config = dataclasses.replace(row.train, seed=self.setting.split)
+                config = row.train.changed(seed=self.setting.split)
                 pretrained = self.setting.clip.pretrained
                 init = self._run(find_row(row.begins)) if row.begins else None
-                what = (self.clips, run, "tiny", pretrained, row.model, config, log)
-                trainer = launch.train(*what, device=self.device, lenders=self.stores, machine=self.machine, init=init)
+                trainer = api.train_new(
+                    self.clips, run, "tiny", pretrained, row.model, config,
+                    machine=self.machine, init=init, callbacks=log, lenders=self.stores,
+                )  # fmt: skip
             self.stores += trainer.stores
         finally:
             watch.keep()
@@ -173,20 +176,20 @@ class Bench:
         model = MaClip(backbone, row.model).to(self.device).eval()
         weight = row.weight
         if weight is None:
-            evaluator = Evaluator(model, ClipStore(model, data.split("val")))
+            evaluator = Evaluator(model, store_for(model, data.split("val")))
             weight = choose_fusion_weight(evaluator.evaluate(VALIDATION_WAY, 1, CHOOSING_EPISODES, VALIDATION_SEED + 1))
-        return MaClip(backbone, dataclasses.replace(row.model, fusion_weight=weight)).to(self.device).eval()
+        return MaClip(backbone, row.model.changed(fusion_weight=weight)).to(self.device).eval()
 
     def _ask(self, row: Row, model: MaClip, data: DataSet) -> dict[int, Record]:
         """The answers to the test classes' episodes, by shot."""
         classes = data.split("test")
-        evaluator = Evaluator(model, ClipStore(model, classes), support=row.support)
+        evaluator = Evaluator(model, store_for(model, classes), support=row.support)
         records = {}
         for shot in SHOTS:
             result = evaluator.evaluate(WAY, shot, EPISODES, seed=0)
             digest, by_class = episodes_sha256(classes, result), result.by_class
             about = (RECORD_FORMAT, maclip.__version__, row.name, None, self.clips.name, "test")
-            records[shot] = Record(*about, digest, by_class, result)
+            records[shot] = Record(*about, digest, by_class, result, (), clips_sha256(classes), ())
             write_record(self.folder / "records" / f"{row.name}-{shot}.json", records[shot])
         return records
 

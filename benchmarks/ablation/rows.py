@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from maclip.config import ModelConfig, TrainConfig
 from maclip.evaluation.evaluator import DEFAULT_SUPPORT, Support
-from maclip.model.maclip import ModelConfig
-from maclip.runs import TrainConfig
 from maclip_runtime.errors import MaclipError
 
 WAY = 5  # classes of a training episode, as in the paper; 12 cost 2.4 times the time
@@ -15,7 +14,7 @@ PROTOTYPE_EPISODES = 30_000
 JOINT_EPISODES = 10_000  # the learning curves show whether validation still rose
 VALIDATIONS = 24
 PATIENCE = 8  # so many without a new best: validation no longer rises
-TRAIN = TrainConfig(
+TRAIN = TrainConfig.of(
     way=WAY,
     episodes=0,
     prototype_episodes=PROTOTYPE_EPISODES,
@@ -28,19 +27,20 @@ TRAIN = TrainConfig(
     validation_episodes=1000,
 )
 # What begins from nothing takes the larger rate, what adjusts a TPCM that works the smaller (method.md section 9).
-JOINT = replace(TRAIN, episodes=JOINT_EPISODES)
-ON_HEAD = replace(JOINT, prototype_episodes=0)  # begins with another row's head
-FROM_NOTHING = replace(ON_HEAD, learning_rate=1e-3)
-TUNE_ALL = replace(ON_HEAD, learning_rate=1e-4)  # the whole encoder takes less still
+JOINT = TRAIN.changed(episodes=JOINT_EPISODES)
+ON_HEAD = JOINT.changed(prototype_episodes=0)  # begins with another row's head
+FROM_NOTHING = ON_HEAD.changed(learning_rate=1e-3)
+TUNE_ALL = ON_HEAD.changed(learning_rate=1e-4)  # the whole encoder takes less still
 # Stems that are cached are those of centre crops. What trains every block decodes its clips each time and sees random
 # crops, mirrored where the class lets it: so that not these are what it gains, the heads once more with as much.
-RANDOM_VIEWS = replace(TRAIN, cache="none", views=16)
+RANDOM_VIEWS = TRAIN.changed(cache="none", views=16)
 # What trains one block sees as many different crops as its cached stem holds views of a clip.
-ON_HEAD_CROPS = replace(ON_HEAD, stem_views=8)
-FULL_MODEL = ModelConfig(adapted_depth=1, fusion_weight=0.1)
-TPCM_ALONE = replace(FULL_MODEL, adapted_depth=0)
-FSAR_HEAD = replace(TPCM_ALONE, prototype="clip-fsar")
-ALL_ADAPTED = replace(FULL_MODEL, adapted_depth=None)
+ON_HEAD_CROPS = ON_HEAD.changed(stem_views=8)
+FULL_MODEL = ModelConfig.of(adapted_depth=1, fusion_weight=0.1)
+TPCM_ALONE = ModelConfig.of(adapters="none", fusion_weight=0.1)
+FROZEN = ModelConfig.of(adapters="none", prototype="none")
+FSAR_HEAD = TPCM_ALONE.changed(prototype="clip-fsar")
+ALL_ADAPTED = FULL_MODEL.changed(adapted_depth=None)
 
 
 @dataclass(frozen=True)
@@ -68,61 +68,64 @@ class Row:
     @property
     def random_crops(self) -> bool:
         """Whether its own training sees random crops; a cached stem without `stem_views` is that of centre crops."""
-        all_tuned = self.model.adapted_depth is None or self.model.tuned == "all"
-        return self.train is not None and (all_tuned or self.train.cache == "none" or self.train.stem_views > 0)
+        adapters = self.model.adapters
+        every_block = (adapters.kind != "none" and adapters.depth is None) or self.model.tune == "all"
+        if self.train is None:
+            return False
+        return every_block or self.train.caching.cache == "none" or self.train.caching.stem_views > 0
 
 
 FULL = Row("both", "TPCM and adapters (the method), K = 1, OTAM", FULL_MODEL, ON_HEAD, begins="tpcm")
 # In the order in which they are computed: what the method's own claims rest on comes first.
 ROWS = (
-    Row("frozen-mean", "frozen CLIP, mean features", ModelConfig(8, 0, False, "mean"), None),
-    Row("frozen-otam", "frozen CLIP, OTAM", ModelConfig(8, 0, False), None),
+    Row("frozen-mean", "frozen CLIP, mean features", FROZEN.changed(metric="mean"), None),
+    Row("frozen-otam", "frozen CLIP, OTAM", FROZEN, None),
     Row("tpcm", "TPCM only", TPCM_ALONE, TRAIN),
     Row("fsar-head", "CLIP-FSAR's head on frozen CLIP", FSAR_HEAD, TRAIN),
     FULL,
     Row("wrong-names", "both, support clips told wrong names", FULL_MODEL, None, Support("wrong"), "both"),
     Row("no-names", "both, asked without names", FULL_MODEL, None, Support("none"), "both"),
     Row("mean-before", "both, shots averaged before TPCM", FULL_MODEL, None, Support("own", "features"), "both"),
-    Row("adapters", "adapters only", replace(FULL_MODEL, prototype_module=False), FROM_NOTHING),
+    Row("adapters", "adapters only", FULL_MODEL.changed(prototype="none"), FROM_NOTHING),
     Row(
         "tpcm-no-text",
         "TPCM only, trained and asked without text",
         TPCM_ALONE,
-        replace(TRAIN, text_dropout=1.0),
+        TRAIN.changed(text_dropout=1.0),
         Support("none"),
     ),
     Row(
         "no-text",
         "both, trained and asked without text",
         FULL_MODEL,
-        replace(ON_HEAD, text_dropout=1.0),
+        ON_HEAD.changed(text_dropout=1.0),
         Support("none"),
         begins="tpcm-no-text",
     ),
-    Row("bimhm", "both, Bi-MHM", replace(FULL_MODEL, metric="bimhm"), ON_HEAD, begins="tpcm-bimhm"),
-    Row("trx", "both, TRX", replace(FULL_MODEL, metric="trx"), ON_HEAD, begins="tpcm-trx"),
-    Row("k2", "both, K = 2", replace(FULL_MODEL, adapted_depth=2), ON_HEAD, begins="tpcm"),
-    Row("k3", "both, K = 3", replace(FULL_MODEL, adapted_depth=3), ON_HEAD, begins="tpcm"),
+    Row("bimhm", "both, Bi-MHM", FULL_MODEL.changed(metric="bimhm"), ON_HEAD, begins="tpcm-bimhm"),
+    Row("trx", "both, TRX", FULL_MODEL.changed(metric="trx"), ON_HEAD, begins="tpcm-trx"),
+    Row("k2", "both, K = 2", FULL_MODEL.changed(adapted_depth=2), ON_HEAD, begins="tpcm"),
+    Row("k3", "both, K = 3", FULL_MODEL.changed(adapted_depth=3), ON_HEAD, begins="tpcm"),
     Row("k-all", "both, K = all (the paper)", ALL_ADAPTED, ON_HEAD, begins="tpcm"),
     Row(
         "full-tuning",
         "full fine-tuning, OTAM",
-        ModelConfig(8, 0, False, "otam", 0.1, tuned="all"),
+        FROZEN.changed(fusion_weight=0.1, tune="all"),
         TUNE_ALL,
     ),
     Row(
         "fsar",
         "CLIP-FSAR: its head, the visual encoder tuned",
-        ModelConfig(8, 0, True, "otam", 0.1, tuned="all", prototype="clip-fsar"),
+        FSAR_HEAD.changed(tune="all"),
         TUNE_ALL,
         begins="fsar-head",
     ),
     # No clip is shown: 1-shot and 5-shot differ by the episodes' query clips alone.
-    Row("zero-shot", "zero-shot CLIP, by names alone", ModelConfig(8, 0, False, "mean"), None, weight=1.0),
+    Row("zero-shot", "zero-shot CLIP, by names alone", FROZEN.changed(metric="mean"), None, weight=1.0),
     Row(
         "no-token",
         "both, no text token in the adapted block",
-        replace(FULL_MODEL, text_token=False),
+        FULL_MODEL.changed(text_token=False),
         ON_HEAD,
         begins="tpcm",
     ),
@@ -160,31 +163,31 @@ ROWS = (
         "fsar-crops",
     ),
     # The method's parts one by one under the other metrics. A TRX that is not trained is a random projection.
-    Row("frozen-bimhm", "frozen CLIP, Bi-MHM", ModelConfig(8, 0, False, "bimhm"), None),
-    Row("tpcm-bimhm", "TPCM only, Bi-MHM", replace(TPCM_ALONE, metric="bimhm"), TRAIN),
+    Row("frozen-bimhm", "frozen CLIP, Bi-MHM", FROZEN.changed(metric="bimhm"), None),
+    Row("tpcm-bimhm", "TPCM only, Bi-MHM", TPCM_ALONE.changed(metric="bimhm"), TRAIN),
     Row(
         "adapters-bimhm",
         "adapters only, Bi-MHM",
-        replace(FULL_MODEL, prototype_module=False, metric="bimhm"),
+        FULL_MODEL.changed(prototype="none", metric="bimhm"),
         FROM_NOTHING,
     ),
-    Row("tpcm-trx", "TPCM only, TRX", replace(TPCM_ALONE, metric="trx"), TRAIN),
+    Row("tpcm-trx", "TPCM only, TRX", TPCM_ALONE.changed(metric="trx"), TRAIN),
     Row(
         "adapters-trx",
         "adapters only, TRX",
-        replace(FULL_MODEL, prototype_module=False, metric="trx"),
+        FULL_MODEL.changed(prototype="none", metric="trx"),
         FROM_NOTHING,
     ),
     Row(
         "adapters-all",
         "adapters only, K = all (the paper)",
-        replace(ALL_ADAPTED, prototype_module=False),
+        ALL_ADAPTED.changed(prototype="none"),
         FROM_NOTHING,
     ),
     Row(
         "adapters-all-no-names",
         "adapters only, K = all, asked without names",
-        replace(ALL_ADAPTED, prototype_module=False),
+        ALL_ADAPTED.changed(prototype="none"),
         None,
         Support("none"),
         "adapters-all",

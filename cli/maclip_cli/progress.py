@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-if TYPE_CHECKING:
-    from maclip.training.trainer import Step
+from maclip.training.callbacks import Callbacks, Step
 
 SMOOTHING = 0.98  # of the loss and accuracy that are shown
 
 
-class Bars:
-    """Progress bars on stderr; also the `Watcher` of a training. A context manager."""
+class Bars(Callbacks):
+    """Progress bars on stderr; also the callbacks of a training. A context manager."""
 
     def __init__(self, console: Console | None = None, prefix: str = "") -> None:
         self.console = console or Console(stderr=True)

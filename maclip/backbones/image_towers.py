@@ -41,6 +41,13 @@ class FrozenBlock(ABC):
         """The MLP branch on normed rows: [..., D] -> [..., D]."""
 
 
+def plain_block(block: FrozenBlock, x: Tensor, keep: int | None = None) -> Tensor:
+    """A frozen block on tokens [B, L, D]; only the first `keep` rows are computed and returned."""
+    context = block.norm_1(x)
+    x = x[:, :keep] + block.attention(context[:, :keep], context)
+    return x + block.mlp(block.norm_2(x))
+
+
 class FrozenTower(ABC):
     """An image tower: `embed`, `pre_norm`, each of `blocks`, `feature`.
 

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from maclip.backbones.catalogue import BORROWED_TOWER, FAMILIES, OWN_TEXT, look_up
 from maclip.backbones.checkpoints import HUB_FILES, OPENAI_EXTRAS, find_weights, first_line, load_state, read_state
 from maclip.backbones.hub_tokenizer import HubTokenizer
+from maclip.backbones.image_towers import cut_tower
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.reading.frames import Preprocess
 
@@ -30,6 +31,7 @@ TINY = "tiny"
 TINY_DIR = Path(__file__).parents[1] / "tiny"
 RANDOM_WEIGHTS = "none"
 RANDOM_SEED = 0
+IN_MEMORY = "in-memory"  # name and weights of a model that was not loaded here
 HUB_CONFIG_FILE = "open_clip_config.json"  # beside the weights of a model's folder from a hub
 
 
@@ -63,6 +65,35 @@ def load_backbone(name: str, pretrained: str = "openai") -> LoadedBackbone:
     clip.eval().requires_grad_(False)
     preprocess = _preprocess(clip, name, pretrained)
     return LoadedBackbone(clip, tokenizer, preprocess, name, _from_anywhere(name, pretrained), clip_sha256(clip))
+
+
+def wrap_backbone(
+    clip: Any, tokenizer: Callable[[list[str]], Tensor], preprocess: Any = None, *, name: str = IN_MEMORY
+) -> LoadedBackbone:
+    """An open_clip model that is in memory already, as a frozen backbone. It is frozen in place.
+
+    clip: open_clip's CLIP or CustomTextCLIP.
+    tokenizer: prompts to tokens int64 [n, context length], as `open_clip.get_tokenizer` gives it.
+    preprocess: open_clip's transform for evaluation, of which mean, std and resizing are read, or a `Preprocess`;
+        default: what the model itself says.
+    name: what errors and runs call it.
+    Raises `backbone-unsupported` where the adapted block cannot be fitted.
+    """
+    try:
+        cut_tower(clip.visual)
+    except (ValueError, AttributeError) as error:
+        raise MaclipError(
+            "backbone-unsupported",
+            f"The adapted block cannot be fitted to this model: its image tower {error}.",
+            f"Use one of {FAMILIES}.",
+        ) from error
+    clip.eval().requires_grad_(False)
+    if not isinstance(preprocess, Preprocess):
+        config = dict(open_clip.get_model_preprocess_cfg(clip)) | _transform_config(preprocess)
+        preprocess = Preprocess.for_size(
+            clip.visual.image_size[0], _rgb(config["mean"]), _rgb(config["std"]), config.get("resize_mode") == "squash"
+        )
+    return LoadedBackbone(clip, tokenizer, preprocess, name, IN_MEMORY, clip_sha256(clip))
 
 
 def clip_sha256(clip: nn.Module, state: dict[str, Tensor] | None = None) -> str:
@@ -184,8 +215,25 @@ def _preprocess(clip: Any, name: str, pretrained: str) -> Preprocess:
     tags = open_clip.list_pretrained_tags_by_model(name)
     if name != TINY and pretrained not in tags:
         config |= _beside(_folder(pretrained)) or _agreed(name, tags)
-    mean, std = ((float(rgb[0]), float(rgb[1]), float(rgb[2])) for rgb in (config["mean"], config["std"]))
-    return Preprocess.for_size(clip.visual.image_size[0], mean, std, config.get("resize_mode") == "squash")
+    squash = config.get("resize_mode") == "squash"
+    return Preprocess.for_size(clip.visual.image_size[0], _rgb(config["mean"]), _rgb(config["std"]), squash)
+
+
+def _rgb(values: Any) -> tuple[float, float, float]:
+    return float(values[0]), float(values[1]), float(values[2])
+
+
+def _transform_config(transform: Any) -> dict[str, Any]:
+    """Mean, std and resizing of a torchvision transform; nothing for None."""
+    found: dict[str, Any] = {}
+    steps = list(getattr(transform, "transforms", ()))
+    for step in steps:
+        if hasattr(step, "mean") and hasattr(step, "std"):
+            found |= {"mean": step.mean, "std": step.std}
+    if steps:  # a crop follows where the short side was resized
+        crops = any("Crop" in type(step).__name__ for step in steps)
+        found["resize_mode"] = "shortest" if crops else "squash"
+    return found
 
 
 def _beside(folder: Path | None) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 from open_clip.transformer import ResidualAttentionBlock, text_global_pool
 from torch import Tensor, nn
 
-from maclip.model.adapters import attend
+from maclip.layers import attend
 from maclip_runtime.errors import MaclipError
 
 PADDING = 0  # open_clip's, after the end token

@@ -18,11 +18,10 @@ adapted one about 12.5 u, as a frozen product keeps no input. Weights are 577 Mi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 
-from maclip.model.maclip import ModelConfig
-from maclip.runs import TrainConfig
+from maclip.config import ModelConfig, TrainConfig
 from maclip_runtime.errors import MaclipError
 
 DEPTH = 4  # K of "cached"
@@ -71,8 +70,8 @@ REFERENCE = "full"
 
 def methods(settings: Settings) -> Mapping[str, Method]:
     """All methods by their keys, full fine-tuning, which the ratios are taken to, first."""
-    model = ModelConfig(frames=settings.frames, metric=settings.metric)
-    train = TrainConfig(
+    model = ModelConfig.of(frames=settings.frames, metric=settings.metric)
+    train = TrainConfig.of(
         way=settings.way,
         shot=settings.shot,
         queries=settings.queries,
@@ -86,15 +85,13 @@ def methods(settings: Settings) -> Mapping[str, Method]:
         precision=settings.precision,
         seed=settings.seed,
     )
-    last = replace(model, adapted_depth=settings.depth)
+    last = model.changed(adapted_depth=settings.depth)
     return MappingProxyType(
         {
-            REFERENCE: Method("full fine-tuning", replace(model, adapted_depth=0, tuned="all"), train),
+            REFERENCE: Method("full fine-tuning", model.changed(adapters="none", tune="all"), train),
             "adapters": Method("adapters, all blocks (the paper)", model, train),
-            "checkpointed": Method("adapters, all blocks, checkpointed", model, replace(train, checkpointing=True)),
-            "cached": Method(
-                f"adapters, last {settings.depth} blocks, stem cached", last, replace(train, cache="stem")
-            ),
+            "checkpointed": Method("adapters, all blocks, checkpointed", model, train.changed(checkpointing=True)),
+            "cached": Method(f"adapters, last {settings.depth} blocks, stem cached", last, train.changed(cache="stem")),
         }
     )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -14,18 +13,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import maclip
 from maclip.backbones.loading import load_backbone
 from maclip.bench.plan import Method, Settings
+from maclip.config import Machine
 from maclip.data.clip_store import ClipStore
-from maclip.data.dataset import data_sha256, open_data
+from maclip.data.dataset import open_data
 from maclip.data.episodes import Ids
 from maclip.model.maclip import MaClip
-from maclip.runs import RUN_FORMAT, RunConfig
-from maclip.training.api import class_names
-from maclip.training.distributed import Machine, pick_device
-from maclip.training.trainer import Step, Trainer
-from maclip_runtime.bundle.manifest import Backbone
+from maclip.training.api import new_run_config
+from maclip.training.callbacks import Callbacks, Step
+from maclip.training.distributed import pick_device
+from maclip.training.trainer import Trainer
 from maclip_runtime.errors import EXIT_MACHINE_LACKS, MaclipError
 from maclip_runtime.tools.bench.machine import peak_resident_mib, resident_mib
 
@@ -87,27 +85,19 @@ def _train(pipe: Connection, method: Method, settings: Settings, data: Path, run
     before = resident_mib()
     torch.set_num_threads(settings.threads)
     # Saving its state now and then is a training's own choice, and its disk's speed: no update here waits for it.
-    machine = Machine(pick_device(settings.device), save_seconds=math.inf)
+    machine = Machine(device=pick_device(settings.device), save_seconds=math.inf)
     loaded = load_backbone(settings.backbone, settings.pretrained)
     classes = open_data(data)
-    config = RunConfig(
-        format=RUN_FORMAT,
-        tool_version=maclip.__version__,
-        backbone=Backbone(loaded.name, loaded.pretrained, loaded.sha256),
-        model=method.model,
-        train=method.train,
-        data=str(data),
-        names=class_names(classes),
-        data_sha256=data_sha256(classes),
-    )
     torch.manual_seed(settings.seed)
     model = MaClip(loaded, method.model).to(machine.device)
     tuned = sum(parameter.numel() for parameter in model.tuned_parameters())
     clock = _Clock(pipe, machine.device)
-    trainer = Trainer(model, classes, config, run, clock, machine=machine)
-    if method.train.cache == "none":
+    config = new_run_config(model, method.train, classes)
+    trainer = Trainer(model, classes, config, run, callbacks=clock, machine=machine)
+    mode = method.train.caching.cache
+    if mode == "none":
         _hold(trainer.store)
-    cached = trainer.store.cache_bytes() / MIB if method.train.cache == "stem" else 0.0
+    cached = trainer.store.cache_bytes(model.frozen_stem()) / MIB if mode == "stem" else 0.0
     total = sum(parameter.numel() for parameter in model.parameters())
     name = torch.cuda.get_device_name() if machine.device == "cuda" else machine.device
     clock.ready = Ready(name, total, tuned, before, round(cached, 1))
@@ -124,7 +114,7 @@ def _hold(store: ClipStore) -> None:
     store.load = held  # type: ignore[method-assign]
 
 
-class _Clock:
+class _Clock(Callbacks):
     """Watches a training: each update ends a turn, and the next one begins when the parent asks for it."""
 
     ready: Ready
@@ -132,16 +122,6 @@ class _Clock:
     def __init__(self, pipe: Connection, device: str) -> None:
         self._pipe, self._device = pipe, device
         self._begun: float | None = None
-
-    def note(self, text: str) -> None:
-        """Nothing to note."""
-
-    def progress(self, what: str) -> Callable[[int, int], None]:
-        """Nothing to show."""
-        return lambda done, total: None
-
-    def validated(self, stage: str, episode: int, accuracy: float, interval: float) -> None:
-        """There are no validation classes."""
 
     def step(self, step: Step) -> None:
         """Answer what the update took and wait for the next turn."""

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from maclip.data.ahead import ahead
 from maclip.data.clip_reader import ClipReader
-from maclip.data.clip_store import DECODING_THREADS, Progress, ahead
+from maclip.data.clip_store import DECODING_THREADS, Progress
 from maclip.data.dataset import ActionClass
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.reading.frames import Preprocess, segment_indices

@@ -1,31 +1,28 @@
-"""Where training and evaluation get a clip's pixels or its stem tokens from: decoded when asked, or cached.
+"""The clips of some classes: their pixels when asked for, or stem tokens that were computed once.
 
-The stem is frozen and sees frames one by one, so its output can be computed once for some frames of each
-clip and every later view of the clip is a choice among them (method.md section 8).
+The stem is frozen and sees frames one by one, so its output can be computed once for some frames of each clip, and
+every later view of the clip is a choice among them (docs/method.md, section 8).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from itertools import islice
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from maclip.data.ahead import ahead
 from maclip.data.broken_clips import BrokenClips
 from maclip.data.clip_reader import ClipReader
 from maclip.data.dataset import ActionClass
 from maclip.data.decoding import decoder_version
 from maclip.data.disk_cache import ClipCache, clip_key
 from maclip.data.episodes import Ids
-from maclip.data.stem_cache import DiskTokens, MemoryTokens, StemTokens
-from maclip.model.maclip import MaClip
+from maclip.data.stem_cache import DiskTokens, MemoryTokens, Stem, StemTokens
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.reading.frames import Pixels, segment_indices
 
@@ -33,37 +30,37 @@ CACHED_FRAMES_PER_SEGMENT = 2
 BATCH_FRAMES = 64
 DECODING_THREADS = 4
 
-In = TypeVar("In")
-Out = TypeVar("Out")
 Progress = Callable[[int, int], None]
 
 
 class ClipStore:
-    """The clips of some classes in order; ids count them class by class, as `Episode` does."""
+    """The clips of some classes in order; ids count them class by class, as `Episode` does.
+
+    classes: the classes whose clips these are.
+    reader: how clips are read.
+    max_broken: share of the clips that may turn out unreadable.
+    views: whether random views will be asked for; without, a cached stem is exactly that of the centre views.
+    stem_views: random views of a clip that a cached stem holds beside the centre view, each with its own crop; with 0
+        it holds the centre crops of 2T frames, among which random views choose.
+    """
 
     def __init__(
         self,
-        model: MaClip,
         classes: Sequence[ActionClass],
-        reader: ClipReader | None = None,
+        reader: ClipReader,
+        *,
         max_broken: float = 0.0,
         views: bool = True,
         stem_views: int = 0,
     ) -> None:
-        """`reader`: how clips are read, plainly by default. `max_broken`: the share of them that may be unreadable.
-
-        `views`: whether random views will be asked for; without, a cached stem is exactly that of the centre views.
-        `stem_views`: how many random views of a clip a cached stem holds, each with its own crop, beside the centre
-        view; with 0 it holds the centre crops of 2T frames, among which random views choose.
-        """
-        self.model = model
         self.classes = tuple(classes)
         self.paths = [path for c in classes for path in c.clips]
         self.labels: Ids = np.repeat(np.arange(len(classes)), [len(c.clips) for c in classes])
-        self.reader = reader or ClipReader(model.backbone.preprocess, model.config.frames)
+        self.reader = reader
         self.broken = BrokenClips(self.classes, max_broken)
         self.views, self.stem_views = views, stem_views if views else 0
         self._tokens: StemTokens | None = None
+        self._identity: tuple[object, ...] = ()  # of the cached tokens
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -78,35 +75,48 @@ class ClipStore:
         """Whether `load` gives stem tokens."""
         return self._tokens is not None
 
+    @property
+    def cached_frames(self) -> int:
+        """F, how many frames of a clip a cached stem holds: 2T, or (1 + `stem_views`) T, or T without random views."""
+        if self.stem_views:
+            return self.reader.frames * (1 + self.stem_views)
+        return self.reader.frames * (CACHED_FRAMES_PER_SEGMENT if self.views else 1)
+
     def readable(self) -> npt.NDArray[np.bool_]:
         """Which clips were not found broken: bool [clips]."""
         return np.array([i not in self.broken for i in range(len(self))])
 
     def look_again(self, paths: Iterable[str]) -> None:
-        """Try, whole, the clips at `paths`, which an earlier part of a training found broken; some may be mended."""
+        """Read in full the clips at `paths`, which an earlier part of a training found broken; some may be repaired."""
         wanted = set(paths)
         for i, path in enumerate(self.paths):
             if str(path) in wanted:
                 self._attempt(i, lambda path: self.reader.read(path, np.arange).frames)
 
-    def cache_bytes(self) -> int:
+    def cache_bytes(self, stem: Stem) -> int:
         """What `cache_stem` would hold in memory, in bytes."""
-        image = self.model.image
-        return len(self) * self._cached_frames() * image.rows * image.width * 2
+        rows, width = stem.shape
+        return len(self) * self.cached_frames * rows * width * 2
 
     @torch.no_grad()
     def cache_stem(
-        self, progress: Progress | None = None, lenders: Iterable[ClipStore] = (), disk: ClipCache | None = None
+        self,
+        stem: Stem,
+        *,
+        progress: Progress | None = None,
+        lenders: Iterable[ClipStore] = (),
+        disk: ClipCache | None = None,
     ) -> None:
-        """Compute the stem once for F frames a clip, kept in half precision: [clips, F, N+1, D].
+        """Compute the stem once for `cached_frames` frames a clip, kept in half precision: [clips, F, N+1, D].
 
-        F is 2T, or (1 + `stem_views`) T; without random views T frames are enough, those of the centre view. They are
-        kept in memory, or in `disk`, where what an earlier run left of the same clips and the same stem is used again.
-        Where one of `lenders` holds the very same, it is taken from there. Raises `stem-cache-full`.
+        progress: told (clips done, clips).
+        lenders: stores of an earlier training; where one holds the very same tokens, they are shared.
+        disk: keeps the tokens there instead of in memory, and uses what an earlier run left of the same clips and stem.
+        Raises `stem-cache-full`.
         """
+        self._identity = self._identity_of(stem)
         for lender in lenders:
-            same = self._same_clips(lender) and lender._stem_identity() == self._stem_identity()
-            if same and lender._tokens is not None:
+            if self._same_clips(lender) and lender._identity == self._identity and lender._tokens is not None:
                 self._tokens = lender._tokens
                 for clip, error in lender.broken.errors.items():
                     self.broken.add(clip, error)
@@ -115,12 +125,11 @@ class ClipStore:
         tokens = MemoryTokens(len(self)) if disk is None else DiskTokens(disk, [self._stem_key(i) for i in clips])
         missing = [i for i in clips if not tokens.has(i)]
         done = len(self) - len(missing)
-        device = self.model.pixel_mean.device
         reads = ahead(lambda i: self._attempt(i, partial(self._to_cache, i)), missing, DECODING_THREADS)
         for i, pixels in zip(missing, reads, strict=True):
             if pixels is not None:
-                parts = _fill(torch.from_numpy(pixels), self._cached_frames()).split(BATCH_FRAMES)
-                tokens.put(i, torch.cat([self.model.stem(part.to(device)) for part in parts]))
+                parts = _fill(torch.from_numpy(pixels), self.cached_frames).split(BATCH_FRAMES)
+                tokens.put(i, torch.cat([stem.encode(part) for part in parts]))
             done += 1
             if progress:
                 progress(done, len(self))
@@ -147,47 +156,13 @@ class ClipStore:
                     break
         return torch.from_numpy(np.stack(clips))
 
-    def encode(self, loaded: Tensor, text: Tensor | None = None, has_text: Tensor | None = None) -> Tensor:
-        """Frame features [n, T, D'] of what `load` returned, with gradients where the model is training."""
-        loaded = loaded.to(self.model.pixel_mean.device)
-        if loaded.dtype == torch.uint8:
-            return self.model.features(loaded, text, has_text)
-        return self.model.tower(loaded.to(self.model.pixel_mean.dtype), text, has_text)
-
-    @torch.no_grad()
-    def both_branches(
-        self, text: Tensor | None, rng: np.random.Generator | None = None, progress: Progress | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """One view of every clip: with its own class's `text` [classes, D'], and as a query: two [clips, T, D'].
-
-        A clip in `broken` has features that are not numbers.
-        """
-        support, query = [], []
-        batch = max(1, BATCH_FRAMES // self.model.config.frames)
-        batches = [np.arange(at, min(at + batch, len(self))) for at in range(0, len(self), batch)]
-        seeds = [None if rng is None else rng.spawn(1)[0] for _ in batches]
-        for ids, loaded in zip(
-            batches, ahead(lambda job: self._every(*job), zip(batches, seeds, strict=True), 2), strict=True
-        ):
-            query.append(self.encode(loaded))
-            # Where nothing is adapted the text changes no feature.
-            if text is None or not self.model.adapted_depth:
-                support.append(query[-1])
-            else:
-                support.append(self.encode(loaded, text[torch.from_numpy(self.labels[ids]).to(text.device)]))
-            if progress:
-                progress(int(ids[-1]) + 1, len(self))
-        told, asked = torch.cat(support), torch.cat(query)
-        bad = sorted(self.broken.errors)
-        return told.index_fill(0, _on(told, bad), torch.nan), asked.index_fill(0, _on(asked, bad), torch.nan)
-
-    def _every(self, ids: Ids, rng: np.random.Generator | None) -> Tensor:
-        """The clips `ids` as `load` gives them; black, or zero, where a clip is broken."""
+    def load_each(self, ids: Ids, rng: np.random.Generator | None = None) -> Tensor:
+        """The clips `ids` as `load` gives them, but black, or any other clip, where one is broken."""
         if self._tokens is not None:
             return self._tokens.pick(self._some(ids), self._views(len(ids), rng))
         read = [self._attempt(int(i), partial(self._view, int(i), rng), rng) for i in ids]
-        size = self.model.backbone.preprocess.size
-        black = np.zeros((self.model.config.frames, size, size, 3), np.uint8)
+        size = self.reader.preprocess.size
+        black = np.zeros((self.reader.frames, size, size, 3), np.uint8)
         return torch.from_numpy(np.stack([black if pixels is None else pixels for pixels in read]))
 
     def _some(self, ids: Ids) -> Ids:
@@ -197,18 +172,18 @@ class ClipStore:
 
     def _views(self, clips: int, rng: np.random.Generator | None) -> Ids:
         """Which of the cached frames make a view of each clip: [clips, T]."""
-        frames = self.model.config.frames
+        frames = self.reader.frames
         if self.stem_views:  # the centre view lies first
             first = np.zeros(clips, np.int64) if rng is None else rng.integers(1, 1 + self.stem_views, clips)
             return first[:, None] * frames + np.arange(frames)
-        return np.stack([segment_indices(self._cached_frames(), frames, rng) for _ in range(clips)])
+        return np.stack([segment_indices(self.cached_frames, frames, rng) for _ in range(clips)])
 
     def _to_cache(self, clip: int, path: Path) -> Pixels:
         """The frames whose stem is cached."""
         if not self.views:
             return self.reader.centre(path)
         if not self.stem_views:
-            return self.reader.spread(path, self._cached_frames())
+            return self.reader.spread(path, self.cached_frames)
         # The same views in every run and of whatever other clips there are.
         rng = np.random.default_rng(list(f"{path.parent.name}/{path.name}".encode()))
         views = self.reader.several(path, self.stem_views, rng, self._mirror(clip))
@@ -237,52 +212,20 @@ class ClipStore:
             rng.bit_generator.state = before  # whether a clip was known to be broken must change no number after it
         return None
 
-    def _cached_frames(self) -> int:
-        if self.stem_views:
-            return self.model.config.frames * (1 + self.stem_views)
-        return self.model.config.frames * (CACHED_FRAMES_PER_SEGMENT if self.views else 1)
-
     def _same_clips(self, other: ClipStore) -> bool:
         """Whether `other` holds the same frames of the same clips."""
         mirrored = [c.mirror for c in self.classes] == [c.mirror for c in other.classes]
         return self.paths == other.paths and (mirrored or not self.stem_views)
 
-    def _stem_identity(self) -> tuple[object, ...]:
-        """All that a clip's stem tokens depend on but the clip: no tuned tensor does."""
-        model = self.model
-        stem = (
-            model.backbone.name,  # what its weights do not tell of how they are used
-            model.backbone.sha256,
-            model.backbone.preprocess,
-            model.tower_start,
-            model.adapted_depth == model.layers,
-        )
+    def _identity_of(self, stem: Stem) -> tuple[object, ...]:
+        """All that a clip's cached tokens depend on beside the clip."""
         random = (self.stem_views, self.reader.view_frames) if self.stem_views else ()
-        return (*stem, model.config.frames, self._cached_frames(), *random)
+        return (*stem.identity, self.reader.frames, self.cached_frames, *random)
 
     def _stem_key(self, clip: int) -> str | None:
         mirror = (self._mirror(clip),) if self.stem_views else ()
         version = decoder_version(self.reader.decoder)
-        return clip_key(self.paths[clip], "stem", *self._stem_identity(), *mirror, version)
-
-
-def _on(like: Tensor, ids: Sequence[int]) -> Tensor:
-    return torch.tensor(ids, dtype=torch.long, device=like.device)
-
-
-def ahead(work: Callable[[In], Out], jobs: Iterable[In], threads: int) -> Iterator[Out]:
-    """`work` over `jobs` in order, computed in threads a little ahead: decoding does not hold Python's lock."""
-    with ThreadPoolExecutor(threads) as pool:
-        waiting = iter(jobs)
-        pending = [pool.submit(work, job) for job in islice(waiting, threads + 1)]
-        try:
-            while pending:
-                result = pending.pop(0).result()
-                pending.extend(pool.submit(work, job) for job in islice(waiting, 1))
-                yield result
-        finally:
-            for future in pending:
-                future.cancel()
+        return clip_key(self.paths[clip], "stem", *self._identity, *mirror, version)
 
 
 def _fill(pixels: Tensor, count: int) -> Tensor:

@@ -1,9 +1,10 @@
-"""Stem tokens that were computed once, [clips, 2T, N+1, D] in half precision: in memory, or one file a clip on disk."""
+"""Stem tokens computed once, [clips, F, N+1, D] in half precision: in memory, or one file a clip on disk."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -14,6 +15,20 @@ from torch import Tensor
 from maclip.data.disk_cache import SPARED_BYTES, ClipCache
 from maclip.data.episodes import Ids
 from maclip_runtime.errors import MaclipError
+
+
+@dataclass(frozen=True)
+class Stem:
+    """What computes stem tokens, as a store of clips needs to know it.
+
+    encode: frames uint8 [F, H, W, 3] -> tokens [F, N+1, D].
+    identity: all that the tokens depend on beside the frames.
+    shape: (N+1, D).
+    """
+
+    encode: Callable[[Tensor], Tensor]
+    identity: tuple[object, ...]
+    shape: tuple[int, int]
 
 
 def stem_place(mode: str, needed: int, in_memory: int, folder: Path, asked: bool) -> str:

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from maclip.data.clip_store import ClipStore, Progress
 from maclip.data.episodes import EpisodeSampler
+from maclip.evaluation.features import clip_features
 from maclip.model.losses import fuse, text_logits
 from maclip.model.maclip import MaClip
-from maclip_runtime.bundle.manifest import Limit
 from maclip_runtime.errors import MaclipError
 
 # p_Q2S alone, the paper's sum at several weights, p_Q2T alone: shown side by side, chosen on validation only.
@@ -114,7 +114,7 @@ class Evaluator:
             if support.names == "wrong":
                 text = text.roll(-1, 0)
             self._text = None if support.names == "none" else text
-            features, query = store.both_branches(self._text, progress=progress)
+            features, query = clip_features(model, store, self._text, progress=progress)
             good = torch.from_numpy(store.readable())
             features, query = features[good], query[good]
             own = None if self._text is None else text[torch.from_numpy(store.labels)[good].to(text.device)]
@@ -168,7 +168,7 @@ class Evaluator:
     ) -> Result:
         """Accuracy with the model's fusion weight, or `weight`. Raises `too-few-clips`."""
         outcomes = self.outcomes(way, shot, episodes, seed, queries, progress=progress)
-        weight = self.model.config.fusion_weight if weight is None else weight
+        weight = self.model.config.text.fusion_weight if weight is None else weight
         if self._text is None:
             weight = 0.0
         correct = outcomes.correct(weight)
@@ -201,29 +201,6 @@ def half_width(figures: npt.NDArray[np.float64]) -> float:
     One figure has no spread and says nothing: then it is 1, the whole range.
     """
     return Z_95 * float(figures.std(ddof=1)) / math.sqrt(len(figures)) if len(figures) > 1 else 1.0
-
-
-def choose_fusion_weight(result: Result) -> float:
-    """The weight a with the best accuracy in `result`, the smallest of equals; p_Q2T alone is not a candidate."""
-    candidates = [w for w in FUSION_WEIGHTS if w < 1]
-    return max(candidates, key=lambda w: (result.by_fusion_weight[f"{w:g}"], -w))
-
-
-def choose_limit(outcomes: Outcomes, measured_on: str) -> Limit:
-    """The distance beyond which a clip is called unknown, balanced between the two mistakes.
-
-    Known: a query's distance to its nearest class. Stranger: the same query when its own class is taken out
-    of the episode. The threshold is the one that maximises accepted known + refused strangers.
-    """
-    known = outcomes.distances.amin(-1).flatten()
-    own = torch.nn.functional.one_hot(outcomes.labels, outcomes.distances.shape[-1]).bool()
-    stranger = outcomes.distances.masked_fill(own, math.inf).amin(-1).flatten()
-    candidates = torch.quantile(torch.cat([known, stranger]).double(), torch.linspace(0.01, 0.99, 197).double())
-    accepted = (known[None] <= candidates[:, None]).double().mean(1)
-    refused = (stranger[None] > candidates[:, None]).double().mean(1)
-    best = int((accepted + refused).argmax())
-    words = f"{measured_on}: accepts {accepted[best]:.0%} of known clips, refuses {refused[best]:.0%} of strangers"
-    return Limit(float(candidates[best]), words)
 
 
 def _confusion(outcomes: Outcomes, weight: float, classes: int) -> tuple[tuple[int, ...], ...]:

@@ -16,22 +16,26 @@ import numpy as np
 from maclip.data.dataset import ActionClass, DataSet, data_sha256
 from maclip.data.episodes import EpisodeSampler
 from maclip.evaluation.evaluator import Result, half_width
-from maclip.runs import replacing
+from maclip.writing import replacing
 from maclip_runtime.bundle.schema import from_dict, read_json
 from maclip_runtime.errors import MaclipError
 
-RECORD_FORMAT = 1
+RECORD_FORMAT = 2
 
 
 @dataclass(frozen=True)
 class Record:
     """A `Result` with what makes it repeatable.
 
-    `model` says which model it was in words, `adapters_sha256` which tensors (None: nothing tuned).
-    `episodes_sha256` is the digest of the episode list: classes and clips by name, so that it is the same for
-    every method that was asked the same, wherever the data lies. `seen_in_training`: the classes that the model's
-    training had too, so that they are not new to it. `clips_sha256` is the digest of the clips with their sizes:
-    the same names may be of other clips. None in records older than it.
+    model: which model it was, in words.
+    adapters_sha256: digest of its tuned tensors, None where nothing is tuned.
+    data, split: where the classes are from.
+    episodes_sha256: digest of the episodes, classes and clips by name: the same for every method that was asked the
+        same, wherever the data lies.
+    by_class: accuracy of each class, 0..1.
+    seen_in_training: the classes that the model was trained on, so that they are not new to it.
+    clips_sha256: digest of the clips with their sizes; the same names may be of other clips.
+    left_out: a line for each clip that could not be read.
     """
 
     format: int
@@ -43,8 +47,9 @@ class Record:
     episodes_sha256: str
     by_class: dict[str, float]
     result: Result
-    seen_in_training: tuple[str, ...] = ()
-    clips_sha256: str | None = None
+    seen_in_training: tuple[str, ...]
+    clips_sha256: str
+    left_out: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -109,8 +114,7 @@ def read_record(path: Path) -> Record:
         if not isinstance(data, dict) or data.get("format") != RECORD_FORMAT:
             raise ValueError(f"its format is not {RECORD_FORMAT}")
         answers = {field.name: data.pop(field.name) for field in dataclasses.fields(Result) if field.name in data}
-        # What older records do not say.
-        record = from_dict(Record, {"seen_in_training": [], "clips_sha256": None, **data, "result": answers})
+        record = from_dict(Record, {**data, "result": answers})
         _check(record.result)
         return record
     except (OSError, ValueError, MaclipError) as error:
@@ -142,7 +146,7 @@ def compare(a: Record, b: Record, name_a: str = "A", name_b: str = "B") -> Compa
             f"{name_a} and {name_b} were not asked the same episodes, so their answers cannot be paired.",
             "Evaluate both with the same data, split, --way, --shot, --queries, --episodes and --seed.",
         )
-    if None not in (a.clips_sha256, b.clips_sha256) and a.clips_sha256 != b.clips_sha256:
+    if a.clips_sha256 != b.clips_sha256:
         raise MaclipError(
             "episodes-differ",
             f"{name_a} and {name_b} were asked episodes of the same names, but the clips are not the same files.",

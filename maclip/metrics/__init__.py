@@ -7,15 +7,12 @@ under `torch.func.vmap` too, and in at least float32. Every file of this folder 
 
 from __future__ import annotations
 
-from importlib import import_module
-from pkgutil import iter_modules
-
 from maclip.metrics.bimhm import bimhm
 from maclip.metrics.otam import otam
 from maclip.metrics.registry import METRICS, build_metric, metric
 from maclip.metrics.trx import TRX
+from maclip.registry import import_all
 
 __all__ = ["METRICS", "TRX", "bimhm", "build_metric", "metric", "otam"]
 
-for _file in iter_modules(__path__):
-    import_module(f"{__name__}.{_file.name}")
+import_all(__name__, __path__)

@@ -10,19 +10,17 @@ from torch import Tensor
 from maclip.metrics.cosine import frame_distances
 from maclip.metrics.registry import metric
 
-SMOOTHING = 0.5  # lambda of the soft-min
-
 
 @metric("otam")
-def otam(query: Tensor, support: Tensor, smoothing: float = SMOOTHING) -> Tensor:
+def otam(query: Tensor, support: Tensor, softmin_lambda: float = 0.5) -> Tensor:
     """Alignment distances, both directions summed: query [Q, T, D], support [C, M, D] -> [Q, C].
 
     Computed in float32 or wider whatever comes in, so it is stable in half precision.
     """
     d = frame_distances(query, support)  # (T, M, Q, C)
     if d.shape[0] == d.shape[1]:  # both directions in one pass
-        return _align(torch.stack([d, d.transpose(0, 1)], dim=2), smoothing).sum(0)
-    return _align(d, smoothing) + _align(d.transpose(0, 1), smoothing)
+        return _align(torch.stack([d, d.transpose(0, 1)], dim=2), softmin_lambda).sum(0)
+    return _align(d, softmin_lambda) + _align(d.transpose(0, 1), softmin_lambda)
 
 
 def _align(d: Tensor, smoothing: float) -> Tensor:

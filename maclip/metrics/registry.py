@@ -2,47 +2,46 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
-from typing import TypeVar
+from dataclasses import fields
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
-from maclip_runtime.errors import MaclipError
+from maclip.config import MetricConfig
+from maclip.registry import Registry
 
-Distances = Callable[[Tensor, Tensor], Tensor]  # query [Q, T, D], support [C, T, D] -> [Q, C]
+Distances = Callable[..., Tensor]  # query [Q, T, D], support [C, T, D] -> [Q, C]
 Metric = TypeVar("Metric", bound="Distances | type[nn.Module]")
 
-METRICS: dict[str, Distances | type[nn.Module]] = {}
+METRICS: Registry[Distances | type[nn.Module]] = Registry("metric")
 
 
 def metric(name: str) -> Callable[[Metric], Metric]:
     """Register under `name` a function from query [Q, T, D] and support [C, T, D] to distances [Q, C].
 
     Or, for a metric with parameters, an `nn.Module` class whose call does the same; it is built with (width D,
-    frames T), is trained with the model, and its tensors are `metric.*` in a run.
+    frames T), is trained with the model, and its tensors are `metric.*` in a run. A parameter that is called as a field
+    of `MetricConfig` (`softmin_lambda`) gets that field's value.
     """
-
-    def register(made: Metric) -> Metric:
-        METRICS[name] = made
-        return made
-
-    return register
+    return METRICS.register(name)
 
 
-def build_metric(name: str, width: int, frames: int) -> nn.Module:
-    """The metric called `name` for clips of `frames` features of `width`. Raises `metric-unknown`."""
-    if name not in METRICS:
-        raise MaclipError("metric-unknown", f"There is no metric {name!r}.", f"Choose one of: {', '.join(METRICS)}.")
-    found = METRICS[name]
-    return found(width, frames) if isinstance(found, type) else _Function(found)
+def build_metric(config: MetricConfig, width: int, frames: int) -> nn.Module:
+    """The metric of `config` for clips of `frames` features of `width`. Raises `metric-unknown`."""
+    found = METRICS.find(config.kind)
+    wanted = inspect.signature(found).parameters
+    options = {field.name: getattr(config, field.name) for field in fields(config) if field.name in wanted}
+    return found(width, frames, **options) if isinstance(found, type) else _Function(found, options)
 
 
 class _Function(nn.Module):
     """A metric without parameters."""
 
-    def __init__(self, distances: Distances) -> None:
+    def __init__(self, distances: Distances, options: dict[str, Any]) -> None:
         super().__init__()
-        self.distances = distances
+        self.distances, self.options = distances, options
 
     def forward(self, query: Tensor, support: Tensor) -> Tensor:
-        return self.distances(query, support)
+        return self.distances(query, support, **self.options)

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from maclip.layers import HIDDEN_BIAS
 from maclip.metrics.cosine import cosines
-from maclip.model.adapters import HIDDEN_BIAS
 
 
 def text_logits(features: Tensor, text: Tensor, scale: float) -> Tensor:

@@ -3,51 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from itertools import chain
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from maclip.backbones.image_towers import cut_tower
+from maclip.adapters import build_adapted_block
+from maclip.backbones.image_towers import cut_tower, plain_block
 from maclip.backbones.loading import LoadedBackbone
 from maclip.backbones.text_tower import encode_tokens, refuse_templates, trim
+from maclip.config import ModelConfig
+from maclip.config.model import NONE
+from maclip.data.stem_cache import Stem
 from maclip.metrics import build_metric
-from maclip.model.adapters import BlockAdapters, plain_block
 from maclip.model.losses import fuse, text_logits
-from maclip.prototypes.clip_fsar import FsarModule
-from maclip.prototypes.tpcm import PrototypeModule
+from maclip.prototypes import build_prototype_module
 from maclip_runtime.errors import MaclipError
 
-TUNED = ("adapters", "all")
-PROTOTYPES: dict[str, type[nn.Module]] = {"tpcm": PrototypeModule, "clip-fsar": FsarModule}
 PROMPTS_AT_ONCE = 64  # enough to fill two cores, few enough that a long prompt makes few others long
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """What is chosen of the model beside its backbone.
-
-    `adapted_depth` blocks, counted from the last, carry adapters: all of them is the paper (None), 0 leaves
-    CLIP as it is. `prototype_module` False leaves out TPCM, so prototypes are the features themselves.
-    `fusion_weight` is a of p = a p_Q2T + (1-a) p_Q2S. `tuned` is what training changes of the visual encoder:
-    its "adapters", or "all" of it (full fine-tuning, a baseline). `prototype`: which module makes prototypes, "tpcm"
-    or the baseline "clip-fsar". `text_token` False, an ablation, leaves the text out of the adapted blocks; TPCM
-    keeps it.
-    """
-
-    frames: int = 8
-    adapted_depth: int | None = None
-    prototype_module: bool = True
-    metric: str = "otam"
-    fusion_weight: float = 0.4
-    templates: tuple[str, ...] = ("a photo of {}",)
-    tuned: str = "adapters"
-    prototype: str = "tpcm"
-    text_token: bool = True
 
 
 class MaClip(nn.Module):
@@ -64,25 +40,21 @@ class MaClip(nn.Module):
 
     def __init__(self, backbone: LoadedBackbone, config: ModelConfig) -> None:
         super().__init__()
-        self._encoded: dict[str, Tensor] = {}  # features of the names that were encoded before the encoder was let go
-        refuse_templates(config.templates)
+        self._encoded: dict[str, Tensor] = {}  # features of the names that were encoded before the encoder was freed
+        refuse_templates(config.text.templates)
         self.checkpointing = False  # of a training, not of the model: less memory for more time, the same numbers
         self.backbone = backbone
         self.clip: Any = backbone.clip
         image = cut_tower(backbone.clip.visual)
-        layers, width = len(image.blocks), image.width
-        depth = layers if config.adapted_depth is None else config.adapted_depth
+        layers = len(image.blocks)
+        depth = _adapted_depth(config, layers)
         if not 0 <= depth <= layers:
             raise MaclipError(
                 "depth-invalid",
                 f"{backbone.name} has {layers} blocks; {depth} of them cannot be adapted.",
                 f"Choose --adapted-depth from 0 to {layers}.",
             )
-        if config.tuned not in TUNED:
-            raise MaclipError(
-                "option-invalid", f"{config.tuned!r} cannot be tuned.", f"Choose one of: {', '.join(TUNED)}."
-            )
-        backbone.clip.visual.requires_grad_(config.tuned == "all")
+        backbone.clip.visual.requires_grad_(config.tune == "all")
         self.config = config
         self.adapted_depth = depth
         self.layers = layers
@@ -91,15 +63,12 @@ class MaClip(nn.Module):
         # The last block belongs to the tower even when plain: of most backbones only its class token's row is needed.
         self.tower_start = layers - max(depth, 1)
         self.blocks = nn.ModuleDict(
-            {str(i): BlockAdapters(width, self.feature_width, image.mean_from) for i in range(layers - depth, layers)}
+            {str(i): build_adapted_block(config.adapters, image) for i in range(layers - depth, layers)}
         )
-        if not config.text_token:  # nothing reads it, so nothing is to be trained
-            for block in self.blocks.values():
-                cast(BlockAdapters, block).text.requires_grad_(False)
-        self.temporal_embedding = nn.Parameter(torch.zeros(config.frames, width)) if depth else None
-        self.prototype = _prototype_module(config)(self.feature_width) if config.prototype_module else None
+        self.temporal_embedding = nn.Parameter(torch.zeros(config.frames, image.width)) if depth else None
+        self.prototype = build_prototype_module(config.prototype, self.feature_width)
         self.metric = build_metric(config.metric, self.feature_width, config.frames)
-        self.scale = float(backbone.clip.logit_scale.exp())
+        self.scale = config.text.logit_scale or float(backbone.clip.logit_scale.exp())
         pixel = torch.tensor([backbone.preprocess.mean, backbone.preprocess.std])
         self.register_buffer("pixel_mean", pixel[0], persistent=False)
         self.register_buffer("pixel_std", pixel[1], persistent=False)
@@ -134,8 +103,10 @@ class MaClip(nn.Module):
 
     def tower(self, tokens: Tensor, text: Tensor | None = None, has_text: Tensor | None = None) -> Tensor:
         """What is computed for a whole clip: tokens [B, T, N+1, D] of `stem` -> frame features [B, T, D']."""
-        if not self.config.text_token:
+        if not self.config.adapters.text_token:
             text = None
+        elif text is not None and self._raw_text:
+            text = F.normalize(text, dim=-1)
         x = tokens
         if self.temporal_embedding is not None:
             x = x + self.temporal_embedding[:, None]  # (T, 1, D)
@@ -149,6 +120,29 @@ class MaClip(nn.Module):
             else:
                 x = self._through(plain_block, block, x.flatten(0, 1), keep).unflatten(0, x.shape[:2])
         return self.image.feature(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+
+    def encode(self, clips: Tensor, text: Tensor | None = None, has_text: Tensor | None = None) -> Tensor:
+        """Frame features [B, T, D'] of frames (uint8, as for `features`) or of stem tokens (as for `tower`, any float).
+
+        They are moved to the model's device first.
+        """
+        clips = clips.to(self.pixel_mean.device)
+        if clips.dtype == torch.uint8:
+            return self.features(clips, text, has_text)
+        return self.tower(clips.to(self.pixel_mean.dtype), text, has_text)
+
+    def frozen_stem(self) -> Stem:
+        """The stem as a store of clips needs it, for caching: no tuned tensor changes what it computes."""
+        identity = (
+            self.backbone.name,  # what its weights do not tell of how they are used
+            self.backbone.sha256,
+            self.backbone.preprocess,
+            self.tower_start,
+            self._embeds_before_ln_pre(),
+        )
+        return Stem(
+            lambda frames: self.stem(frames.to(self.pixel_mean.device)), identity, (self.image.rows, self.image.width)
+        )
 
     def prototypes(self, features: Tensor, text: Tensor | None = None, has_text: Tensor | None = None) -> Tensor:
         """TPCM: [C, T, D'] of one clip each, text [C, D'] or None (the query branch) -> [C, T, D']."""
@@ -166,27 +160,35 @@ class MaClip(nn.Module):
         """
         distances = self.metric(self.prototypes(features), prototypes)
         scores = text_logits(features, text, self.scale)
-        return distances, fuse(scores, distances, has_text, self.config.fusion_weight)
+        return distances, fuse(scores, distances, has_text, self.config.text.fusion_weight)
 
     @torch.no_grad()
     def encode_names(self, names: Iterable[str]) -> Tensor:
-        """Frozen text features of action names: the mean over templates of unit features, unit again: [n, D']."""
+        """Frozen text features of action names: the mean over templates of unit features, unit again: [n, D'].
+
+        Where the prototype module reads raw text (`PrototypeConfig.text_length`), the mean of features as CLIP gives
+        them.
+        """
         wanted, device = list(names), self.pixel_mean.device
         if self._encoded and wanted:
             return torch.stack([self._encoded[name] for name in wanted]).to(device)
-        prompts = [template.format(name) for name in wanted for template in self.config.templates]
+        prompts = [template.format(name) for name in wanted for template in self.config.text.templates]
         rows = [torch.zeros(0, self.feature_width, device=device)]
         for start in range(0, len(prompts), PROMPTS_AT_ONCE):
             tokens = self.backbone.tokenizer(prompts[start : start + PROMPTS_AT_ONCE])
             rows.append(encode_tokens(self.clip, trim(self.clip, tokens).to(device)))
-        units = F.normalize(torch.cat(rows), dim=-1).unflatten(0, (-1, len(self.config.templates)))
+        features = torch.cat(rows)
+        if self._raw_text:
+            return features.unflatten(0, (-1, len(self.config.text.templates))).mean(1)
+        units = F.normalize(features, dim=-1).unflatten(0, (-1, len(self.config.text.templates)))
         return F.normalize(units.mean(1), dim=-1)
 
-    def let_go(self, names: Iterable[Iterable[str]], stem: bool) -> None:
-        """Give back the memory of what a training asks no more: the text encoder, and with `stem` the stem's blocks.
+    def free_frozen(self, names: Iterable[Iterable[str]], *, stem: bool) -> None:
+        """Free weights that training no longer needs: the text encoder, and with `stem` the stem's blocks.
 
-        Each of `names` is a group that is encoded at once, as before; `encode_names` knows them from then on and no
-        other, and where the stem is gone `stem` and `features` fail. Ready tokens and what is tuned are not touched.
+        names: groups of class names that are encoded now, each group in one batch; from then on `encode_names` knows
+            these and no other.
+        stem: whether the stem goes too; then `stem` and `features` fail. Cached tokens and tuned tensors are kept.
         """
         groups = [list(group) for group in names]
         features = [self.encode_names(group) for group in groups]
@@ -204,7 +206,7 @@ class MaClip(nn.Module):
 
         With everything tuned the visual encoder's are among them, as `clip.visual.*`.
         """
-        kept = ("clip.visual.",) if self.config.tuned == "all" else ()
+        kept = ("clip.visual.",) if self.config.tune == "all" else ()
         state = self.state_dict().items()
         return {key: value for key, value in state if key.startswith(kept) or not key.startswith("clip.")}
 
@@ -218,15 +220,21 @@ class MaClip(nn.Module):
             return checkpoint(block, *inputs, use_reentrant=False)
         return block(*inputs)
 
+    @property
+    def _raw_text(self) -> bool:
+        return self.config.prototype.text_length == "raw"
+
     def _embeds_before_ln_pre(self) -> bool:
         return self.adapted_depth == self.layers
 
 
-def _prototype_module(config: ModelConfig) -> type[nn.Module]:
-    if config.prototype not in PROTOTYPES:
+def _adapted_depth(config: ModelConfig, layers: int) -> int:
+    if config.adapters.kind != NONE:
+        return layers if config.adapters.depth is None else config.adapters.depth
+    if config.adapters.depth:
         raise MaclipError(
             "option-invalid",
-            f"There is no prototype module {config.prototype!r}.",
-            f"Choose one of: {', '.join(PROTOTYPES)}.",
+            f"Without adapters the last {config.adapters.depth} blocks cannot be adapted.",
+            "Leave out --adapted-depth, or --adapters none.",
         )
-    return PROTOTYPES[config.prototype]
+    return 0

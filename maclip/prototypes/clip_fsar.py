@@ -11,11 +11,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from maclip.model.adapters import attend, text_key_bias
-from maclip.prototypes.tpcm import DROPOUT, PrototypeModule
+from maclip.layers import attend, text_key_bias
+from maclip.prototypes.registry import prototype
+from maclip.prototypes.tpcm import TPCM
 
 
-class FsarModule(PrototypeModule):
+@prototype("clip-fsar")
+class ClipFsar(TPCM):
     """The layers of TPCM, put together otherwise: features [C, T, D'] of one clip each -> prototypes [C, T, D']."""
 
     def forward(self, features: Tensor, text: Tensor | None = None, has_text: Tensor | None = None) -> Tensor:
@@ -28,6 +30,6 @@ class FsarModule(PrototypeModule):
         context = self.norm_attention(rows)
         # The text's own row is dropped afterwards, so as a query it need not be computed.
         mixed = attend(self.attention, context[:, -features.shape[1] :], context, bias)
-        x = features + F.dropout(mixed, DROPOUT, self.training)
-        out: Tensor = x + F.dropout(self.ffn(self.norm_ffn(x)), DROPOUT, self.training)
+        x = features + F.dropout(mixed, self.dropout, self.training)
+        out: Tensor = x + F.dropout(self.ffn(self.norm_ffn(x)), self.dropout, self.training)
         return out

@@ -1,4 +1,4 @@
-"""TPCM, the text-guided prototype construction module: one transformer layer (method.md section 3)."""
+"""TPCM, the text-guided prototype construction module: one transformer layer (docs/method.md, section 3)."""
 
 from __future__ import annotations
 
@@ -6,18 +6,27 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from maclip.model.adapters import attend, text_key_bias
+from maclip.config import PrototypeConfig
+from maclip.layers import attend, text_key_bias
+from maclip.prototypes.registry import prototype
+from maclip_runtime.errors import MaclipError
 
-HEADS = 8
-DROPOUT = 0.1
 
-
-class PrototypeModule(nn.Module):
+@prototype("tpcm")
+class TPCM(nn.Module):
     """Frame features [C, T, D'] of one clip each -> prototypes [C, T, D']; support and query share it."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, config: PrototypeConfig) -> None:
+        """For features of `width` D'. Raises `option-invalid` where it cannot be shared out to so many heads."""
         super().__init__()
-        self.attention = nn.MultiheadAttention(width, HEADS, dropout=DROPOUT, batch_first=True)
+        if width % config.heads:
+            raise MaclipError(
+                "option-invalid",
+                f"Features of {width} numbers cannot be split into {config.heads} attention heads.",
+                f"Choose --prototype-heads that divide {width}.",
+            )
+        self.dropout = config.dropout
+        self.attention = nn.MultiheadAttention(width, config.heads, dropout=config.dropout, batch_first=True)
         self.norm_attention = nn.LayerNorm(width)
         self.norm_ffn = nn.LayerNorm(width)
         self.ffn = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
@@ -36,6 +45,6 @@ class PrototypeModule(nn.Module):
             query = features + row
             context = torch.cat([row, features], dim=1)  # (C, T+1, D')
         mixed = attend(self.attention, self.norm_attention(query), self.norm_attention(context), bias)
-        x = query + F.dropout(mixed, DROPOUT, self.training)
-        out: Tensor = x + F.dropout(self.ffn(self.norm_ffn(x)), DROPOUT, self.training)
+        x = query + F.dropout(mixed, self.dropout, self.training)
+        out: Tensor = x + F.dropout(self.ffn(self.norm_ffn(x)), self.dropout, self.training)
         return out

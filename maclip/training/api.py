@@ -1,4 +1,4 @@
-"""Begin a training in a new folder, or go on with one: the two entries behind `maclip train`."""
+"""Train a model into a new run folder, or resume a run: the entries behind `maclip.train` and `maclip train`."""
 
 from __future__ import annotations
 
@@ -7,69 +7,106 @@ from pathlib import Path
 
 import torch
 
-import maclip
-from maclip.backbones.loading import LoadedBackbone, load_backbone
+from maclip.backbones.loading import load_backbone
+from maclip.config import Machine, ModelConfig, TrainConfig
 from maclip.data.clip_store import ClipStore
 from maclip.data.dataset import DataSet, data_sha256
 from maclip.data.split_lists import SplitLists, open_classes
-from maclip.model.maclip import MaClip, ModelConfig
-from maclip.runs import RUN_FORMAT, ClassNames, RunConfig, TrainConfig, read_run
-from maclip.training.distributed import DEFAULT_MACHINE, Machine, Team, pick_device, start_team
-from maclip.training.trainer import Trainer, Watcher
+from maclip.model.maclip import MaClip
+from maclip.runs import RUN_FORMAT, ClassNames, Run, RunConfig
+from maclip.training.callbacks import Callbacks
+from maclip.training.distributed import Team, start_team
+from maclip.training.trainer import Trainer
 from maclip.training.warm_start import begin_with, find_initial
+from maclip.version import __version__
 from maclip_runtime.bundle.manifest import Backbone
 from maclip_runtime.errors import MaclipError
 
-__all__ = ["class_names", "pick_device", "resume", "train"]
-
 
 def train(
-    data: Path,
+    model: MaClip,
+    data: DataSet | str | Path,
+    config: TrainConfig | None = None,
+    *,
+    out: str | Path,
+    lists: SplitLists | None = None,
+    machine: Machine | None = None,
+    init: str | Path | None = None,
+    callbacks: Callbacks | None = None,
+) -> Run:
+    """Train `model` in place and write the new run folder `out`. The model is in evaluation mode afterwards.
+
+    It holds the tensors and the fusion weight that were chosen on validation classes, as `Run.model` gives them.
+
+    model: from `maclip.build`, `maclip.wrap` or `maclip.load`.
+    data: a dataset, or a folder that `maclip.open_data` can read. Classes of split "train" teach, those of "val" are
+        for choosing.
+    config: how to train; default: the paper's settings.
+    out: the new run folder.
+    lists: public split lists for a folder.
+    machine: devices, caches and threads.
+    init: a run whose tuned tensors the training begins with, where they fit.
+    callbacks: told what happens.
+    Raises `output-exists`, `data-empty`, `too-few-clips`, `loss-not-finite` and what its parts raise.
+    """
+    config, machine, out = config or TrainConfig(), machine or Machine(), Path(out)
+    with start_team(machine, config.precision) as team:
+
+        def prepare() -> Trainer:
+            classes = _begin(team, out, data, lists, callbacks)
+            run_config = new_run_config(model, config, classes, lists=lists, init=init)
+            model.to(team.fabric.device)
+            if run_config.init:
+                begin_with(model, run_config.init)
+            return _in_folder(
+                Trainer(
+                    model, classes, run_config, out, callbacks=callbacks, machine=machine, team=team, free_frozen=False
+                )
+            )
+
+        trainer = team.together(prepare, in_turn=True)
+        trainer.fit()
+    chosen = trainer.config.chosen
+    if chosen is not None:
+        model.config = model.config.changed(fusion_weight=chosen.fusion_weight)
+    model.eval()
+    return Run(out, trainer.config)
+
+
+def train_new(
+    data: DataSet | Path,
     out: Path,
     backbone: str,
     pretrained: str,
     model_config: ModelConfig,
     train_config: TrainConfig,
-    watcher: Watcher,
-    device: str = "auto",
-    lenders: tuple[ClipStore, ...] = (),
+    *,
     lists: SplitLists | None = None,
-    machine: Machine = DEFAULT_MACHINE,
+    machine: Machine | None = None,
     init: Path | None = None,
+    callbacks: Callbacks | None = None,
+    lenders: tuple[ClipStore, ...] = (),
 ) -> Trainer:
-    """Train on the classes under `data` into the new folder `out`. Raises `output-exists` and what its parts raise.
+    """`train` for a model that nobody else needs: each process builds it, and frozen weights are freed on the way.
 
-    `lists`: public split lists that say which clips are which classes. `lenders`: the stores of an earlier
-    training on the same clips, whose stem tokens need not be computed again. `machine` says all of the machine but
-    its `device`. `init`: a run whose tuned tensors this one begins with, where they fit.
+    lenders: the stores of an earlier training on the same clips, whose stem tokens need not be computed again.
     """
-    machine = replace(machine, device=device)
-
-    def prepare() -> Trainer:
-        if team.leads:
-            _refuse_taken(out)
-        classes = open_classes(data, lists)
-        for said in classes.left_out if team.leads else ():
-            watcher.note(said)
-        loaded = load_backbone(backbone, pretrained)
-        config = RunConfig(
-            format=RUN_FORMAT,
-            tool_version=maclip.__version__,
-            backbone=Backbone(loaded.name, loaded.pretrained, loaded.sha256),
-            model=model_config,
-            train=train_config,
-            data=str(data.resolve()),
-            names=class_names(classes),
-            data_sha256=data_sha256(classes),
-            lists=lists,
-            init=find_initial(init) if init else None,
-        )
-        trainer = Trainer(_model(loaded, config, team), classes, config, out, watcher, lenders, machine, team)
-        if team.leads:
-            _make_folder(out)
-        return trainer
-
+    machine = machine or Machine()
     with start_team(machine, train_config.precision) as team:
+
+        def prepare() -> Trainer:
+            classes = _begin(team, out, data, lists, callbacks)
+            loaded = load_backbone(backbone, pretrained)
+            torch.manual_seed(train_config.seed)  # how the adapters begin, the same in every process
+            model = MaClip(loaded, model_config)
+            config = new_run_config(model, train_config, classes, lists=lists, init=init)
+            if config.init:
+                begin_with(model, config.init)
+            model.to(team.fabric.device)
+            return _in_folder(
+                Trainer(model, classes, config, out, callbacks=callbacks, lenders=lenders, machine=machine, team=team)
+            )
+
         trainer = team.together(prepare, in_turn=True)
         trainer.fit()
         return trainer
@@ -77,17 +114,19 @@ def train(
 
 def resume(
     run: Path,
-    watcher: Watcher,
-    device: str = "auto",
-    machine: Machine = DEFAULT_MACHINE,
+    *,
+    machine: Machine | None = None,
     pretrained: str | None = None,
+    callbacks: Callbacks | None = None,
 ) -> Trainer:
-    """Go on with the training in `run` where its last saved state left it. Raises `run-*`, `*-changed`.
+    """Resume the training in `run` from its last checkpoint. Raises `run-*`, `weights-changed`, `data-changed`.
 
-    `pretrained`: where the same weights lie now, if they were moved.
+    machine: devices, caches and threads.
+    pretrained: where the same weights lie now, if they were moved.
+    callbacks: told what happens.
     """
-    machine = replace(machine, device=device)
-    config = read_run(run)
+    machine = machine or Machine()
+    config = Run.open(run).config
 
     def prepare() -> Trainer:
         loaded = load_backbone(config.backbone.name, pretrained or config.backbone.pretrained)
@@ -102,14 +141,19 @@ def resume(
             raise MaclipError(
                 "data-changed",
                 f"The classes under {config.data} changed since {run} was begun.",
-                "Put them back, or begin anew.",
+                "Put them back, or begin a new run.",
             )
         # Clips may have come or gone, a broken one for instance: the run says what it was last trained on.
         found = replace(config.backbone, pretrained=loaded.pretrained)
         now = replace(config, backbone=found, data_sha256=data_sha256(classes))
-        if config.data_sha256 not in (None, now.data_sha256) and team.leads:
-            watcher.note(f"The clips under {config.data} are not those {run} was begun on: its episodes change.")
-        return Trainer(_model(loaded, now, team), classes, now, run, watcher, (), machine, team)
+        if config.data_sha256 != now.data_sha256 and team.leads and callbacks is not None:
+            callbacks.note(f"The clips under {config.data} are not those {run} was begun on: its episodes change.")
+        torch.manual_seed(config.train.seed)
+        model = MaClip(loaded, config.model)
+        if config.init:
+            begin_with(model, config.init)
+        model.to(team.fabric.device)
+        return Trainer(model, classes, now, run, callbacks=callbacks, machine=machine, team=team)
 
     with start_team(machine, config.train.precision) as team:
         trainer = team.together(prepare, in_turn=True)
@@ -126,27 +170,57 @@ def class_names(data: DataSet) -> ClassNames:
     return ClassNames(**names)
 
 
-def _model(loaded: LoadedBackbone, config: RunConfig, team: Team) -> MaClip:
-    torch.manual_seed(config.train.seed)  # how the adapters begin, the same in every process
-    model = MaClip(loaded, config.model)
-    if config.init:
-        begin_with(model, config.init)
-    return model.to(team.fabric.device)
+def new_run_config(
+    model: MaClip,
+    config: TrainConfig,
+    data: DataSet,
+    *,
+    lists: SplitLists | None = None,
+    init: str | Path | None = None,
+) -> RunConfig:
+    """What RUN/config.json says of a training of `model` on `data` that begins now."""
+    backbone = model.backbone
+    return RunConfig(
+        format=RUN_FORMAT,
+        tool_version=__version__,
+        backbone=Backbone(backbone.name, backbone.pretrained, backbone.sha256),
+        model=model.config,
+        train=config,
+        data=str(data.root.resolve()),
+        names=class_names(data),
+        chosen=None,
+        data_sha256=data_sha256(data),
+        lists=lists,
+        init=find_initial(Path(init)) if init else None,
+    )
 
 
-def _refuse_taken(out: Path) -> None:
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+def _begin(
+    team: Team, out: Path, data: DataSet | str | Path, lists: SplitLists | None, callbacks: Callbacks | None
+) -> DataSet:
+    """The dataset, once it is sure that `out` may be written."""
+    if team.leads and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise MaclipError(
             "output-exists",
             f"{out} is already there.",
-            f"Go on with it: maclip train --resume {out}; or choose another.",
+            f"Resume it: maclip train --resume {out}; or choose another folder.",
         )
+    classes = data if isinstance(data, DataSet) else open_classes(Path(data), lists)
+    if team.leads and callbacks is not None:
+        for line in classes.left_out:
+            callbacks.note(line)
+    return classes
 
 
-def _make_folder(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise MaclipError(
-            "output-unwritable", f"{out} cannot be made ({error.strerror}).", "Choose a place you may write to."
-        ) from error
+def _in_folder(trainer: Trainer) -> Trainer:
+    """`trainer`, whose run folder is made by the first process."""
+    if trainer.team.leads:
+        try:
+            trainer.run.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise MaclipError(
+                "output-unwritable",
+                f"{trainer.run} cannot be made ({error.strerror}).",
+                "Choose a place you may write to.",
+            ) from error
+    return trainer

@@ -1,4 +1,4 @@
-"""`state/` of a run: all that is needed to go on after an interruption, in one file that is replaced in one step."""
+"""`state/` of a run: all that is needed to resume after an interruption, in one file that is replaced in one step."""
 
 from __future__ import annotations
 
@@ -14,21 +14,24 @@ from safetensors.torch import save
 from torch import Tensor
 
 from maclip.model.maclip import MaClip
-from maclip.runs import STATE_DIR, replacing
+from maclip.runs import STATE_DIR
+from maclip.writing import replacing
 from maclip_runtime.errors import MaclipError
 
 STATE_FILE = "last.safetensors"
-BEFORE_FILE = "progress.json"  # of runs whose state was three files
 WEIGHTS, MOMENTS = "weights/", "moments/"
 
 
 @dataclass(frozen=True)
-class Begun:
+class Progress:
     """How far training came: `episode` episodes of `stage` are done.
 
-    `best_accuracy` is that of all validations, `stage_best` of this stage's, `stale` of which came since that one.
-    `validated`: a validation that was due then is done. `journal` is how many bytes of `metrics.jsonl` were written
-    by then; `scaler` the state of fp16's loss scale; `broken` the paths of the training clips that could not be read.
+    best_accuracy: of all validations.
+    stage_best: best accuracy of this stage's validations; `stale` of them came since.
+    validated: whether a validation that was due is done.
+    logged: bytes of `metrics.jsonl` that were written.
+    scaler: the state of fp16's loss scale.
+    broken: paths of the training clips that could not be read.
     """
 
     stage: str
@@ -37,16 +40,16 @@ class Begun:
     stage_best: float = -1.0
     stale: int = 0
     validated: bool = True
-    journal: int = 0
+    logged: int = 0
     scaler: dict[str, float] = field(default_factory=dict)
     broken: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Saved:
-    """A state that was read: the tuned tensors and, by "parameter.name", the optimiser's."""
+    """A checkpoint that was read: the tuned tensors and, by "parameter.name", the optimizer's moments."""
 
-    begun: Begun
+    progress: Progress
     weights: dict[str, Tensor]
     moments: dict[str, Tensor]
 
@@ -60,51 +63,49 @@ class Saved:
 
 
 class Checkpoint:
-    """The last state of a training, in memory until `save` and then on disk."""
+    """The last state of a training: remembered by `reached`, written by `save`."""
 
     def __init__(self, run: Path, model: MaClip) -> None:
         self.path = run / STATE_DIR / STATE_FILE
         self.model = model
-        self._begun: Begun | None = None
+        self._progress: Progress | None = None
         self._optimizer: torch.optim.Optimizer | None = None
 
-    def reached(self, begun: Begun, optimizer: torch.optim.Optimizer) -> None:
-        """Note that an update was made; cheap, nothing is written."""
-        self._begun, self._optimizer = begun, optimizer
+    def reached(self, progress: Progress, optimizer: torch.optim.Optimizer) -> None:
+        """Remember that an update was made; nothing is written yet."""
+        self._progress, self._optimizer = progress, optimizer
 
     def leaving(self) -> None:
-        """An update begins: until it is `reached` there is nothing whole to save."""
-        self._begun = None
+        """An update begins: until the next `reached` there is no whole state to save."""
+        self._progress = None
 
     def save(self) -> None:
-        """Write the state; the one before stays whole until this one is. Raises `output-unwritable`."""
-        if self._begun is None or self._optimizer is None:
+        """Write the state; the previous file stays until this one is whole. Raises `output-unwritable`."""
+        if self._progress is None or self._optimizer is None:
             return
         tensors = {WEIGHTS + key: value for key, value in self.model.tuned_state().items()}
         for index, state in self._optimizer.state_dict()["state"].items():
             tensors |= {f"{MOMENTS}{index}.{key}": value for key, value in state.items()}
-        progress = json.dumps(dataclasses.asdict(self._begun))
+        progress = json.dumps(dataclasses.asdict(self._progress))
         with replacing(self.path) as path:
             path.write_bytes(save(_plain(tensors), {"progress": progress}))
 
     def load(self) -> Saved | None:
-        """What was saved last; None where nothing was. Raises `run-invalid`."""
+        """The last checkpoint, None where there is none. Raises `run-invalid`."""
         for folder in (self.path.parent, self.path.parent.parent):
             for left in folder.glob(".*.tmp"):  # by a process that was killed while it wrote
                 left.unlink(missing_ok=True)
         if not self.path.is_file():
-            if (self.path.parent / BEFORE_FILE).is_file():
-                raise _invalid(self.path.parent / BEFORE_FILE)
             return None
         try:
             with safe_open(self.path, "pt") as file:
-                begun = Begun(**json.loads(file.metadata()["progress"]))
+                found = Progress(**json.loads(file.metadata()["progress"]))
                 keys: list[str] = file.keys()
                 tensors = {key: file.get_tensor(key) for key in keys}
         except Exception as error:
             raise _invalid(self.path) from error
         parts = [{k.removeprefix(p): v for k, v in tensors.items() if k.startswith(p)} for p in (WEIGHTS, MOMENTS)]
-        return Saved(begun, *parts)
+        return Saved(found, *parts)
 
 
 def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -113,5 +114,7 @@ def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _invalid(path: Path) -> MaclipError:
     return MaclipError(
-        "run-invalid", f"{path} is not a state that this version can go on from.", "Train again into another folder."
+        "run-invalid",
+        f"{path} is not a checkpoint that this version can resume from.",
+        "Train again into another folder.",
     )

@@ -13,8 +13,6 @@ import socket
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
@@ -22,6 +20,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from maclip.config import Machine
 from maclip_runtime.errors import EXIT_MACHINE_LACKS, EXIT_OUR_FAULT, MaclipError
 
 if TYPE_CHECKING:
@@ -30,32 +29,6 @@ if TYPE_CHECKING:
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 Out = TypeVar("Out")
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What a training uses of its machine; nothing of it changes what is learnt, but for the order of sums.
-
-    `device`: auto, cpu or cuda. `devices`: processes on each machine, one a GPU; `nodes`: machines. Under `torchrun`
-    both are what it says. `workers`: threads that read clips ahead, for each process. `save_seconds`: the longest
-    that an interruption which cannot be caught takes away. `tensorboard`: write scalars to RUN/tensorboard too.
-    `decoder`: pyav or decord. `frame_cache`, `stem_cache`: folders for decoded frames (none) and for stem tokens that
-    go to disk (RUN/stem). `max_broken`: the share of clips that may turn out unreadable before training gives up.
-    """
-
-    device: str = "auto"
-    devices: int = 1
-    nodes: int = 1
-    workers: int = 2
-    save_seconds: float = 60.0
-    tensorboard: bool = False
-    decoder: str = "pyav"
-    frame_cache: Path | None = None
-    stem_cache: Path | None = None
-    max_broken: float = 0.05
-
-
-DEFAULT_MACHINE = Machine()
 
 
 class Team:
@@ -191,11 +164,7 @@ def start_team(machine: Machine, precision: str = "32") -> Team:
     if _under_torchrun():
         devices = int(os.environ["LOCAL_WORLD_SIZE"])
         nodes = int(os.environ["WORLD_SIZE"]) // devices
-    if min(devices, nodes, machine.workers) < 1:
-        raise MaclipError("option-invalid", "Devices, nodes and workers are counted from 1.", "Give at least 1.")
     kind = pick_device(machine.device)
-    if kind not in ("cpu", "cuda"):
-        raise MaclipError("option-invalid", f"Training knows no device {kind!r}.", "Use auto, cpu or cuda.")
     if kind == "cuda" and devices > torch.cuda.device_count():
         raise MaclipError(
             "device-missing",
@@ -203,8 +172,6 @@ def start_team(machine: Machine, precision: str = "32") -> Team:
             "Lower --devices.",
             EXIT_MACHINE_LACKS,
         )
-    if precision not in PRECISIONS:
-        raise MaclipError("option-invalid", f"There is no precision {precision!r}.", "Use 32, bf16 or fp16.")
     if precision == "fp16" and kind == "cpu":
         raise MaclipError("option-invalid", "fp16 is for CUDA devices.", "Use --precision bf16, or 32.")
     several = devices * nodes > 1

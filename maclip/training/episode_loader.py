@@ -1,7 +1,7 @@
-"""The episodes of a training, drawn and augmented from (seed, stage, episode) alone, their clips read ahead.
+"""The episodes of a training as batches: drawn and augmented from (seed, stage, episode) alone, read ahead in threads.
 
-Clips are read in threads, not in processes as torch's DataLoader would: decoding and resizing leave Python's lock, and
-threads share the stem's cache and the model's settings without a copy.
+Threads and not processes, as torch's DataLoader would use: decoding and resizing release Python's lock, and threads
+share the stem's cache without a copy.
 """
 
 from __future__ import annotations
@@ -13,79 +13,124 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from maclip.data.clip_store import ClipStore, Progress, ahead
+from maclip.config import TrainConfig
+from maclip.data.ahead import ahead
+from maclip.data.clip_store import ClipStore, Progress
 from maclip.data.episodes import Episode, EpisodeSampler
-from maclip.runs import TrainConfig
+from maclip.evaluation.features import clip_features
+from maclip.model.maclip import MaClip
 
 STAGES = ("prototype", "joint")
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """Episode number `at`. `loaded`: its support, then its query clips, as `ClipStore.load` gives them.
+class ViewFeatures:
+    """Features that were computed before: of S support clips with their class's text and without, of Q query clips."""
 
-    None where features were cached. `seed` begins all that is drawn while it is learnt, for instance dropout.
+    with_text: Tensor  # (S, T, D')
+    without_text: Tensor  # (S, T, D')
+    query: Tensor  # (Q, T, D')
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One episode, ready for the model.
+
+    at: its number.
+    episode: its classes and clips.
+    seed: for all that is drawn while it is learnt, dropout for instance.
+    text: text features of its classes, float32 [way, D'].
+    clips: its support, then its query clips, as `ClipStore.load` gives them; None where `features` are there.
+    features: features of its clips, None where they are to be computed.
     """
 
     at: int
     episode: Episode
     seed: int
-    loaded: Tensor | None
+    text: Tensor
+    clips: Tensor | None = None
+    features: ViewFeatures | None = None
+
+    @property
+    def support_labels(self) -> Tensor:
+        """Positions of the support clips' classes in `text`: int64 [S]."""
+        return torch.from_numpy(self.episode.labels(self.episode.support)).to(self.text.device)
+
+    @property
+    def query_labels(self) -> Tensor:
+        """Positions of the query clips' classes in `text`: int64 [Q]."""
+        return torch.from_numpy(self.episode.labels(self.episode.query)).to(self.text.device)
 
 
 @dataclass(frozen=True)
 class Views:
-    """Features of V random views of every clip, `told` its class's name and as a `query`: [V, clips, T, D'] each."""
+    """Features of V random views of every clip, with its class's text and without: [V, clips, T, D'] each."""
 
-    told: Tensor
-    query: Tensor
+    with_text: Tensor
+    without_text: Tensor
 
-    def choose(self, drawn: Drawn, named: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Support features [S, T, D'], told where `named` [S], and query features [Q, T, D'] of an episode."""
-        episode, count = drawn.episode, len(self.query)
-        first, second = (torch.from_numpy(rng.integers(count, size=n)) for n in (len(named), len(episode.query)))
-        own = torch.from_numpy(episode.support)
-        support = torch.where(named.to(self.query.device)[:, None, None], self.told[first, own], self.query[first, own])
-        return support, self.query[second, torch.from_numpy(episode.query)]
+    def choose(self, episode: Episode, rng: np.random.Generator) -> ViewFeatures:
+        """One view of each clip of `episode`."""
+        count = len(self.without_text)
+        first, second = (
+            torch.from_numpy(rng.integers(count, size=len(ids))) for ids in (episode.support, episode.query)
+        )
+        support, query = torch.from_numpy(episode.support), torch.from_numpy(episode.query)
+        return ViewFeatures(
+            self.with_text[first, support], self.without_text[first, support], self.without_text[second, query]
+        )
 
 
-class Feed:
-    """Draws the episodes of the stages from the clips of `store`; `workers` threads read them ahead."""
+class EpisodeLoader:
+    """Draws the episodes of both stages from the clips of `store`.
 
-    def __init__(self, store: ClipStore, config: TrainConfig, workers: int) -> None:
-        self.store, self.config, self.workers = store, config, workers
-        self.sampler = EpisodeSampler(store.sizes, config.way, config.shot, config.queries, config.seed)
+    store: the training clips.
+    config: of the training.
+    text: text features of the classes of `store`, float32 [classes, D'].
+    workers: threads that read clips ahead.
+    """
 
-    def rng(self, stage: str, at: int) -> np.random.Generator:
-        """Where the chances of episode `at` come from."""
-        return np.random.default_rng([self.config.seed, STAGES.index(stage), at])
+    def __init__(self, store: ClipStore, config: TrainConfig, text: Tensor, *, workers: int) -> None:
+        self.store, self.config, self.text, self.workers = store, config, text, workers
+        task = config.episode
+        self.sampler = EpisodeSampler(store.sizes, task.way, task.shot, task.queries, config.seed)
 
-    def draw(self, stage: str, at: int, load: bool = True) -> Drawn:
-        """Episode `at` of `stage`; without `load` its clips are not read."""
-        episode = self.sampler[2 * at + STAGES.index(stage)]
-        if not load:  # loading replaces broken clips by itself
-            episode = self.store.broken.repaired(episode)
+    def batches(self, stage: str, episodes: Iterable[int], views: Views | None = None) -> Iterator[Batch]:
+        """`episodes` of `stage` in order; with `views` no clip is read."""
+        return ahead(lambda at: self.batch(stage, at, views), episodes, self.workers)
+
+    def batch(self, stage: str, at: int, views: Views | None = None) -> Batch:
+        """Episode `at` of `stage`: its clips, or with `views` features of them."""
+        episode = self.episode(stage, at, repair=views is not None)
+        text = self.text[torch.from_numpy(episode.classes)]
+        seed = int(self._rng(stage, at).integers(1 << 62))
+        if views is not None:
+            return Batch(at, episode, seed, text, features=views.choose(episode, self._rng(stage, at)))
         ids = np.concatenate([episode.support, episode.query])
-        loaded = self.store.load(ids, self.rng(stage, at)) if load else None
-        return Drawn(at, episode, int(self.rng(stage, at).integers(1 << 62)), loaded)
+        return Batch(at, episode, seed, text, clips=self.store.load(ids, self._rng(stage, at)))
 
-    def stream(self, stage: str, episodes: Iterable[int], load: bool = True) -> Iterator[Drawn]:
-        """`episodes` in order."""
-        return ahead(lambda at: self.draw(stage, at, load), episodes, self.workers)
+    def episode(self, stage: str, at: int, *, repair: bool = True) -> Episode:
+        """Which classes and clips episode `at` of `stage` is of; with `repair` without clips known to be broken."""
+        episode = self.sampler[2 * at + STAGES.index(stage)]
+        return self.store.broken.repaired(episode) if repair else episode  # loading replaces broken clips by itself
 
-    def views(self, text: Tensor, progress: Progress) -> Views:
-        """`config.views` random views of each clip with the model as it is; text [classes, D']."""
+    def views(self, model: MaClip, progress: Progress) -> Views:
+        """`config.caching.views` random views of each clip with `model` as it is."""
         rng = np.random.default_rng([self.config.seed, len(STAGES)])
-        self.store.model.eval()
+        model.eval()
         pairs = []
-        for done in range(self.config.views):
-            pairs.append(self.store.both_branches(text, rng))
-            progress(done + 1, self.config.views)
-        told, query = zip(*pairs, strict=True)
-        return Views(torch.stack(told), torch.stack(query))
+        count = self.config.caching.views
+        for done in range(count):
+            pairs.append(clip_features(model, self.store, self.text, rng=rng))
+            progress(done + 1, count)
+        with_text, without_text = zip(*pairs, strict=True)
+        return Views(torch.stack(with_text), torch.stack(without_text))
 
-    def name(self, episode: Episode) -> str:
-        """Its classes and clips in words, for whoever has to find what is wrong with them."""
+    def describe(self, episode: Episode) -> str:
+        """Its classes and clips in words, for an error."""
         names = ", ".join(repr(self.store.classes[i].name) for i in episode.classes)
         paths = (self.store.paths[i] for i in (*episode.support, *episode.query))
         return f"Classes: {names}. Clips: {', '.join(f'{path.parent.name}/{path.name}' for path in paths)}."
+
+    def _rng(self, stage: str, at: int) -> np.random.Generator:
+        return np.random.default_rng([self.config.seed, STAGES.index(stage), at])

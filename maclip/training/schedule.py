@@ -1,11 +1,11 @@
-"""What is due when: the updates of a stage, its validations, and the learning rate of each update."""
+"""The updates of a stage, when its validations are due, and the learning rate of each update."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
 
-from maclip.runs import TrainConfig
+from maclip.config import OptimizerConfig
 
 
 def updates(first: int, episodes: int, accumulate: int) -> Iterator[range]:
@@ -14,16 +14,16 @@ def updates(first: int, episodes: int, accumulate: int) -> Iterator[range]:
         yield range(start, min(start + accumulate, episodes))
 
 
-def is_validation_due(done: int, episodes: int, config: TrainConfig) -> bool:
+def is_validation_due(done: int, episodes: int, accumulate: int, validations: int) -> bool:
     """Whether validation classes are tried after `done` of `episodes`: `validations` times, and at the end."""
-    every = max(config.accumulate, math.ceil(episodes / max(1, config.validations)))
-    return done == episodes or done // every != (done - config.accumulate) // every
+    every = max(accumulate, math.ceil(episodes / validations))
+    return done == episodes or done // every != (done - accumulate) // every
 
 
-def learning_rate(stage: str, done: int, episodes: int, peak: float, config: TrainConfig) -> float:
-    """Of the update that ends with episode `done`: a linear warm-up, then a cosine to zero, or constant.
+def learning_rate(stage: str, done: int, episodes: int, peak: float, config: OptimizerConfig) -> float:
+    """Of the update that ends with episode `done`: a linear warm-up to `peak`, then a cosine to zero, or constant.
 
-    Constant is for the joint stage, which may end by itself: the prototype stage always has its cosine.
+    Constant is for the joint stage alone: the prototype stage always has its cosine.
     """
     share, warmup = done / episodes, config.warmup
     if share < warmup:

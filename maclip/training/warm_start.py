@@ -10,18 +10,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 
 from maclip.model.maclip import MaClip
-from maclip.runs import ADAPTERS_FILE, Init, read_run
+from maclip.runs import ADAPTERS_FILE, Init, Run
 from maclip_runtime.errors import MaclipError
 
 
 def find_initial(run: Path) -> Init:
     """What `begin_with` needs to know of `run`. Raises `run-missing`, `run-invalid` and `adapters-missing`."""
-    config = read_run(run)
-    path = run / ADAPTERS_FILE
-    if not path.is_file():
-        raise MaclipError("adapters-missing", f"There is no {path}.", f"Finish it: maclip train --resume {run}.")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Init(str(run.resolve()), digest, config.backbone.weights_sha256, config.taught)
+    opened = Run.open(run)
+    return Init(str(run.resolve()), opened.adapters_sha256, opened.config.backbone.weights_sha256, opened.config.taught)
 
 
 def begin_with(model: MaClip, init: Init) -> int:

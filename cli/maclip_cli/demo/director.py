@@ -95,7 +95,7 @@ def _export(folder: DemoFolder, plan: Plan, screen: Screen) -> None:
 def _write_report(
     plan: Plan, folder: DemoFolder, outcomes: Mapping[str, FamilyOutcome], device: DeviceOutcome, screen: Screen
 ) -> None:
-    from maclip.runs import replacing
+    from maclip.writing import replacing
     from maclip_cli.demo.report import Findings, render
 
     findings = Findings(plan, folder, outcomes, device, tuple(screen.steps))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from maclip.runs import TrainConfig
+from maclip.config import ModelConfig, TrainConfig
 from maclip.world.classes import Family
 
 # What is compared, in the order in which it is shown and in which one adds to the other.
@@ -15,11 +15,10 @@ ROWS = (FROZEN, PROTOTYPE_ONLY, FULL)
 
 @dataclass(frozen=True)
 class RowPlan:
-    """One row of the comparison: how deep CLIP is adapted, whether there is a TPCM, how both are trained, if at all."""
+    """One row of the comparison: its model, and how it is trained, None for not at all."""
 
     name: str
-    adapted_depth: int
-    prototype_module: bool
+    model: ModelConfig
     train: TrainConfig | None
 
 
@@ -73,12 +72,20 @@ def _rows(alone: int, first: int, joint: int, way: int = 20, depth: int = 1) -> 
     Most classes of an episode go without their name: of forty classes the names are learnt by heart, and what that
     teaches is wrong for names that were never seen.
     """
-    rates = {"prototype_learning_rate": 1e-3, "learning_rate": 3e-4, "weight_decay": 0.05}
-    common = {"way": way, "accumulate": 1, "text_dropout": 0.7, "validations": 5, **rates}
+    train = TrainConfig.of(
+        way=way,
+        accumulate=1,
+        text_dropout=0.7,
+        validations=5,
+        prototype_learning_rate=1e-3,
+        learning_rate=3e-4,
+        weight_decay=0.05,
+    )
+    head = ModelConfig.of(adapters="none")
     return (
-        RowPlan(FROZEN, 0, False, None),
-        RowPlan(PROTOTYPE_ONLY, 0, True, TrainConfig(episodes=0, prototype_episodes=alone, **common)),  # type: ignore[arg-type]
-        RowPlan(FULL, depth, True, TrainConfig(episodes=joint, prototype_episodes=first, **common)),  # type: ignore[arg-type]
+        RowPlan(FROZEN, head.changed(prototype="none"), None),
+        RowPlan(PROTOTYPE_ONLY, head, train.changed(episodes=0, prototype_episodes=alone)),
+        RowPlan(FULL, ModelConfig.of(adapted_depth=depth), train.changed(episodes=joint, prototype_episodes=first)),
     )
 
 

@@ -8,19 +8,22 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from torch import Tensor
 
 import maclip
 from maclip.backbones.loading import load_backbone
+from maclip.config import Machine, TrainConfig
 from maclip.data.clip_store import ClipStore
 from maclip.data.dataset import DataSet, open_data
-from maclip.evaluation.evaluator import Evaluator, Result, choose_fusion_weight, mean_interval
-from maclip.model.maclip import MaClip, ModelConfig
-from maclip.runs import METRICS_FILE, TrainConfig
-from maclip.training.api import train
-from maclip.training.trainer import CHOOSING_EPISODES, VALIDATION_SEED, VALIDATION_WAY, Watcher
+from maclip.evaluation.evaluator import Evaluator, Result, mean_interval
+from maclip.evaluation.features import store_for
+from maclip.evaluation.selection import choose_fusion_weight
+from maclip.model.maclip import MaClip
+from maclip.runs import METRICS_FILE
+from maclip.training.api import train_new
+from maclip.training.callbacks import Callbacks
+from maclip.training.trainer import CHOOSING_EPISODES, VALIDATION_SEED, VALIDATION_WAY
 from maclip_cli.demo.plan import FROZEN, FULL, ROWS, FamilyPlan, Plan
 
 BACKBONE = "tiny"
@@ -76,15 +79,15 @@ class FamilyOutcome:
         return next(d for d in self.differences if (d.row, d.than, d.shot) == (row, than, shot))
 
 
-class RowWatcher(Watcher, Protocol):
-    """A training's watcher that is told which row begins."""
+class RowCallbacks(Callbacks):
+    """Callbacks that are told which row begins."""
 
     def begin(self, row: str) -> None:
         """What follows belongs to `row`."""
 
 
 def run_family(
-    plan: Plan, family: FamilyPlan, clips: Path, run_of: Callable[[str], Path], watcher: RowWatcher
+    plan: Plan, family: FamilyPlan, clips: Path, run_of: Callable[[str], Path], callbacks: RowCallbacks
 ) -> FamilyOutcome:
     """Train and try all rows of `family` on the clips in `clips`; `run_of` says where a row's run goes."""
     data = open_data(clips)
@@ -93,31 +96,31 @@ def run_family(
     frozen_validation = 0.0
     stores: tuple[ClipStore, ...] = ()  # the stem is the same in all rows: computed once
     for row in family.rows:
-        watcher.begin(row.name)
+        callbacks.begin(row.name)
         begun = time.monotonic()
-        config = ModelConfig(
-            adapted_depth=row.adapted_depth,
-            prototype_module=row.prototype_module,
-            fusion_weight=family.fusion_weight,
-        )
+        config = row.model.changed(fusion_weight=family.fusion_weight)
         if row.train is not None:
             run = run_of(row.name)
-            stores += train(clips, run, BACKBONE, BACKBONE, config, row.train, watcher, "cpu", stores).stores
+            trainer = train_new(
+                clips, run, BACKBONE, BACKBONE, config, row.train,
+                machine=Machine(device="cpu"), callbacks=callbacks, lenders=stores,
+            )  # fmt: skip
+            stores += trainer.stores
             model = maclip.load(run)
-            weight = model.config.fusion_weight
+            weight = model.config.text.fusion_weight
             training_s = time.monotonic() - begun
         else:
             model = MaClip(load_backbone(BACKBONE, BACKBONE), config)
-            weight, frozen_validation = _choose(model, data, watcher)
+            weight, frozen_validation = _choose(model, data, callbacks)
             training_s = 0.0
-        evaluator = Evaluator(model, ClipStore(model, data.split("test")), watcher.progress("test clips"))
+        evaluator = Evaluator(model, store_for(model, data.split("test")), callbacks.progress("test clips"))
         results = {}
         for shot in plan.shots:
             asked = (plan.way, shot, plan.episodes, plan.evaluation_seed)
             results[shot] = evaluator.evaluate(*asked, weight=weight)
             # Once more, cheaply, for each episode's own answer: rows are compared episode by episode.
             correct[row.name, shot] = evaluator.outcomes(*asked).correct(weight)
-        watcher.note(_summary(results))
+        callbacks.note(_summary(results))
         curve = read_curve(run_of(row.name) / METRICS_FILE, row.train) if row.train is not None else ()
         rows[row.name] = RowOutcome(row.name, results, curve, training_s)
     return FamilyOutcome(family.family, rows, _differences(plan, correct), frozen_validation)
@@ -134,9 +137,9 @@ def read_curve(metrics: Path, config: TrainConfig) -> tuple[Validation, ...]:
     )
 
 
-def _choose(model: MaClip, data: DataSet, watcher: RowWatcher) -> tuple[float, float]:
+def _choose(model: MaClip, data: DataSet, callbacks: RowCallbacks) -> tuple[float, float]:
     """For what is not trained: the fusion weight, chosen as training chooses it, and the accuracy with it."""
-    evaluator = Evaluator(model, ClipStore(model, data.split("val")), watcher.progress("validation clips"))
+    evaluator = Evaluator(model, store_for(model, data.split("val")), callbacks.progress("validation clips"))
     result = evaluator.evaluate(VALIDATION_WAY, 1, CHOOSING_EPISODES, VALIDATION_SEED + 1)
     weight = choose_fusion_weight(result)
     return weight, result.by_fusion_weight[f"{weight:g}"]

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 from maclip_cli.demo.folder import DemoFolder
 from maclip_cli.demo.plan import FULL, FamilyPlan, Plan
-from maclip_cli.demo.rows import FamilyOutcome, run_family
+from maclip_cli.demo.rows import FamilyOutcome, RowCallbacks, run_family
 from maclip_cli.demo.screen import Screen, Update
 from maclip_runtime.errors import EXIT_OUR_FAULT, MaclipError
 
 if TYPE_CHECKING:
-    from maclip.training.trainer import Step
+    from maclip.training.callbacks import Step
 
 MESSAGE_SECONDS = 0.2  # between two messages about the same thing
 POLL_SECONDS = 0.5
@@ -129,14 +129,14 @@ def _work(plan: Plan, family: FamilyPlan, root: Path, threads: int, messages: An
 
     torch.set_num_threads(threads)
     folder = DemoFolder(root)
-    watcher = _Sender(family.family, messages)
+    callbacks = _Sender(family.family, messages)
     try:
         outcome = run_family(
             plan,
             family,
             folder.clips / family.family,
             lambda row: run_path(folder, plan, family.family, row),
-            watcher,
+            callbacks,
         )
         messages.put(Finished(family.family, outcome))
     except MaclipError as error:
@@ -147,8 +147,8 @@ def _work(plan: Plan, family: FamilyPlan, root: Path, threads: int, messages: An
         messages.put(Finished(family.family, fault=traceback.format_exc()))
 
 
-class _Sender:
-    """A training's watcher that sends what it sees to the parent, a few times a second."""
+class _Sender(RowCallbacks):
+    """Callbacks that send what they are told to the parent, a few times a second."""
 
     def __init__(self, family: str, messages: Any) -> None:
         self._family = family
@@ -167,9 +167,6 @@ class _Sender:
 
     def step(self, step: Step) -> None:
         self._send(STAGES[step.stage], step.episode, step.episodes)
-
-    def validated(self, stage: str, episode: int, accuracy: float, interval: float) -> None:
-        pass  # the report has the curve
 
     def _send(self, what: str, done: int, total: int) -> None:
         now = time.monotonic()

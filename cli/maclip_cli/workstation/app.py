@@ -11,16 +11,19 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from maclip.config import ModelConfig
 from maclip_cli.console import run_app
+from maclip_cli.workstation.ablate import ablate
 from maclip_cli.workstation.backbones import backbones
 from maclip_cli.workstation.bench import bench
 from maclip_cli.workstation.bench_train import bench_train
+from maclip_cli.workstation.config_options import takes
 from maclip_cli.workstation.data import data_app
 from maclip_cli.workstation.evaluate import compare, evaluate
 from maclip_cli.workstation.export import export
 from maclip_cli.workstation.requirements import need_export, need_training
 from maclip_cli.workstation.sign import sign
-from maclip_cli.workstation.train import Backbone, Metric, Pretrained, train
+from maclip_cli.workstation.train import Backbone, Pretrained, train
 from maclip_runtime.errors import MaclipError
 
 app = typer.Typer(
@@ -33,19 +36,19 @@ JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and
 
 
 @app.command()
+@takes(config=ModelConfig)
 def info(
     backbone: Backbone = "ViT-B-16",
     pretrained: Pretrained = "openai",
-    frames: int = 8,
-    adapted_depth: Annotated[int | None, typer.Option(help="Adapt the last K blocks; all by default.")] = None,
-    metric: Metric = "otam",
     as_json: JsonFlag = False,
+    *,
+    config: ModelConfig,
 ) -> None:
-    """Say what a model is made of: its parameters, and how many of them are tuned."""
+    """Print what a model is made of: its parameters, and how many of them are tuned."""
     need_training()
     import maclip
 
-    model = maclip.build(backbone, pretrained, frames=frames, adapted_depth=adapted_depth, metric=metric)
+    model = maclip.build(backbone, pretrained, config=config)
     prototype = model.prototype.parameters() if model.prototype is not None else []
     facts: dict[str, Any] = {
         "backbone": model.backbone.name,
@@ -56,7 +59,7 @@ def info(
         "parameters_prototype": sum(p.numel() for p in prototype),
         "blocks": model.layers,
         "adapted_depth": model.adapted_depth,
-        "frames": frames,
+        "frames": config.frames,
         "size": model.backbone.preprocess.size,
         "feature_width": model.feature_width,
     }
@@ -107,6 +110,7 @@ app.add_typer(data_app, name="data")
 app.command()(train)
 app.command(name="eval")(evaluate)
 app.command()(compare)
+app.command()(ablate)
 app.command()(backbones)
 app.command()(export)
 app.command()(bench)

@@ -46,7 +46,7 @@ def bench_train(
     need_training()
     from maclip.bench.measure import run_bench
     from maclip.bench.plan import Settings, chosen
-    from maclip.runs import replacing
+    from maclip.writing import replacing
 
     if json_file is not None and not json_file.resolve().parent.is_dir():
         raise MaclipError("output-unwritable", f"There is no folder {json_file.parent}.", "Make it, or name another.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +12,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from maclip.config import EvaluationConfig
+from maclip_cli.workstation.config_options import takes
 from maclip_cli.workstation.data import (
     DecoderOption,
     FrameCacheOption,
@@ -32,6 +33,7 @@ DEVICES = ("auto", "cpu", "cuda")
 CONFUSION_SUFFIXES = (".csv", ".png")
 
 
+@takes(config=EvaluationConfig)
 def evaluate(
     run: Annotated[Path, typer.Argument(help="What maclip train made.")],
     data: Annotated[Path, typer.Argument(help="A folder that holds a folder of clips for each class.")],
@@ -39,17 +41,6 @@ def evaluate(
     lists: ListsOption = None,
     class_names: NamesOption = None,
     skip_missing: SkipMissingOption = False,
-    way: Annotated[int, typer.Option(min=2, help="Classes an episode.")] = 5,
-    shot: Annotated[int, typer.Option(min=1, help="Support clips a class.")] = 1,
-    queries: Annotated[int, typer.Option(min=1, help="Query clips a class.")] = 1,
-    episodes: Annotated[int, typer.Option(min=1)] = 10_000,
-    seed: Annotated[int, typer.Option(min=0, help="Of the episodes.")] = 0,
-    names: Annotated[
-        str, typer.Option(help="What support clips are told: own, none, or wrong (each class called as another).")
-    ] = "own",
-    average: Annotated[
-        str, typer.Option(help="Where shots become one: prototypes (after TPCM) or features (before).")
-    ] = "prototypes",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     pretrained: Annotated[str | None, typer.Option(help="Where the backbone's weights are now, if elsewhere.")] = None,
     max_broken: MaxBrokenOption = 0.0,
@@ -59,68 +50,41 @@ def evaluate(
     confusion: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the confusion matrix: FILE.csv and FILE.png.")
     ] = None,
+    *,
+    config: EvaluationConfig,
 ) -> None:
     """Few-shot accuracy on classes that training never saw: mean, 95 % interval, by class, and who is confused."""
     need_training()
-    import maclip
-    from maclip.data.clip_reader import ClipReader
-    from maclip.data.clip_store import ClipStore
     from maclip.data.dataset import SPLITS
-    from maclip.data.disk_cache import ClipCache
-    from maclip.data.episodes import EpisodeSampler
     from maclip.data.split_lists import SplitLists, open_classes
-    from maclip.evaluation.evaluator import AVERAGES, NAMES, Evaluator, Support
-    from maclip.evaluation.record import RECORD_FORMAT, Record, clips_sha256, episodes_sha256, write_record
-    from maclip.runs import ADAPTERS_FILE, read_run
+    from maclip.evaluation.api import evaluate as evaluated
+    from maclip.evaluation.record import write_record
+    from maclip.runs import Run
     from maclip.training.distributed import pick_device
     from maclip_cli.progress import Bars
-    from maclip_runtime.bundle.opening import name_key
 
-    for value, known in ((split, SPLITS), (names, NAMES), (average, AVERAGES), (device, DEVICES)):
+    for value, known in ((split, SPLITS), (device, DEVICES)):
         if value not in known:
             raise MaclipError("option-invalid", f"{value!r} is no choice here.", f"Use one of: {', '.join(known)}.")
     kind = pick_device(device)
-    trained = read_run(run)  # refuses what is no run before it looks at the clips
+    trained = Run.open(run)  # refuses what is no run before it looks at the clips
     tables = [_beside(confusion, suffix) for suffix in CONFUSION_SUFFIXES] if confusion else []
     for file in (json_file, *tables):
         if file is not None and file.is_dir():
             raise MaclipError("output-unwritable", f"{file} is a folder.", "Name a file to write.")
     found = open_classes(data, SplitLists(str(lists), class_names, skip_missing) if lists else None)
-    classes = found.split(split)
-    if not classes:
-        raise MaclipError("data-empty", f"{data} has no class of split {split!r}.", "Choose another --split.")
-    EpisodeSampler([len(c.clips) for c in classes], way, shot, queries, seed)  # refuses too few clips before the work
-    taught = set(map(name_key, trained.taught))
-    seen = tuple(c.name for c in classes if name_key(c.name) in taught)
-    model = maclip.load(run, pretrained).to(kind)
     with Bars() as bars:
-        cache = ClipCache(frame_cache, bars.note) if frame_cache else None
-        reader = ClipReader(model.backbone.preprocess, model.config.frames, decoder, cache)
-        store = ClipStore(model, classes, reader, max_broken)
-        evaluator = Evaluator(model, store, bars.progress("features"), Support(names, average))
-        for line in (*found.left_out, *(f"left out: {line}" for line in store.broken.report())):
-            bars.note(line)
-        result = evaluator.evaluate(way, shot, episodes, seed, progress=bars.progress("episodes"), queries=queries)
-    _show(result, split, len(seen))  # first, so that a file that cannot be written costs no accuracy
+        record = evaluated(
+            trained, found, config,
+            split=split, device=kind, decoder=decoder, frame_cache=frame_cache, max_broken=max_broken,
+            pretrained=pretrained, progress=bars.progress, note=bars.note,
+        )  # fmt: skip
+    # Printed first, so that a file that cannot be written costs no accuracy.
+    _print_result(record.result, split, len(record.seen_in_training))
     if json_file is not None:
-        adapters = hashlib.sha256((run / ADAPTERS_FILE).read_bytes()).hexdigest()
-        digest = episodes_sha256(evaluator.classes, result)
-        record = Record(
-            RECORD_FORMAT,
-            maclip.__version__,
-            str(run),
-            adapters,
-            str(data),
-            split,
-            digest,
-            result.by_class,
-            result,
-            seen,
-            clips_sha256(evaluator.classes),
-        )
         write_record(json_file, record)
     if tables:
-        _write_confusion(tables, result)
+        _write_confusion(tables, record.result)
 
 
 def compare(
@@ -151,7 +115,7 @@ def compare(
     )
 
 
-def _show(result: Result, split: str, seen: int) -> None:
+def _print_result(result: Result, split: str, seen: int) -> None:
     console = Console()
     classes = f"{len(result.names)} {split} classes"
     if seen and split != "train":
@@ -181,7 +145,7 @@ def _beside(path: Path, suffix: str) -> Path:
 def _write_confusion(files: list[Path], result: Result) -> None:
     from maclip.evaluation.figures import confusion_figure
     from maclip.evaluation.record import confusion_csv
-    from maclip.runs import replacing
+    from maclip.writing import replacing
 
     with replacing(files[0]) as temporary:
         temporary.write_text(confusion_csv(result), encoding="utf-8")

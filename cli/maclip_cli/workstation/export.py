@@ -147,7 +147,7 @@ def _of_run(
 def _plain_clip(backbone: str, pretrained: str | None, frames: int) -> MaClip:
     import maclip
 
-    return maclip.build(backbone, pretrained or "openai", frames=frames, adapted_depth=0, prototype_module=False)
+    return maclip.build(backbone, pretrained or "openai", frames=frames, adapters="none", prototype="none")
 
 
 def print_report(report: Report, out: Path, console: Console) -> None:

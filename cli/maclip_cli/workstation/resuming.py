@@ -1,8 +1,7 @@
-"""`maclip train --resume`: options that would change what is learnt must be those the run was begun with."""
+"""`maclip train --resume`: options that would change what is learnt must be those of the run."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,6 @@ import typer
 from maclip_runtime.errors import MaclipError
 
 GIVEN = "COMMANDLINE"  # the name is compared: where typer keeps click's enumeration moved between its versions
-# The command's options that the run's configuration calls otherwise.
-FIELDS = {"template": "templates"}
 
 
 def refuse_changes(context: typer.Context, run: Path, asked: Mapping[str, object]) -> None:
@@ -21,12 +18,12 @@ def refuse_changes(context: typer.Context, run: Path, asked: Mapping[str, object
 
     What `asked` does not name belongs to the machine and may change. Raises `run-missing`, `run-invalid`.
     """
-    from maclip.runs import read_run
+    from maclip.runs import Run
 
-    config = read_run(run)
+    config = Run.open(run).config
     began: dict[str, Any] = {
-        **dataclasses.asdict(config.model),
-        **dataclasses.asdict(config.train),
+        **config.model.values(),
+        **config.train.values(),
         "backbone": config.backbone.name,
         "data": config.data,
         "out": str(run.resolve()),
@@ -37,15 +34,14 @@ def refuse_changes(context: typer.Context, run: Path, asked: Mapping[str, object
     }
     differ = []
     for option in context.params:
-        field = FIELDS.get(option, option)
-        if is_given(context, option) and field in asked and asked[field] != began[field]:
+        if is_given(context, option) and option in asked and asked[option] != began[option]:
             name = "DATA" if option == "data" else "--" + option.replace("_", "-")
-            differ.append(f"{name} {_said(asked[field])} (the run has {_said(began[field])})")
+            differ.append(f"{name} {_said(asked[option])} (the run has {_said(began[option])})")
     if differ:
         raise MaclipError(
             "resume-differs",
-            f"{run} was begun with other options: {', '.join(differ)}.",
-            f"Go on with it as it is: maclip train --resume {run}; or begin another with --out.",
+            f"{run} was trained with other options: {', '.join(differ)}.",
+            f"Resume it as it is: maclip train --resume {run}; or begin another with --out.",
         )
 
 

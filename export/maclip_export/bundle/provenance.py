@@ -12,7 +12,7 @@ from pathlib import Path
 
 import maclip
 from maclip.model.maclip import MaClip
-from maclip.runs import ADAPTERS_FILE, RunConfig, read_run
+from maclip.runs import ADAPTERS_FILE, Run, RunConfig
 from maclip_runtime.bundle.manifest import Provenance, file_sha256
 
 # By their names as distributions: onnxruntime is one module of several.
@@ -38,10 +38,10 @@ def load_run(run: Path, pretrained: str | None = None) -> tuple[MaClip, RunConfi
     Raises as `maclip.load` does.
     """
     while True:
-        config = read_run(run)
+        config = Run.open(run).config
         before = _adapters_sha256(run)
         model = maclip.load(run, pretrained)
-        if before is not None and (read_run(run), _adapters_sha256(run)) == (config, before):
+        if before is not None and (Run.open(run).config, _adapters_sha256(run)) == (config, before):
             return model, config, Origin(run.resolve().name, before, config.data_sha256)
 
 

@@ -188,7 +188,7 @@ class _Writer:
         self, specs: dict[str, GraphSpec], rows: list[Exported], accuracy: GateAccuracy | None, form: str | None
     ) -> Manifest:
         model, folder, backbone = self.model, self.folder, self.model.backbone
-        write_names(folder, self.material.names, model.config.templates, self.text)
+        write_names(folder, self.material.names, model.config.text.templates, self.text)
         encoder = write_tokenizer(model, folder) if self.options.text_encoder else None
         engines = write_engines(folder, specs, model.config.frames, note=self.note) if self.options.rtx else ()
         return Manifest(
@@ -200,13 +200,13 @@ class _Writer:
             feature_width=model.feature_width,
             preprocess=backbone.preprocess,
             adapted_depth=model.adapted_depth,
-            metric=model.config.metric,
-            fusion_weight=model.config.fusion_weight,
+            metric=model.config.metric.kind,
+            fusion_weight=model.config.text.fusion_weight,
             scale=model.scale,
             precision=self.options.precision,
             quantization=form,
             limit=self.material.limit,
-            names=Names(len(self.material.names), model.config.templates),
+            names=Names(len(self.material.names), model.config.text.templates),
             text_encoder=encoder,
             graphs=specs,
             engines=engines,

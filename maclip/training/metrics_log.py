@@ -1,16 +1,16 @@
-"""What a training says while it goes: who may watch it, `metrics.jsonl` and, where asked, TensorBoard."""
+"""`metrics.jsonl` of a run and, on request, TensorBoard: every update and every validation of a training."""
 
 from __future__ import annotations
 
 import json
 import os
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from maclip.runs import METRICS_FILE
+from maclip.training.callbacks import Step
 from maclip_runtime.errors import EXIT_MACHINE_LACKS, MaclipError
 
 if TYPE_CHECKING:
@@ -19,56 +19,14 @@ if TYPE_CHECKING:
 TENSORBOARD_DIR = "tensorboard"
 
 
-@dataclass(frozen=True)
-class Step:
-    """One optimiser update: mean `loss` and `accuracy` (0..1, of p) over its episodes. `stage`: prototype or joint."""
+class MetricsLog:
+    """Appends what happens to RUN/metrics.jsonl, a line of JSON each. Raises `output-unwritable`.
 
-    stage: str
-    episode: int
-    episodes: int
-    loss: float
-    accuracy: float
-    learning_rate: float
+    Call `begin` first: it drops what an interrupted training wrote after the checkpoint that it resumes from.
 
-
-class Watcher(Protocol):
-    """What wants to see training go: a progress bar, a test."""
-
-    def note(self, text: str) -> None:
-        """Something worth a line."""
-
-    def progress(self, what: str) -> Callable[[int, int], None]:
-        """A part of the work with a known size begins: call the result with (done, total)."""
-
-    def step(self, step: Step) -> None:
-        """An update was made."""
-
-    def validated(self, stage: str, episode: int, accuracy: float, interval: float) -> None:
-        """Validation classes were tried."""
-
-
-class Unwatched:
-    """The watcher of the processes that do not lead."""
-
-    def note(self, text: str) -> None:
-        """Not said."""
-
-    def progress(self, what: str) -> Callable[[int, int], None]:
-        """Not shown."""
-        return lambda done, total: None
-
-    def step(self, step: Step) -> None:
-        """Not shown."""
-
-    def validated(self, stage: str, episode: int, accuracy: float, interval: float) -> None:
-        """Not shown."""
-
-
-class Journal:
-    """Writes what happens in the run folder `run`, a line of JSON each. Raises `output-unwritable`.
-
-    `begin` first: it drops what an interrupted training wrote after the state it goes on from. TensorBoard's
-    steps are episodes, those of the joint stage counted on from the `before` episodes of the first.
+    run: the run folder.
+    before: episodes of the prototype stage; TensorBoard counts the joint stage's episodes on from there.
+    tensorboard: write scalars to RUN/tensorboard too.
     """
 
     def __init__(self, run: Path, before: int, tensorboard: bool) -> None:
@@ -79,11 +37,11 @@ class Journal:
 
     @property
     def size(self) -> int:
-        """Bytes written so far: what a saved state knows of."""
+        """Bytes written so far."""
         return self.path.stat().st_size if self.path.is_file() else 0
 
     def begin(self, size: int, stage: str = "prototype", episode: int = 0) -> None:
-        """Keep the first `size` bytes, which end with `episode` of `stage`, and go on behind them."""
+        """Keep the first `size` bytes, which end with `episode` of `stage`, and append after them."""
         if self.size > size:
             os.truncate(self.path, size)
         if self._tensorboard is not None:
@@ -92,7 +50,7 @@ class Journal:
         self._last = (self._place(stage, episode), time.monotonic())
 
     def step(self, step: Step) -> None:
-        """An update was made."""
+        """Write an update."""
         self._append(asdict(step))
         place, now = self._place(step.stage, step.episode), time.monotonic()
         if self._scalars is not None:
@@ -103,18 +61,18 @@ class Journal:
         self._last = place, now
 
     def validated(self, stage: str, episode: int, accuracy: float, interval: float) -> None:
-        """Validation classes were tried."""
+        """Write a validation: accuracy 0..1 and the half-width of its 95 % interval."""
         self._append({"stage": stage, "episode": episode, "validation": accuracy, "interval": interval})
         if self._scalars is not None:
             self._scalars.add_scalar(f"{stage}/validation", accuracy, self._place(stage, episode))
-        self._last = self._last[0], time.monotonic()  # episodes a second are those of training alone
+        self._last = self._last[0], time.monotonic()  # episodes a second count training alone
 
     def chosen(self, facts: dict[str, object]) -> None:
-        """What was chosen at the end."""
+        """Write what was chosen at the end."""
         self._append(facts)
 
     def close(self) -> None:
-        """TensorBoard's file is written out."""
+        """Flush and close TensorBoard's file."""
         if self._scalars is not None:
             self._scalars.close()
 

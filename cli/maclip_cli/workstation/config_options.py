@@ -1,0 +1,94 @@
+"""Command-line options from configurations: an option is written once, in `maclip.config`.
+
+    @takes(model=ModelConfig, train=TrainConfig)
+    def train(data: Path, *, model: ModelConfig, train: TrainConfig) -> None: ...
+
+has every option of the two beside its own parameters, and is called with the two configurations.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import types
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+
+import typer
+
+from maclip.config import Config, Option
+
+
+def takes(**configs: type[Config]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A decorator: keyword arguments of these names are built from options of the command line."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        hints = get_type_hints(command, include_extras=True)
+        own = [
+            parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)
+            for name, parameter in inspect.signature(command).parameters.items()
+            if name not in configs
+        ]
+        options = {name: tuple(config.options()) for name, config in configs.items()}
+        made = [_parameter(one) for several in options.values() for one in several]
+
+        @functools.wraps(command)
+        def run(**values: Any) -> None:
+            built = {
+                name: config.of(**{one.name: _plain(one, values.pop(one.name)) for one in options[name]})
+                for name, config in configs.items()
+            }
+            command(**values, **built)
+
+        signature = inspect.Signature([*own, *made], return_annotation=None)
+        run.__signature__ = signature  # type: ignore[attr-defined]
+        run.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()} | {"return": None}
+        del run.__wrapped__  # type: ignore[attr-defined]
+        return run
+
+    return decorate
+
+
+def values_of(configs: Mapping[str, Config]) -> dict[str, Any]:
+    """All options of several configurations by name."""
+    return {name: value for config in configs.values() for name, value in config.values().items()}
+
+
+def _parameter(one: Option) -> inspect.Parameter:
+    kind = _element(one)
+    flag: list[str] = [one.flag]
+    default, annotation = one.default, kind
+    if _is_tuple(one):
+        annotation, default = list[kind] | None, None  # type: ignore[valid-type]
+    elif one.default is None:
+        annotation = kind | None
+    if kind is bool and one.default:
+        flag = [f"{one.flag}/--no-{one.flag.removeprefix('--')}"]
+    bounds = {"min": one.minimum, "max": one.maximum} if kind in (int, float) else {}
+    if kind is int:
+        bounds = {key: None if value is None else int(value) for key, value in bounds.items()}
+    metavar = "PATH" if kind is Path else None
+    info = typer.Option(*flag, help=one.help, metavar=metavar, **bounds)  # type: ignore[arg-type]
+    return inspect.Parameter(
+        one.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[annotation, info]
+    )
+
+
+def _plain(one: Option, value: Any) -> Any:
+    """What the command line gave as the option's value; a list that was not given is its default."""
+    if not _is_tuple(one):
+        return value
+    return tuple(value) if value else one.default
+
+
+def _element(one: Option) -> Any:
+    """The type of a value, or of each of several."""
+    kind = one.kind
+    if get_origin(kind) in (Union, types.UnionType):
+        kind = next(part for part in get_args(kind) if part is not types.NoneType)
+    return get_args(kind)[0] if get_origin(kind) is tuple else kind
+
+
+def _is_tuple(one: Option) -> bool:
+    return get_origin(one.kind) is tuple

@@ -1,0 +1,154 @@
+"""Ablations: one backbone trained in several ways on the same data and asked the same episodes.
+
+The rows are those of the paper's ablation (docs/method.md, section 7). Work that is done is kept: a row that was
+stopped resumes, and one that is finished is not trained again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from maclip.building import build
+from maclip.config import EvaluationConfig, Machine, ModelConfig, TrainConfig
+from maclip.data.dataset import DataSet
+from maclip.data.split_lists import SplitLists, open_classes
+from maclip.evaluation.api import evaluate
+from maclip.evaluation.record import Comparison, Record, compare, read_record, write_record
+from maclip.runs import CONFIG_FILE, Run
+from maclip.training.api import resume, train_new
+from maclip.training.callbacks import Callbacks
+from maclip_runtime.errors import MaclipError
+
+HEAD_ALONE = MappingProxyType({"adapters": "none"})
+NOTHING = MappingProxyType({"adapters": "none", "prototype": "none"})
+
+
+@dataclass(frozen=True)
+class AblationRow:
+    """One way to train: `words` for a table, and the options of `ModelConfig` that differ; `trained` False: frozen."""
+
+    words: str
+    options: Mapping[str, Any]
+    trained: bool = True
+
+
+ROWS: Mapping[str, AblationRow] = MappingProxyType(
+    {
+        "frozen": AblationRow("nothing trained", NOTHING, trained=False),
+        "tpcm": AblationRow("prototype module only", HEAD_ALONE),
+        "adapters": AblationRow("adapters only", {"prototype": "none"}),
+        "both": AblationRow("adapters and prototype module (the paper)", {}),
+        "full-tuning": AblationRow("image tower fine-tuned", {**NOTHING, "tune": "all"}),
+        "no-text-token": AblationRow("both, no text token in the blocks", {"text_token": False}),
+        "transformer": AblationRow("adapters, plain transformer for prototypes", {"prototype": "transformer"}),
+        "clip-fsar": AblationRow("adapters, CLIP-FSAR's transformer for prototypes", {"prototype": "clip-fsar"}),
+        "raw-text": AblationRow("both, raw text in the prototype module", {"prototype_text": "raw"}),
+        "bimhm": AblationRow("both, Bi-MHM", {"metric": "bimhm"}),
+        "trx": AblationRow("both, TRX", {"metric": "trx"}),
+    }
+)
+DEFAULT_ROWS = ("frozen", "tpcm", "adapters", "both")
+
+
+@dataclass(frozen=True)
+class AblationResult:
+    """What a row came to: the records of its evaluations by shots, and its run, None where nothing was trained."""
+
+    name: str
+    row: AblationRow
+    records: Mapping[int, Record]
+    run: Run | None
+
+    def against(self, other: AblationResult, shot: int) -> Comparison:
+        """This row against `other` on the same episodes. Raises `episodes-differ`."""
+        return compare(other.records[shot], self.records[shot], other.name, self.name)
+
+
+def ablate(
+    data: DataSet | str | Path,
+    out: str | Path,
+    rows: Sequence[str] = DEFAULT_ROWS,
+    *,
+    backbone: str = "ViT-B-16",
+    pretrained: str = "openai",
+    model: ModelConfig | None = None,
+    train: TrainConfig | None = None,
+    evaluation: EvaluationConfig | None = None,
+    shots: Sequence[int] = (1, 5),
+    split: str = "test",
+    lists: SplitLists | None = None,
+    machine: Machine | None = None,
+    callbacks: Callbacks | None = None,
+) -> list[AblationResult]:
+    """Train and evaluate each of `rows`; a folder each in `out`, with its run and its records.
+
+    data: a dataset, or its folder.
+    out: a folder for the runs, new or of the same ablation before.
+    rows: names of `ROWS`.
+    backbone, pretrained: as for `maclip.build`.
+    model, train, evaluation: what all rows share; a row changes what it is about.
+    shots: the evaluations of each row.
+    split: the classes that are asked.
+    lists: public split lists for a folder.
+    machine, callbacks: as for `maclip.train`.
+    Raises `option-invalid` for an unknown row, and what training and evaluation raise.
+    """
+    for name in rows:
+        if name not in ROWS:
+            raise MaclipError("option-invalid", f"There is no row {name!r}.", f"Choose of: {', '.join(ROWS)}.")
+    model, train, machine = model or ModelConfig(), train or TrainConfig(), machine or Machine()
+    callbacks = callbacks or Callbacks()
+    dataset = data if isinstance(data, DataSet) else open_classes(Path(data), lists)
+    results = []
+    for name in rows:
+        row, folder = ROWS[name], Path(out) / name
+        callbacks.note(f"{name}: {row.words}")
+        config = model.changed(**row.options)
+        run = None
+        if row.trained:
+            run = _trained(dataset, folder / "run", backbone, pretrained, config, train, lists, machine, callbacks)
+        records = {}
+        for shot in shots:
+            asked = (evaluation or EvaluationConfig()).changed(shot=shot)
+            file = folder / f"{split}-{shot}-shot.json"
+            if not file.is_file() or read_record(file).result.episodes != asked.episodes:
+                subject = run or build(backbone, pretrained, config=config)
+                found = evaluate(
+                    subject, dataset, asked, split=split, max_broken=machine.max_broken, progress=callbacks.progress
+                )
+                write_record(file, found)
+            records[shot] = read_record(file)
+        results.append(AblationResult(name, row, records, run))
+    return results
+
+
+def _trained(
+    data: DataSet,
+    folder: Path,
+    backbone: str,
+    pretrained: str,
+    model: ModelConfig,
+    train: TrainConfig,
+    lists: SplitLists | None,
+    machine: Machine,
+    callbacks: Callbacks,
+) -> Run:
+    """The finished run in `folder`: as it is, resumed, or trained now. Raises `resume-differs`."""
+    if (folder / CONFIG_FILE).is_file():
+        run = Run.open(folder)
+        if (run.config.model, run.config.train) != (model, train):
+            raise MaclipError(
+                "resume-differs",
+                f"{folder} was trained with other options.",
+                "Choose another folder for this ablation.",
+            )
+        if run.config.chosen is not None:
+            return run
+        resume(folder, machine=machine, callbacks=callbacks)
+    else:
+        train_new(data, folder, backbone, pretrained, model, train, lists=lists, machine=machine, callbacks=callbacks)
+    return Run.open(folder)

@@ -1,0 +1,99 @@
+"""The paper's adapted block: three light adapters and a text token around one frozen block (docs/method.md, section 2).
+
+The frozen block is passed to each call, so that its weights live once, in `model.clip`, and this module's state holds
+only what is trained.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from maclip.adapters.registry import adapter
+from maclip.backbones.image_towers import FrozenBlock, FrozenTower
+from maclip.config import AdapterConfig
+from maclip.layers import text_key_bias
+
+
+class Adapter(nn.Module):
+    """FC_up(GELU(FC_down(x))), [..., D] -> [..., D], zero at initialisation.
+
+    width: D. bottleneck: width between the two layers. init_std: standard deviation of FC_down at the start.
+    """
+
+    def __init__(self, width: int, bottleneck: int, init_std: float) -> None:
+        super().__init__()
+        self.down = nn.Linear(width, bottleneck)
+        self.up = nn.Linear(bottleneck, width)
+        nn.init.trunc_normal_(self.down.weight, std=init_std)
+        nn.init.zeros_(self.down.bias)
+        nn.init.zeros_(self.up.weight)
+        nn.init.zeros_(self.up.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Adapt the last axis."""
+        out: Tensor = self.up(F.gelu(self.down(x)))
+        return out
+
+
+@adapter("blocks")
+class BlockAdapters(nn.Module):
+    """The trained part of one adapted block: temporal, multimodal and joint adapters, and FC_text.
+
+    Over time a frame is represented by its class token, or by the mean of its patches where the tower makes no use of a
+    class token (`FrozenTower.mean_from`).
+    """
+
+    def __init__(self, tower: FrozenTower, config: AdapterConfig) -> None:
+        super().__init__()
+        width, bottleneck = tower.width, max(1, int(tower.width * config.width))
+        self.mean_from = tower.mean_from
+        self.joint_scale, self.inner_skip = config.joint_scale, config.inner_skip
+        self.temporal = Adapter(width, bottleneck, config.init_std)
+        self.multimodal = Adapter(width, bottleneck, config.init_std)
+        self.joint = Adapter(width, bottleneck, config.init_std)
+        self.text = nn.Linear(tower.feature_width, width)
+        nn.init.normal_(self.text.weight, std=config.text_init_std)
+        nn.init.zeros_(self.text.bias)
+        # Without a text token nothing reads FC_text, so it must not be trained.
+        self.text.requires_grad_(config.text_token)
+
+    def forward(
+        self,
+        block: FrozenBlock,
+        x: Tensor,
+        text: Tensor | None = None,
+        has_text: Tensor | None = None,
+        keep: int | None = None,
+    ) -> Tensor:
+        """Tokens [B, T, N+1, D] through the frozen `block` with these adapters -> [B, T, `keep`, D].
+
+        x: tokens, any class token first.
+        text: [B, D'] adds the text token (the support branch); None is the query branch.
+        has_text: bool [B], hides that token for single clips of the batch.
+        keep: rows of each frame to return, default all. Rows that step 4 drops serve as keys and values only.
+        """
+        clips, frames = x.shape[:2]
+        normed = block.norm_1(x)
+        if self.mean_from is None:
+            frame, frame_normed = x[:, :, 0], normed[:, :, 0]  # (B, T, D)
+        else:
+            frame = x[:, :, self.mean_from :].mean(2)
+            frame_normed = block.norm_1(frame)
+        moved = frame + self.temporal(block.attention(frame_normed, frame_normed))  # (B, T, D)
+        context = [normed, block.norm_1(moved).unsqueeze(2)]
+        if text is not None:
+            token = block.norm_1(self.text(text))[:, None, None]  # (B, 1, 1, D)
+            context.append(token.expand(-1, frames, -1, -1))
+        z = torch.cat(context, dim=2).flatten(0, 1)  # (B*T, N+2 or N+3, D)
+        bias = None
+        if text is not None and has_text is not None:
+            bias = text_key_bias(has_text, z.shape[1], z.dtype)  # (B, N+3)
+            bias = bias.repeat_interleave(frames, dim=0)[:, None, None]  # (B*T, 1, 1, N+3)
+        seen = block.attention(normed[:, :, :keep].flatten(0, 1), z, bias)
+        adapted = self.multimodal(seen)
+        x = x[:, :, :keep] + (seen + adapted if self.inner_skip else adapted).unflatten(0, (clips, frames))
+        hidden = block.norm_2(x)
+        out: Tensor = x + block.mlp(hidden) + self.joint_scale * self.joint(hidden)
+        return out

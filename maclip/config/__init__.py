@@ -1,0 +1,25 @@
+"""Configuration: what can be chosen of a model, its training and its evaluation. Loads neither torch nor CLIP."""
+
+from maclip.config.evaluation import EvaluationConfig
+from maclip.config.machine import Machine
+from maclip.config.model import AdapterConfig, MetricConfig, ModelConfig, PrototypeConfig, TextConfig
+from maclip.config.options import Config, Option, option
+from maclip.config.training import CacheConfig, EpisodeConfig, OptimizerConfig, TrainConfig, ValidationConfig
+
+__all__ = [
+    "AdapterConfig",
+    "CacheConfig",
+    "Config",
+    "EpisodeConfig",
+    "EvaluationConfig",
+    "Machine",
+    "MetricConfig",
+    "ModelConfig",
+    "OptimizerConfig",
+    "Option",
+    "PrototypeConfig",
+    "TextConfig",
+    "TrainConfig",
+    "ValidationConfig",
+    "option",
+]

@@ -1,0 +1,89 @@
+"""What can be chosen of a model beside its backbone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from maclip.config.options import Config, option
+
+NONE = "none"  # no adapters, or no prototype module
+
+
+@dataclass(frozen=True)
+class AdapterConfig(Config):
+    """The adapters inside the frozen image tower (docs/method.md, section 2)."""
+
+    kind: str = option("blocks", "Adapters in the image tower: blocks (the paper), or none.", name="adapters")
+    depth: int | None = option(
+        None, "Adapt the last K blocks; default: all, as the paper does.", name="adapted_depth", minimum=0
+    )
+    width: float = option(
+        0.25,
+        "Bottleneck of an adapter, as a share of the tower's width.",
+        name="adapter_width",
+        minimum=0.001,
+        maximum=4,
+    )
+    joint_scale: float = option(0.5, "Scale s of the joint adapter beside the MLP.", minimum=0, maximum=100)
+    init_std: float = option(
+        0.02, "Standard deviation of a down-projection at the start.", name="adapter_init_std", minimum=0, maximum=1
+    )
+    text_init_std: float = option(
+        0.02, "Standard deviation of the text token's projection at the start.", minimum=0, maximum=1
+    )
+    inner_skip: bool = option(True, "The skip connection around the multimodal adapter.")
+    text_token: bool = option(True, "The text token in the adapted blocks; the prototype module keeps its text.")
+
+
+@dataclass(frozen=True)
+class PrototypeConfig(Config):
+    """The module that makes prototypes of frame features (docs/method.md, section 3)."""
+
+    kind: str = option(
+        "tpcm", "Prototype module: tpcm (the paper), transformer or clip-fsar (baselines), or none.", name="prototype"
+    )
+    heads: int = option(8, "Attention heads of the prototype module.", name="prototype_heads", minimum=1, maximum=1024)
+    dropout: float = option(0.1, "Dropout of the prototype module.", name="prototype_dropout", minimum=0, maximum=0.99)
+    text_length: str = option(
+        "unit",
+        "Text feature that the prototype module reads: unit length, or raw as CLIP gives it.",
+        name="prototype_text",
+        choices=("unit", "raw"),
+    )
+
+
+@dataclass(frozen=True)
+class MetricConfig(Config):
+    """The distance between a query and a prototype (docs/method.md, section 4)."""
+
+    kind: str = option("otam", "Metric: otam, bimhm, mean, trx or trx-triples.", name="metric")
+    softmin_lambda: float = option(0.5, "Lambda of OTAM's soft-min.", minimum=0.001, maximum=100)
+
+
+@dataclass(frozen=True)
+class TextConfig(Config):
+    """Class names as text, and how much their match counts (docs/method.md, sections 2 and 5)."""
+
+    templates: tuple[str, ...] = option(
+        ("a photo of {}",), "Prompt with {} for the name; several are averaged.", flag="--template"
+    )
+    fusion_weight: float = option(0.4, "a: weight of the text match in loss and prediction.", minimum=0, maximum=1)
+    logit_scale: float | None = option(
+        None, "Scale of the text logits; default: CLIP's own.", minimum=0.001, maximum=10_000
+    )
+
+
+@dataclass(frozen=True)
+class ModelConfig(Config):
+    """A model beside its backbone. The defaults are the paper's, or ours where it says nothing."""
+
+    frames: int = option(8, "Frames a clip (T).", minimum=2, maximum=512)
+    tune: str = option(
+        "adapters",
+        "What training changes of the image tower: adapters, or all (a baseline).",
+        choices=("adapters", "all"),
+    )
+    adapters: AdapterConfig = field(default_factory=AdapterConfig)
+    prototype: PrototypeConfig = field(default_factory=PrototypeConfig)
+    metric: MetricConfig = field(default_factory=MetricConfig)
+    text: TextConfig = field(default_factory=TextConfig)

@@ -1,0 +1,109 @@
+"""Few-shot accuracy of a model as a record: the entry behind `maclip.evaluate` and `maclip eval`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from maclip.backbones.loading import state_sha256
+from maclip.config import EvaluationConfig
+from maclip.data.clip_reader import ClipReader
+from maclip.data.clip_store import ClipStore, Progress
+from maclip.data.dataset import ActionClass, DataSet, open_data
+from maclip.data.disk_cache import ClipCache
+from maclip.data.episodes import EpisodeSampler
+from maclip.evaluation.evaluator import Evaluator, Support
+from maclip.evaluation.record import RECORD_FORMAT, Record, clips_sha256, episodes_sha256
+from maclip.model.maclip import MaClip
+from maclip.runs import Run
+from maclip.version import __version__
+from maclip_runtime.bundle.opening import name_key
+from maclip_runtime.errors import MaclipError
+
+ProgressOf = Callable[[str], Progress]
+
+
+def evaluate(
+    model: MaClip | Run,
+    classes: DataSet | Sequence[ActionClass] | str | Path,
+    config: EvaluationConfig | None = None,
+    *,
+    split: str = "test",
+    device: str | None = None,
+    decoder: str = "pyav",
+    frame_cache: Path | None = None,
+    max_broken: float = 0.0,
+    pretrained: str | None = None,
+    progress: ProgressOf = lambda what: lambda done, total: None,
+    note: Callable[[str], None] = lambda text: None,
+) -> Record:
+    """Few-shot accuracy on classes that training never saw, over seeded episodes (docs/method.md, section 6).
+
+    model: a model, or a run, whose trained model is then loaded and whose training classes are known.
+    classes: a dataset or its folder, of which the classes of `split` are asked; or the classes themselves.
+    config: way, shot, episodes, seed; default: 10,000 episodes, 5-way 1-shot.
+    split: train, val or test.
+    device: cpu or cuda; default: where the model is, of a run the CPU.
+    decoder, frame_cache: how clips are read (`maclip.config.Machine`).
+    max_broken: share of the clips that may turn out unreadable; they are left out.
+    pretrained: of a run, where the backbone's weights are now.
+    progress: called with a part of the work, returns what is told (done, total).
+    note: told what was left out.
+    Raises `data-empty`, `too-few-clips`, `answers-not-finite`, `clip-unreadable` and what loading a run raises.
+    """
+    config = config or EvaluationConfig()
+    asked, where, left_out = _classes(classes, split)
+    task = config.episode
+    sizes = [len(c.clips) for c in asked]
+    EpisodeSampler(sizes, task.way, task.shot, task.queries, config.seed)  # refuses too few clips before the work
+    taught = set(map(name_key, model.config.taught)) if isinstance(model, Run) else set()
+    name, digest = _identity(model)
+    loaded = model.model(pretrained) if isinstance(model, Run) else model
+    if device is not None:
+        loaded = loaded.to(device)
+    cache = ClipCache(frame_cache, note) if frame_cache else None
+    reader = ClipReader(loaded.backbone.preprocess, loaded.config.frames, decoder, cache)
+    store = ClipStore(asked, reader, max_broken=max_broken, views=False)
+    evaluator = Evaluator(loaded, store, progress("features"), Support(config.names, config.average))
+    broken = tuple(store.broken.report())
+    for line in (*left_out, *(f"left out: {line}" for line in broken)):
+        note(line)
+    result = evaluator.evaluate(
+        task.way, task.shot, config.episodes, config.seed, progress=progress("episodes"), queries=task.queries
+    )
+    return Record(
+        format=RECORD_FORMAT,
+        tool_version=__version__,
+        model=name,
+        adapters_sha256=digest,
+        data=where,
+        split=split,
+        episodes_sha256=episodes_sha256(evaluator.classes, result),
+        by_class=result.by_class,
+        result=result,
+        seen_in_training=tuple(c.name for c in asked if name_key(c.name) in taught),
+        clips_sha256=clips_sha256(evaluator.classes),
+        left_out=broken,
+    )
+
+
+def _classes(
+    classes: DataSet | Sequence[ActionClass] | str | Path, split: str
+) -> tuple[Sequence[ActionClass], str, tuple[str, ...]]:
+    """The classes that are asked, where they are from, and what was left out there."""
+    if isinstance(classes, (str, Path)):
+        classes = open_data(Path(classes))
+    if not isinstance(classes, DataSet):
+        return classes, "", ()
+    found = classes.split(split)
+    if not found:
+        raise MaclipError("data-empty", f"{classes.root} has no class of split {split!r}.", "Choose another split.")
+    return found, str(classes.root), classes.left_out
+
+
+def _identity(model: MaClip | Run) -> tuple[str, str | None]:
+    """The model in words, and the digest of its tuned tensors."""
+    if isinstance(model, Run):
+        return str(model.path), model.adapters_sha256
+    state = model.tuned_state()
+    return f"{model.backbone.name}, in memory", state_sha256(state) if state else None

@@ -1,0 +1,60 @@
+"""Features of every clip of a store, as support clip and as query: what evaluation and cached views are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from maclip.data.ahead import ahead
+from maclip.data.clip_reader import ClipReader
+from maclip.data.clip_store import BATCH_FRAMES, ClipStore, Progress
+from maclip.data.dataset import ActionClass
+from maclip.model.maclip import MaClip
+
+BATCHES_AHEAD = 2
+
+
+def store_for(model: MaClip, classes: Sequence[ActionClass]) -> ClipStore:
+    """The clips of `classes` as `model` takes them, read plainly: no cache, and no broken clip is passed over."""
+    return ClipStore(classes, ClipReader(model.backbone.preprocess, model.config.frames))
+
+
+@torch.no_grad()
+def clip_features(
+    model: MaClip,
+    store: ClipStore,
+    text: Tensor | None,
+    *,
+    rng: np.random.Generator | None = None,
+    progress: Progress | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Frame features of one view of every clip, as support clips and as queries: two tensors [clips, T, D'].
+
+    text: the classes' text features [classes, D'], which support clips get; None for support clips without text.
+    rng: draws a random view of each clip; None for the centre view.
+    progress: told (clips done, clips).
+    A clip in `store.broken` has features that are NaN.
+    """
+    support, query = [], []
+    batch = max(1, BATCH_FRAMES // model.config.frames)
+    batches = [np.arange(at, min(at + batch, len(store))) for at in range(0, len(store), batch)]
+    seeds = [None if rng is None else rng.spawn(1)[0] for _ in batches]
+    loads = ahead(lambda job: store.load_each(*job), zip(batches, seeds, strict=True), BATCHES_AHEAD)
+    for ids, clips in zip(batches, loads, strict=True):
+        query.append(model.encode(clips))
+        # Where nothing is adapted the text changes no feature.
+        if text is None or not model.adapted_depth:
+            support.append(query[-1])
+        else:
+            support.append(model.encode(clips, text[torch.from_numpy(store.labels[ids]).to(text.device)]))
+        if progress:
+            progress(int(ids[-1]) + 1, len(store))
+    broken = sorted(store.broken.errors)
+    return _without(torch.cat(support), broken), _without(torch.cat(query), broken)
+
+
+def _without(features: Tensor, broken: Sequence[int]) -> Tensor:
+    return features.index_fill(0, torch.tensor(broken, dtype=torch.long, device=features.device), torch.nan)

@@ -1,0 +1,92 @@
+"""Gradients of several episodes, in one process or many, and the update that they make."""
+
+from __future__ import annotations
+
+import math
+from typing import cast
+
+import torch
+from torch import nn
+
+from maclip.model.maclip import MaClip
+from maclip.training.distributed import Team
+from maclip.training.episode_loader import Batch, EpisodeLoader
+from maclip.training.step import TrainStep
+from maclip_runtime.errors import MaclipError
+
+
+class Optimizer:
+    """AdamW on `parameters` of `model`, fed with batches of one stage.
+
+    model: what is trained.
+    loader: where the batches come from; errors name their clips.
+    team: the processes that train together.
+    stage: "prototype" or "joint".
+    parameters: what this stage changes.
+    """
+
+    def __init__(
+        self, model: MaClip, loader: EpisodeLoader, team: Team, stage: str, parameters: list[nn.Parameter]
+    ) -> None:
+        self.model, self.loader, self.team, self.stage = model, loader, team, stage
+        self.parameters = parameters
+        self.config = loader.config.optimizer
+        self.step = TrainStep(loader.config.text_dropout)
+        self.peak = self.config.prototype_learning_rate if stage == "prototype" else self.config.learning_rate
+        self.optimizer = torch.optim.AdamW(parameters, lr=self.peak, weight_decay=self.config.weight_decay)
+        # Steps with fp16's loss scale.
+        self._stepper = cast(torch.optim.Optimizer, team.fabric.setup_optimizers(self.optimizer))
+        self._last: Batch | None = None
+
+    @property
+    def scaler(self) -> dict[str, float]:
+        """The state of fp16's loss scale; empty with other precisions."""
+        return self.team.fabric.strategy.precision.state_dict()
+
+    @scaler.setter
+    def scaler(self, state: dict[str, float]) -> None:
+        self.team.fabric.strategy.precision.load_state_dict(state)
+
+    def accumulate(self, batch: Batch) -> tuple[float, float]:
+        """Add the gradients of a batch; its loss and accuracy (0..1). Raises `loss-not-finite`."""
+        torch.manual_seed(batch.seed)  # dropout too depends on the episode alone
+        with self.team.fabric.autocast():
+            loss, accuracy = self.step(self.model, batch)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise self._not_finite(f"The loss of {self.stage} episode {batch.at} is {value}.", batch.at)
+        self.team.fabric.backward(loss / self.config.accumulate)
+        self._last = batch
+        return value, accuracy
+
+    @torch.no_grad()
+    def is_finite(self) -> bool:
+        """Whether the last batch, whose loss was finite, still has a finite one; else an update broke the model."""
+        if self._last is None:
+            return True
+        with self.team.fabric.autocast():
+            loss, _ = self.step(self.model, self._last)
+        return bool(loss.isfinite())
+
+    def update(self, episodes: range, rate: float) -> None:
+        """One clipped step with learning rate `rate` on the gradients of all processes. Raises `loss-not-finite`."""
+        self.team.add_gradients(self.parameters)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        norm = self.team.fabric.clip_gradients(
+            self.model, self._stepper, max_norm=self.config.gradient_clip, error_if_nonfinite=False
+        )
+        # With a loss scale such gradients are usual: the step is left out and the scale lowered.
+        if norm is not None and not norm.isfinite() and not self.scaler:
+            what = f"The gradients of {self.stage} episodes {episodes[0]} to {episodes[-1]} are not finite."
+            raise self.team.known(self._not_finite(f"{what} The first of them:", episodes[0]))
+        self._stepper.step()
+        self.optimizer.zero_grad()
+
+    def _not_finite(self, what: str, at: int) -> MaclipError:
+        return MaclipError(
+            "loss-not-finite",
+            f"{what} {self.loader.describe(self.loader.episode(self.stage, at))}",
+            "The last good checkpoint is kept. Look at these clips, or train again with a lower learning rate for this "
+            "stage.",
+        )
