@@ -118,8 +118,8 @@ def _head(cells: Cells) -> list[str]:
         f"classes, 1-shot and 5-shot, the same for every row. Chance is {100 / WAY:g} %. The text weight a is chosen "
         f"on validation classes, and so is the state that is kept. TPCM trains alone for {PROTOTYPE_EPISODES:,} "
         f"episodes, then all that is tuned, or what begins from nothing, for {JOINT_EPISODES:,}: an episode an update, "
-        f"{VALIDATIONS} validations each, the learning rate following a {TRAIN.optimizer.schedule}. Rows that begin with TPCM "
-        "begin with the same one.",
+        f"{VALIDATIONS} validations each, the learning rate following a {TRAIN.optimizer.schedule}. Rows that begin "
+        "with TPCM begin with the same one.",
         *_settings(),
         "**How sure.** ± is half of the 95 % interval over episodes, of the mean of the splits' means; differences are "
         "paired episode by episode. It says how well these splits are measured, not how others would come out: the "
@@ -138,13 +138,13 @@ def _settings() -> list[str]:
         f"**What rows do not share.** *Episodes*: heads alone get {PROTOTYPE_EPISODES:,}, what begins with a head "
         f"{JOINT_EPISODES:,} more, adapters and encoders that begin from nothing {JOINT_EPISODES:,}. *Views*: "
         f"{crops} see random crops of their training clips, mirrored where the class lets it (heads alone: "
-        f"{RANDOM_VIEWS.caching.views} views of each clip; `{crops_of_one.name}`: the {ON_HEAD_CROPS.caching.stem_views} that its "
-        "cached stem holds); the stems of all others are cached, which are of centre crops. "
+        f"{RANDOM_VIEWS.caching.views} views of each clip; `{crops_of_one.name}`: the "
+        f"{ON_HEAD_CROPS.caching.stem_views} that its cached stem holds); the stems of all others are cached, which are of centre crops. "
         f"*Learning rates* at their highest: {TRAIN.optimizer.prototype_learning_rate:g} for a head alone, "
-        f"{FROM_NOTHING.optimizer.learning_rate:g} for what begins from nothing, {TRAIN.optimizer.learning_rate:g} on a head, "
-        f"{whole.train.optimizer.learning_rate:g} for the whole encoder. All share a weight "
-        f"decay of {TRAIN.optimizer.weight_decay:g}, a text weight of {FULL.model.text.fusion_weight:g} while training, and support "
-        f"clips that go without their name in {100 * TRAIN.text_dropout:g} % of cases (the paper: none), but for "
+        f"{FROM_NOTHING.optimizer.learning_rate:g} for what begins from nothing, {TRAIN.optimizer.learning_rate:g} on a "
+        f"head, {whole.train.optimizer.learning_rate:g} for the whole encoder. All share a weight decay of "
+        f"{TRAIN.optimizer.weight_decay:g}, a text weight of {FULL.model.text.fusion_weight:g} while training, and "
+        f"support clips that go without their name in {100 * TRAIN.text_dropout:g} % of cases (the paper: none), but for "
         "those trained without text.",
     ]
 
