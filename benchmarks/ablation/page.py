@@ -139,13 +139,14 @@ def _settings() -> list[str]:
         f"{JOINT_EPISODES:,} more, adapters and encoders that begin from nothing {JOINT_EPISODES:,}. *Views*: "
         f"{crops} see random crops of their training clips, mirrored where the class lets it (heads alone: "
         f"{RANDOM_VIEWS.caching.views} views of each clip; `{crops_of_one.name}`: the "
-        f"{ON_HEAD_CROPS.caching.stem_views} that its cached stem holds); the stems of all others are cached, which are of centre crops. "
+        f"{ON_HEAD_CROPS.caching.stem_views} that its cached stem holds); the stems of all others are cached, which "
+        "are of centre crops. "
         f"*Learning rates* at their highest: {TRAIN.optimizer.prototype_learning_rate:g} for a head alone, "
-        f"{FROM_NOTHING.optimizer.learning_rate:g} for what begins from nothing, {TRAIN.optimizer.learning_rate:g} on a "
-        f"head, {whole.train.optimizer.learning_rate:g} for the whole encoder. All share a weight decay of "
+        f"{FROM_NOTHING.optimizer.learning_rate:g} for what begins from nothing, {TRAIN.optimizer.learning_rate:g} on "
+        f"a head, {whole.train.optimizer.learning_rate:g} for the whole encoder. All share a weight decay of "
         f"{TRAIN.optimizer.weight_decay:g}, a text weight of {FULL.model.text.fusion_weight:g} while training, and "
-        f"support clips that go without their name in {100 * TRAIN.text_dropout:g} % of cases (the paper: none), but for "
-        "those trained without text.",
+        f"support clips that go without their name in {100 * TRAIN.text_dropout:g} % of cases (the paper: none), but "
+        "for those trained without text.",
     ]
 
 

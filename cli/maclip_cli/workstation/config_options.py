@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import inspect
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
@@ -31,7 +31,7 @@ def takes(**configs: type[Config]) -> Callable[[Callable[..., None]], Callable[.
             if name not in configs
         ]
         options = {name: tuple(config.options()) for name, config in configs.items()}
-        made = [_parameter(one) for several in options.values() for one in several]
+        made = [_parameter(one, f"{name.capitalize()} options") for name, several in options.items() for one in several]
 
         @functools.wraps(command)
         def run(**values: Any) -> None:
@@ -50,12 +50,7 @@ def takes(**configs: type[Config]) -> Callable[[Callable[..., None]], Callable[.
     return decorate
 
 
-def values_of(configs: Mapping[str, Config]) -> dict[str, Any]:
-    """All options of several configurations by name."""
-    return {name: value for config in configs.values() for name, value in config.values().items()}
-
-
-def _parameter(one: Option) -> inspect.Parameter:
+def _parameter(one: Option, panel: str) -> inspect.Parameter:
     kind = _element(one)
     flag: list[str] = [one.flag]
     default, annotation = one.default, kind
@@ -65,11 +60,9 @@ def _parameter(one: Option) -> inspect.Parameter:
         annotation = kind | None
     if kind is bool and one.default:
         flag = [f"{one.flag}/--no-{one.flag.removeprefix('--')}"]
-    bounds = {"min": one.minimum, "max": one.maximum} if kind in (int, float) else {}
-    if kind is int:
-        bounds = {key: None if value is None else int(value) for key, value in bounds.items()}
-    metavar = "PATH" if kind is Path else None
-    info = typer.Option(*flag, help=one.help, metavar=metavar, **bounds)  # type: ignore[arg-type]
+    # Bounds are checked by the configuration, which says what is allowed.
+    metavar = "PATH" if kind is Path else "TEXT" if _is_tuple(one) else None
+    info = typer.Option(*flag, help=one.help, metavar=metavar, rich_help_panel=panel)
     return inspect.Parameter(
         one.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[annotation, info]
     )
