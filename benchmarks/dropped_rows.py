@@ -1,9 +1,9 @@
-"""What is gained by not computing rows that are thrown away (method.md section 8).
+"""What is gained by not computing rows that are thrown away (docs/method.md, section 8).
 
     python benchmarks/dropped_rows.py --threads 2 --json benchmarks/results/dropped_rows.json
 
 Three forms of the same visual path, all blocks adapted, N+3 tokens a frame, equal to 1e-5:
-  all rows   method.md section 2 as it is written: every row has its query, then step 4 drops two of N+3; the last
+  all rows   docs/method.md, section 2, literally: every row has its query, then step 4 drops two of N+3; the last
              block computes every row, though only the class token's is read
   (a)        the dropped rows give keys and values only
   (a), (b)   also the last block computes the class token's row only: the model as it is
@@ -72,7 +72,7 @@ class Visual(nn.Module):
 
 
 def every_query(adapters: BlockAdapters, block: FrozenBlock, x: Tensor, text: Tensor, has_text: Tensor) -> Tensor:
-    """An adapted block as method.md section 2 writes it: all of z is computed, then two rows are dropped."""
+    """An adapted block as docs/method.md, section 2, writes it: all of z is computed, then two rows are dropped."""
     clips, frames, kept = x.shape[:3]
     h = block.norm_1(x[:, :, 0])
     moved = x[:, :, 0] + adapters.temporal(block.attention(h, h))

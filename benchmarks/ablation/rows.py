@@ -26,7 +26,7 @@ TRAIN = TrainConfig.of(
     validations=VALIDATIONS,
     validation_episodes=1000,
 )
-# What begins from nothing takes the larger rate, what adjusts a TPCM that works the smaller (method.md section 9).
+# What begins from nothing takes the larger rate, what adjusts a TPCM that works the smaller.
 JOINT = TRAIN.changed(episodes=JOINT_EPISODES)
 ON_HEAD = JOINT.changed(prototype_episodes=0)  # begins with another row's head
 FROM_NOTHING = ON_HEAD.changed(learning_rate=1e-3)

@@ -1,6 +1,6 @@
 """The graphs of a bundle: thin modules around the model that exist only to be exported, with their contracts.
 
-Names, order and types of inputs and outputs are those of design.md, "The bundle"; a letter is a free axis.
+The runtime relies on the names, order and types of inputs and outputs; a letter is a free axis.
 """
 
 from __future__ import annotations

@@ -52,9 +52,9 @@ class FrozenTower(ABC):
     """An image tower: `embed`, `pre_norm`, each of `blocks`, `feature`.
 
     `rows` is the number of tokens of a frame, N and any class token or registers before them; `width` is D,
-    `feature_width` D'. `mean_from` says what stands for a frame in temporal adaptation, which method.md writes for the
-    class token: None where a class token reaches the feature, else the first of the patch tokens, whose mean it then
-    is (what a tower that pools its patches itself makes of a frame; our choice, the paper has only class tokens).
+    `feature_width` D'. `mean_from` says what stands for a frame in temporal adaptation (docs/method.md, section 2):
+    None for the class token, where it reaches the feature; else the index of the first patch token, and the mean of
+    the patch tokens stands for the frame (our choice: the paper has only class tokens).
     `last_rows` is how many rows of the last block's output `feature` reads, None all of them.
     """
 

@@ -1,4 +1,4 @@
-"""Episodes: N ways, K shots and some queries, drawn reproducibly (method.md section 6)."""
+"""Episodes: N ways, K shots and some queries, drawn reproducibly (docs/method.md, section 6)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Few-shot accuracy over many seeded episodes, from features computed once for each clip (method.md section 6)."""
+"""Few-shot accuracy over many seeded episodes, from features computed once per clip (docs/method.md, section 6)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Support:
     """What support clips are told, and where the shots of a class become one.
 
     `names`: "own" class's, "none", or "wrong": each class is called as the next one. `average`: the mean is taken
-    of single clips' "prototypes" (method.md section 3), or of their "features" before TPCM.
+    of single clips' "prototypes" (docs/method.md, section 3), or of their "features" before TPCM.
     """
 
     names: str = "own"

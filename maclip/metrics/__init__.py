@@ -1,4 +1,4 @@
-"""Distances between sequences of frame features (method.md section 4): plug and play.
+"""Distances between sequences of frame features (docs/method.md, section 4): plug and play.
 
 A metric takes query [Q, T, D] and support [C, T, D] and returns distances [Q, C]: all classes at once, differentiable,
 under `torch.func.vmap` too, and in at least float32. Every file of this folder is imported, so that a file with

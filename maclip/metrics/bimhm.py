@@ -1,4 +1,4 @@
-"""Bi-MHM, the bidirectional mean Hausdorff metric (method.md section 4): order-free."""
+"""Bi-MHM, the bidirectional mean Hausdorff metric (docs/method.md, section 4): order-free."""
 
 from __future__ import annotations
 

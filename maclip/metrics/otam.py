@@ -1,4 +1,4 @@
-"""OTAM: ordered temporal alignment by soft-min dynamic programming (method.md section 4; Cao et al., CVPR 2020)."""
+"""OTAM: ordered temporal alignment by soft-min dynamic programming (docs/method.md, section 4; Cao et al., 2020)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def otam(query: Tensor, support: Tensor, softmin_lambda: float = 0.5) -> Tensor:
 def _align(d: Tensor, smoothing: float) -> Tensor:
     """The last entry of the cumulative distance: d [L, M, ...] -> [...].
 
-    With R = exp(-D/lambda) and e = exp(-d/lambda) method.md's recurrence is linear: R(l,m) = e(l,m) (R(l,m-1) +
+    With R = exp(-D/lambda) and e = exp(-d/lambda) the recurrence is linear: R(l,m) = e(l,m) (R(l,m-1) +
     R(l-1,m-1)), and R(l-1,m) too in the columns 1 and M+1. Divided by the products of its row's e, which is
     W(l,m) = R(l,m) / (e(l,1) .. e(l,m)), a row is the running sum of the row above it times a gain:
 

@@ -1,4 +1,4 @@
-"""TRX: temporal-relational cross-transformers (method.md section 4; Perrett et al., CVPR 2021).
+"""TRX: temporal-relational cross-transformers (docs/method.md, section 4; Perrett et al., CVPR 2021).
 
 Of the paper and its code: tuples of frames in the order of time, sine-cosine positions scaled by 0.1 and dropout
 0.1 on the frames, keys with layer norm, attention scaled by the square root of the width, the distances of pairs

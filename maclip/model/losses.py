@@ -1,4 +1,4 @@
-"""From features to probabilities and losses: text match, metric match, and their fusion (method.md section 5)."""
+"""From features to probabilities and losses: text match, metric match, and their fusion (docs/method.md, section 5)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def text_logits(features: Tensor, text: Tensor, scale: float) -> Tensor:
 def fuse(text_scores: Tensor, distances: Tensor, has_text: Tensor | None, weight: float) -> Tensor:
     """p = a p_Q2T + (1-a) p_Q2S over classes: logits [B, C], distances [B, C] -> probabilities [B, C].
 
-    Classes whose `has_text` [C] is False match by p_Q2S alone (method.md section 8): the text vote is taken
+    Classes whose `has_text` [C] is False match by p_Q2S alone (docs/method.md, section 5): the text vote is taken
     among the named classes and shares out only the mass that the metric gave to them, so with all classes
     named this is the paper's sum and with none it is p_Q2S.
     """

@@ -1,4 +1,4 @@
-"""The adapted model: a frozen CLIP, the adapters of its last blocks, TPCM and a metric (method.md sections 2 to 5)."""
+"""The adapted model: a frozen CLIP, adapters in its last blocks, TPCM, a metric (docs/method.md, sections 2 to 5)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class MaClip(nn.Module):
 
     The visual tower is cut in two. The *stem* treats frames one by one: the patch embedding and, where only
     the last K blocks are adapted, the plain blocks before them. The *tower* sees whole clips. With all blocks
-    adapted the temporal embedding is added before `ln_pre` (method.md section 2); with fewer, where the tower
+    adapted the temporal embedding is added before `ln_pre` (docs/method.md, section 2); with fewer, where the tower
     begins, so that the stem's output of a frame does not depend on its place in the clip.
     """
 
@@ -202,7 +202,7 @@ class MaClip(nn.Module):
                 block.module.to("meta")
 
     def tuned_state(self) -> dict[str, Tensor]:
-        """The trained tensors under the names of design.md: what `adapters.safetensors` holds.
+        """The trained tensors by name: what `adapters.safetensors` holds.
 
         With everything tuned the visual encoder's are among them, as `clip.visual.*`.
         """

@@ -1,6 +1,6 @@
 """Pre-trains the tiny CLIP on drawn, captioned frames: `python -m maclip.tiny.pretrain --out DIR`.
 
-Contrastive, as CLIP, with three helps for a run of minutes (method.md section 9): sine-cosine positions at first, an
+Contrastive, as CLIP, with three helps for a run of minutes (docs/method.md, section 9): sine-cosine positions first, an
 auxiliary head that reads what is in the picture off the class token, and captions that happen to be true of another
 picture of the batch are not held against it. The head is thrown away afterwards.
 """

@@ -1,4 +1,4 @@
-"""method.md written down literally: one clip, loops, nothing shared with the model but the weights' names.
+"""docs/method.md written down literally: one clip, loops, nothing shared with the model but the weights' names.
 
 Tensors of `state` are the model's own state dict in float64.
 """

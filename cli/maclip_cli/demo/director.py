@@ -42,7 +42,7 @@ def run_demo(out: Path, plan: Plan = DEMO, console: Console | None = None) -> De
 
 
 def results(outcomes: Mapping[str, FamilyOutcome]) -> dict[str, dict[str, dict[str, dict[str, Any]]]]:
-    """What `results.json` holds: by family, shot and row (design.md, "Command line")."""
+    """What `results.json` holds: by family, shot and row."""
     return {
         name: {
             f"{shot}-shot": {

@@ -15,7 +15,7 @@ FAMILIES = {"motion", "object-motion"}
 
 @dataclass(frozen=True)
 class DemoFolder:
-    """The paths under the folder `root` (design.md, "Command line")."""
+    """The paths under the folder `root`."""
 
     root: Path
 

@@ -113,7 +113,7 @@ def _cast_first(onnx_graph: Any) -> None:
 
 
 def _name_axes(onnx_graph: Any, graph: Graph) -> None:
-    """Call free axes B, C and F as design.md does: the exporter numbers them."""
+    """Name the free axes B, C and F, as in `graphs`: the exporter numbers them."""
     import onnx_ir
 
     names: dict[str, str] = {}

@@ -184,7 +184,7 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Everything a device must know of a bundle (design.md, "The bundle").
+    """Everything a device must know of a bundle.
 
     `trained` is False for a bundle of plain CLIP (`maclip export --frozen`). `adapted_depth` blocks, the
     last ones, carry adapters. `contract` is a hash of what makes features comparable: galleries keep it.

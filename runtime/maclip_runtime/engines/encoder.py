@@ -79,7 +79,7 @@ class Encoder:
     def prototypes(self, features: Floats, text: Floats | None = None) -> Floats:
         """A prototype for each clip: features [C, T, D'] (and text [C, D']) -> float32 [C, T, D'].
 
-        A class's prototype is the mean over its clips' prototypes (method.md section 3).
+        A class's prototype is the mean over its clips' prototypes (docs/method.md, section 3).
         """
         text, has_text = self._texts(len(features), text)
         (made,) = self._run("prototype", features=as_float(features), text=text, has_text=has_text)

@@ -15,7 +15,7 @@ Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]
 
-# Training resizes the short side to 256 and crops 224 (method.md section 1); other sizes keep that ratio.
+# Training resizes the short side to 256 and crops 224 (docs/method.md, section 1); other sizes keep that ratio.
 RESIZE_RATIO = 256 / 224
 MOST_STRETCHED = 32  # how many times its short side a frame's long side may be; no camera comes near
 
@@ -42,7 +42,7 @@ class Preprocess:
 
 
 def segment_indices(total: int, frames: int, rng: np.random.Generator | None = None) -> Indices:
-    """Sparse sampling (method.md section 1): cut `total` frames into `frames` segments, one index each.
+    """Sparse sampling (docs/method.md, section 1): cut `total` frames into `frames` segments, one index each.
 
     Returns int64 [frames], ascending: the centre of each equal segment, or with `rng` a place in it.
     Where `total` < `frames` some indices repeat; callers that mind refuse the clip first.
@@ -68,7 +68,7 @@ def resize_short(frame: Pixels, short: int) -> Pixels:
 def resize_to_crop(frame: Pixels, preprocess: Preprocess) -> Pixels:
     """What training cuts its random `size` px square from: a little more than that of uint8 [H, W, 3].
 
-    Cut or squashed, a frame is 256 px for a square of 224 (method.md section 1).
+    Cut or squashed, a frame is 256 px for a square of 224 (docs/method.md, section 1).
     """
     from PIL import Image
 

@@ -67,7 +67,7 @@ def test_an_adapted_block_is_the_methods_equations_on_the_librarys_own_block(kin
 
     def rows(moved: Tensor) -> Tensor:
         token = [] if text is None else [adapters.text(text)[:, None, None].expand(-1, 8, -1, -1)]
-        return torch.cat([x, moved[:, :, None], *token], dim=2).flatten(0, 1)  # z of method.md section 2
+        return torch.cat([x, moved[:, :, None], *token], dim=2).flatten(0, 1)  # z of docs/method.md, section 2
 
     with torch.no_grad():
         fresh = adapters(tower.blocks[1], x, text)
