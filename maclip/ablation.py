@@ -18,13 +18,16 @@ from maclip.data.dataset import DataSet
 from maclip.data.split_lists import SplitLists, open_classes
 from maclip.evaluation.api import evaluate
 from maclip.evaluation.record import Comparison, Record, compare, read_record, write_record
+from maclip.evaluation.selection import choose_fusion_weight
+from maclip.model.maclip import MaClip
 from maclip.runs import CONFIG_FILE, Run
 from maclip.training.api import resume, train_new
 from maclip.training.callbacks import Callbacks
+from maclip.training.trainer import CHOOSING_EPISODES, VALIDATION_SEED
 from maclip_runtime.errors import MaclipError
 
-HEAD_ALONE = MappingProxyType({"adapters": "none"})
-NOTHING = MappingProxyType({"adapters": "none", "prototype": "none"})
+HEAD_ALONE = MappingProxyType({"adapters": "none", "adapted_depth": None})
+NOTHING = MappingProxyType({**HEAD_ALONE, "prototype": "none"})
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,7 @@ def ablate(
             asked = (evaluation or EvaluationConfig()).changed(shot=shot)
             file = folder / f"{split}-{shot}-shot.json"
             if not file.is_file() or read_record(file).result.episodes != asked.episodes:
-                subject = run or build(backbone, pretrained, config=config)
+                subject = run or _frozen(build(backbone, pretrained, config=config), dataset, callbacks)
                 found = evaluate(
                     subject, dataset, asked, split=split, max_broken=machine.max_broken, progress=callbacks.progress
                 )
@@ -124,6 +127,15 @@ def ablate(
             records[shot] = read_record(file)
         results.append(AblationResult(name, row, records, run))
     return results
+
+
+def _frozen(model: MaClip, data: DataSet, callbacks: Callbacks) -> MaClip:
+    """`model` with the fusion weight chosen on validation classes, as training chooses it."""
+    if data.has_splits() and data.split("val"):
+        config = EvaluationConfig.of(episodes=CHOOSING_EPISODES, seed=VALIDATION_SEED + 1)
+        found = evaluate(model, data, config, split="val", progress=callbacks.progress)
+        model.config = model.config.changed(fusion_weight=choose_fusion_weight(found.result))
+    return model
 
 
 def _trained(

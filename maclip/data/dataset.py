@@ -53,8 +53,9 @@ class DataSet:
         return any(c.split is not None for c in self.classes)
 
 
-def open_data(root: Path) -> DataSet:
+def open_data(root: str | Path) -> DataSet:
     """Find the classes under `root`. Raises `data-missing`, `data-empty`, `classes-invalid` and `splits-overlap`."""
+    root = Path(root)
     if not root.is_dir():
         raise MaclipError("data-missing", f"There is no folder {root}.", "Give a folder that holds a folder per class.")
     if (root / CLASSES_FILE).is_file():

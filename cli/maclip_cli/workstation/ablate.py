@@ -83,7 +83,7 @@ def _print_table(found: list[AblationResult], shots: tuple[int, ...], split: str
     table.add_column("what is trained")
     for shot in shots:
         table.add_column(f"{shot}-shot", justify="right", no_wrap=True)
-        table.add_column(f"less {found[0].name}", justify="right", no_wrap=True)
+        table.add_column(f"vs {found[0].name}", justify="right", no_wrap=True)
     for one in found:
         cells = []
         for shot in shots:
