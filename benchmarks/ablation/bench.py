@@ -119,7 +119,7 @@ class Bench:
             seed = self.setting.split
             with tempfile.TemporaryDirectory(dir=self.clips.parent) as folder:
                 drawn = Path(folder) / "clips"
-                write_clips(drawn, self.setting.family, CLIPS_A_CLASS, seed, split_seed=seed)  # type: ignore[arg-type]
+                write_clips(drawn, self.setting.family, CLIPS_A_CLASS, seed=seed, split_seed=seed)  # type: ignore[arg-type]
                 if not (self.clips / CLASSES_FILE).is_file():  # unless another CLIP's process was faster
                     shutil.rmtree(self.clips, ignore_errors=True)
                     drawn.rename(self.clips)
