@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
-import maclip.metrics
+from maclip.adapters import ADAPTERS
+from maclip.metrics import METRICS
+from maclip.prototypes import PROTOTYPES
 from maclip.world.synth import write_clips
 
 PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
-REGISTRIES: tuple[dict, ...] = (maclip.metrics.METRICS,)
+REGISTRIES: tuple[dict, ...] = (METRICS, PROTOTYPES, ADAPTERS)
 FILE_NAME = re.compile(r"# (\w+\.py)\n")
 
 
@@ -64,16 +66,24 @@ def test_every_file_is_used_by_another_block(section: str, place: Path) -> None:
         assert f"import {file.stem}" in rest
 
 
-def test_the_metric_trains_by_command(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_files("A metric", place)
+@pytest.mark.parametrize(
+    ("section", "file", "options"),
+    [
+        ("A metric", "diagonal", "--metric diagonal --adapters none"),
+        ("A prototype module", "convolution", "--prototype convolution --adapters none"),
+        ("An adapter", "neighbours", "--adapters neighbours --adapted-depth 1"),
+    ],
+)
+def test_a_file_is_a_command_that_trains_with_its_part(
+    section: str, file: str, options: str, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_files(section, place)
     write_clips(place / "clips", "motion", 2, splits=("val",))
     (place / "clips" / "classes.json").unlink()  # without splits, all classes are for training
-    command = (
-        "diagonal.py train clips --out run --backbone tiny --metric diagonal --adapted-depth 1 --frames 4 "
-        "--way 2 --episodes 2 --accumulate 1 --device cpu"
-    )
-    monkeypatch.setattr(sys, "argv", command.split())
+    command = f"train clips --out run --backbone tiny {options} --frames 4 --way 2 --episodes 2 --accumulate 1"
+    monkeypatch.setattr(sys, "argv", [file, *command.split(), "--device", "cpu"])
     with pytest.raises(SystemExit) as end:
-        runpy.run_path("diagonal.py", run_name="__main__")
+        runpy.run_path(f"{file}.py", run_name="__main__")
     assert end.value.code == 0
-    assert '"metric": "diagonal"' in (place / "run" / "config.json").read_text(encoding="utf-8")
+    assert f'"kind": "{file}"' in (place / "run" / "config.json").read_text(encoding="utf-8")
+    assert (place / "run" / "adapters.safetensors").is_file()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import maclip
-from maclip.model.adapters import BlockAdapters
+from maclip.adapters.blocks import BlockAdapters
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
