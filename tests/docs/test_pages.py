@@ -9,12 +9,15 @@ import pytest
 
 import maclip
 from maclip.adapters.blocks import BlockAdapters
+from maclip.config import EvaluationConfig, ModelConfig, TrainConfig
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 METHOD = (DOCS / "method.md").read_text(encoding="utf-8")
 CODE = ("maclip", "runtime", "export", "cli", "benchmarks", "tests", "samples")
 SOURCES = {path: path.read_text(encoding="utf-8") for folder in CODE for path in (ROOT / folder).rglob("*.py")}
+CONFIGS = (ModelConfig, TrainConfig, EvaluationConfig)
+OTHER_FLAGS = {"--out"}
 
 
 def anchor(heading: str) -> str:
@@ -50,6 +53,14 @@ def test_links_lead_somewhere(page):
         if place:
             headings = re.findall(r"^#+ (.*)$", file.read_text(encoding="utf-8"), re.M)
             assert place in {anchor(heading) for heading in headings}, target
+
+
+def test_options_on_the_page_are_options_of_the_command_line():
+    known = {one.flag for config in CONFIGS for one in config.options()} | OTHER_FLAGS
+    known |= {one.flag.replace("--", "--no-") for config in CONFIGS for one in config.options() if one.kind is bool}
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", METHOD))
+    assert named <= known
+    assert named
 
 
 def test_parameter_counts_of_the_page_are_the_models():
