@@ -21,6 +21,7 @@ from torch.nn import functional
 from maclip.tiny import FOLDER, WEIGHTS, tokenizer
 from maclip.world.scenes import Scene, make_thing, place_apart, render_scene
 from maclip.world.shapes import COLOURS, KINDS, SIZES
+from maclip_runtime.errors import MaclipError
 
 EVALUATION_SEED = 777_000  # never used in training
 COUNT_PROMPTS = ("a shape", "two shapes", "three shapes", "four shapes")
@@ -40,12 +41,16 @@ def new_model() -> nn.Module:
 
 
 def load(path: Path = WEIGHTS) -> nn.Module:
-    """The tiny CLIP with weights from `path`, float32, in evaluation mode."""
+    """The tiny CLIP with weights from `path`, float32, in evaluation mode. Raises `weights-unavailable`."""
     model = new_model()
     weights = {name: value.float() for name, value in load_file(str(path)).items()}
     missing = set(model.state_dict()) ^ set(weights) - {"attn_mask"}
     if missing - {"attn_mask"}:
-        raise ValueError(f"{path} does not fit the configuration: {sorted(missing)}")
+        raise MaclipError(
+            "weights-unavailable",
+            f"{path} does not fit the tiny CLIP's configuration (first at {min(missing - {'attn_mask'})}).",
+            "Give weights that maclip.tiny.pretrain wrote.",
+        )
     model.load_state_dict(weights, strict=False)
     return model.eval()
 
