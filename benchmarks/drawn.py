@@ -130,7 +130,7 @@ def cut_features(stream: DrawnStream, encoder: Encoder) -> Floats:
 
 def draw_clips(chosen: DrawnSet, folder: Path) -> dict[str, list[Path]]:
     """`CLIPS` clips of each class of a set, by class name, as video files in `folder`."""
-    write_clips(folder, "motion", CLIPS, chosen.seed, splits=(chosen.split,))
+    write_clips(folder, "motion", CLIPS, seed=chosen.seed, splits=(chosen.split,))
     return {one.name: sorted((folder / slug(one.name)).iterdir()) for one in chosen.classes()}
 
 

@@ -1,1 +1,1 @@
-"""The ablation: what each part of the method brings on the generated clips, row by row. See docs/ablation.md."""
+"""The ablation: what each part of the method brings on drawn clips, row by row (docs/ablation.md)."""

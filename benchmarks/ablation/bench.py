@@ -1,4 +1,4 @@
-"""One setting's rows, trained and asked one after the other; what is done is kept, so it goes on where it stopped."""
+"""Train and test the rows of one setting, one after the other; finished work is kept, so an interrupted run resumes."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ from maclip.training.trainer import CHOOSING_EPISODES, VALIDATION_SEED, VALIDATI
 from maclip.world.synth import CLASSES_FILE, write_clips
 from maclip.writing import replacing
 
-MINUTES_FILE = "minutes.json"  # of a run that is done: what its training took, interruptions added up
-SPENT_FILE = "spent.json"  # of one that is not
+MINUTES_FILE = "minutes.json"  # in a finished run: minutes of its training, over all interruptions
+SPENT_FILE = "spent.json"  # in an unfinished run: minutes so far
 
 
 def _commit() -> str:
@@ -44,11 +44,11 @@ def _commit() -> str:
     return done.stdout.strip() or "unknown"
 
 
-COMMIT = _commit()  # of the code that runs, whatever is edited meanwhile
+COMMIT = _commit()  # read once, so that later edits do not change it
 
 
 class Stopwatch:
-    """Minutes of a training, added up over its interruptions in `path`."""
+    """Minutes of a training over all its interruptions, kept in `path`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -57,49 +57,49 @@ class Stopwatch:
 
     @property
     def minutes(self) -> float:
-        """Up to now."""
+        """Minutes so far."""
         return self._before + (time.monotonic() - self._began) / 60
 
     def keep(self) -> None:
-        """Write them, so that a kill loses only what follows."""
+        """Write the minutes so far, so that they survive a kill."""
         if self.path.parent.is_dir():
             _write(self.path, {"minutes": self.minutes})
 
 
 class Log(Callbacks):
-    """Callbacks that print a line now and then, and at each of them keep the time."""
+    """Prints the progress of a training; `keep` is called at each validation."""
 
     def __init__(self, name: str, keep: Callable[[], None] = lambda: None) -> None:
         self.name, self.keep = name, keep
 
     def note(self, text: str) -> None:
-        """Print it."""
+        """Print `text` with the time."""
         print(f"{time.strftime('%H:%M:%S')} {self.name}: {text}", flush=True)
 
     def progress(self, what: str) -> Callable[[int, int], None]:
-        """Say only that it begins."""
+        """Print only the start."""
         self.note(what)
         return lambda done, total: None
 
     def validated(self, stage: str, episode: int, accuracy: float, interval: float) -> None:
-        """A line for each validation."""
+        """Print a line for each validation."""
         self.note(f"{stage} {episode}: validation {accuracy:.1%} ± {interval:.1%}")
         self.keep()
 
 
 class Bench:
-    """The rows of one setting, whose clips' stems are computed once for all."""
+    """The rows of one setting; the stem of each clip is computed once for all of them."""
 
     def __init__(self, setting: Setting, scratch: Path, device: str = "cpu", results: Path = RESULTS) -> None:
         self.setting, self.device, self.results = setting, pick_device(device), results
         self.folder = scratch / setting.name
         self.clips = scratch / f"clips-{setting.family}-{setting.split}"
-        # Else decoding takes a third of the time. 3 GB for each family and split; may be deleted when all is done.
+        # Without it decoding takes a third of the time. 3 GB for each family and split; can be deleted at the end.
         self.machine = Machine(device=self.device, frame_cache=scratch / f"frames-{setting.family}-{setting.split}")
         self.stores: tuple[ClipStore, ...] = ()
 
     def work(self, row: Row) -> None:
-        """Train and ask `row`, unless that is done."""
+        """Train and test `row`, unless that is done."""
         path = cell_path(self.results, self.setting, row)
         if path.is_file():
             return
@@ -112,21 +112,21 @@ class Bench:
         _write(path, {**self._about(row), **facts, "fusion_weight": model.config.text.fusion_weight})
 
     def _data(self, log: Log) -> DataSet:
-        """The clips of this family and split, drawn if they are not there whole."""
+        """The clips of this family and split, drawn if they are missing or incomplete."""
         if not (self.clips / CLASSES_FILE).is_file():
             log.note("drawing clips")
             self.clips.parent.mkdir(parents=True, exist_ok=True)
             seed = self.setting.split
             with tempfile.TemporaryDirectory(dir=self.clips.parent) as folder:
                 drawn = Path(folder) / "clips"
-                write_clips(drawn, self.setting.family, CLIPS_A_CLASS, seed, split_seed=seed)  # type: ignore[arg-type]
-                if not (self.clips / CLASSES_FILE).is_file():  # unless another CLIP's process was faster
+                write_clips(drawn, self.setting.family, CLIPS_A_CLASS, seed=seed, split_seed=seed)  # type: ignore[arg-type]
+                if not (self.clips / CLASSES_FILE).is_file():  # unless the process of another CLIP was faster
                     shutil.rmtree(self.clips, ignore_errors=True)
                     drawn.rename(self.clips)
         return open_data(self.clips)
 
     def _trained(self, row: Row, data: DataSet) -> tuple[MaClip, dict[str, Any]]:
-        """The model of `row`, and what its training took."""
+        """The model of `row` and the facts of its training."""
         if not row.trained:
             return self._frozen(row, data), {"minutes": 0.0, "episodes": 0, "curve": [], "training": None}
         source = find_row(row.uses) if row.uses else row
@@ -142,7 +142,7 @@ class Bench:
         return maclip.load(run, self.setting.clip.pretrained).to(self.device), facts
 
     def _run(self, row: Row) -> Path:
-        """The run of `row`, trained if it is not yet."""
+        """The run of `row`, trained if needed."""
         run = self.folder / row.name
         if not (run / MINUTES_FILE).is_file():
             self._train(row, run)
@@ -157,7 +157,7 @@ class Bench:
             if any((run / STATE_DIR).glob("[!.]*")):
                 trainer = api.resume(run, machine=self.machine, callbacks=log)
             else:
-                shutil.rmtree(run, ignore_errors=True)  # stopped before there was a state to go on from
+                shutil.rmtree(run, ignore_errors=True)  # interrupted before the first state was saved
                 config = row.train.changed(seed=self.setting.split)
                 pretrained = self.setting.clip.pretrained
                 init = self._run(find_row(row.begins)) if row.begins else None
@@ -171,7 +171,7 @@ class Bench:
         _write(run / MINUTES_FILE, {"minutes": watch.minutes})
 
     def _frozen(self, row: Row, data: DataSet) -> MaClip:
-        """What is not trained takes its text weight from the validation classes, as training does."""
+        """A model without training; its text weight is chosen on validation classes, as after a training."""
         backbone = load_backbone("tiny", self.setting.clip.pretrained)
         model = MaClip(backbone, row.model).to(self.device).eval()
         weight = row.weight
@@ -181,7 +181,7 @@ class Bench:
         return MaClip(backbone, row.model.changed(fusion_weight=weight)).to(self.device).eval()
 
     def _ask(self, row: Row, model: MaClip, data: DataSet) -> dict[int, Record]:
-        """The answers to the test classes' episodes, by shot."""
+        """Test episodes by shot."""
         classes = data.split("test")
         evaluator = Evaluator(model, store_for(model, classes), support=row.support)
         records = {}
@@ -207,14 +207,14 @@ class Bench:
 def read_curve(run: Path) -> list[dict[str, Any]]:
     """The validations in a run's `metrics.jsonl`, in order: stage, episode, accuracy.
 
-    One that was made again after a kill counts once.
+    A validation that was repeated after a kill counts once.
     """
     found = {(m["stage"], m["episode"]): m["validation"] for m in _metrics(run) if "validation" in m}
     return [{"stage": s, "episode": e, "accuracy": round(accuracy, 4)} for (s, e), accuracy in found.items()]
 
 
 def training_accuracy(run: Path) -> float:
-    """The share of right answers, 0..1, in the last tenth of the training episodes of a run's last stage."""
+    """The share of right answers, 0..1, in the last tenth of the training episodes of the last stage."""
     found = {(m["stage"], m["episode"]): m["accuracy"] for m in _metrics(run) if "accuracy" in m}
     stage, last = next(reversed(found))
     return float(np.mean([right for (s, episode), right in found.items() if s == stage and episode > 0.9 * last]))
@@ -225,7 +225,7 @@ def _metrics(run: Path) -> list[dict[str, Any]]:
 
 
 def episodes_of(curve: list[dict[str, Any]]) -> int:
-    """Episodes of all parts of a training, from its validations: the last of each part."""
+    """Episodes of all stages of a training: the last validation of each stage."""
     return sum({point["stage"]: int(point["episode"]) for point in curve}.values())
 
 

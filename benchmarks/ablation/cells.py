@@ -1,4 +1,4 @@
-"""The cells of the ablation: one row on one CLIP, family and split, as the JSON that the runner leaves."""
+"""The cells of the ablation: one row on one CLIP, family and split, read from the JSON that the runner writes."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from maclip_runtime.errors import MaclipError
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "ablation"
 FAMILIES = ("motion", "object-motion")
 SPLITS = (1, 2, 3)
-CLIPS_A_CLASS = {"train": 64, "val": 12, "test": 12}  # with 16 to train on, clips were learnt by heart
+CLIPS_A_CLASS = {"train": 64, "val": 12, "test": 12}  # with 16 for training, clips were learned by heart
 SHOTS = (1, 5)
-WAY = 5  # of the episodes that are asked; one query a class
+WAY = 5  # of the test episodes; one query a class
 EPISODES = 2000
 NO_POSITIONS = Path(__file__).parent / "no_positions" / "open_clip_model.safetensors"
 
 
 @dataclass(frozen=True)
 class Clip:
-    """A tiny CLIP to stand on: `name` in the results, `pretrained` as the command line takes it."""
+    """A tiny CLIP: its `name` in the results, and `pretrained` as the command line takes it."""
 
     name: str
     pretrained: str
@@ -41,7 +41,7 @@ CLIPS = (
 
 @dataclass(frozen=True)
 class Setting:
-    """One CLIP, family and split; the split's number is the seed too."""
+    """One CLIP, family and split; the split's number is also the seed."""
 
     clip: Clip
     family: str
@@ -55,7 +55,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Answers:
-    """What one shot's episodes gave: `right` [episodes], the share of each episode's queries named rightly, 0..1."""
+    """Results for one shot: `right` [episodes] is the share of right answers in each episode, 0..1."""
 
     right: npt.NDArray[np.float64]
     episodes_sha256: str
@@ -64,7 +64,7 @@ class Answers:
 
 @dataclass(frozen=True)
 class Point:
-    """A validation on the way: accuracy 0..1 after `episode` episodes of its stage, prototype or joint."""
+    """A validation in training: accuracy 0..1 after `episode` episodes of its stage, prototype or joint."""
 
     stage: str
     episode: int
@@ -73,8 +73,9 @@ class Point:
 
 @dataclass(frozen=True)
 class Cell:
-    """A row's figures. `minutes`: of its training. Where nothing was trained for this row itself, `curve` is empty and
-    `training`, the share of right answers at the end of its training, is None.
+    """The results of a row. `minutes`: of its training. `training`: share of right answers at the end of it.
+
+    If nothing was trained for this row itself, `curve` is empty and `training` is None.
     """
 
     row: str
@@ -99,19 +100,19 @@ class Cell:
         return self.prototype_episodes + max((p.episode for p in self.curve if p.stage == "joint"), default=0)
 
     def place(self, point: Point) -> int:
-        """Episodes from the beginning to `point`."""
+        """Episodes from the start of training to `point`."""
         return point.episode + (self.prototype_episodes if point.stage == "joint" else 0)
 
     @property
     def best(self) -> Point | None:
-        """The validation whose state was kept: the last of the highest; those of a head it began with are not its."""
+        """The validation whose state was kept: the last of the highest, without those of the head it starts with."""
         begins = find_row(self.row).begins is not None
         own = [point for point in self.curve if point.stage == "joint" or not begins]
         return max(own, key=lambda point: (point.accuracy, self.place(point)), default=None)
 
     @property
     def rises(self) -> bool:
-        """Whether the last part's best validation came so late that it may rise on: fewer than PATIENCE came after."""
+        """Whether accuracy may still rise: fewer than PATIENCE validations follow the best of the last stage."""
         last = [point.accuracy for point in self.curve if point.stage == self.curve[-1].stage]
         return bool(last) and len(last) - 1 - last.index(max(last)) < PATIENCE
 
@@ -120,12 +121,12 @@ Cells = dict[tuple[str, str, int, str], Cell]  # by CLIP, family, split and row
 
 
 def cell_path(results: Path, setting: Setting, row: Row) -> Path:
-    """Where the figures of a row go."""
+    """The path of a row's results."""
     return results / setting.name / f"{row.name}.json"
 
 
 def read_cells(results: Path = RESULTS) -> Cells:
-    """All cells that are there. Raises `cell-invalid`, and `episodes-differ` where a setting was asked two things."""
+    """All cells. Raises `cell-invalid`, and `episodes-differ` if rows of a setting had different test episodes."""
     cells: Cells = {}
     asked: dict[tuple[str, str, int, int], str] = {}
     for path in sorted(results.glob("*/*.json")):
@@ -136,14 +137,14 @@ def read_cells(results: Path = RESULTS) -> Cells:
             if asked.setdefault(key, answers.episodes_sha256) != answers.episodes_sha256:
                 raise MaclipError(
                     "episodes-differ",
-                    f"{path} was not asked the same {shot}-shot episodes as the cells beside it.",
+                    f"{path} was not tested on the same {shot}-shot episodes as the cells beside it.",
                     "Remove it and run benchmarks.ablation.run again.",
                 )
     return cells
 
 
 def read_cell(path: Path) -> Cell:
-    """Read one cell and check that it is what its name says. Raises `cell-invalid`."""
+    """Read one cell and check that it agrees with its path. Raises `cell-invalid`."""
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
         cell = Cell(
@@ -178,7 +179,7 @@ def _answers(asked: dict[str, Any], facts: dict[str, Any]) -> Answers:
 
 
 def cells_sha256(results: Path = RESULTS) -> str:
-    """A digest of all cells, by which a figure tells what it was drawn from."""
+    """A digest of all cells; charts carry it to tell which cells they show."""
     digest = hashlib.sha256()
     for path in sorted(results.glob("*/*.json")):
         digest.update(f"{path.parent.name}/{path.name}\n".encode() + path.read_bytes())

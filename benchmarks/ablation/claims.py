@@ -1,9 +1,9 @@
-"""What the method and this project claim, and whether the cells bear it out: computed, never typed.
+"""What the method and this project claim, and whether the cells support it.
 
-Rows of one setting answered the same episodes, so they are compared episode by episode. Over splits the mean is that
-of the splits' means, and its 95 % interval comes from the spread of the episodes within each split: it says how well
-these splits are measured, not how other splits would be. So a claim holds only where the interval of each split by
-itself leaves out zero, on the same side.
+Rows of one setting are tested on the same episodes, so they are compared episode by episode. The mean over splits is
+the mean of the splits' means. Its 95 % interval comes from the spread of the episodes within each split, so it says how
+well these splits are measured, not how other splits would come out. A claim therefore holds only if the interval of
+each split by itself excludes zero, on the same side.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ STATES = (HOLDS, AGAINST, MIXED, OPEN, PARTIAL, MISSING)
 
 @dataclass(frozen=True)
 class Claim:
-    """Row `better` answers more rightly than row `worse`."""
+    """Row `better` is more accurate than row `worse`."""
 
     title: str
     worse: str
@@ -33,8 +33,8 @@ class Claim:
 
 
 NOTHING = Claim("nothing < TPCM only", "frozen-otam", "tpcm")
-# By adapted depth: one block, as the project's defaults have it in proportion, and all, as the paper has it; then with
-# adapters and TPCM trained together from nothing, not on a TPCM that works.
+# By adapted depth: one block, and all as in the paper, both on a trained TPCM; then all with adapters and TPCM trained
+# together from nothing.
 CHAINS = {
     depth: (
         NOTHING,
@@ -109,7 +109,7 @@ METRICS = (
     Claim("TRX: adapters only < both", "adapters-trx", "trx"),
 )
 BASELINES = tuple(
-    # A model whose stem is cached saw random crops only where they are cached too.
+    # A model with a cached stem saw random crops only if they are cached too.
     Claim(f"{model} beats {title}", baseline, "both-crops" if (row, baseline) == ("both", "fsar-crops") else row)
     for model, row in (("K = 1", "both"), ("K = all", "k-all"), ("K = all from nothing", "k-all-anew"))
     for title, baseline in (
@@ -124,7 +124,7 @@ BASELINES = tuple(
 
 @dataclass(frozen=True)
 class Pooled:
-    """A mean over splits in 0..1, the half-width of its 95 % interval over episodes, and each split's own two."""
+    """A mean over splits, 0..1, and the half-width of its 95 % interval over episodes; the same for each split."""
 
     mean: float
     interval: float
@@ -133,31 +133,31 @@ class Pooled:
 
     @property
     def complete(self) -> bool:
-        """Whether all splits are there."""
+        """Whether all splits are measured."""
         return set(self.by_split) >= set(SPLITS)
 
     @property
     def dissenting(self) -> dict[int, float]:
-        """The splits that by themselves do not say what the mean says: their means."""
+        """Means of the splits that do not agree with the overall mean by themselves."""
         side = math.copysign(1, self.mean)
         return {split: own for split, own in self.by_split.items() if own * side <= self.intervals[split]}
 
     @property
     def range(self) -> tuple[float, float]:
-        """The lowest and the highest split."""
+        """The means of the lowest and the highest split."""
         return min(self.by_split.values()), max(self.by_split.values())
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the cells say of a claim: one of `STATES`, and the difference where any split has both rows."""
+    """The verdict on a claim: one of `STATES`, and the difference if any split has both rows."""
 
     state: str
     difference: Pooled | None
 
     @property
     def text(self) -> str:
-        """For a table: state and figures in points."""
+        """The text of a table cell: state and difference in points."""
         found = self.difference
         if found is None:
             return "—"
@@ -175,7 +175,7 @@ def points(found: Pooled) -> str:
 
 
 def pool(by_split: Mapping[int, npt.NDArray[np.float64]]) -> Pooled | None:
-    """Figures [episodes] of each split -> their mean over splits; None without any."""
+    """Values [episodes] of each split -> their mean over splits; None without splits."""
     if not by_split:
         return None
     means = {split: float(figures.mean()) for split, figures in by_split.items()}
@@ -186,13 +186,13 @@ def pool(by_split: Mapping[int, npt.NDArray[np.float64]]) -> Pooled | None:
 
 
 def accuracy(cells: Cells, clip: str, family: str, row: str, shot: int) -> Pooled | None:
-    """The accuracy of a row over the splits that are measured."""
+    """The accuracy of a row over the measured splits."""
     found = {split: cells.get((clip, family, split, row)) for split in SPLITS}
     return pool({split: cell.answers[shot].right for split, cell in found.items() if cell is not None})
 
 
 def difference(cells: Cells, clip: str, family: str, shot: int, worse: str, better: str) -> Pooled | None:
-    """`better` less `worse`, paired by episode, over the splits where both are measured."""
+    """`better` minus `worse`, paired by episode, over the splits where both are measured."""
     found: dict[int, npt.NDArray[np.float64]] = {}
     for split in SPLITS:
         a, b = (cells.get((clip, family, split, row)) for row in (worse, better))
@@ -202,7 +202,7 @@ def difference(cells: Cells, clip: str, family: str, shot: int, worse: str, bett
 
 
 def judge(cells: Cells, clip: str, family: str, shot: int, claim: Claim) -> Verdict:
-    """Whether `claim` is borne out."""
+    """The verdict on `claim`."""
     found = difference(cells, clip, family, shot, claim.worse, claim.better)
     if found is None or not found.complete:
         return Verdict(PARTIAL if found else MISSING, found)
@@ -214,7 +214,7 @@ def judge(cells: Cells, clip: str, family: str, shot: int, claim: Claim) -> Verd
 
 
 def tally(verdicts: Sequence[Verdict]) -> str:
-    """How many of each state, in words: "3 hold, 1 does not"."""
+    """The number of each state, in words: "3 hold, 1 does not"."""
     counts = {state: sum(verdict.state == state for verdict in verdicts) for state in STATES}
     plural = {HOLDS: "hold", AGAINST: "do not"}
     return ", ".join(f"{n} {state if n == 1 else plural.get(state, state)}" for state, n in counts.items() if n)

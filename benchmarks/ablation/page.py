@@ -1,8 +1,8 @@
-"""Draws docs/ablation.md and its figures from the cells: no figure on the page is typed.
+"""Write docs/ablation.md and its charts from the cells; no number on the page is typed by hand.
 
     python -m benchmarks.ablation.page
 
-What explains the figures is prose without figures, in notes.md beside this file.
+notes.md beside this file explains the numbers, and holds none itself.
 """
 
 from __future__ import annotations
@@ -71,26 +71,26 @@ NONE = "—"
 
 
 def write_page(cells: Cells, notes: str) -> str:
-    """The whole page as Markdown. Raises `notes-invalid` where `notes` holds a measured figure."""
+    """The whole page as Markdown. Raises `notes-invalid` if `notes` holds a measured number."""
     typed = TYPED_FIGURE.search(notes)
     if typed:
         raise MaclipError(
             "notes-invalid",
-            f"The notes hold a figure, {typed.group()!r}.",
-            "Say it without: figures stand in the tables, which are computed.",
+            f"The notes hold a number, {typed.group()!r}.",
+            "Say it without: numbers belong in the tables, which are computed.",
         )
     parts = [
         *_head(cells),
         "## The paper's ordering",
         "Does each part bring what the paper says: nothing < TPCM only < adapters only < both, and does the text token "
-        "help? A cell names the difference in points.",
+        "help? A cell gives the difference in percentage points.",
         *_claims(cells, ORDERING),
         _chain(cells),
         "## Against what people would pick instead",
-        "The full model, one block adapted (`both`), all (`k-all`, the paper) and all from nothing (`k-all-anew`), "
-        "against each baseline, on the same episodes. CLIP-FSAR stands here by what makes it, the text as one more row "
-        "of a temporal transformer, under the method's own losses, fusion, metric and choice of states. Zero-shot is "
-        "shown no clip: 1-shot and 5-shot differ by their queries.",
+        "The full model with one adapted block (`both`), with all (`k-all`, the paper) and with all from nothing "
+        "(`k-all-anew`), against each baseline on the same episodes. CLIP-FSAR is represented by its prototype module, "
+        "in which the text is one more row of a temporal transformer; losses, fusion, metric and choice of states are "
+        "those of the method. Zero-shot sees no support clip, so 1-shot and 5-shot differ only by their queries.",
         *_claims(cells, BASELINES),
         "## Text",
         *_claims(cells, TEXT),
@@ -110,48 +110,54 @@ def _head(cells: Cells) -> list[str]:
     wanted = len(SHOWN) * len(CLIPS) * len(FAMILIES) * len(SPLITS)
     return [
         "# What each part brings",
-        "Drawn by `python -m benchmarks.ablation.page` from the JSON in `benchmarks/results/ablation/`, which "
-        "`make ablation` computes; a test holds page and JSON together. Generated clips and a CLIP of a drawn world: "
-        f"this says how the parts behave, nothing about real video. {len(cells)} of {wanted} cells are measured.",
-        f"**How.** Each row is trained and asked on {len(SPLITS)} splits of the classes, the split's number being the "
-        f"seed too: trained on {CLIPS_A_CLASS['train']} clips a class, asked {EPISODES:,} {WAY}-way episodes of test "
-        f"classes, 1-shot and 5-shot, the same for every row. Chance is {100 / WAY:g} %. The text weight a is chosen "
-        f"on validation classes, and so is the state that is kept. TPCM trains alone for {PROTOTYPE_EPISODES:,} "
-        f"episodes, then all that is tuned, or what begins from nothing, for {JOINT_EPISODES:,}: an episode an update, "
-        f"{VALIDATIONS} validations each, the learning rate following a {TRAIN.optimizer.schedule}. Rows that begin "
-        "with TPCM begin with the same one.",
+        "This page is written by `python -m benchmarks.ablation.page` from the JSON in "
+        "`benchmarks/results/ablation/`, which `make ablation` computes; a test checks that they agree. The clips are "
+        "drawn and the CLIP is a small one pre-trained on drawn frames, so the tables say how the parts of the method "
+        f"behave, and nothing about real video. {len(cells)} of {wanted} cells are measured.",
+        "**Words.** [method.md](method.md) describes the method and its letters. The *head* is the prototype module, "
+        "TPCM or CLIP-FSAR's. *From nothing* means that all parts are trained together from the start, without a head "
+        "that was trained before. *Asked* means tested. *With* and *without positions* name the two CLIPs: the "
+        "captions of the first say where things are, those of the second never do. *Motion* classes are a motion of "
+        "any shape, *object-motion* classes a motion of one object.",
+        f"**How.** Each row is trained and tested on {len(SPLITS)} splits of the classes; the split's number is also "
+        f"the seed. Training uses {CLIPS_A_CLASS['train']} clips a class. The test is {EPISODES:,} {WAY}-way episodes "
+        f"of test classes, 1-shot and 5-shot, the same for every row; chance is {100 / WAY:g} %. The text weight a and "
+        f"the state that is kept are chosen on validation classes. Heads are trained alone for {PROTOTYPE_EPISODES:,} "
+        "episodes. A model that starts with a trained head, or from nothing, is trained as a whole for "
+        f"{JOINT_EPISODES:,}. An update is one episode, each stage has {VALIDATIONS} validations, and its learning "
+        f"rate follows a {TRAIN.optimizer.schedule}. Rows that start with TPCM start with the same trained TPCM.",
         *_settings(),
-        "**How sure.** ± is half of the 95 % interval over episodes, of the mean of the splits' means; differences are "
-        "paired episode by episode. It says how well these splits are measured, not how others would come out: the "
-        "lowest and highest split stand in brackets. A claim **holds** where each split's own interval leaves out "
-        "zero, and **does not** where that is so the other way round; where the mean alone is separated, the splits "
-        "that are not are named. On fewer splits a difference is shown without a verdict.",
+        "**How sure.** ± is half of the 95 % interval over episodes of the mean of the splits' means; differences are "
+        "paired episode by episode. It says how well these splits are measured, not how other splits would come out; "
+        "the lowest and highest split are in brackets. A claim **holds** if the interval of every split by itself lies "
+        "above zero, and **does not** if every one lies below. If only the mean is separated from zero, the splits "
+        "that disagree are named. With fewer splits a difference is shown without a verdict.",
     ]
 
 
 def _settings() -> list[str]:
-    """What rows do not share, or share with no paper: read it before comparing them."""
+    """How the rows' settings differ from each other and from the papers'."""
     whole, crops_of_one = find_row("full-tuning"), find_row("both-crops")
     crops = ", ".join(f"`{row.name}`" for row in SHOWN if row.random_crops)
     assert whole.train is not None
     return [
-        f"**What rows do not share.** *Episodes*: heads alone get {PROTOTYPE_EPISODES:,}, what begins with a head "
-        f"{JOINT_EPISODES:,} more, adapters and encoders that begin from nothing {JOINT_EPISODES:,}. *Views*: "
-        f"{crops} see random crops of their training clips, mirrored where the class lets it (heads alone: "
-        f"{RANDOM_VIEWS.caching.views} views of each clip; `{crops_of_one.name}`: the "
-        f"{ON_HEAD_CROPS.caching.stem_views} that its cached stem holds); the stems of all others are cached, which "
-        "are of centre crops. "
-        f"*Learning rates* at their highest: {TRAIN.optimizer.prototype_learning_rate:g} for a head alone, "
-        f"{FROM_NOTHING.optimizer.learning_rate:g} for what begins from nothing, {TRAIN.optimizer.learning_rate:g} on "
-        f"a head, {whole.train.optimizer.learning_rate:g} for the whole encoder. All share a weight decay of "
-        f"{TRAIN.optimizer.weight_decay:g}, a text weight of {FULL.model.text.fusion_weight:g} while training, and "
-        f"support clips that go without their name in {100 * TRAIN.text_dropout:g} % of cases (the paper: none), but "
-        "for those trained without text.",
+        "**What differs between rows.** *Episodes*: a head alone is trained for "
+        f"{PROTOTYPE_EPISODES:,}, a model that starts with a trained head for {JOINT_EPISODES:,} more, adapters and "
+        f"encoders that start from nothing for {JOINT_EPISODES:,}. *Views*: {crops} see random crops of their training "
+        f"clips, mirrored where the class allows it (heads alone: {RANDOM_VIEWS.caching.views} views of each clip; "
+        f"`{crops_of_one.name}`: the {ON_HEAD_CROPS.caching.stem_views} views in its cached stem). All other rows "
+        "train on cached stems of centre crops. *Peak learning rates*: "
+        f"{TRAIN.optimizer.prototype_learning_rate:g} for a head alone, "
+        f"{FROM_NOTHING.optimizer.learning_rate:g} from nothing, {TRAIN.optimizer.learning_rate:g} on a trained head, "
+        f"{whole.train.optimizer.learning_rate:g} for the whole encoder. All rows share a weight decay of "
+        f"{TRAIN.optimizer.weight_decay:g}, a text weight of {FULL.model.text.fusion_weight:g} in training, and, "
+        f"unless they are trained without text, support clips without their name in {100 * TRAIN.text_dropout:g} % of "
+        "cases (the paper: none).",
     ]
 
 
 def _claims(cells: Cells, claims: Sequence[Claim]) -> list[str]:
-    """A table of verdicts, a line for each claim and CLIP, and how many of each."""
+    """A table of verdicts, a line for each claim and CLIP, and the number of each verdict."""
     head = ["", "captions", *(f"{family}, {shot}-shot" for family, shot in COLUMNS)]
     lines, verdicts, lacking = [], [], []
     for clip in CLIPS:
@@ -169,7 +175,7 @@ def _claims(cells: Cells, claims: Sequence[Claim]) -> list[str]:
 
 
 def _chain(cells: Cells) -> str:
-    """Where the paper's whole chain of three claims holds at once, at each depth."""
+    """Where the paper's chain of three claims holds as a whole, at each depth."""
     said = []
     for clip in CLIPS:
         for family, shot in COLUMNS:
@@ -192,18 +198,18 @@ def _clip(cells: Cells, clip: str, title: str) -> list[str]:
     if not own:
         return [*parts, "Not measured yet."]
     parts.append(f"![Accuracy of each row]({figure_path(clip, 'bars').name})")
-    parts.append("A dot is a split, a pale bar lacks one; the dotted line is chance.")
+    parts.append("A dot is a split; a pale bar lacks a split; the dotted line is chance.")
     if any(cell.curve for cell in own.values()):
         parts.append(f"![Validation while training]({figure_path(clip, 'curves').name})")
-        parts.append("A dot is the state that was kept; left of the dotted line TPCM trains alone.")
+        parts.append("A dot is the state that was kept; left of the dotted line TPCM is trained alone.")
     for family in FAMILIES:
         names = {key[3] for key in own if key[1] == family}
         rows = [row for row in SHOWN if row.name in names]
         parts += [f"### {family}", _accuracies(cells, clip, family, rows)]
         parts.append(
-            f"By split, in order. † The best validation of its last part came among the last {PATIENCE} of "
-            f"{VALIDATIONS}: longer training may bring more. Episodes and minutes count the head it began with. "
-            "*Training*: right answers in the last tenth of its training episodes."
+            f"By split, in order. † The best validation was among the last {PATIENCE} of the {VALIDATIONS} of the last "
+            "stage, so longer training may bring more. Episodes and minutes include those of the head the row starts "
+            "with. *Training*: share of right answers in the last tenth of the training episodes."
         )
         parts += [_splits(cells, clip, family, rows)]
         lacking = [f"`{row.name}`" for row in SHOWN if row.name not in names]
@@ -242,7 +248,7 @@ def _gain(found: Pooled | None) -> str:
 
 
 def _spread(found: Pooled, form: str) -> str:
-    """The lowest and highest split, and how many splits where some are missing."""
+    """The lowest and highest split, and the number of splits if some are missing."""
     low, high = found.range
     between = f" ({100 * low:{form}} to {100 * high:{form}})" if len(found.by_split) > 1 else ""
     return between + ("" if found.complete else f", {len(found.by_split)} of {len(SPLITS)} splits")
@@ -279,14 +285,14 @@ def _training(row: Row, each: Callable[[Callable[[Cell], str]], str]) -> list[st
 
 
 def _origin(cells: Cells) -> list[str]:
-    """Which code computed the cells, and on what."""
+    """Which commit computed the cells, and on which device."""
     if not cells:
         return []
     counts = Counter((cell.commit, cell.device) for cell in cells.values())
     lines = [[f"`{commit}`", device, str(count)] for (commit, device), count in sorted(counts.items())]
     return [
         "## Where the cells come from",
-        "Minutes are of the machine as it was, other work beside it: compare them within a row's split at most.",
+        "Minutes were measured beside other work on the machine: compare them only within a split of a row.",
         _table(["commit", "device", "cells"], lines),
     ]
 
@@ -297,12 +303,12 @@ def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 
 
 def figure_path(clip: str, kind: str, page: Path = PAGE) -> Path:
-    """Where a figure of `clip` goes; `kind`: bars or curves."""
+    """The path of a chart of `clip`; `kind`: "bars" or "curves"."""
     return page.with_name(f"{page.stem}_{clip}_{kind}.png")
 
 
 def main() -> None:
-    """Draw page and figures."""
+    """Write the page and its charts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, default=RESULTS, help="the cells (default: the project's)")
     parser.add_argument("--out", type=Path, default=PAGE, help="the page (default docs/ablation.md)")

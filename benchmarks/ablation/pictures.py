@@ -1,4 +1,4 @@
-"""The ablation's figures: accuracy of every row, and how validation rose while each was trained."""
+"""The ablation's charts: the accuracy of every row, and validation accuracy during training."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COLOURS = {1: "#9db8d9", 5: "#2f5d94"}  # by shot
 CURVES = dict(zip(FAMILIES, ("#2f5d94", "#c9722b"), strict=True))
 ROW_INCHES = 0.34
 PANELS = 4  # learning curves side by side
-CELLS_KEY = "Cells"  # of the PNG's text: the digest of what it was drawn from
+CELLS_KEY = "Cells"  # key in the PNG's text chunk: the digest of the cells it shows
 
 
 def draw_bars(cells: Cells, clip: str, path: Path, digest: str) -> None:
@@ -48,7 +48,7 @@ def draw_bars(cells: Cells, clip: str, path: Path, digest: str) -> None:
 
 
 def draw_curves(cells: Cells, clip: str, path: Path, digest: str) -> None:
-    """Validation over episodes of every row with a training of its own: a line for each family and split."""
+    """Validation accuracy over episodes of every row with its own training: a line for each family and split."""
     rows = [r for r in SHOWN if any(key[0] == clip and key[3] == r.name and cell.curve for key, cell in cells.items())]
     lines = -(-len(rows) // PANELS)
     figure, panels = _figure(lines, PANELS, 0.5 + 1.75 * lines, sharex=True, sharey=True)

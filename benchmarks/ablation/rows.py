@@ -1,4 +1,4 @@
-"""The rows of the ablation: which model each is, how it is trained, and how it is asked."""
+"""The rows of the ablation: the model of each, how it is trained, and how it is tested."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from maclip.evaluation.evaluator import DEFAULT_SUPPORT, Support
 from maclip_runtime.errors import MaclipError
 
 WAY = 5  # classes of a training episode, as in the paper; 12 cost 2.4 times the time
-# Cheap, and validation rises that long: with fewer, what the joint stage brings is more training of TPCM.
+# Cheap, and validation rises that long. With fewer, the joint stage would bring only more training of TPCM.
 PROTOTYPE_EPISODES = 30_000
-JOINT_EPISODES = 10_000  # the learning curves show whether validation still rose
+JOINT_EPISODES = 10_000  # the learning curves show whether validation was still rising
 VALIDATIONS = 24
-PATIENCE = 8  # so many without a new best: validation no longer rises
+PATIENCE = 8  # validations without a new best after which accuracy no longer rises
 TRAIN = TrainConfig.of(
     way=WAY,
     episodes=0,
@@ -28,13 +28,13 @@ TRAIN = TrainConfig.of(
 )
 # What begins from nothing takes the larger rate, what adjusts a TPCM that works the smaller.
 JOINT = TRAIN.changed(episodes=JOINT_EPISODES)
-ON_HEAD = JOINT.changed(prototype_episodes=0)  # begins with another row's head
+ON_HEAD = JOINT.changed(prototype_episodes=0)  # starts with the trained head of another row
 FROM_NOTHING = ON_HEAD.changed(learning_rate=1e-3)
-TUNE_ALL = ON_HEAD.changed(learning_rate=1e-4)  # the whole encoder takes less still
-# Stems that are cached are those of centre crops. What trains every block decodes its clips each time and sees random
-# crops, mirrored where the class lets it: so that not these are what it gains, the heads once more with as much.
+TUNE_ALL = ON_HEAD.changed(learning_rate=1e-4)  # lower still for the whole encoder
+# Cached stems are of centre crops. Rows that train every block decode their clips each time and see random crops,
+# mirrored where the class allows it. These rows show how much the heads alone gain from such crops.
 RANDOM_VIEWS = TRAIN.changed(cache="none", views=16)
-# What trains one block sees as many different crops as its cached stem holds views of a clip.
+# A row that trains one block sees as many crops of a clip as its cached stem holds views.
 ON_HEAD_CROPS = ON_HEAD.changed(stem_views=8)
 FULL_MODEL = ModelConfig.of(adapted_depth=1, fusion_weight=0.1)
 TPCM_ALONE = ModelConfig.of(adapters="none", fusion_weight=0.1)
@@ -45,10 +45,13 @@ ALL_ADAPTED = FULL_MODEL.changed(adapted_depth=None)
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table. `train` None: frozen. `uses`: the row whose training this one only asks otherwise.
+    """A line of the table.
 
-    `begins`: the row with whose head its training begins, so that rows differ by what was added to the same head.
-    `weight`: the text weight a it is asked with; None is the one that is best on validation classes.
+    `train`: its training; None for none of its own.
+    `support`: how its support clips are tested.
+    `uses`: the row whose trained model this row tests in another way.
+    `weight`: the text weight a of the test; None chooses it on validation classes.
+    `begins`: the row whose trained head its training starts with.
     """
 
     name: str
@@ -62,12 +65,12 @@ class Row:
 
     @property
     def trained(self) -> bool:
-        """Whether it has a training, its own or another row's."""
+        """Whether its model is trained, by its own training or another row's."""
         return self.train is not None or self.uses is not None
 
     @property
     def random_crops(self) -> bool:
-        """Whether its own training sees random crops; a cached stem without `stem_views` is that of centre crops."""
+        """Whether its training sees random crops; a cached stem without `stem_views` has centre crops only."""
         adapters = self.model.adapters
         every_block = (adapters.kind != "none" and adapters.depth is None) or self.model.tune == "all"
         if self.train is None:
@@ -76,7 +79,7 @@ class Row:
 
 
 FULL = Row("both", "TPCM and adapters (the method), K = 1, OTAM", FULL_MODEL, ON_HEAD, begins="tpcm")
-# In the order in which they are computed: what the method's own claims rest on comes first.
+# In the order of computation: rows that the method's own claims need come first.
 ROWS = (
     Row("frozen-mean", "frozen CLIP, mean features", FROZEN.changed(metric="mean"), None),
     Row("frozen-otam", "frozen CLIP, OTAM", FROZEN, None),
@@ -120,7 +123,7 @@ ROWS = (
         TUNE_ALL,
         begins="fsar-head",
     ),
-    # No clip is shown: 1-shot and 5-shot differ by the episodes' query clips alone.
+    # No support clip is used: 1-shot and 5-shot differ only by the query clips.
     Row("zero-shot", "zero-shot CLIP, by names alone", FROZEN.changed(metric="mean"), None, weight=1.0),
     Row(
         "no-token",
@@ -129,9 +132,9 @@ ROWS = (
         ON_HEAD,
         begins="tpcm",
     ),
-    # A TPCM that works leaves little to adapters in other blocks: do they bring more where all begin at once?
+    # A trained TPCM leaves little for adapters in other blocks: do they bring more when all start together?
     Row("k-all-anew", "both, K = all, together from nothing", ALL_ADAPTED, FROM_NOTHING),
-    # Where names say nothing they only cost: without them the parts are compared by what they see.
+    # Names that say nothing only cost accuracy: these rows compare the parts by what they see alone.
     Row("tpcm-no-names", "TPCM only, asked without names", TPCM_ALONE, None, Support("none"), "tpcm"),
     Row("fsar-no-names", "CLIP-FSAR's head, asked without names", FSAR_HEAD, None, Support("none"), "fsar-head"),
     Row("k-all-no-names", "both, K = all, asked without names", ALL_ADAPTED, None, Support("none"), "k-all"),
@@ -162,7 +165,7 @@ ROWS = (
         Support("none"),
         "fsar-crops",
     ),
-    # The method's parts one by one under the other metrics. A TRX that is not trained is a random projection.
+    # The parts of the method under other metrics. There is no frozen TRX: untrained, it is a random projection.
     Row("frozen-bimhm", "frozen CLIP, Bi-MHM", FROZEN.changed(metric="bimhm"), None),
     Row("tpcm-bimhm", "TPCM only, Bi-MHM", TPCM_ALONE.changed(metric="bimhm"), TRAIN),
     Row(
@@ -194,7 +197,7 @@ ROWS = (
     ),
 )
 
-# In the order in which they are read: nothing, the parts, text, depth and shots, what others would pick, other metrics.
+# In reading order: nothing, the parts, text, depth and shots, baselines, other metrics.
 _READ = """
     frozen-mean frozen-otam zero-shot  tpcm tpcm-crops adapters both both-crops  no-token no-text tpcm-no-text
     wrong-names no-names tpcm-no-names tpcm-crops-no-names fsar-no-names fsar-crops-no-names k-all-no-names

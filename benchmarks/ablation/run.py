@@ -1,11 +1,11 @@
-"""Computes the cells of the ablation, several settings at once where asked to; what is done is kept.
+"""Compute the cells of the ablation, several settings at once with --jobs; finished cells are kept.
 
     python -m benchmarks.ablation.run SCRATCH [--jobs 2] [--backbone nopos] [--family motion] [--split 1]
                                               [--rows tpcm,both] [--device cuda]
 
-A cell is one row on one CLIP, one family and one split of the classes; the split is the seed too. Its figures go to
-benchmarks/results/ablation/, its clips, runs and records of every answer to SCRATCH. Stopped at any moment it goes on
-from there when it is called again. Set OMP_NUM_THREADS=1: the networks are too small for more.
+A cell is one row on one CLIP, one family and one split of the classes; the split is also the seed. Its results go to
+benchmarks/results/ablation/; clips, runs and records of every answer go to SCRATCH. The same command resumes an
+interrupted run. Set OMP_NUM_THREADS=1: the networks are too small for more threads.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from maclip_runtime.errors import EXIT_INTERRUPTED, MaclipError
 
 
 def find_clip(asked: str) -> Clip:
-    """One of `CLIPS` by its name, or another as NAME=FILE. Raises `weights-unavailable`."""
+    """A CLIP of `CLIPS` by name, or another as NAME=FILE. Raises `weights-unavailable`."""
     name, _, file = asked.partition("=")
     known = {clip.name: clip for clip in CLIPS}
     if file:
@@ -41,26 +41,26 @@ def find_clip(asked: str) -> Clip:
         raise MaclipError(
             "weights-unavailable",
             f"{clip.pretrained} is not there.",
-            "Give the file as NAME=FILE; one without positions is made by python -m maclip.tiny.pretrain "
+            "Give the file as NAME=FILE. To make one without positions: python -m maclip.tiny.pretrain "
             "--no-positions --out FOLDER.",
         )
     return clip
 
 
 def missing(settings: Sequence[Setting], rows: Sequence[Row], results: Path = RESULTS) -> list[Setting]:
-    """The settings of which a row is still to be computed."""
+    """The settings that lack a row."""
     return [s for s in settings if not all(cell_path(results, s, row).is_file() for row in rows)]
 
 
 def work(setting: Setting, scratch: Path, rows: Sequence[Row], device: str, results: Path = RESULTS) -> None:
-    """All `rows` of one setting, in order."""
+    """Compute `rows` of one setting, in order."""
     bench = Bench(setting, scratch, device, results)
     for row in rows:
         bench.work(row)
 
 
 def work_all(settings: Iterable[Setting], jobs: int, do: Callable[[Setting], None]) -> None:
-    """`do` each of `settings`, `jobs` at a time, each in a process. After a failure none begins; those that run end."""
+    """Run `do` on each setting, `jobs` at a time, in processes. After a failure none starts; running ones finish."""
     if jobs == 1:
         for setting in settings:
             do(setting)
@@ -72,13 +72,13 @@ def work_all(settings: Iterable[Setting], jobs: int, do: Callable[[Setting], Non
             done, running = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
                 if future.exception():
-                    Log("ablation").note(f"failed ({future.exception()}); what runs beside it comes to its end first")
+                    Log("ablation").note(f"failed ({future.exception()}); waiting for the others that are running")
                 future.result()
             running |= {pool.submit(do, setting) for setting in islice(waiting, len(done))}
 
 
 def main(arguments: list[str]) -> int:
-    """Work through the cells that were asked for; all by default, the most important first."""
+    """Compute the requested cells; all by default, the most important first."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.ablation.run",
         description=__doc__,
@@ -106,7 +106,7 @@ def main(arguments: list[str]) -> int:
         do = partial(work, scratch=asked.scratch, rows=rows, device=asked.device, results=asked.results)
         work_all(missing(settings, rows, asked.results), max(1, asked.jobs), do)
     except KeyboardInterrupt:
-        print("Interrupted: the same command goes on.", file=sys.stderr)
+        print("Interrupted. The same command resumes.", file=sys.stderr)
         return EXIT_INTERRUPTED
     except MaclipError as error:
         print(f"error[{error.code}]: {error.message}\nfix: {error.fix}", file=sys.stderr)

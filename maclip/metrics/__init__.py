@@ -1,8 +1,8 @@
-"""Distances between sequences of frame features (docs/method.md, section 4): plug and play.
+"""Distances between sequences of frame features (docs/method.md, section 4).
 
 A metric takes query [Q, T, D] and support [C, T, D] and returns distances [Q, C]: all classes at once, differentiable,
-under `torch.func.vmap` too, and in at least float32. Every file of this folder is imported, so that a file with
-`@metric("name")` in it is all that a new metric takes; samples/own_metric.py shows one that lives elsewhere.
+also under `torch.func.vmap`, in float32 or wider. Every file of this folder is imported, so a new metric is one file
+with `@metric("name")` in it. docs/extending.md shows how; samples/own_metric.py is a metric outside the package.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Bi-MHM, the bidirectional mean Hausdorff metric (docs/method.md, section 4): order-free."""
+"""Bi-MHM, the bidirectional mean Hausdorff metric (docs/method.md, section 4); it ignores the order of frames."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The cosines that every match starts from, laid out for few queries against many classes.
+"""Cosines between few query clips and many classes, which most metrics start from.
 
-The many are read where they lie, neither copied into unit rows nor transposed: their lengths divide the product.
+The many vectors are neither normalised nor transposed, which would copy them: the product is divided by their lengths.
 """
 
 from __future__ import annotations
@@ -8,25 +8,25 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-TINY = 1e-12  # a shorter vector has the cosine 0 with everything
+TINY = 1e-12  # vectors shorter than this have cosine 0 with everything
 
 
 def cosines(few: Tensor, many: Tensor) -> Tensor:
-    """Cosines of the rows of `few` [K, D] and `many` [N, D] -> [K, N], at least float32."""
+    """Cosines of the rows of `few` [K, D] and `many` [N, D] -> [K, N], in float32 or wider."""
     few, many = wide(few), wide(many)
     return _product(many, _unit(few).T).T * _one_over_length(many).T
 
 
 def frame_distances(query: Tensor, support: Tensor) -> Tensor:
-    """d_ij = 1 - cos(query frame i, support frame j): [Q, T, D], [C, M, D] -> [T, M, Q, C], at least float32.
+    """d_ij = 1 - cos(query frame i, support frame j): [Q, T, D], [C, M, D] -> [T, M, Q, C], in float32 or wider.
 
-    The clip axes come last: they are long and the frames few, so elementwise steps run over contiguous rows.
+    The clip axes come last: they are longer than the frame axes, so elementwise steps run over contiguous rows.
     """
     query, support = wide(query), wide(support)
     clips, frames = query.shape[:2]
     unit = _unit(query.transpose(0, 1)).flatten(0, 1)  # (T*Q, D)
     product = _product(support.flatten(0, 1), unit.T)  # (C*M, T*Q)
-    # Only the class axis moves, for which onnxruntime has a fast way, and the frames' axes change places later.
+    # Move only the class axis, which onnxruntime does fast; the frame axes are swapped at the end.
     product = product.unflatten(0, support.shape[:2]).permute(1, 2, 0)  # (M, T*Q, C)
     d = 1 - product * _one_over_length(support).permute(1, 2, 0)
     return d.unflatten(1, (frames, clips)).transpose(0, 1)
@@ -38,7 +38,7 @@ def wide(x: Tensor) -> Tensor:
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:
-    """`a` @ `b` as wide as they are: mixed precision would make two close classes change places."""
+    """`a` @ `b` in their own precision, even under autocast: lower precision could swap two close classes."""
     if not torch.is_autocast_enabled(a.device.type):
         return a @ b
     with torch.autocast(a.device.type, enabled=False):
@@ -50,5 +50,5 @@ def _unit(rows: Tensor) -> Tensor:
 
 
 def _one_over_length(rows: Tensor) -> Tensor:
-    """[..., D] -> [..., 1]. A square and a sum: onnxruntime's own norm takes up to 2.5 times as long (1.31, CPU)."""
+    """[..., D] -> [..., 1]. A square and a sum: onnxruntime's norm takes up to 2.5 times as long (1.31, CPU)."""
     return (rows * rows).sum(-1, keepdim=True).clamp_min(TINY**2).rsqrt()

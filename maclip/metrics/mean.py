@@ -1,4 +1,4 @@
-"""Mean features: what remains when the order of frames is not looked at. The plainest baseline."""
+"""Distance of the mean features: the plainest baseline, which ignores the order of frames."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ from maclip.metrics.registry import metric
 def mean(query: Tensor, support: Tensor) -> Tensor:
     """T * (1 - cos) of the means over time: [Q, T, D], [C, T, D] -> distances [Q, C].
 
-    Times T, so that the distances are of the size of the other metrics', which add up over frames.
+    Times T, so that distances are as large as those of the other metrics, which are sums over frames.
     """
     return query.shape[1] * (1 - cosines(wide(query).mean(1), wide(support).mean(1)))

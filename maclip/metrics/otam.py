@@ -15,7 +15,7 @@ from maclip.metrics.registry import metric
 def otam(query: Tensor, support: Tensor, softmin_lambda: float = 0.5) -> Tensor:
     """Alignment distances, both directions summed: query [Q, T, D], support [C, M, D] -> [Q, C].
 
-    Computed in float32 or wider whatever comes in, so it is stable in half precision.
+    Computed in float32 or wider for any input, so half precision is safe.
     """
     d = frame_distances(query, support)  # (T, M, Q, C)
     if d.shape[0] == d.shape[1]:  # both directions in one pass
@@ -33,8 +33,8 @@ def _align(d: Tensor, smoothing: float) -> Tensor:
         W(l,m) = 2 + W(l-1,1) e(l-1,1) + sum over k < m of W(l-1,k) g(l,k)
         g(l,k) = product over i <= k of e(l-1,i) / e(l,i)
 
-    and in column M+1, whose e is 1, W(l-1,M+1) g(l,M) more. All W are 1 or more and nothing cancels, so float32
-    is exact to rounding while it does not overflow; longer clips go through the same sums as logarithms.
+    and in column M+1, whose e is 1, W(l-1,M+1) g(l,M) more. All W are at least 1 and nothing cancels, so float32 is
+    accurate to rounding unless it overflows; long clips use the same sums of logarithms instead.
     """
     rows, columns = d.shape[:2]
     scores = (d / -smoothing).cumsum(1)
@@ -76,12 +76,12 @@ def _sums_of_logs(gains: Tensor, columns: int) -> Tensor:
 
 
 def _order(columns: int, like: Tensor) -> Tensor:
-    """Where W(1), W(1), .., W(M), W(M+1) stand in a row's running sums, whose last but one is no W."""
+    """Indices of W(1), W(1), .., W(M), W(M+1) in a row's running sums, whose last but one is not a W."""
     return torch.tensor([0, *range(columns), columns + 1], device=like.device)
 
 
 def _logaddexp(a: Tensor, b: Tensor) -> Tensor:
-    """log(exp a + exp b); written out while exporting, where torch's becomes exactly that and overflows."""
+    """log(exp a + exp b), in a form that does not overflow when exported: torch's own is exported literally."""
     if torch.compiler.is_exporting():
         return torch.maximum(a, b) + torch.log1p(torch.exp(-(a - b).abs()))
     return torch.logaddexp(a, b)

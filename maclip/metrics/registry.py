@@ -1,4 +1,4 @@
-"""The metrics by name. A new one is a file that says `@metric("name")`; nothing else has to know of it."""
+"""Metrics by name. A new metric is one file with `@metric("name")`; nothing else changes."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ METRICS: Registry[Distances | type[nn.Module]] = Registry("metric")
 def metric(name: str) -> Callable[[Metric], Metric]:
     """Register under `name` a function from query [Q, T, D] and support [C, T, D] to distances [Q, C].
 
-    Or, for a metric with parameters, an `nn.Module` class whose call does the same; it is built with (width D,
-    frames T), is trained with the model, and its tensors are `metric.*` in a run. A parameter that is called as a field
-    of `MetricConfig` (`softmin_lambda`) gets that field's value.
+    A metric with parameters is an `nn.Module` class whose call does the same. It is built with (width D, frames T)
+    and trained with the model; its tensors are `metric.*` in a run.
+
+    A parameter named like a field of `MetricConfig` (`softmin_lambda`) gets the value of that field.
     """
     return METRICS.register(name)
 

@@ -1,9 +1,9 @@
 """TRX: temporal-relational cross-transformers (docs/method.md, section 4; Perrett et al., CVPR 2021).
 
-Of the paper and its code: tuples of frames in the order of time, sine-cosine positions scaled by 0.1 and dropout
-0.1 on the frames, keys with layer norm, attention scaled by the square root of the width, the distances of pairs
-and triples summed. Ours: a class has one prototype clip, the mean of its shots as for all metrics, where the paper
-attends over the tuples of all shots; and values have no bias, which would cancel out of the distance.
+As in the paper and its code: tuples of frames in time order, sine-cosine positions scaled by 0.1 and dropout 0.1 on the
+frames, keys with layer norm, attention scaled by the square root of the width, distances of pairs and triples summed.
+Different here: a class has one prototype clip, the mean of its shots as for all metrics, where the paper attends over
+the tuples of all shots; and values have no bias, which would cancel out of the distance.
 """
 
 from __future__ import annotations
@@ -26,10 +26,9 @@ POSITION_SCALE = 0.1
 
 @metric("trx")
 class TRX(nn.Module):
-    """Squared error of each query tuple to the class's tuples as it attends to them, divided by their number.
+    """Squared error between each query tuple and the class's tuples it attends to, summed and divided by their number.
 
-    `sizes` are the frames in a tuple: 2 for all pairs in the order of time. Raises `metric-frames` where a clip
-    has fewer frames than that.
+    `sizes`: frames in a tuple; (2,) is all pairs in time order. Raises `metric-frames` if a clip has fewer frames.
     """
 
     positions: Tensor  # [T, D]
@@ -46,7 +45,7 @@ class TRX(nn.Module):
         self.register_buffer("positions", POSITION_SCALE * _positions(frames, width), persistent=False)
 
     def forward(self, query: Tensor, support: Tensor) -> Tensor:
-        """Query [Q, T, D], support [C, T, D] -> distances [Q, C], at least float32."""
+        """Query [Q, T, D], support [C, T, D] -> distances [Q, C], in float32 or wider."""
         query, support = (
             F.dropout(wide(clips) + wide(self.positions), DROPOUT, self.training) for clips in (query, support)
         )
@@ -56,14 +55,14 @@ class TRX(nn.Module):
 
 @metric("trx-triples")
 class TRXTriples(TRX):
-    """TRX with pairs and triples, the paper's best."""
+    """TRX with pairs and triples, the best of its paper."""
 
     def __init__(self, width: int, frames: int) -> None:
         super().__init__(width, frames, (2, 3))
 
 
 class _Relation(nn.Module):
-    """The tuples of one size. A linear map of a concatenation is a sum of maps of its frames, each taken once."""
+    """The tuples of one size. The linear map of a tuple is a sum of maps of its frames, each computed once."""
 
     tuples: Tensor
 
@@ -76,7 +75,7 @@ class _Relation(nn.Module):
         self.key_bias = nn.Parameter(torch.empty(TUPLE_WIDTH))
         self.key_norm = nn.LayerNorm(TUPLE_WIDTH)
         self.value = nn.Linear(width, size * TUPLE_WIDTH, bias=False)
-        bound = 1 / math.sqrt(size * width)  # as nn.Linear begins on the concatenation
+        bound = 1 / math.sqrt(size * width)  # as nn.Linear would start on the concatenation
         for parameter in (self.key.weight, self.key_bias, self.value.weight):
             nn.init.uniform_(parameter, -bound, bound)
 
@@ -84,7 +83,7 @@ class _Relation(nn.Module):
         """[Q, T, D], [C, T, D] -> [Q, C]."""
         (query_keys, query_values), (keys, values) = self._project(query), self._project(support)
         queries, tuples = query_keys.shape[:2]
-        # All classes in one product; the query's tuples come last, so that nothing large is transposed.
+        # All classes in one product, with the query's tuples last, so that nothing large is transposed.
         scores = keys @ (query_keys.flatten(0, 1) / math.sqrt(TUPLE_WIDTH)).T  # (C, P, Q*P)
         attention = wide(scores).softmax(1)
         attended = wide(attention.transpose(1, 2) @ values)  # (C, Q*P, E)
@@ -99,14 +98,14 @@ class _Relation(nn.Module):
         return key, self._of_tuples(F.linear(clips, wide(self.value.weight)))
 
     def _of_tuples(self, frames: Tensor) -> Tensor:
-        """What each frame gives to each place in a tuple [B, T, size*E], summed over tuples [B, P, E]."""
+        """Each frame's share of each position in a tuple [B, T, size*E] -> sums for each tuple [B, P, E]."""
         places = wide(frames).unflatten(-1, (self.size, TUPLE_WIDTH)).unbind(2)
         first, *others = (place.index_select(1, at) for place, at in zip(places, self.tuples.unbind(1), strict=True))
         return sum(others, first)
 
 
 def _positions(frames: int, width: int) -> Tensor:
-    """Sines on even and cosines on odd places of the width: [T, D] (Vaswani et al., 2017)."""
+    """Sines on even and cosines on odd columns: [T, D] (Vaswani et al., 2017)."""
     rates = torch.exp(-math.log(10_000) * torch.arange(0, width, 2) / width)
     angles = torch.arange(frames)[:, None] * rates
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)[:, :width]

@@ -1,6 +1,6 @@
-"""Modules that make prototypes of frame features (docs/method.md, section 3): plug and play.
+"""Modules that make prototypes of frame features (docs/method.md, section 3).
 
-Every file of this folder is imported, so that a file with `@prototype("name")` in it is all that a new one takes.
+Every file of this folder is imported, so a new module is one file with `@prototype("name")`: docs/extending.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The tiny CLIP that ships in the package: a small model of a drawn world, for trying the tool and testing it.
+"""The tiny CLIP that ships in the package: a small model of a drawn world, for trying out and testing maclip.
 
 The folder itself is an open_clip `local-dir`: `open_clip_config.json`, `open_clip_model.safetensors` (half
 precision), and a tokenizer of its own (`maclip.tiny.tokenizer`).

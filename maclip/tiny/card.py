@@ -1,4 +1,4 @@
-"""The tiny CLIP's model card: what it is, what was measured, and the commands that say so again."""
+"""The tiny CLIP's model card: what it is, what was measured, and the command that measures it again."""
 
 from __future__ import annotations
 

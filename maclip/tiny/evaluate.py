@@ -1,6 +1,6 @@
 """What the tiny CLIP can do on frames it never saw: `python -m maclip.tiny.evaluate [--write]`.
 
-Zero-shot colour, kind, size and count from prompts, and how well x and y can be read linearly off the image feature.
+Zero-shot colour, kind, size and count from prompts, and a linear probe of x and y from the image feature.
 `--write` puts the figures into `model_card.json` and `model_card.md` beside the weights.
 """
 
@@ -21,8 +21,9 @@ from torch.nn import functional
 from maclip.tiny import FOLDER, WEIGHTS, tokenizer
 from maclip.world.scenes import Scene, make_thing, place_apart, render_scene
 from maclip.world.shapes import COLOURS, KINDS, SIZES
+from maclip_runtime.errors import MaclipError
 
-EVALUATION_SEED = 777_000  # no training stream starts from it
+EVALUATION_SEED = 777_000  # never used in training
 COUNT_PROMPTS = ("a shape", "two shapes", "three shapes", "four shapes")
 PREFIXES = ("a photo of ", "")
 RIDGE = 1e-2  # added to the features' covariance, relative to its mean diagonal
@@ -31,7 +32,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def new_model() -> nn.Module:
-    """The tiny CLIP with random weights, as its configuration says."""
+    """The tiny CLIP with random weights, from its configuration."""
     from open_clip.model import CLIP
 
     config = json.loads((FOLDER / "open_clip_config.json").read_text())
@@ -40,18 +41,22 @@ def new_model() -> nn.Module:
 
 
 def load(path: Path = WEIGHTS) -> nn.Module:
-    """The tiny CLIP with weights from `path`, float32, in evaluation mode."""
+    """The tiny CLIP with weights from `path`, float32, in evaluation mode. Raises `weights-unavailable`."""
     model = new_model()
     weights = {name: value.float() for name, value in load_file(str(path)).items()}
     missing = set(model.state_dict()) ^ set(weights) - {"attn_mask"}
     if missing - {"attn_mask"}:
-        raise ValueError(f"{path} does not fit the configuration: {sorted(missing)}")
+        raise MaclipError(
+            "weights-unavailable",
+            f"{path} does not fit the tiny CLIP's configuration (first at {min(missing - {'attn_mask'})}).",
+            "Give weights that maclip.tiny.pretrain wrote.",
+        )
     model.load_state_dict(weights, strict=False)
     return model.eval()
 
 
 def _prompt_features(model: nn.Module, names: list[str], device: str) -> Tensor:
-    """One unit vector a name, averaged over the prefixes: f32 [C, D]."""
+    """One unit vector for each name, averaged over the prefixes: float32 [C, D]."""
     tokens = tokenizer()
     rows = []
     for prefix in PREFIXES:
@@ -61,7 +66,7 @@ def _prompt_features(model: nn.Module, names: list[str], device: str) -> Tensor:
 
 
 def _image_features(model: nn.Module, frames: npt.NDArray[np.uint8], device: str) -> Tensor:
-    """Unit vectors f32 [F, D] of uint8 [F, 64, 64, 3]."""
+    """Unit vectors float32 [F, D] of frames uint8 [F, 64, 64, 3]."""
     config = json.loads((FOLDER / "open_clip_config.json").read_text())["preprocess_cfg"]
     mean = torch.tensor(config["mean"], device=device).view(1, 3, 1, 1)
     std = torch.tensor(config["std"], device=device).view(1, 3, 1, 1)
@@ -92,7 +97,7 @@ def probe(features: Floats, targets: Floats) -> float:
 
 @torch.inference_mode()
 def evaluate(model: nn.Module, device: str = "cpu", scenes: int = 2048) -> dict[str, float]:
-    """Accuracies and R2, 0..1, on `scenes` single shapes (and as many groups for the count)."""
+    """Accuracies and R2, 0..1, on `scenes` single shapes and half as many groups, for the count."""
     training = model.training
     model.eval()
     rng = np.random.default_rng(EVALUATION_SEED)

@@ -1,4 +1,4 @@
-"""Freshly drawn, captioned frames for pre-training, from worker processes (which never import torch)."""
+"""Freshly drawn, captioned frames for pre-training, from worker processes that never import torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from maclip.world.captions import RELATION, caption
 from maclip.world.scenes import FACT_INDEX, FACTS, random_scene, render_scene
 
-CHUNK = 256  # frames a worker hands over at once
+CHUNK = 256  # frames that a worker sends at once
 CAPTIONS = 4  # captions drawn for each frame
 GRID = 8  # patches along a side
 CLAIM_INDEX = {**FACT_INDEX, RELATION: len(FACTS)}
@@ -23,7 +23,7 @@ CLAIM_INDEX = {**FACT_INDEX, RELATION: len(FACTS)}
 
 @dataclass(frozen=True)
 class Chunk:
-    """CHUNK frames with what is said of them and what is true of them."""
+    """CHUNK frames, their captions, and the facts that are true of them."""
 
     frames: npt.NDArray[np.uint8]  # [F, 64, 64, 3]
     tokens: npt.NDArray[np.int16]  # [F, CAPTIONS, L]
@@ -34,7 +34,7 @@ class Chunk:
 
 @dataclass(frozen=True)
 class WordTokens:
-    """A caption's tokens by look-up: every word of a caption is one token (`maclip.tiny.vocabulary`)."""
+    """Tokenises captions by look-up: each of their words is one token (`maclip.tiny.vocabulary`)."""
 
     ids: dict[str, int]
     start: int
@@ -42,7 +42,7 @@ class WordTokens:
     length: int
 
     def encode(self, text: str) -> npt.NDArray[np.int16]:
-        """int16 [length]: start, one a word, end, zeros."""
+        """Tokens int16 [length]: start, one for each word, end, zeros."""
         row = np.zeros(self.length, np.int16)
         ids = [self.start, *(self.ids[word] for word in text.split()), self.end]
         row[: len(ids)] = ids
@@ -50,7 +50,7 @@ class WordTokens:
 
 
 def make_chunk(words: WordTokens, rng: np.random.Generator, positions: bool, count: int = CHUNK) -> Chunk:
-    """`count` random scenes, drawn and captioned."""
+    """Draw and caption `count` random scenes."""
     frames = np.empty((count, 64, 64, 3), np.uint8)
     tokens = np.empty((count, CAPTIONS, words.length), np.int16)
     claims = np.zeros((count, CAPTIONS, len(FACTS) + 1), np.uint8)
@@ -76,12 +76,12 @@ def _work(words: WordTokens, seed: tuple[int, int], positions: bool, out: multip
 
 
 class Feed:
-    """Worker processes that draw without end; `take` hands over what is ready."""
+    """Worker processes that draw without end; `take` returns a chunk that is ready."""
 
     def __init__(self, words: WordTokens, workers: int, seed: int, positions: bool) -> None:
-        # Forked: a spawned worker would import the training program, torch and all. So start before using a GPU.
+        # Forked, because a spawned worker would import the training program and torch. So start before using a GPU.
         context = multiprocessing.get_context("fork")
-        # One pipe for a few workers: a single one would not carry the frames of sixteen.
+        # One queue for every four workers: a single queue is too slow for sixteen.
         self._queues = [context.Queue(maxsize=8) for _ in range((workers + 3) // 4)]
         self._processes = [
             context.Process(target=_work, args=(words, (seed, index), positions, self._queues[index // 4]), daemon=True)
@@ -120,7 +120,7 @@ class Feed:
                     continue
 
     def take(self, wait: bool) -> Chunk | None:
-        """The next chunk; None where none is ready and `wait` is False."""
+        """The next chunk; None if none is ready and `wait` is False."""
         while True:
             try:
                 return self._ready.get(timeout=1) if wait else self._ready.get_nowait()

@@ -1,8 +1,8 @@
-"""Pre-trains the tiny CLIP on drawn, captioned frames: `python -m maclip.tiny.pretrain --out DIR`.
+"""Pre-train the tiny CLIP on drawn, captioned frames: `python -m maclip.tiny.pretrain --out DIR`.
 
-Contrastive, as CLIP, with three helps for a run of minutes (docs/method.md, section 9): sine-cosine positions first, an
-auxiliary head that reads what is in the picture off the class token, and captions that happen to be true of another
-picture of the batch are not held against it. The head is thrown away afterwards.
+Contrastive, as CLIP, with three additions that let it learn in minutes (docs/method.md, section 9): position embeddings
+start as sines and cosines; an auxiliary head, dropped afterwards, predicts from the class token what is in the picture;
+and a caption that is also true of another picture of the batch is not a negative for that picture.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from maclip.world.shapes import COLOURS, KINDS
 
 CONFIG = json.loads((FOLDER / "open_clip_config.json").read_text())
 POSITION_SCALE = 0.3  # of the sine-cosine positions, about half a patch embedding's own spread
-AUXILIARY_WEIGHT = 20.0  # the head's loss is a mean over some hundred facts, nearly all false
+AUXILIARY_WEIGHT = 20.0  # large, because the head's loss is a mean over hundreds of facts, nearly all false
 MAX_LOGIT_SCALE = math.log(100.0)
 WARMUP = 300  # steps
-MASKED_PART, MASKED_KEEP = 0.7, 28  # this part of the run sees that many of the 64 patches, the rest sees all
+MASKED_PART, MASKED_KEEP = 0.7, 28  # the first 70 % of the run sees 28 of the 64 patches, the rest sees all
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line takes; `minutes` ends the run early, learning rate and all."""
+    """The command line's options. A run that reaches `minutes` before `steps` has its whole learning rate schedule."""
 
     out: Path
     steps: int
@@ -58,7 +58,7 @@ class Options:
 
 
 def sine_cosine(grid: int, width: int) -> Tensor:
-    """2D sine-cosine positions, float32 [1 + grid * grid, width], the class token's zero."""
+    """2D sine-cosine positions, float32 [1 + grid * grid, width]; the class token's row is zero."""
     quarter = width // 4
     omega = 1.0 / 100 ** (torch.arange(quarter) / quarter)
     angle = torch.arange(grid)[:, None] * omega  # (grid, quarter)
@@ -69,7 +69,7 @@ def sine_cosine(grid: int, width: int) -> Tensor:
 
 
 class Pool:
-    """The last `size` frames drawn, on the training device: each is used a few times, differently augmented."""
+    """The last `size` frames drawn, on the training device; each is used a few times, augmented anew each time."""
 
     def __init__(self, size: int, length: int, device: torch.device) -> None:
         self.size, self.filled, self.drawn = size, 0, 0
@@ -81,7 +81,7 @@ class Pool:
         self.patches = torch.empty(size, GRID * GRID, 2, dtype=torch.uint8, device=device)
 
     def add(self, chunk: Chunk) -> None:
-        """Take in one chunk, over the oldest."""
+        """Add a chunk in place of the oldest frames."""
         count = len(chunk.frames)
         start = self.drawn % self.size
         if start + count > self.size:
@@ -115,7 +115,7 @@ class Pool:
 
 
 def augment(images: Tensor) -> Tensor:
-    """Make drawn frames look a little like decoded video: f32 [B, 3, H, W], 0..1, the same back."""
+    """Make drawn frames look more like decoded video: float32 [B, 3, H, W], 0..1 -> the same."""
     count, device = len(images), images.device
 
     def amount(low: float, high: float) -> Tensor:
@@ -124,7 +124,7 @@ def augment(images: Tensor) -> Tensor:
     images = (images - 0.5) * amount(0.85, 1.15) + 0.5 + amount(-0.08, 0.08)
     blurred = functional.avg_pool2d(functional.pad(images, (1, 1, 1, 1), mode="replicate"), 3, 1)
     images = images + amount(0, 0.8) * (blurred - images)
-    # Video holds colour at half the resolution.
+    # Video stores colour at half the resolution.
     grey = images.mean(dim=1, keepdim=True)
     chroma = images - grey
     coarse = functional.interpolate(functional.avg_pool2d(chroma, 2), scale_factor=2, mode="nearest")
@@ -133,7 +133,7 @@ def augment(images: Tensor) -> Tensor:
 
 
 class Learner(nn.Module):
-    """The model, with the auxiliary head and the loss of both."""
+    """The model with the auxiliary heads, and their losses."""
 
     mean: Tensor
     std: Tensor
@@ -158,7 +158,7 @@ class Learner(nn.Module):
         visual: Any = self.clip.visual
         x = visual._embeds((images - self.mean) / self.std)  # (B, 1 + N, D)
         if self.kept_patches is not None:
-            # Masked patches cost nothing (FLIP, Li et al., CVPR 2023); those with something on them stay.
+            # Masked patches are left out and cost nothing (FLIP, Li et al., 2023); patches with a shape on them stay.
             order = (patches[..., 0] > 0) + torch.rand(patches.shape[:2], device=x.device)
             kept = order.topk(self.kept_patches, dim=1).indices  # (B, kept)
             patches = patches.gather(1, kept[..., None].expand(-1, -1, 2))
@@ -173,7 +173,7 @@ class Learner(nn.Module):
             return *self._losses(seen, said, claims, facts), patch
 
     def _encode_text(self, tokens: Tensor) -> Tensor:
-        """`clip.encode_text` without the padding that no caption of the batch reaches: int64 [B, L] -> [B, D]."""
+        """`clip.encode_text`, but only up to the longest caption of the batch: int64 [B, L] -> [B, D]."""
         clip: Any = self.clip
         length = int((tokens != 0).sum(1).max())
         tokens = tokens[:, :length]
@@ -182,12 +182,12 @@ class Learner(nn.Module):
         return x[torch.arange(len(x)), tokens.argmax(dim=-1)] @ clip.text_projection
 
     def _losses(self, seen: Tensor, said: Tensor, claims: Tensor, facts: Tensor) -> tuple[Tensor, Tensor]:
-        """Both losses of features f32 [B, D]; in full precision, logits reach 100."""
+        """Both losses of features float32 [B, D]; in full precision, because logits reach 100."""
         scale: Tensor = torch.exp(self.clip.logit_scale)  # type: ignore[arg-type]
         logits = scale * functional.normalize(seen, dim=-1) @ functional.normalize(said, dim=-1).T  # (B, B)
         with torch.no_grad():
-            # How many of caption j's claims fail in picture i: none means it is true there, too.
-            fails = 1 - functional.pad((facts > 0.3).float(), (0, 1))  # (B, facts + 1); a relation always fails
+            # How many claims of caption j are false in picture i: with none, the caption is true there too.
+            fails = 1 - functional.pad((facts > 0.3).float(), (0, 1))  # (B, facts + 1); a relation counts as false
             also_true = (fails @ claims.T) < 0.5
             also_true.fill_diagonal_(False)
         logits = logits.masked_fill(also_true, -1e4)
@@ -198,7 +198,7 @@ class Learner(nn.Module):
 
 
 def _groups(learner: Learner) -> list[dict[str, object]]:
-    """Weight decay on matrices only. Token rows that no caption holds then keep their random start, as wanted."""
+    """Weight decay on matrices only, so that rows of tokens that no caption uses keep their initial values."""
     decay: list[nn.Parameter] = []
     keep: list[nn.Parameter] = []
     for name, parameter in learner.named_parameters():
@@ -208,7 +208,7 @@ def _groups(learner: Learner) -> list[dict[str, object]]:
 
 
 def save(clip: nn.Module, folder: Path) -> None:
-    """Write `open_clip_model.safetensors` in half precision, whole or not at all."""
+    """Write `open_clip_model.safetensors` in half precision, atomically."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = {
         name: value.detach().half().cpu().contiguous()
@@ -239,9 +239,9 @@ def _start_model(options: Options) -> nn.Module:
 
 
 def train(options: Options) -> dict[str, float]:
-    """Run to the end of `steps` or `minutes`, or until told to stop; saves and returns the evaluation's figures."""
+    """Train for `steps` or `minutes`, or until SIGTERM or SIGINT; save the model and return its evaluation."""
     stopped: list[int] = []
-    # First of all the feed: its workers are forked, which must come before a GPU or threads are in use.
+    # Start the feed first: its workers are forked, which must happen before a GPU or threads are in use.
     with Feed(_word_tokens(), options.workers, options.seed, options.positions) as feed:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda received, _frame: stopped.append(received))
@@ -265,8 +265,8 @@ def train(options: Options) -> dict[str, float]:
             part = max(step / options.steps, (time.monotonic() - began) / (options.minutes * 60))
             if part >= 1:
                 break
-            # At most a few a step, so that the model is never kept waiting, and no more than it uses: on a
-            # small machine the drawing would take the time of the learning.
+            # A few chunks a step at most, so that the model never waits, and no more than it uses: on a small machine
+            # drawing would take time from training.
             for _ in range(8):
                 if pool.drawn > (step + 2) * options.batch:
                     break

@@ -1,4 +1,4 @@
-"""The tiny CLIP's tokenizer: CLIP's own byte pair merges, cut down to those its words need, and a few more.
+"""The tiny CLIP's tokenizer: those of CLIP's byte pair merges that its words need, and a few more.
 
 The file has the format of open_clip's `SimpleTokenizer` (a header line, then merges in order), so every word of the
 drawn world, of the motions' names and of some common action names is one token (words that CLIP itself splits get
@@ -28,12 +28,12 @@ def tokenizer() -> Any:
 
 
 def words() -> tuple[str, ...]:
-    """Every word that is to be one token, sorted."""
+    """The words that are one token each, sorted."""
     return tuple(sorted({*captions.words(), *phrases.words()}))
 
 
 def _merges_for(word: str, ranks: dict[tuple[str, str], int]) -> list[tuple[str, str]]:
-    """The merges, in order, that make `word` one token: byte pair encoding by `ranks`, then left to right."""
+    """The merges, in order, that make `word` one token: by `ranks`, then left to right."""
     parts = [*word[:-1], word[-1] + "</w>"]
     used: list[tuple[str, str]] = []
     while len(parts) > 1:
@@ -53,7 +53,7 @@ def _merges_for(word: str, ranks: dict[tuple[str, str], int]) -> list[tuple[str,
 
 
 def write(path: Path = BPE_PATH) -> int:
-    """Write the merges file from open_clip's own; returns how many merges it holds."""
+    """Write the merges file from open_clip's own; return the number of merges."""
     from open_clip.tokenizer import default_bpe
 
     with gzip.open(default_bpe()) as full:

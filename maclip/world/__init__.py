@@ -1,4 +1,4 @@
 """A drawn world: textured, coloured shapes on varied backgrounds, still (captioned) and moving (named motions).
 
-It exists to try the tool and to test it, nothing more: what a model learns here it knows of this world only.
+It exists to try out and test maclip. What a model learns here says nothing about real video.
 """

@@ -15,12 +15,12 @@ Point = tuple[float, float]
 Path = Callable[[float], Point]  # progress 0..1 -> (x, y)
 Clock = Callable[[float], float]  # clip time 0..1 -> progress 0..1
 
-MARGIN = 0.85  # how far a shape's centre stays from the border, in its radii
+MARGIN = 0.85  # least distance of a shape's centre from the border, in radii
 
 
 @dataclass(frozen=True)
 class Look:
-    """A shape without a place. `colour` is RGB 0..255, `radius` in world units, `rotation` in radians."""
+    """How a shape looks, without a place. `colour` is RGB 0..255, `radius` in world units, `rotation` in radians."""
 
     kind: str
     colour: tuple[float, float, float]
@@ -46,7 +46,7 @@ class Look:
 
 @dataclass(frozen=True)
 class Cast:
-    """Who may act in a clip: what the class fixes (None: anything)."""
+    """What a class fixes about the shape that moves; None means any."""
 
     colour: str | None = None
     kind: str | None = None
@@ -68,7 +68,7 @@ def look(
     radius: tuple[float, float] = (0.13, 0.19),
     kinds: tuple[str, ...] = tuple(KINDS),
 ) -> Look:
-    """A random look within what `cast` fixes; `radius` is the range, world units."""
+    """A random look that agrees with `cast`; `radius` is a range in world units."""
     cast = cast or Cast()
     kind = cast.kind or _one_of(rng, kinds)
     colour = cast.colour or _one_of(rng, tuple(COLOURS))
@@ -79,7 +79,7 @@ def look(
 
 
 def other_look(rng: np.random.Generator, first: Look, radius: tuple[float, float] = (0.12, 0.16)) -> Look:
-    """A look of another kind and a clearly other colour than `first`."""
+    """A look of another kind and a clearly different colour than `first`."""
     while True:
         second = look(rng, radius=radius)
         away = sum(abs(a - b) for a, b in zip(first.colour, second.colour, strict=True))
@@ -100,11 +100,11 @@ def clock(rng: np.random.Generator, latest_start: float = 0.15, earliest_end: fl
 
 
 def place_path(rng: np.random.Generator, path: Path, extent: float, radius: float) -> Path:
-    """`path` times `extent`, put at a random place where a shape of `radius` stays in the picture throughout."""
+    """`path` scaled by `extent` and moved to a random place where a shape of `radius` stays inside the picture."""
     points = np.array([path(step / 48) for step in range(49)]) * extent
     low, high = points.min(axis=0), points.max(axis=0)
     free = np.maximum(1 - 2 * MARGIN * radius - (high - low), 0)  # (2,)
-    # Where the path needs more than there is, it is centred and sticks out a little.
+    # A path that is larger than the picture is centred and sticks out a little.
     start = 0.5 - (high - low) / 2 - free / 2 + free * rng.random(2)
     offset_x, offset_y = (float(v) for v in start - low)
 
@@ -116,7 +116,7 @@ def place_path(rng: np.random.Generator, path: Path, extent: float, radius: floa
 
 
 def triangle_wave(cycles: float) -> float:
-    """0 at whole cycles, 1 at half ones, straight between."""
+    """0 at whole cycles, 1 at half cycles, linear between."""
     return 1 - abs(2 * (cycles % 1) - 1)
 
 
@@ -126,7 +126,7 @@ def turn_about(centre: Point, distance: float, angle: float) -> Point:
 
 
 def random_point(rng: np.random.Generator, reach: float) -> Point:
-    """A point at least `reach` from the border (the centre where that is not possible)."""
+    """A random point at least `reach` from the border; the centre if `reach` is too large."""
     free = max(0.5 - reach, 0.0)
     x, y = rng.uniform(-free, free, 2)
     return 0.5 + float(x), 0.5 + float(y)

@@ -54,13 +54,13 @@ def _field(style: str, rng: np.random.Generator) -> Field:
 
 @lru_cache(maxsize=1)
 def _bank() -> Field:
-    """Every field, float32 [styles * FIELDS_PER_STYLE, BANK, BANK]; always the same one."""
+    """All fields, float32 [styles * FIELDS_PER_STYLE, BANK, BANK]; deterministic."""
     rng = np.random.default_rng(20240)
     return np.stack([_field(style, rng) for style in STYLES for _ in range(FIELDS_PER_STYLE)])
 
 
 def _muted(rng: np.random.Generator) -> npt.NDArray[np.float32]:
-    """A colour with little saturation, float32 [3]: shapes have plenty, so they stay visible."""
+    """A colour of low saturation, float32 [3], on which the saturated shapes stand out."""
     grey = rng.uniform(45, 190)
     return np.clip(grey + rng.uniform(-26, 26, 3), 20, 215).astype(np.float32)
 
@@ -69,7 +69,7 @@ def background(rng: np.random.Generator, size: int) -> Canvas:
     """A background, float32 [size, size, 3], 0..255. `size` <= BANK px."""
     fields = _bank()
     field = fields[rng.integers(len(fields))]
-    # Small pictures also take every second pixel, so that a pattern's coarseness varies.
+    # Small pictures sometimes take every second pixel, so that the scale of the pattern varies.
     step = 2 if 2 * size <= BANK and rng.random() < 0.5 else 1
     top, left = rng.integers(0, BANK - size * step + 1, 2)
     window = field[top : top + size * step : step, left : left + size * step : step]
@@ -98,7 +98,7 @@ def grey_shape(rng: np.random.Generator) -> Shape:
 
 
 def finish(canvas: Canvas, view: View, shapes: list[Shape]) -> npt.NDArray[np.uint8]:
-    """Draw `shapes` in order and round to bytes: uint8 [size, size, 3]."""
+    """Draw `shapes` in order and convert to bytes: uint8 [size, size, 3]."""
     for shape in shapes:
         draw(canvas, view, shape)
     return np.clip(canvas, 0, 255).astype(np.uint8)

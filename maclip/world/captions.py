@@ -1,7 +1,7 @@
 """Captions: true sentences about a scene, from many templates, some with attributes left out.
 
-A caption carries the facts it claims (`Caption.claims`), so that training can tell whether it happens to be true of
-another picture too.
+A caption lists the facts it claims (`Caption.claims`), so that training can tell whether it is also true of another
+picture.
 """
 
 from __future__ import annotations
@@ -15,14 +15,13 @@ from maclip.world.shapes import COLOURS, KINDS, SIZES, TEXTURES
 
 NUMBERS = {2: "two", 3: "three", 4: "four"}
 PREFIXES = ("a photo of", "a picture of", "a drawing of", "a photo showing")
-# A relation is between pictures that hold the same things: no fact says it, so such a caption is never
-# taken to be true of another picture.
+# No fact in `scenes.FACTS` expresses a relation, so a caption with one never counts as true of another picture.
 RELATION = "relation"
 
 
 @dataclass(frozen=True)
 class Caption:
-    """A sentence and the names (`scenes.FACTS`, or RELATION) of what it claims."""
+    """A sentence and what it claims: names from `scenes.FACTS`, or RELATION."""
 
     text: str
     claims: tuple[str, ...]
@@ -40,7 +39,7 @@ def at(place: str) -> str:
 
 
 def _describe(thing: Thing, rng: np.random.Generator, place: bool, full: bool = False) -> tuple[list[str], list[str]]:
-    """The words for one thing ("large", "red", "star", "at the top"), and what they claim."""
+    """Words for one thing ("large", "red", "star", "at the top") and the facts they claim."""
     say_size, say_colour, say_kind = (
         rng.random() < 0.35,
         full or rng.random() < 0.75,
@@ -89,7 +88,7 @@ def _is_group(scene: Scene) -> bool:
 
 
 def caption(scene: Scene, rng: np.random.Generator, positions: bool = True) -> Caption:
-    """One random true caption. With `positions` False it never says where anything is, nor a relation."""
+    """One random true caption. Without `positions` it names no place and no relation."""
     count = len(scene.things)
     place = positions and rng.random() < 0.5
     if count > 1 and rng.random() < 0.15:

@@ -1,7 +1,7 @@
 """The two families of classes, and how they are split into training, validation and test.
 
 *motion*: the class is the motion alone, whatever moves (like Something-Something). *object-motion*: the class is an
-object with a motion (like Kinetics): several classes share the object, others the motion.
+object with a motion (like Kinetics); some classes share the object, others the motion.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ Split = Literal["train", "val", "test"]
 FAMILIES: tuple[Family, ...] = ("motion", "object-motion")
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
-# Each has relatives in training (the upright one, the doubled one) but is never seen there. They come with their
-# reverse: whoever does not read the order of the frames confuses the two.
+# Training has related motions (vertical instead of horizontal, combined with others) but none of these. Each comes with
+# its reverse, so a model that ignores the order of frames confuses the two.
 TEST_MOTIONS = (
     *("right", "left"),
     *("grow", "shrink"),
@@ -37,7 +37,7 @@ VALIDATION_MOTIONS = (
     *("appear", "vanish"),
     *("split", "merge"),
 )
-# A clip of these, mirrored left to right, shows another class.
+# Mirrored left to right, a clip of one of these shows another class.
 ONE_SIDED = (
     *("right", "left", "up-right", "up-left", "down-right", "down-left", "right-back", "left-back"),
     *("right-then-up", "right-then-down", "left-then-up", "left-then-down"),
@@ -63,8 +63,8 @@ OBJECT_MOTIONS = (
 class ActionClass:
     """One class: its folder's name, its phrase, its split, and what to draw.
 
-    `mirror` says whether a clip mirrored left to right still shows the class. `seed` is its own for good, whatever
-    the split.
+    `mirror`: whether a clip mirrored left to right still shows the class. `seed` belongs to the class and does not
+    depend on the split.
     """
 
     slug: str
@@ -102,7 +102,8 @@ def _motion_classes(split_seed: int | None) -> list[ActionClass]:
 
 
 def _object_classes(split_seed: int | None) -> list[ActionClass]:
-    # Object o meets motions o, o + 1, ... (mod 10): neighbours share some. The even steps away are for training.
+    # Object o is combined with motions o, o + 1, ... (mod 10), so neighbouring objects share motions. The first steps
+    # are held out; the steps 3, 5, 7 and 9 are for training.
     pairs: list[tuple[int, int, Split]] = []
     for index in range(len(OBJECTS)):
         held_out: Split = "test" if index < 4 else "val"
@@ -123,12 +124,12 @@ def _object_classes(split_seed: int | None) -> list[ActionClass]:
 
 
 def classes(family: Family, split_seed: int | None = None) -> list[ActionClass]:
-    """Every class of `family`, in a fixed order; `split_seed` deals them out to the splits anew (same sizes)."""
+    """All classes of `family` in a fixed order; `split_seed` reshuffles the splits and keeps their sizes."""
     return _motion_classes(split_seed) if family == "motion" else _object_classes(split_seed)
 
 
 def find_class(family: Family, name: str) -> ActionClass:
-    """The class of that phrase or slug. Raises `class-unknown`."""
+    """The class with this name or slug. Raises `class-unknown`."""
     for one in classes(family):
         if name in (one.name, one.slug):
             return one

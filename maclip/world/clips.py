@@ -1,4 +1,4 @@
-"""A clip's pictures: a motion in front of a drifting background, through a camera that is not quite steady."""
+"""The frames of a clip: a motion in front of a drifting background, seen by a slightly unsteady camera."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ FRAMES = 24
 RATE = 12  # frames a second
 # What a model sees is the centre crop, 7/8 of the picture (`maclip_runtime.reading.frames.RESIZE_RATIO`).
 SPAN = 8 / 7  # world units the picture is wide
-BACKGROUND_SIZE = 224  # px; more than the picture, for it to drift and zoom
+BACKGROUND_SIZE = 224  # px; larger than the picture, to leave room for drift and zoom
 DRIFT = 0.05  # world units over the clip, background against shapes
 SHAKE = 0.006  # world units, of the camera from frame to frame
-# How often a coloured shape stands by that has no part in the motion: without it one frame would tell a motion of one
-# shape from a motion of two.
+# Probability of an extra coloured shape that takes no part in the motion. Without it, one frame would tell a motion of
+# one shape from a motion of two.
 BYSTANDER_CHANCE_ALONE, BYSTANDER_CHANCE_PAIR = 0.6, 0.3
 BYSTANDER_DRIFT = 0.08  # world units over the clip
 
@@ -39,7 +39,7 @@ class Stage:
     """Where a motion happens: the background, the distractors and the camera's path."""
 
     backdrop: Image.Image  # BACKGROUND_SIZE px, drawn at the picture's own scale
-    distractors: tuple[tuple[Shape, float, float], ...]  # with how far each drifts, world units over the clip
+    distractors: tuple[tuple[Shape, float, float], ...]  # each with its drift in x and y, world units over the clip
     backdrop_drift: tuple[float, float]  # world units over the clip
     camera_drift: tuple[float, float]
     shake: npt.NDArray[np.float64]  # [frames, 2], world units
@@ -92,7 +92,7 @@ def make_stage(rng: np.random.Generator, frames: int = FRAMES) -> Stage:
 def clip_frames(
     motion: str, rng: np.random.Generator, cast: Cast | None = None, frames: int = FRAMES
 ) -> Iterator[Pixels]:
-    """The frames of one clip, uint8 [CLIP_SIZE, CLIP_SIZE, 3] each: the motion named, by what `cast` fixes."""
+    """The frames of a clip of the named motion, performed as `cast` says: uint8 [CLIP_SIZE, CLIP_SIZE, 3] each."""
     script = MOTIONS[motion](rng, cast or Cast())
     stage = make_stage(rng, frames)
     if rng.random() < (BYSTANDER_CHANCE_ALONE if motion in SINGLE_MOTIONS else BYSTANDER_CHANCE_PAIR):
@@ -101,7 +101,7 @@ def clip_frames(
 
 
 def _bystander(rng: np.random.Generator, script: Script) -> tuple[Shape, float, float]:
-    """A shape unlike those that act, where it covers them least at the beginning, in the middle and at the end."""
+    """A shape of another kind than the moving ones, placed far from them at the start, the middle and the end."""
     actors = [shape for moment in (0.0, 0.5, 1.0) for shape in script(moment).shapes]
     while True:
         one = look(rng, radius=(0.11, 0.16))
@@ -121,5 +121,5 @@ def play(script: Script, stage: Stage, frames: int = FRAMES) -> Iterator[Pixels]
 
 
 def nothing(_time: float) -> Moment:
-    """The script in which nothing happens and nobody is there."""
+    """The script of an empty scene."""
     return Moment(())

@@ -1,6 +1,6 @@
-"""The motions of one shape. Each takes a generator and a cast, and gives a script: clip time 0..1 -> what is seen.
+"""Motions of one shape. A motion takes a random generator and a cast and returns a script: clip time 0..1 -> `Moment`.
 
-Start, extent, speed profile and looks are random in each, so that no single frame says which motion it is from.
+Start, extent, speed profile and looks are random, so that no single frame tells which motion it is from.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def _paths() -> dict[str, Path]:
 
 
 def _along(path: Path, low: float = 0.25, high: float = 0.45) -> Motion:
-    """One shape along `path`, made `low` to `high` world units long."""
+    """One shape along `path`, which is scaled by `low` to `high` world units."""
 
     def motion(rng: np.random.Generator, cast: Cast) -> Script:
         actor, progress = look(rng, cast), clock(rng)
@@ -100,7 +100,7 @@ def _circling(direction: int) -> Motion:
     def motion(rng: np.random.Generator, cast: Cast) -> Script:
         actor, progress = look(rng, cast, (0.12, 0.16)), clock(rng)
         start, turns = float(rng.uniform(0, 2 * math.pi)), float(rng.uniform(0.9, 1.25))
-        # The whole circle is placed, so that an unfinished turn starts anywhere.
+        # Place the whole circle, so that an incomplete turn can start anywhere on it.
         placed = place_path(rng, _circle, float(rng.uniform(0.2, 0.28)), actor.radius)
         return lambda time: Moment((actor.at(placed(start / (2 * math.pi) + direction * turns * progress(time))),))
 
@@ -113,7 +113,7 @@ def _circle(p: float) -> Point:
 
 def _spinning(direction: int) -> Motion:
     def motion(rng: np.random.Generator, cast: Cast) -> Script:
-        # A turn shows on these, and not more than half their symmetry goes by between two of eight frames.
+        # Rotation shows on these kinds; between two of eight frames they turn by less than half their symmetry angle.
         actor = look(rng, cast, (0.18, 0.24), ("triangle", "heart", "moon", "square"))
         actor = replace(actor, rotation=float(rng.uniform(-math.pi, math.pi)))
         progress, place = clock(rng, 0.1, 0.9), random_point(rng, actor.radius)
@@ -124,7 +124,7 @@ def _spinning(direction: int) -> Motion:
 
 
 def _scaling(scale: Callable[[float], float]) -> Motion:
-    """One shape whose size goes with `scale`: progress -> 0 (small) .. 1 (large)."""
+    """One shape whose size follows `scale`: progress -> 0 (small) .. 1 (large)."""
 
     def motion(rng: np.random.Generator, cast: Cast) -> Script:
         actor, progress = look(rng, cast, (0.25, 0.32)), clock(rng)
@@ -135,7 +135,7 @@ def _scaling(scale: Callable[[float], float]) -> Motion:
 
 
 def _fading(seen: Callable[[float], float]) -> Motion:
-    """One shape whose opacity goes with `seen`: time since a random moment, in clip lengths -> 0..1."""
+    """One shape whose opacity follows `seen`: time since a random moment, in clip lengths -> 0..1."""
 
     def motion(rng: np.random.Generator, cast: Cast) -> Script:
         actor, moment = look(rng, cast, (0.15, 0.23)), float(rng.uniform(0.3, 0.7))
@@ -146,7 +146,7 @@ def _fading(seen: Callable[[float], float]) -> Motion:
 
 
 def ramp(since: float, length: float = 0.12) -> float:
-    """0 before, 1 after, straight over `length` around 0."""
+    """Rise linearly from 0 to 1 over `length`, centred on `since` = 0."""
     return min(max(since / length + 0.5, 0.0), 1.0)
 
 

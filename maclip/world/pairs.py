@@ -1,4 +1,4 @@
-"""The motions of two shapes; see `maclip.world.motions` for what a script is."""
+"""Motions of two shapes; `maclip.world.motions` says what a script is."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _angle(rng: np.random.Generator) -> float:
 
 
 def _quarter_angle(rng: np.random.Generator) -> float:
-    """To the right, down, left or up, give or take 15 degrees."""
+    """To the right, down, left or up, within 15 degrees."""
     return float(rng.integers(4)) * math.pi / 2 + float(rng.uniform(-0.26, 0.26))
 
 
@@ -46,7 +46,7 @@ def _passing(upright: bool) -> Motion:
 
 
 def _distance(far_part: Callable[[float], float], same: bool = False) -> Motion:
-    """Two shapes on a line, `far_part`: progress -> 0 (touching, or with `same` one on the other) .. 1 (apart)."""
+    """Two shapes on a line. `far_part`: progress -> 0 (touching, or with `same` on top of each other) .. 1 (apart)."""
 
     def motion(rng: np.random.Generator, cast: Cast) -> Script:
         (first, second), progress = _two(rng, cast), clock(rng)
@@ -103,7 +103,7 @@ def _chase(rng: np.random.Generator, cast: Cast) -> Script:
     def script(time: float) -> Moment:
         p = progress(time)
         front = -0.5 * length + start / 2 + length * p
-        behind = front - start + 0.05 * p  # it gains a little
+        behind = front - start + 0.05 * p  # it catches up a little
         return Moment((first.at(turn_about(centre, front, angle)), second.at(turn_about(centre, behind, angle))))
 
     return script
@@ -126,7 +126,7 @@ def _covering(away_part: Callable[[float], float]) -> Motion:
     def motion(rng: np.random.Generator, cast: Cast) -> Script:
         hidden, progress = look(rng, cast, (0.11, 0.13)), clock(rng)
         cover = other_look(rng, hidden, (0.19, 0.23))
-        while cover.kind not in ("circle", "square", "heart"):  # nothing shows through these
+        while cover.kind not in ("circle", "square", "heart"):  # these cover what is behind them
             cover = other_look(rng, hidden, (0.19, 0.23))
         far, angle = float(rng.uniform(0.38, 0.48)), _angle(rng)
         middle = random_point(rng, 0.4)
@@ -142,7 +142,7 @@ def _covering(away_part: Callable[[float], float]) -> Motion:
 
 
 def _together(step: Point) -> Motion:
-    """Side by side along `step`, a unit vector."""
+    """Two shapes side by side that move along `step`, a unit vector."""
 
     def motion(rng: np.random.Generator, cast: Cast) -> Script:
         (first, second), progress = _two(rng, cast), clock(rng)
@@ -197,7 +197,7 @@ def _exchange_size(rng: np.random.Generator, cast: Cast) -> Script:
 
 
 def _one_fading(seen: Callable[[float], float]) -> Motion:
-    """Two shapes side by side, the second seen as `seen` says: time since a random moment -> 0..1."""
+    """Two shapes side by side; the second's opacity follows `seen`: time since a random moment -> 0..1."""
 
     def motion(rng: np.random.Generator, cast: Cast) -> Script:
         (first, second), moment = _two(rng, cast), float(rng.uniform(0.3, 0.7))

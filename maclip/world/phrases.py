@@ -1,4 +1,4 @@
-"""The names of the motions: one natural phrase each, which is also the class's name."""
+"""One natural phrase for each motion, which is also the name of its class."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ MOTION_PHRASES: dict[str, str] = {
     "zoom-out": "zooming out from a shape",
 }
 
-# What users of the demo may type; whole tokens, though pre-training never saw them.
+# Words that users of the demo may type. Each is one token, though pre-training never sees it.
 _EXTRA_WORDS = """
 action arm back ball bag book bottle box camera car carry catch catching chair clapping climb climbing close closing cup
 cut cutting dance dancing door drink drinking drop dropping eat eating empty enter face falling fast fill filling finger
@@ -87,6 +87,6 @@ def plain_phrases() -> tuple[str, ...]:
 
 
 def words() -> tuple[str, ...]:
-    """Every word of the phrases, and others that names of actions are made of; sorted."""
+    """The words of all phrases and other words common in names of actions, sorted."""
     said = {word for phrase in plain_phrases() for word in phrase.split()}
     return tuple(sorted(said | set(_EXTRA_WORDS.split())))

@@ -1,8 +1,8 @@
 """Still scenes: a few shapes and what is true of them.
 
 `Scene.facts` says how true each statement of a fixed vocabulary (`FACTS`) is: kinds, colours, sizes, places, counts and
-their pairs. Pre-training uses it twice: as what the class token must predict, and to know which captions are true of
-which picture.
+their pairs. Pre-training uses it twice: as the target that the class token must predict, and to find the captions that
+are true of a picture.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from maclip.world.shapes import COLOURS, KINDS, SIZES, TEXTURES, Shape, View
 Pixels = npt.NDArray[np.uint8]
 
 PLACES = ("top left", "top", "top right", "left", "center", "right", "bottom left", "bottom", "bottom right")
-MOST_SHAPES = 4
-PLACE_CENTRES = (0.2, 0.5, 0.8)  # of the three columns and rows, world units
-COLOUR_JITTER = 16.0  # of 255, each channel
+MAX_SHAPES = 4
+PLACE_CENTRES = (0.2, 0.5, 0.8)  # centres of the three columns and rows, world units
+COLOUR_JITTER = 16.0  # for each channel, of 255
 
 
 @dataclass(frozen=True)
 class Thing:
-    """A shape by its names, with the shape as drawn."""
+    """A shape and the names of its kind, colour and size."""
 
     kind: str
     colour: str
@@ -35,12 +35,12 @@ class Thing:
 
     @property
     def place(self) -> str:
-        """The one of the nine places that its centre is nearest to."""
+        """The nearest of the nine places."""
         column, row = (int(np.argmin(np.abs(np.array(PLACE_CENTRES) - v))) for v in (self.shape.x, self.shape.y))
         return PLACES[row * 3 + column]
 
     def place_weights(self) -> dict[str, float]:
-        """How much it is at each place, 0..1, linear between the places' centres: says more than `place`."""
+        """Weight of each place, 0..1, linear between the places' centres: finer than `place`."""
         weights = {}
         for row in range(3):
             for column in range(3):
@@ -57,8 +57,8 @@ def _fact_names() -> tuple[str, ...]:
     names = [*kinds, *colours, *SIZES, *(t for t in TEXTURES if t != "plain")]
     names += [f"{colour} {kind}" for colour in colours for kind in kinds]
     names += [f"{size} {name}" for size in SIZES for name in (*kinds, *colours)]
-    names += [f"{count} shapes" for count in range(1, MOST_SHAPES + 1)]
-    names += [f"{count} {name}" for count in range(2, MOST_SHAPES + 1) for name in (*kinds, *colours)]
+    names += [f"{count} shapes" for count in range(1, MAX_SHAPES + 1)]
+    names += [f"{count} {name}" for count in range(2, MAX_SHAPES + 1) for name in (*kinds, *colours)]
     names += list(PLACES)
     names += [f"{name} {place}" for name in (*kinds, *colours) for place in PLACES]
     return tuple(names)
@@ -66,7 +66,7 @@ def _fact_names() -> tuple[str, ...]:
 
 FACTS = _fact_names()
 FACT_INDEX = {name: index for index, name in enumerate(FACTS)}
-# Whether a fact says where something is: dropped where captions say nothing of places.
+# True for facts about positions; not trained when captions name no positions.
 FACT_IS_PLACE = np.array([name in PLACES or name.endswith(tuple(f" {p}" for p in PLACES)) for name in FACTS])
 
 
@@ -77,7 +77,7 @@ class Scene:
     things: tuple[Thing, ...]
 
     def facts(self) -> npt.NDArray[np.uint8]:
-        """How true each of `FACTS` is: uint8 [len(FACTS)], 255 = true, between for places half way."""
+        """How true each of `FACTS` is: uint8 [len(FACTS)]; 255 is true, places have values between."""
         truth = np.zeros(len(FACTS), np.uint8)
         for thing in self.things:
             names = [thing.kind, thing.colour, thing.size, f"{thing.colour} {thing.kind}"]
@@ -97,9 +97,9 @@ class Scene:
         return truth
 
     def patches(self, grid: int) -> npt.NDArray[np.uint8]:
-        """What covers the centre of each cell of a grid x grid raster, row by row: uint8 [grid * grid, 2].
+        """What covers the centre of each cell of a `grid` x `grid` raster, row by row: uint8 [grid * grid, 2].
 
-        The kind's and the colour's place in `KINDS` and `COLOURS` counted from 1; 0 where there is no thing.
+        The indices of the kind in `KINDS` and of the colour in `COLOURS`, from 1; 0 where nothing is.
         """
         centres = (np.arange(grid) + 0.5) / grid
         out = np.zeros((grid, grid, 2), np.uint8)
@@ -121,7 +121,7 @@ def make_thing(
     size: str | None = None,
     texture: str | None = None,
 ) -> Thing:
-    """A thing somewhere in the unit square, random where not given."""
+    """A thing somewhere in the unit square; names that are None are drawn at random."""
     kind = kind or _one_of(rng, tuple(KINDS))
     colour = colour or _one_of(rng, tuple(COLOURS))
     size = size or _one_of(rng, tuple(SIZES))
@@ -129,7 +129,7 @@ def make_thing(
     r, g, b = (float(np.clip(c + rng.uniform(-COLOUR_JITTER, COLOUR_JITTER), 0, 255)) for c in COLOURS[colour])
     turned = rng.uniform(-math.pi, math.pi) if rng.random() < 0.4 else rng.normal(0, 0.25)
     texture = texture or (_one_of(rng, TEXTURES) if rng.random() < 0.6 else "plain")
-    # Shapes may stick out a little: moving ones do, too.
+    # Shapes may stick out a little, as moving shapes do.
     x, y = rng.uniform(0.75 * radius, 1 - 0.75 * radius, 2)
     phase = float(rng.uniform(0, 6.28))
     shape = Shape(kind, (r, g, b), float(x), float(y), radius, float(turned), texture, phase)
@@ -137,7 +137,7 @@ def make_thing(
 
 
 def place_apart(rng: np.random.Generator, things: list[Thing]) -> tuple[Thing, ...]:
-    """Moves things until none covers another much; gives up after some tries and drops what is in the way."""
+    """Move things until they hardly overlap; drop those that find no room in 12 tries."""
     placed: list[Thing] = []
     for thing in things:
         for _ in range(12):
@@ -150,7 +150,7 @@ def place_apart(rng: np.random.Generator, things: list[Thing]) -> tuple[Thing, .
 
 
 def random_scene(rng: np.random.Generator) -> Scene:
-    """Half the time one shape, else two different ones, a group of equal ones, or three or four of any sort."""
+    """Half the time one shape; else two different ones, a group of equal ones, or three or four of any kind."""
     sort = rng.random()
     if sort < 0.5:
         return Scene((make_thing(rng),))
@@ -158,11 +158,11 @@ def random_scene(rng: np.random.Generator) -> Scene:
         things = [make_thing(rng), make_thing(rng)]
     elif sort < 0.9:
         first = make_thing(rng)
-        count = int(rng.integers(2, MOST_SHAPES + 1))
+        count = int(rng.integers(2, MAX_SHAPES + 1))
         size = "small" if count > 2 else first.size
         things = [make_thing(rng, first.kind, first.colour, size, first.shape.texture) for _ in range(count)]
     else:
-        things = [make_thing(rng, size="small") for _ in range(int(rng.integers(3, MOST_SHAPES + 1)))]
+        things = [make_thing(rng, size="small") for _ in range(int(rng.integers(3, MAX_SHAPES + 1)))]
     return Scene(place_apart(rng, things))
 
 

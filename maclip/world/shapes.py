@@ -1,8 +1,8 @@
-"""Shapes: what can be drawn, and drawing it, antialiased, onto a float canvas.
+"""Shapes, and how they are drawn, antialiased, onto a float canvas.
 
 World coordinates: x to the right and y down, the unit square is what a model sees (its centre crop). A `View`
 says which part of the world a canvas covers. Each kind is an implicit function of (u, v), the place relative to the
-shape's centre in units of its radius: negative inside, and near the edge about the distance to it.
+shape's centre in units of its radius: negative inside, and close to the edge about the distance from it.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ KINDS: dict[str, Callable[[Plane, Plane], Plane]] = {
     "heart": _heart,
     "moon": _moon,
 }
-EXTENT = 1.3  # no kind reaches further than this from its centre, in radii
+EXTENT = 1.3  # largest reach of any kind from its centre, in radii
 
 
 def _texture(name: str, u: Plane, v: Plane, phase: float) -> npt.NDArray[np.bool_]:
@@ -138,7 +138,7 @@ def _texture(name: str, u: Plane, v: Plane, phase: float) -> npt.NDArray[np.bool
 
 
 def draw(canvas: Canvas, view: View, shape: Shape) -> None:
-    """Draw `shape` onto float32 [H, W, 3] in place; parts beyond the canvas are cut off."""
+    """Draw `shape` onto float32 [H, W, 3] in place; parts outside the canvas are cut off."""
     if shape.opacity <= 0 or shape.radius <= 0:
         return
     scale = view.size / view.span  # px per world unit

@@ -19,14 +19,14 @@ FORMAT = 1  # of classes.json
 CLASSES_FILE = "classes.json"
 DEFAULT_CLIPS: Mapping[str, int] = {"train": 24, "val": 16, "test": 16}  # clips per class
 PAUSE_SECONDS = (1.0, 2.0)  # between two actions of a long video
-_LONG = 1_000_003  # keeps a long video's randomness apart from any clip's
+LONG_VIDEO_SEED = 1_000_003  # no clip has this seed
 
 Progress = Callable[[int, int], None]  # clips done, clips in all
 
 
 @dataclass(frozen=True)
 class Segment:
-    """One true action of a long video."""
+    """When an action happens in a long video."""
 
     name: str
     start_s: float
@@ -71,17 +71,25 @@ def write_clips(
     out: Path,
     family: Family,
     clips_per_class: int | Mapping[str, int] = DEFAULT_CLIPS,
+    *,
     seed: int = 0,
     workers: int = 1,
     progress: Progress | None = None,
     split_seed: int | None = None,
     splits: Iterable[str] = SPLITS,
 ) -> dict[str, object]:
-    """Write the clips of `family` as `out/<class>/<NNN>.mp4` and `out/classes.json`; returns what the latter holds.
+    """Write clips as `out/<class>/<NNN>.mp4` and `out/classes.json`; return the content of `classes.json`.
 
-    `clips_per_class` is one number, or one for each split. The same `seed` gives the same files, whatever
-    `workers`; a clip does not depend on how many others there are. `classes.json` comes last: a folder without it
-    is not finished. Raises `output-exists` where `out` holds anything, `output-unwritable`.
+    `family`: "motion" or "object-motion".
+    `clips_per_class`: one number, or one for each split; default `DEFAULT_CLIPS`.
+    `seed`: the same seed gives the same files; a clip does not depend on the number of other clips.
+    `workers`: processes; default 1.
+    `progress`: called with the clips done and the clips in all.
+    `split_seed`: reshuffle the classes over the splits; None for the default splits.
+    `splits`: which splits to write; all by default.
+
+    `classes.json` is written last, so a folder without it is incomplete. Raises `family-unknown`, `output-unwritable`,
+    and `output-exists` if `out` is not empty.
     """
     if family not in FAMILIES:
         raise MaclipError("family-unknown", f'No family "{family}".', f"Choose one of {', '.join(FAMILIES)}.")
@@ -113,7 +121,7 @@ def write_clips(
 
 
 def _long_frames(chosen: Sequence[ActionClass], pauses: Sequence[int], rng: np.random.Generator) -> Iterator[Pixels]:
-    """One unbroken scene: a pause, an action, a pause, ... with nobody there in the pauses."""
+    """One continuous scene: a pause, an action, a pause, ...; the scene is empty in the pauses."""
     total = sum(pauses) + FRAMES * len(chosen)
     stage = make_stage(rng, total)
     at = 0
@@ -128,16 +136,16 @@ def _long_frames(chosen: Sequence[ActionClass], pauses: Sequence[int], rng: np.r
                 at += 1
 
 
-def long_video(path: Path, family: Family, names: Sequence[str], seed: int = 0) -> list[Segment]:
-    """Write one mp4 in which the named classes (phrase or folder name) happen in turn, with pauses between.
+def long_video(path: Path, family: Family, names: Sequence[str], *, seed: int = 0) -> list[Segment]:
+    """Write one mp4 in which the classes `names` (name or slug) happen in turn, with pauses between; return when.
 
-    Beside it, with the suffix `.json`, the true segments, which are also returned. Raises `class-unknown`,
-    `output-exists`, `output-unwritable`.
+    The segments are also written beside it, with the suffix `.json`. Raises `class-unknown`, `output-exists`,
+    `output-unwritable`.
     """
     chosen = [find_class(family, name) for name in names]
     if path.exists():
         raise MaclipError("output-exists", f"{path} exists already.", "Choose another name, or remove it first.")
-    rng = np.random.default_rng((seed, FAMILIES.index(family), _LONG))
+    rng = np.random.default_rng((seed, FAMILIES.index(family), LONG_VIDEO_SEED))
     low, high = (round(seconds * RATE) for seconds in PAUSE_SECONDS)
     pauses = [int(count) for count in rng.integers(low, high + 1, len(chosen) + 1)]
     segments, at = [], 0

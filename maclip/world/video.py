@@ -1,4 +1,4 @@
-"""Frames to H.264, all in memory; the one module of the drawn world that needs PyAV."""
+"""Encode frames as H.264 in memory; the only module of the drawn world that needs PyAV."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import numpy.typing as npt
 
 from maclip_runtime.errors import MaclipError
 
-# One thread: the same bytes whatever the machine's load. A key frame at least once a second.
+# One thread, so that the bytes do not depend on the machine's load.
 ENCODER_OPTIONS = {"crf": "18", "preset": "veryfast", "threads": "1"}
-KEY_FRAME_INTERVAL = 12  # frames
+KEY_FRAME_INTERVAL = 12  # frames; one second
 
 
 def encode(frames: Iterable[npt.NDArray[np.uint8]], rate: int) -> bytes:
@@ -34,7 +34,7 @@ def encode(frames: Iterable[npt.NDArray[np.uint8]], rate: int) -> bytes:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that its name never holds half of it. Raises `output-unwritable`."""
+    """Write a file atomically. Raises `output-unwritable`."""
     part = path.with_name(path.name + ".part")
     try:
         part.write_bytes(content)
@@ -44,7 +44,7 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def unwritable(path: Path, error: OSError) -> MaclipError:
-    """What to raise where `path` cannot be written."""
+    """The error for a `path` that cannot be written."""
     reason = error.strerror or type(error).__name__
     return MaclipError(
         "output-unwritable", f"Cannot write {path}: {reason}.", "Choose a folder that you may write to, with room."

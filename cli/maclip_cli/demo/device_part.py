@@ -109,7 +109,7 @@ def use_bundle(plan: Plan, folder: DemoFolder, update: Update) -> DeviceOutcome:
     chosen = plan.device
     test = open_data(folder.clips / family).split("test")
     clips = {one.name: one.clips for one in test}
-    segments = tuple(long_video(folder.video, family, chosen.video, chosen.video_seed))
+    segments = tuple(long_video(folder.video, family, chosen.video, seed=chosen.video_seed))
     with Recognizer.open(folder.bundle, folder.gallery, device="cpu") as recognizer:
         for done, name in enumerate(chosen.enrolled, start=1):
             recognizer.enroll(name, clips[name][: chosen.clips])

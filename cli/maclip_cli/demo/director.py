@@ -71,9 +71,9 @@ def _generate(plan: Plan, folder: DemoFolder, screen: Screen) -> None:
                 folder.clips / one.family,
                 one.family,
                 plan.clips,
-                plan.clips_seed,
-                os.cpu_count() or 1,
-                lambda done, total, family=one.family: update(family, done, total),  # type: ignore[misc]
+                seed=plan.clips_seed,
+                workers=os.cpu_count() or 1,
+                progress=lambda done, total, family=one.family: update(family, done, total),  # type: ignore[misc]
             )
 
 

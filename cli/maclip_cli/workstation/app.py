@@ -101,7 +101,15 @@ def synth(
             if family in (name, "both"):
                 progress = bars.progress(f"{name} clips")
                 count = clips if clips is not None else DEFAULT_CLIPS
-                write_clips(out / name, name, count, seed, workers or os.cpu_count() or 1, progress, split_seed)
+                write_clips(
+                    out / name,
+                    name,
+                    count,
+                    seed=seed,
+                    workers=workers or os.cpu_count() or 1,
+                    progress=progress,
+                    split_seed=split_seed,
+                )
     done = f"Clips are in {out}. Next: maclip train {out / 'motion'} --out run --backbone tiny"
     Console(stderr=True).print(done, soft_wrap=True)
 

@@ -11,11 +11,13 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from maclip.tiny import FOLDER, MODEL_NAME, WEIGHTS, evaluate, pretrain, tokenizer, vocabulary
 from maclip.tiny.feed import CAPTIONS, make_chunk
 from maclip.world.classes import FAMILIES, classes
 from maclip.world.scenes import FACTS
+from maclip_runtime.errors import MaclipError
 
 
 def test_every_word_of_every_class_is_one_token() -> None:
@@ -117,6 +119,13 @@ def test_saved_weights_load_and_make_a_card(tmp_path: Path) -> None:
     assert card["figures"]["colour"] == round(figures["colour"], 4)
     assert card["parameters"] < 2 * 2**20
     assert "a command" in (tmp_path / "model_card.md").read_text()
+
+
+def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
+    save_file({"visual.proj": torch.zeros(2, 2)}, tmp_path / "w.safetensors")
+    with pytest.raises(MaclipError) as refused:
+        evaluate.load(tmp_path / "w.safetensors")
+    assert refused.value.code == "weights-unavailable"
 
 
 def test_probe_reads_what_is_linear_and_not_what_is_noise() -> None:
