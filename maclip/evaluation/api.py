@@ -9,7 +9,7 @@ from maclip.backbones.loading import state_sha256
 from maclip.config import EvaluationConfig
 from maclip.data.clip_reader import ClipReader
 from maclip.data.clip_store import ClipStore, Progress
-from maclip.data.dataset import ActionClass, DataSet, open_data
+from maclip.data.dataset import ActionClass, Dataset, open_data
 from maclip.data.disk_cache import ClipCache
 from maclip.data.episodes import EpisodeSampler
 from maclip.evaluation.evaluator import Evaluator, Support
@@ -25,7 +25,7 @@ ProgressOf = Callable[[str], Progress]
 
 def evaluate(
     model: MaClip | Run,
-    classes: DataSet | Sequence[ActionClass] | str | Path,
+    classes: Dataset | Sequence[ActionClass] | str | Path,
     config: EvaluationConfig | None = None,
     *,
     split: str = "test",
@@ -88,12 +88,12 @@ def evaluate(
 
 
 def _classes(
-    classes: DataSet | Sequence[ActionClass] | str | Path, split: str
+    classes: Dataset | Sequence[ActionClass] | str | Path, split: str
 ) -> tuple[Sequence[ActionClass], str, tuple[str, ...]]:
     """The classes that are asked, where they are from, and what was left out there."""
     if isinstance(classes, (str, Path)):
         classes = open_data(Path(classes))
-    if not isinstance(classes, DataSet):
+    if not isinstance(classes, Dataset):
         return classes, "", ()
     found = classes.split(split)
     if not found:

@@ -124,7 +124,7 @@ class Evaluator:
             self._scores = text_logits(query, text, model.scale)  # (clips, classes)
             if self._text is None:
                 self._scores = torch.zeros_like(self._scores)  # no names, no vote
-        self.classes = store.broken.left()
+        self.classes = store.broken.readable_classes()
         self.sizes = [len(c.clips) for c in self.classes]
 
     @torch.no_grad()

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from maclip.data.ahead import ahead
 from maclip.data.clip_reader import ClipReader
 from maclip.data.clip_store import BATCH_FRAMES, ClipStore, Progress
 from maclip.data.dataset import ActionClass
+from maclip.data.prefetch import prefetch
 from maclip.model.maclip import MaClip
 
 BATCHES_AHEAD = 2
@@ -42,7 +42,7 @@ def clip_features(
     batch = max(1, BATCH_FRAMES // model.config.frames)
     batches = [np.arange(at, min(at + batch, len(store))) for at in range(0, len(store), batch)]
     seeds = [None if rng is None else rng.spawn(1)[0] for _ in batches]
-    loads = ahead(lambda job: store.load_each(*job), zip(batches, seeds, strict=True), BATCHES_AHEAD)
+    loads = prefetch(lambda job: store.load_each(*job), zip(batches, seeds, strict=True), BATCHES_AHEAD)
     for ids, clips in zip(batches, loads, strict=True):
         query.append(model.encode(clips))
         # Where nothing is adapted the text changes no feature.

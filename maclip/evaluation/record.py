@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from maclip.data.dataset import ActionClass, DataSet, data_sha256
+from maclip.data.dataset import ActionClass, Dataset, data_sha256
 from maclip.data.episodes import EpisodeSampler
 from maclip.evaluation.evaluator import Result, half_width
 from maclip.writing import replacing
@@ -96,7 +96,7 @@ def _own_names(c: ActionClass) -> list[str]:
 
 def clips_sha256(classes: Sequence[ActionClass]) -> str:
     """The digest of the clips of `classes` with their sizes, as hex: of any split, wherever they lie."""
-    return data_sha256(DataSet(Path(), tuple(dataclasses.replace(c, split=None) for c in classes)))
+    return data_sha256(Dataset(Path(), tuple(dataclasses.replace(c, split=None) for c in classes)))
 
 
 def write_record(path: Path, record: Record) -> None:

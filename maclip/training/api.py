@@ -10,7 +10,7 @@ import torch
 from maclip.backbones.loading import load_backbone
 from maclip.config import Machine, ModelConfig, TrainConfig
 from maclip.data.clip_store import ClipStore
-from maclip.data.dataset import DataSet, data_sha256
+from maclip.data.dataset import Dataset, data_sha256
 from maclip.data.split_lists import SplitLists, open_classes
 from maclip.model.maclip import MaClip
 from maclip.runs import RUN_FORMAT, ClassNames, Run, RunConfig
@@ -25,7 +25,7 @@ from maclip_runtime.errors import MaclipError
 
 def train(
     model: MaClip,
-    data: DataSet | str | Path,
+    data: Dataset | str | Path,
     config: TrainConfig | None = None,
     *,
     out: str | Path,
@@ -74,7 +74,7 @@ def train(
 
 
 def train_new(
-    data: DataSet | Path,
+    data: Dataset | Path,
     out: Path,
     backbone: str,
     pretrained: str,
@@ -85,11 +85,11 @@ def train_new(
     machine: Machine | None = None,
     init: Path | None = None,
     callbacks: Callbacks | None = None,
-    lenders: tuple[ClipStore, ...] = (),
+    reuse: tuple[ClipStore, ...] = (),
 ) -> Trainer:
     """`train` for a model that nobody else needs: each process builds it, and frozen weights are freed on the way.
 
-    lenders: the stores of an earlier training on the same clips, whose stem tokens need not be computed again.
+    reuse: the stores of an earlier training on the same clips, whose stem tokens need not be computed again.
     """
     machine = machine or Machine()
     with start_team(machine, train_config.precision) as team:
@@ -104,7 +104,7 @@ def train_new(
                 begin_with(model, config.init)
             model.to(team.fabric.device)
             return _in_folder(
-                Trainer(model, classes, config, out, callbacks=callbacks, lenders=lenders, machine=machine, team=team)
+                Trainer(model, classes, config, out, callbacks=callbacks, reuse=reuse, machine=machine, team=team)
             )
 
         trainer = team.together(prepare, in_turn=True)
@@ -161,7 +161,7 @@ def resume(
         return trainer
 
 
-def class_names(data: DataSet) -> ClassNames:
+def class_names(data: Dataset) -> ClassNames:
     """The natural names of all classes by split."""
     names: dict[str, tuple[str, ...]] = {}
     for c in data.classes:
@@ -173,7 +173,7 @@ def class_names(data: DataSet) -> ClassNames:
 def new_run_config(
     model: MaClip,
     config: TrainConfig,
-    data: DataSet,
+    data: Dataset,
     *,
     lists: SplitLists | None = None,
     init: str | Path | None = None,
@@ -196,8 +196,8 @@ def new_run_config(
 
 
 def _begin(
-    team: Team, out: Path, data: DataSet | str | Path, lists: SplitLists | None, callbacks: Callbacks | None
-) -> DataSet:
+    team: Team, out: Path, data: Dataset | str | Path, lists: SplitLists | None, callbacks: Callbacks | None
+) -> Dataset:
     """The dataset, once it is sure that `out` may be written."""
     if team.leads and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise MaclipError(
@@ -205,7 +205,7 @@ def _begin(
             f"{out} is already there.",
             f"Resume it: maclip train --resume {out}; or choose another folder.",
         )
-    classes = data if isinstance(data, DataSet) else open_classes(Path(data), lists)
+    classes = data if isinstance(data, Dataset) else open_classes(Path(data), lists)
     if team.leads and callbacks is not None:
         for line in classes.left_out:
             callbacks.note(line)

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from maclip.config import TrainConfig
-from maclip.data.ahead import ahead
 from maclip.data.clip_store import ClipStore, Progress
 from maclip.data.episodes import Episode, EpisodeSampler
+from maclip.data.prefetch import prefetch
 from maclip.evaluation.features import clip_features
 from maclip.model.maclip import MaClip
 
@@ -97,7 +97,7 @@ class EpisodeLoader:
 
     def batches(self, stage: str, episodes: Iterable[int], views: Views | None = None) -> Iterator[Batch]:
         """`episodes` of `stage` in order; with `views` no clip is read."""
-        return ahead(lambda at: self.batch(stage, at, views), episodes, self.workers)
+        return prefetch(lambda at: self.batch(stage, at, views), episodes, self.workers)
 
     def batch(self, stage: str, at: int, views: Views | None = None) -> Batch:
         """Episode `at` of `stage`: its clips, or with `views` features of them."""
@@ -112,7 +112,7 @@ class EpisodeLoader:
     def episode(self, stage: str, at: int, *, repair: bool = True) -> Episode:
         """Which classes and clips episode `at` of `stage` is of; with `repair` without clips known to be broken."""
         episode = self.sampler[2 * at + STAGES.index(stage)]
-        return self.store.broken.repaired(episode) if repair else episode  # loading replaces broken clips by itself
+        return self.store.broken.repair(episode) if repair else episode  # loading replaces broken clips by itself
 
     def views(self, model: MaClip, progress: Progress) -> Views:
         """`config.caching.views` random views of each clip with `model` as it is."""

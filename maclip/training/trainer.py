@@ -12,9 +12,9 @@ from torch import nn
 from maclip.config import Machine
 from maclip.data.clip_reader import ClipReader
 from maclip.data.clip_store import ClipStore
-from maclip.data.dataset import DataSet
+from maclip.data.dataset import Dataset
 from maclip.data.disk_cache import ClipCache
-from maclip.data.stem_cache import stem_place
+from maclip.data.stem_cache import stem_cache_place
 from maclip.evaluation.evaluator import DEFAULT_SUPPORT, Evaluator, Support
 from maclip.evaluation.selection import choose_fusion_weight, choose_limit
 from maclip.model.maclip import MaClip
@@ -52,7 +52,7 @@ class Trainer:
     config: goes to RUN/config.json; `config.train` says how to train.
     run: the run folder.
     callbacks: told what happens.
-    lenders: stores of an earlier training on the same clips, whose stem tokens are shared where they fit.
+    reuse: stores of an earlier training on the same clips, whose stem tokens are shared where they fit.
     machine: what to use of the machine.
     team: the processes that train together, each with a trainer of its own; default: this one alone.
     free_frozen: free weights that training no longer needs; the model cannot be used afterwards but for its tuned
@@ -62,19 +62,19 @@ class Trainer:
     def __init__(
         self,
         model: MaClip,
-        data: DataSet,
+        data: Dataset,
         config: RunConfig,
         run: Path,
         *,
         callbacks: Callbacks | None = None,
-        lenders: tuple[ClipStore, ...] = (),
+        reuse: tuple[ClipStore, ...] = (),
         machine: Machine | None = None,
         team: Team | None = None,
         free_frozen: bool = True,
     ) -> None:
         self.machine = machine or Machine()
         self.team = team or start_team(Machine(device=model.pixel_mean.device.type), config.train.precision)
-        self.lenders, self.free_frozen = lenders, free_frozen
+        self.reuse, self.free_frozen = reuse, free_frozen
         self.model, self.config, self.run = model, config, run
         self.train_config = config.train
         accumulate = config.train.optimizer.accumulate
@@ -130,7 +130,7 @@ class Trainer:
             if saved:
                 put_adapters(self.model, saved.weights, self.checkpoint.path)
                 self.validations = Validations(saved.progress.best_accuracy)
-                team.together(lambda: self.store.look_again(saved.progress.broken))
+                team.together(lambda: self.store.recheck(saved.progress.broken))
             text = team.together(lambda: self.model.encode_names(c.name for c in self.store.classes))
             loader = EpisodeLoader(self.store, self.train_config, text, workers=self.machine.workers)
             # What is on disk already is not computed again by each process.
@@ -205,7 +205,7 @@ class Trainer:
             return
         stem = self.model.frozen_stem()
         folder = asked or self.run / STEM_DIR
-        place = stem_place(mode, self.store.cache_bytes(stem), CACHE_LIMIT_BYTES, folder, asked is not None)
+        place = stem_cache_place(mode, self.store.cache_bytes(stem), CACHE_LIMIT_BYTES, folder, asked is not None)
         if place == "none":
             if mode == "auto":
                 self.callbacks.note("The stem's output fits neither memory nor disk: clips are decoded each time.")
@@ -214,7 +214,7 @@ class Trainer:
         # Validation is the first process's.
         for store in self.stores if self.team.leads else (self.store,):
             what = "stem, training clips" if store is self.store else "stem, validation clips"
-            store.cache_stem(stem, progress=self.callbacks.progress(what), lenders=self.lenders, disk=disk)
+            store.cache_stem(stem, progress=self.callbacks.progress(what), reuse=self.reuse, disk=disk)
 
     def _free_frozen(self) -> None:
         """Free the text encoder, and the stem where all is cached."""
