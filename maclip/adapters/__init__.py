@@ -1,6 +1,6 @@
-"""Adapters in the blocks of a frozen image tower (docs/method.md, section 2): plug and play.
+"""Adapters in the blocks of a frozen image tower (docs/method.md, section 2).
 
-Every file of this folder is imported, so that a file with `@adapter("name")` in it is all that a new kind takes.
+Every module of this package is imported: to add a kind of adapter, add a file with `@adapter("name")`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Modules that make prototypes of frame features (docs/method.md, section 3): plug and play.
+"""Prototype modules: frame features to prototypes (docs/method.md, section 3).
 
-Every file of this folder is imported, so that a file with `@prototype("name")` in it is all that a new one takes.
+Every module of this package is imported: to add a prototype module, add a file with `@prototype("name")`.
 """
 
 from __future__ import annotations
