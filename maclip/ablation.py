@@ -129,7 +129,7 @@ def ablate(
     return results
 
 
-def _frozen(model: MaClip, data: DataSet, callbacks: Callbacks) -> MaClip:
+def _frozen(model: MaClip, data: Dataset, callbacks: Callbacks) -> MaClip:
     """`model` with the fusion weight chosen on validation classes, as training chooses it."""
     if data.has_splits() and data.split("val"):
         config = EvaluationConfig.of(episodes=CHOOSING_EPISODES, seed=VALIDATION_SEED + 1)
