@@ -1,4 +1,4 @@
-# `make demo` and `make test` set up all they need in .venv, once.
+# `make demo` and `make test` first create .venv and install everything into it.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -12,8 +12,8 @@ demo: $(READY)
 test: check
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 
-# What each part of the method brings: docs/ablation.md. Many hours; stopped at any moment it goes on from there. The
-# last two settings keep glibc from giving memory back after each episode, which took a fifth of the time.
+# The ablation of docs/ablation.md. It takes many hours and can be interrupted and restarted. The MALLOC_* settings keep
+# glibc from returning memory to the system after each episode, which took a fifth of the time.
 SCRATCH ?= ablation
 JOBS ?= 2
 ablation: $(READY)
@@ -21,7 +21,7 @@ ablation: $(READY)
 		$(BIN)/python -m benchmarks.ablation.run $(SCRATCH) --jobs $(JOBS) --backbone tiny --backbone nopos
 	$(BIN)/python -m benchmarks.ablation.page
 
-# Lint, types and import contract: what a commit is held to before the tests.
+# Lint, types and import contract.
 check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

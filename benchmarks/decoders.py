@@ -20,7 +20,7 @@ import numpy as np
 
 from maclip.data.clip_reader import ClipReader
 from maclip.data.dataset import VIDEO_SUFFIXES
-from maclip.data.decoding import _look, decoder_version
+from maclip.data.decoding import _probe, decoder_version
 from maclip.data.disk_cache import ClipCache
 from maclip_runtime.reading.frames import Preprocess
 
@@ -64,7 +64,7 @@ def measure(path: Path, runs: int) -> dict[str, Any]:
                 reader.random(path, rng)
                 times[name].append(1e3 * (time.perf_counter() - began))
     total = readers["pyav"].read(path, lambda total: np.zeros(1, np.int64)).total
-    row = {"clip": path.name, "frames": total, "read_by_decord": _look(path).agreed}
+    row = {"clip": path.name, "frames": total, "read_by_decord": _probe(path).use_decord}
     return {**row, **{name: min(values) for name, values in times.items()}}
 
 

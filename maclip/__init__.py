@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from maclip.ablation import ablate
     from maclip.building import build, load, wrap
     from maclip.config import EvaluationConfig, Machine, ModelConfig, TrainConfig
-    from maclip.data.dataset import ActionClass, DataSet, open_data
+    from maclip.data.dataset import ActionClass, Dataset, open_data
     from maclip.data.split_lists import SplitLists
     from maclip.evaluation.api import evaluate
     from maclip.evaluation.record import Record, compare
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _HOME = {
     "ActionClass": "data.dataset",
     "Callbacks": "training.callbacks",
-    "DataSet": "data.dataset",
+    "Dataset": "data.dataset",
     "EvaluationConfig": "config",
     "MaClip": "model.maclip",
     "Machine": "config",
@@ -53,7 +53,7 @@ _HOME = {
 __all__ = [
     "ActionClass",
     "Callbacks",
-    "DataSet",
+    "Dataset",
     "EvaluationConfig",
     "MaClip",
     "Machine",

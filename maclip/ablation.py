@@ -14,7 +14,7 @@ from typing import Any
 
 from maclip.building import build
 from maclip.config import EvaluationConfig, Machine, ModelConfig, TrainConfig
-from maclip.data.dataset import DataSet
+from maclip.data.dataset import Dataset
 from maclip.data.split_lists import SplitLists, open_classes
 from maclip.evaluation.api import evaluate
 from maclip.evaluation.record import Comparison, Record, compare, read_record, write_record
@@ -72,7 +72,7 @@ class AblationResult:
 
 
 def ablate(
-    data: DataSet | str | Path,
+    data: Dataset | str | Path,
     out: str | Path,
     rows: Sequence[str] = DEFAULT_ROWS,
     *,
@@ -105,7 +105,7 @@ def ablate(
             raise MaclipError("option-invalid", f"There is no row {name!r}.", f"Choose of: {', '.join(ROWS)}.")
     model, train, machine = model or ModelConfig(), train or TrainConfig(), machine or Machine()
     callbacks = callbacks or Callbacks()
-    dataset = data if isinstance(data, DataSet) else open_classes(Path(data), lists)
+    dataset = data if isinstance(data, Dataset) else open_classes(Path(data), lists)
     results = []
     for name in rows:
         row, folder = ROWS[name], Path(out) / name
@@ -129,7 +129,7 @@ def ablate(
     return results
 
 
-def _frozen(model: MaClip, data: DataSet, callbacks: Callbacks) -> MaClip:
+def _frozen(model: MaClip, data: Dataset, callbacks: Callbacks) -> MaClip:
     """`model` with the fusion weight chosen on validation classes, as training chooses it."""
     if data.has_splits() and data.split("val"):
         config = EvaluationConfig.of(episodes=CHOOSING_EPISODES, seed=VALIDATION_SEED + 1)
@@ -139,7 +139,7 @@ def _frozen(model: MaClip, data: DataSet, callbacks: Callbacks) -> MaClip:
 
 
 def _trained(
-    data: DataSet,
+    data: Dataset,
     folder: Path,
     backbone: str,
     pretrained: str,

@@ -1,4 +1,4 @@
-"""Multi-head attention with frozen weights, wherever their library keeps them, and for fewer queries than keys."""
+"""Multi-head attention with given weights, and for fewer queries than keys."""
 
 from __future__ import annotations
 
@@ -6,22 +6,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-# Added to the attention score of a key that must not be seen: exp of it is 0 in float32 and in float16.
-HIDDEN_BIAS = -1e4
+# Added to the attention score of a masked key: its exp is 0 in float32 and in float16.
+MASK_BIAS = -1e4
 
 
 def attend(attention: nn.MultiheadAttention, query: Tensor, context: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Attention with the weights of torch's own module: query [B, Q, D], context [B, K, D] -> [B, Q, D].
+    """Multi-head attention with the weights of a torch module: query [B, Q, D], context [B, K, D] -> [B, Q, D].
 
-    `bias` is added to the scores, broadcast to [B, heads, Q, K].
+    bias: added to the scores, broadcast to [B, heads, Q, K]; default None.
     """
     dropout = attention.dropout if attention.training else 0.0
     weight, offset = attention.in_proj_weight, attention.in_proj_bias
-    out: Tensor = attention.out_proj(mix(weight, offset, attention.num_heads, query, context, bias, dropout=dropout))
+    out: Tensor = attention.out_proj(
+        attend_heads(weight, offset, attention.num_heads, query, context, bias, dropout=dropout)
+    )
     return out
 
 
-def mix(
+def attend_heads(
     weight: Tensor,
     offset: Tensor | None,
     heads: int,
@@ -33,11 +35,16 @@ def mix(
     head_scale: Tensor | None = None,
     dropout: float = 0.0,
 ) -> Tensor:
-    """Attention up to its output projection: query [B, Q, D], context [B, K, D] -> [B, Q, A].
+    """Multi-head attention without its output projection: query [B, Q, D], context [B, K, D] -> [B, Q, A].
 
-    `weight` [3A, D] and `offset` [3A] project to queries, keys and values, in this order. The norms are of single
-    heads, `head_scale` [heads, 1, 1] weighs what they find. Keys and values are projected for the whole context but
-    queries only for the rows that are kept, which no library's own module can do in one projection.
+    weight, offset: [3A, D] and [3A] or None; project to queries, keys and values, in this order.
+    heads: number of heads; A is divided among them.
+    bias: added to the scores, broadcast to [B, heads, Q, K].
+    norm_query, norm_key: norms of the queries and keys of a head.
+    head_scale: [heads, 1, 1], multiplies the output of each head.
+    dropout: probability, of attention weights.
+    Queries are projected only for the Q rows that are needed, keys and values for the whole context; library modules
+    project all of them.
     """
     width = weight.shape[0] // 3
     q = F.linear(query, weight[:width], None if offset is None else offset[:width])
@@ -52,7 +59,7 @@ def mix(
 
 
 def text_key_bias(has_text: Tensor, keys: int, dtype: torch.dtype, at: int = -1) -> Tensor:
-    """Additive attention bias [B, keys]: `HIDDEN_BIAS` on key `at` of the clips whose `has_text` [B] is False."""
+    """Additive attention bias [B, keys] that masks key `at` (default: the last) of clips with `has_text` [B] False."""
     bias = torch.zeros(keys, dtype=dtype, device=has_text.device)
-    bias[at] = HIDDEN_BIAS
+    bias[at] = MASK_BIAS
     return (~has_text).to(dtype)[:, None] * bias

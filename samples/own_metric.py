@@ -1,11 +1,11 @@
-"""A metric of your own: copy this, change the class, and use the file as if it were `maclip`.
+"""A custom metric: copy this file, change the class, and run the file like `maclip`.
 
     python own_metric.py train DATA --out RUN --metric frame-by-frame
     python own_metric.py eval RUN DATA
     python own_metric.py export RUN -o BUNDLE
 
-It is trained and saved with the rest, and goes into the bundle's match.onnx: the device needs nothing of it.
-A metric without parameters is a function with the same decorator.
+The metric is trained and saved with the model and exported to the bundle's match.onnx; the device needs no code for it.
+A metric without parameters can be a function with the same decorator.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from maclip_cli.workstation.app import main
 
 @metric("frame-by-frame")
 class FrameByFrame(nn.Module):
-    """The first frame against the first, and so on; training learns how much each of them counts."""
+    """Compares frames in order, with a learned weight for each position."""
 
     def __init__(self, width: int, frames: int) -> None:
         super().__init__()

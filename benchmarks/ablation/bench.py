@@ -19,7 +19,7 @@ from benchmarks.ablation.rows import Row, find_row
 from maclip.backbones.loading import load_backbone
 from maclip.config import Machine
 from maclip.data.clip_store import ClipStore
-from maclip.data.dataset import DataSet, open_data
+from maclip.data.dataset import Dataset, open_data
 from maclip.evaluation.evaluator import Evaluator
 from maclip.evaluation.features import store_for
 from maclip.evaluation.record import RECORD_FORMAT, Record, clips_sha256, episodes_sha256, write_record
@@ -111,7 +111,7 @@ class Bench:
             log.note(f"{shot}-shot {record.result.accuracy:.1%}, a = {record.result.fusion_weight:g}")
         _write(path, {**self._about(row), **facts, "fusion_weight": model.config.text.fusion_weight})
 
-    def _data(self, log: Log) -> DataSet:
+    def _data(self, log: Log) -> Dataset:
         """The clips of this family and split, drawn if they are missing or incomplete."""
         if not (self.clips / CLASSES_FILE).is_file():
             log.note("drawing clips")
@@ -125,7 +125,7 @@ class Bench:
                     drawn.rename(self.clips)
         return open_data(self.clips)
 
-    def _trained(self, row: Row, data: DataSet) -> tuple[MaClip, dict[str, Any]]:
+    def _trained(self, row: Row, data: Dataset) -> tuple[MaClip, dict[str, Any]]:
         """The model of `row` and the facts of its training."""
         if not row.trained:
             return self._frozen(row, data), {"minutes": 0.0, "episodes": 0, "curve": [], "training": None}
@@ -163,14 +163,14 @@ class Bench:
                 init = self._run(find_row(row.begins)) if row.begins else None
                 trainer = api.train_new(
                     self.clips, run, "tiny", pretrained, row.model, config,
-                    machine=self.machine, init=init, callbacks=log, lenders=self.stores,
+                    machine=self.machine, init=init, callbacks=log, reuse=self.stores,
                 )  # fmt: skip
             self.stores += trainer.stores
         finally:
             watch.keep()
         _write(run / MINUTES_FILE, {"minutes": watch.minutes})
 
-    def _frozen(self, row: Row, data: DataSet) -> MaClip:
+    def _frozen(self, row: Row, data: Dataset) -> MaClip:
         """A model without training; its text weight is chosen on validation classes, as after a training."""
         backbone = load_backbone("tiny", self.setting.clip.pretrained)
         model = MaClip(backbone, row.model).to(self.device).eval()
@@ -180,7 +180,7 @@ class Bench:
             weight = choose_fusion_weight(evaluator.evaluate(VALIDATION_WAY, 1, CHOOSING_EPISODES, VALIDATION_SEED + 1))
         return MaClip(backbone, row.model.changed(fusion_weight=weight)).to(self.device).eval()
 
-    def _ask(self, row: Row, model: MaClip, data: DataSet) -> dict[int, Record]:
+    def _ask(self, row: Row, model: MaClip, data: Dataset) -> dict[int, Record]:
         """Test episodes by shot."""
         classes = data.split("test")
         evaluator = Evaluator(model, store_for(model, classes), support=row.support)

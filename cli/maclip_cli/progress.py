@@ -1,4 +1,4 @@
-"""Progress on stderr, for people: bars while something of known size runs, a line when it is worth one."""
+"""Progress bars and messages on stderr."""
 
 from __future__ import annotations
 
@@ -11,11 +11,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from maclip.training.callbacks import Callbacks, Step
 
-SMOOTHING = 0.98  # of the loss and accuracy that are shown
+SMOOTHING = 0.98  # of displayed loss and accuracy
 
 
 class Bars(Callbacks):
-    """Progress bars on stderr; also the callbacks of a training. A context manager."""
+    """Progress bars on stderr; also callbacks of a training. A context manager.
+
+    console: default: stderr.
+    prefix: before each description and message.
+    """
 
     def __init__(self, console: Console | None = None, prefix: str = "") -> None:
         self.console = console or Console(stderr=True)
@@ -42,10 +46,10 @@ class Bars(Callbacks):
 
     def note(self, text: str) -> None:
         """Print a line above the bars."""
-        self._progress.console.print(self.prefix + escape(text), soft_wrap=True)  # a clip's path may hold brackets
+        self._progress.console.print(self.prefix + escape(text), soft_wrap=True)  # paths may contain brackets
 
     def progress(self, what: str) -> Callable[[int, int], None]:
-        """A bar for `what`: call the result with (done, total)."""
+        """Show a bar for `what`; returns a callback for (done, total)."""
         task = self._task(what, None)
 
         def update(done: int, total: int) -> None:
@@ -54,7 +58,7 @@ class Bars(Callbacks):
         return update
 
     def step(self, step: Step) -> None:
-        """An update of a training: loss and accuracy, smoothed."""
+        """Show smoothed loss and accuracy of a training."""
         loss, accuracy = self._smooth.get(step.stage, (step.loss, step.accuracy))
         loss = SMOOTHING * loss + (1 - SMOOTHING) * step.loss
         accuracy = SMOOTHING * accuracy + (1 - SMOOTHING) * step.accuracy
@@ -64,7 +68,7 @@ class Bars(Callbacks):
         self._progress.update(task, completed=step.episode, figures=f"loss {loss:.3f} accuracy {accuracy:.1%}")
 
     def validated(self, stage: str, episode: int, accuracy: float, interval: float) -> None:
-        """Validation classes were tried during a training."""
+        """Print the accuracy of a validation."""
         self.note(f"episode {episode}: validation {accuracy:.1%} ± {interval:.1%}")
 
     def _task(self, what: str, total: int | None) -> TaskID:

@@ -1,7 +1,7 @@
 """The paper's adapted block: three light adapters and a text token around one frozen block (docs/method.md, section 2).
 
-The frozen block is passed to each call, so that its weights live once, in `model.clip`, and this module's state holds
-only what is trained.
+The frozen block is an argument of each call: its weights stay in `model.clip`, and the state dict of this module holds
+only trained tensors.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from maclip.layers import text_key_bias
 
 
 class Adapter(nn.Module):
-    """FC_up(GELU(FC_down(x))), [..., D] -> [..., D], zero at initialisation.
+    """FC_up(GELU(FC_down(x))), [..., D] -> [..., D]. Its output is zero at initialisation.
 
-    width: D. bottleneck: width between the two layers. init_std: standard deviation of FC_down at the start.
+    width: D.
+    bottleneck: width between the two layers.
+    init_std: standard deviation of the initial weights of FC_down.
     """
 
     def __init__(self, width: int, bottleneck: int, init_std: float) -> None:
@@ -32,7 +34,7 @@ class Adapter(nn.Module):
         nn.init.zeros_(self.up.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Adapt the last axis."""
+        """[..., D] -> [..., D]."""
         out: Tensor = self.up(F.gelu(self.down(x)))
         return out
 
@@ -41,8 +43,8 @@ class Adapter(nn.Module):
 class BlockAdapters(nn.Module):
     """The trained part of one adapted block: temporal, multimodal and joint adapters, and FC_text.
 
-    Over time a frame is represented by its class token, or by the mean of its patches where the tower makes no use of a
-    class token (`FrozenTower.mean_from`).
+    In temporal attention a frame is represented by its class token, or by the mean of its patches if the tower does not
+    use a class token (`FrozenTower.mean_from`).
     """
 
     def __init__(self, tower: FrozenTower, config: AdapterConfig) -> None:
@@ -56,7 +58,7 @@ class BlockAdapters(nn.Module):
         self.text = nn.Linear(tower.feature_width, width)
         nn.init.normal_(self.text.weight, std=config.text_init_std)
         nn.init.zeros_(self.text.bias)
-        # Without a text token nothing reads FC_text, so it must not be trained.
+        # Without a text token FC_text is not used, so it must not be trained.
         self.text.requires_grad_(config.text_token)
 
     def forward(
@@ -69,10 +71,11 @@ class BlockAdapters(nn.Module):
     ) -> Tensor:
         """Tokens [B, T, N+1, D] through the frozen `block` with these adapters -> [B, T, `keep`, D].
 
+        block: the frozen block.
         x: tokens, any class token first.
-        text: [B, D'] adds the text token (the support branch); None is the query branch.
-        has_text: bool [B], hides that token for single clips of the batch.
-        keep: rows of each frame to return, default all. Rows that step 4 drops serve as keys and values only.
+        text: text features [B, D'] for the support branch, which adds a text token; None for the query branch.
+        has_text: bool [B], False masks the text token of single clips.
+        keep: number of tokens of a frame to return; default: all. The others are only keys and values.
         """
         clips, frames = x.shape[:2]
         normed = block.norm_1(x)

@@ -1,4 +1,4 @@
-"""The kinds of adapters by name. A new one is a file that says `@adapter("name")`; nothing else has to know of it."""
+"""The registry of adapters: kinds of adapted blocks by name."""
 
 from __future__ import annotations
 
@@ -17,16 +17,21 @@ ADAPTERS: Registry[type[nn.Module]] = Registry("adapter")
 
 
 def adapter(name: str) -> Callable[[Module], Module]:
-    """Register under `name` an `nn.Module` class that is the trained part of one adapted block.
+    """Register an `nn.Module` class as `name`: the trained part of one adapted block.
 
-    It is built with (tower: FrozenTower, config: AdapterConfig) once a block and called with (block: FrozenBlock, x,
-    text, has_text, keep): tokens x [B, T, N+1, D] through the frozen `block`, with text [B, D'] for support clips (None
-    for queries), has_text bool [B] or None to hide it for some, and how many rows of each frame to keep (None: all). It
-    returns [B, T, keep, D]. Its tensors are `blocks.{i}.*` in a run.
+    It is created with (tower: FrozenTower, config: AdapterConfig) for each block. Its `forward` takes
+    (block: FrozenBlock, x, text, has_text, keep) and returns [B, T, keep, D]:
+
+    block: the frozen block.
+    x: tokens [B, T, N+1, D].
+    text: text features [B, D'] of support clips, None for queries.
+    has_text: bool [B], False hides the text of single clips; None: all have text.
+    keep: number of tokens of a frame to return, None: all.
+    Its tensors are saved as `blocks.{i}.*` in a run.
     """
     return ADAPTERS.register(name)
 
 
 def build_adapted_block(config: AdapterConfig, tower: FrozenTower) -> nn.Module:
-    """The trained part of one block of `tower`. Raises `adapter-unknown`."""
+    """A new adapted block of kind `config.kind` for `tower`. Raises `adapter-unknown`."""
     return ADAPTERS.find(config.kind)(tower, config)

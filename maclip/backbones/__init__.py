@@ -1,1 +1,1 @@
-"""Frozen CLIPs: loading, checkpoints, image and text towers."""
+"""Frozen CLIP models: loading, checkpoints, image and text towers."""

@@ -1,4 +1,4 @@
-"""Which of open_clip's models MA-CLIP fits, found by building their image towers without weights or memory."""
+"""Which open_clip models MA-CLIP supports, found by building their image towers on the meta device."""
 
 from __future__ import annotations
 
@@ -15,17 +15,24 @@ from torch.overrides import TorchFunctionMode
 
 from maclip.backbones.image_towers import FrozenTower, cut_tower
 
-# What a sentence can say; `maclip backbones` lists each name, and a test holds the two together.
+# A summary for messages; `maclip backbones` lists the names, and a test keeps both consistent.
 FAMILIES = "open_clip's ViT models: CLIP, SigLIP, SigLIP 2, CLIPA, CoCa, ViTamin and MobileCLIP's B and L"
-OWN_TEXT, BORROWED_TOKENIZER, BORROWED_TOWER = "own", "hub tokenizer", "hub encoder"
+OWN_TEXT, HUB_TOKENIZER, HUB_ENCODER = "own", "hub tokenizer", "hub encoder"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One model of open_clip: its input in px, its blocks, tokens a frame, widths D and D', what stands for a frame.
+    """One open_clip model.
 
-    `text` says what reads a name: the model alone ("own"), or with it a tokenizer or an encoder from a model hub.
-    `tags` are the weights that open_clip knows. `problem` is None where MA-CLIP fits, else the reason, and no figures.
+    name: in open_clip.
+    tags: pretrained weights that open_clip knows.
+    text: source of tokenizer and text encoder: "own", or "hub tokenizer" or "hub encoder" (from a model hub).
+    problem: why MA-CLIP does not support the model; None if it does. The figures below are None if it does not.
+    size: side of the input, px.
+    blocks: transformer blocks of the image tower.
+    tokens: tokens of a frame (N + 1).
+    width, feature_width: D and D'.
+    class_token: whether a class token represents a frame, rather than the mean of its patches.
     """
 
     name: str
@@ -41,7 +48,10 @@ class Entry:
 
 
 def catalogue(progress: Callable[[int, int], None] | None = None) -> list[Entry]:
-    """All models that open_clip knows by name, in its order; takes some seconds."""
+    """An entry for each open_clip model, in its order. Takes some seconds.
+
+    progress: called with (models done, models).
+    """
     names = open_clip.list_models()
     found = []
     for done, name in enumerate(names, 1):
@@ -52,37 +62,37 @@ def catalogue(progress: Callable[[int, int], None] | None = None) -> list[Entry]
 
 
 def look_up(name: str) -> Entry:
-    """What MA-CLIP makes of the model `name`, which open_clip must know."""
+    """The entry of the open_clip model `name`."""
     config = open_clip.get_model_config(name)
-    known = tuple(open_clip.list_pretrained_tags_by_model(name)), _text_of(config["text_cfg"])
+    tags, text = tuple(open_clip.list_pretrained_tags_by_model(name)), _text_source(config["text_cfg"])
     try:
-        tower, size = _weightless(json.dumps(config["vision_cfg"]), config["embed_dim"])
+        tower, size = _meta_tower(json.dumps(config["vision_cfg"]), config["embed_dim"])
     except ValueError as reason:
-        return Entry(name, *known, str(reason))
+        return Entry(name, tags, text, str(reason))
     figures = size, len(tower.blocks), tower.rows, tower.width, tower.feature_width
-    return Entry(name, *known, None, *figures, tower.mean_from is None)
+    return Entry(name, tags, text, None, *figures, tower.mean_from is None)
 
 
-class _WithoutValues(TorchFunctionMode):
-    """Leaves out what gives tensors their initial values: on the meta device they have none, and it took a minute."""
+class _SkipInitialization(TorchFunctionMode):
+    """Skips the initialization of tensors: on the meta device it has no effect but takes a minute."""
 
-    VALUES = frozenset(["add_", "clamp_", "copy_", "div_", "erfinv_", "fill_", "mul_", "normal_", "uniform_", "zero_"])
+    SKIPPED = frozenset(["add_", "clamp_", "copy_", "div_", "erfinv_", "fill_", "mul_", "normal_", "uniform_", "zero_"])
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if getattr(func, "__name__", "") in self.VALUES:
-            return args[0] if args else kwargs["tensor"]  # torch.nn.init hands its tensor on by name
+        if getattr(func, "__name__", "") in self.SKIPPED:
+            return args[0] if args else kwargs["tensor"]  # torch.nn.init passes the tensor by keyword
         return func(*args, **(kwargs or {}))
 
 
 @cache
-def _weightless(vision: str, feature_width: int) -> tuple[FrozenTower, int]:
-    """The image tower of a configuration on torch's meta device, and the px of a side that it takes."""
-    with torch.device("meta"), _WithoutValues():
+def _meta_tower(vision: str, feature_width: int) -> tuple[FrozenTower, int]:
+    """The image tower of a vision config (JSON) on the meta device, and the side of its input in px."""
+    with torch.device("meta"), _SkipInitialization():
         visual = _build_vision_tower(feature_width, CLIPVisionCfg(**json.loads(vision)))
     return cut_tower(visual), int(visual.image_size[0])
 
 
-def _text_of(config: dict[str, Any]) -> str:
+def _text_source(config: dict[str, Any]) -> str:
     if config.get("hf_model_name"):
-        return BORROWED_TOWER
-    return BORROWED_TOKENIZER if config.get("hf_tokenizer_name") else OWN_TEXT
+        return HUB_ENCODER
+    return HUB_TOKENIZER if config.get("hf_tokenizer_name") else OWN_TEXT

@@ -1,4 +1,4 @@
-"""Weights of a CLIP from files: every common form of checkpoint, and everything that can be wrong with one."""
+"""Read the weights of a CLIP model from a checkpoint file, with an error for everything that can be wrong with one."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from torch import Tensor
 
 from maclip_runtime.errors import MaclipError
 
-# Tensors that OpenAI's archives hold beside the weights; they also mark weights trained with QuickGELU.
+# Tensors that OpenAI checkpoints hold beside the weights. They indicate that the model was trained with QuickGELU.
 OPENAI_EXTRAS = ("input_resolution", "context_length", "vocab_size")
-# What a folder from a model hub calls the weights of an open_clip model.
+# Names of the weight files in a model hub's folder of an open_clip model.
 HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
 
 def find_weights(path: Path) -> Path | None:
-    """The checkpoint that `path` is, or that lies in it where it is a model's folder from a hub; None: neither."""
+    """The checkpoint file: `path` itself, or the weights in it if it is a model hub's folder; None if there is none."""
     if path.is_dir():
         return next((path / name for name in HUB_FILES if (path / name).is_file()), None)
     return path if path.is_file() else None
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """The named tensors of a checkpoint: safetensors, a state dict, a training checkpoint, OpenAI's archive.
+    """The state dict of a checkpoint: safetensors, a state dict, a training checkpoint, or OpenAI's TorchScript.
 
     Raises `checkpoint-unreadable`.
     """
@@ -53,7 +53,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 def _read_torch_file(path: Path) -> Any:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # OpenAI's own files are TorchScript: known, and meant here
+        warnings.simplefilter("ignore")  # about OpenAI's files, which are TorchScript
         try:
             loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
         except RuntimeError as error:
@@ -64,7 +64,7 @@ def _read_torch_file(path: Path) -> Any:
 
 
 def load_state(clip: Any, name: str, path: Path, state: dict[str, Tensor]) -> None:
-    """Load what `read_state` found in `path` into the model `name`. Raises `checkpoint-mismatch`."""
+    """Load `state`, which `read_state` read from `path`, into the model `name`. Raises `checkpoint-mismatch`."""
     state = {key: value.float() for key, value in state.items() if key not in OPENAI_EXTRAS}
     own = clip.state_dict()
     if "text.positional_embedding" in own and "positional_embedding" in state:
@@ -76,18 +76,18 @@ def load_state(clip: Any, name: str, path: Path, state: dict[str, Tensor]) -> No
     shapes = [k for k in own if k in state and own[k].shape != state[k].shape and own[k].numel() != state[k].numel()]
     if missing or extra or shapes:
         what = (
-            f"{shapes[0]} has shape {list(state[shapes[0]].shape)} where {list(own[shapes[0]].shape)} is needed"
+            f"{shapes[0]} has shape {list(state[shapes[0]].shape)} where {list(own[shapes[0]].shape)} is expected"
             if shapes
-            else f"{len(missing)} tensors are missing and {len(extra)} unknown, such as {(missing + extra)[0]}"
+            else f"{len(missing)} tensors are missing and {len(extra)} unexpected, such as {(missing + extra)[0]}"
         )
         raise MaclipError(
             "checkpoint-mismatch",
             f"{path} does not fit the backbone {name}: {what}.",
-            "Name the backbone that the checkpoint was trained as, with --backbone.",
+            "Give the backbone that the checkpoint belongs to with --backbone.",
         )
     clip.load_state_dict({key: value.reshape(own[key].shape) for key, value in state.items()})
 
 
 def first_line(error: BaseException) -> str:
-    """An error in a line, for use inside a sentence."""
+    """The first line of an error, at most 200 characters, for use in a message."""
     return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -1,6 +1,6 @@
-"""A tokenizer that open_clip takes from a model hub (SigLIP, CLIPA), read only when the first name is to be encoded.
+"""Tokenizers that open_clip takes from a model hub (SigLIP, CLIPA), loaded when the first name is encoded.
 
-Clips without a name need none. It is read from `tokenizer.json` by the `tokenizers` library, as a device reads it.
+The `tokenizers` library reads `tokenizer.json`, as on a device.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ TOKENIZER_FILE, TOKENIZER_CONFIG_FILE = "tokenizer.json", "tokenizer_config.json
 
 
 class HubTokenizer:
-    """Prompts to tokens int64 [n, context length], padded and cut, for the open_clip model `name`.
+    """Prompts -> tokens int64 [n, context length], padded and truncated, for the open_clip model `name`.
 
-    `folder` is where the hub's files may lie, beside the weights. Raises `tokenizer-unavailable` when first used.
+    folder: may hold the files of the hub, beside the weights; default None: download them.
+    The first use raises `tokenizer-unavailable` if they are neither there nor on the network.
     """
 
     def __init__(self, name: str, folder: Path | None = None) -> None:
@@ -32,11 +33,11 @@ class HubTokenizer:
         options = config.get("tokenizer_kwargs", {})
         self.name, self.folder, self.source = name, folder, str(config["hf_tokenizer_name"])
         self.context_length = int(config.get("context_length", DEFAULT_CONTEXT_LENGTH))
-        self.clean = str(options.get("clean", "whitespace"))  # the name of one of open_clip's cleanings
+        self.clean = str(options.get("clean", "whitespace"))  # name of an open_clip text cleaning function
         self.strip_sep_token = bool(options.get("strip_sep_token", False))
 
     def __call__(self, texts: list[str]) -> Tensor:
-        """Clean, tokenize, pad and cut."""
+        """Clean, tokenize, pad and truncate."""
         clean = get_clean_fn(self.clean)
         rows = torch.tensor([found.ids for found in self.tokens.encode_batch([clean(text) for text in texts])])
         if self.strip_sep_token:
@@ -45,14 +46,14 @@ class HubTokenizer:
 
     @cached_property
     def tokens(self) -> Any:
-        """The `tokenizers.Tokenizer`, which pads and cuts to the context length."""
+        """The `tokenizers.Tokenizer`, which pads and truncates to the context length."""
         from tokenizers import Tokenizer
 
         folder, config = self._files
         try:
             made = Tokenizer.from_file(str(folder / TOKENIZER_FILE))
-        except Exception as error:  # what the library raises has no class of its own
-            raise self._unavailable(f"{folder / TOKENIZER_FILE} cannot be read: {first_line(error)}") from error
+        except Exception as error:  # the library raises plain Exception
+            raise self._unavailable(f"{folder / TOKENIZER_FILE} could not be read: {first_line(error)}") from error
         made.enable_truncation(self.context_length, direction=config.get("truncation_side", "right"))
         pad, direction = _text(config.get("pad_token")), config.get("padding_side", "right")
         number = made.token_to_id(pad) if pad else None
@@ -63,13 +64,13 @@ class HubTokenizer:
 
     @cached_property
     def _files(self) -> tuple[Path, dict[str, Any]]:
-        """The folder with the hub's two files, and what the second says."""
+        """The folder with the two files of the hub, and the content of the second."""
         try:
             folder = self.folder if self.folder is not None and (self.folder / TOKENIZER_FILE).is_file() else None
             if folder is None:
                 folder = _download(self.source)
             config: dict[str, Any] = json.loads((folder / TOKENIZER_CONFIG_FILE).read_text(encoding="utf-8"))
-        except Exception as error:  # a hub's library fails in many ways: no network, no such file, no access
+        except Exception as error:  # no network, no such file, no access, ...
             raise self._unavailable(first_line(error)) from error
         return folder, config
 
@@ -82,9 +83,8 @@ class HubTokenizer:
     def _unavailable(self, why: str) -> MaclipError:
         return MaclipError(
             "tokenizer-unavailable",
-            f"{self.name} reads names with the tokenizer {self.source} of a model hub, which is not at hand ({why}).",
-            f"Put its {TOKENIZER_FILE} and {TOKENIZER_CONFIG_FILE} into the folder of the weights and give that: "
-            "--pretrained FOLDER.",
+            f"{self.name} needs the tokenizer {self.source} of a model hub, which is not available ({why}).",
+            f"Put its {TOKENIZER_FILE} and {TOKENIZER_CONFIG_FILE} beside the weights and use --pretrained FOLDER.",
         )
 
 
@@ -96,6 +96,6 @@ def _download(source: str) -> Path:
 
 
 def _text(token: Any) -> str | None:
-    """A token as `tokenizer_config.json` writes it: its text, or an object that holds its text."""
+    """The text of a token of `tokenizer_config.json`, which is a string or an object with its text."""
     found = token.get("content") if isinstance(token, dict) else token
     return found if isinstance(found, str) else None

@@ -1,7 +1,7 @@
-"""A frozen image tower cut where MA-CLIP needs it: pixels to tokens, block by block, tokens to a frame's feature.
+"""A frozen image tower in the parts that MA-CLIP needs: pixels to tokens, single blocks, tokens to a frame's feature.
 
-Two kinds of ViT are cut alike, open_clip's own and timm's inside open_clip (SigLIP, MobileCLIP-B). What is here only
-points at modules of `model.clip`: it holds no weights, so it is no module and has no part in any state dict.
+It supports two kinds of ViT: open_clip's, and timm's inside open_clip (SigLIP, MobileCLIP-B). These classes only refer
+to modules of `model.clip`. They hold no weights, are not `nn.Module`s, and add nothing to a state dict.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from timm.models.vision_transformer import Block as TimmPlainBlock
 from timm.models.vision_transformer import VisionTransformer as TimmVisionTransformer
 from torch import Tensor, nn
 
-from maclip.layers import attend, mix
+from maclip.layers import attend, attend_heads
 
 TIMM_POOLINGS = ("token", "avg", "map")
 
 
 class FrozenBlock(ABC):
-    """One pre-norm block, x + attention(norm_1(x)), then x + mlp(norm_2(x)); any layer scale is inside the branches.
+    """One pre-norm block: x + attention(norm_1(x)), then x + mlp(norm_2(x)). The branches include any layer scale.
 
-    `module` is the backbone's own block, which holds the weights.
+    module: the block of the backbone, which holds the weights.
     """
 
     module: Any
@@ -34,28 +34,30 @@ class FrozenBlock(ABC):
 
     @abstractmethod
     def attention(self, query: Tensor, context: Tensor, bias: Tensor | None = None) -> Tensor:
-        """The attention branch on normed rows: query [B, Q, D], context [B, K, D] -> [B, Q, D]."""
+        """The attention branch on normalised tokens: query [B, Q, D], context [B, K, D] -> [B, Q, D]."""
 
     @abstractmethod
     def mlp(self, normed: Tensor) -> Tensor:
-        """The MLP branch on normed rows: [..., D] -> [..., D]."""
+        """The MLP branch on normalised tokens: [..., D] -> [..., D]."""
 
 
 def plain_block(block: FrozenBlock, x: Tensor, keep: int | None = None) -> Tensor:
-    """A frozen block on tokens [B, L, D]; only the first `keep` rows are computed and returned."""
+    """A frozen block on tokens [B, L, D] -> [B, `keep`, D]: only the first `keep` tokens are computed, default all."""
     context = block.norm_1(x)
     x = x[:, :keep] + block.attention(context[:, :keep], context)
     return x + block.mlp(block.norm_2(x))
 
 
 class FrozenTower(ABC):
-    """An image tower: `embed`, `pre_norm`, each of `blocks`, `feature`.
+    """An image tower: `embed`, `pre_norm`, each of `blocks`, then `feature`.
 
-    `rows` is the number of tokens of a frame, N and any class token or registers before them; `width` is D,
-    `feature_width` D'. `mean_from` says what stands for a frame in temporal adaptation (docs/method.md, section 2):
-    None for the class token, where it reaches the feature; else the index of the first patch token, and the mean of
-    the patch tokens stands for the frame (our choice: the paper has only class tokens).
-    `last_rows` is how many rows of the last block's output `feature` reads, None all of them.
+    blocks: its transformer blocks.
+    rows: tokens of a frame: N patches, and before them any class token and registers.
+    width, feature_width: D and D'.
+    mean_from: what represents a frame in temporal adaptation (docs/method.md, section 2). None: the class token, if the
+        feature depends on it. Else the index of the first patch token: the mean of the patch tokens (our choice; the
+        paper has only class tokens).
+    last_rows: number of tokens of the last block that `feature` reads; None: all.
     """
 
     blocks: list[FrozenBlock]
@@ -67,11 +69,11 @@ class FrozenTower(ABC):
 
     @abstractmethod
     def embed(self, pixels: Tensor) -> Tensor:
-        """Normalised pixels [F, 3, H, W] -> tokens [F, rows, D] with their positions, before `pre_norm`."""
+        """Normalised pixels [F, 3, H, W] -> tokens [F, rows, D] with position embeddings, before `pre_norm`."""
 
     @abstractmethod
     def pre_norm(self, tokens: Tensor) -> Tensor:
-        """The norm before the first block, where the tower has one: [..., D] -> [..., D]."""
+        """The norm before the first block, or the identity: [..., D] -> [..., D]."""
 
     @abstractmethod
     def feature(self, tokens: Tensor) -> Tensor:
@@ -92,12 +94,14 @@ class _OpenClipBlock(FrozenBlock):
 
 
 class _CustomBlock(_OpenClipBlock):
-    """open_clip's block with normed queries and keys, weighed heads or more norms; by default it has none of these."""
+    """open_clip's custom block, which may have norms of queries and keys, head scales and further norms."""
 
     def attention(self, query: Tensor, context: Tensor, bias: Tensor | None = None) -> Tensor:
         attn = self.module.attn
         weight, offset = attn.in_proj_weight, attn.in_proj_bias
-        mixed = mix(weight, offset, attn.num_heads, query, context, bias, attn.ln_q, attn.ln_k, attn.head_scale)
+        mixed = attend_heads(
+            weight, offset, attn.num_heads, query, context, bias, attn.ln_q, attn.ln_k, attn.head_scale
+        )
         out: Tensor = self.module.ls_1(self.module.ln_attn(attn.out_proj(attn.ln_inner(mixed))))
         return out
 
@@ -108,7 +112,7 @@ class _TimmBlock(FrozenBlock):
 
     def attention(self, query: Tensor, context: Tensor, bias: Tensor | None = None) -> Tensor:
         attn = self.module.attn
-        mixed = mix(
+        mixed = attend_heads(
             attn.qkv.weight, attn.qkv.bias, attn.num_heads, query, context, bias, attn.q_norm, attn.k_norm
         )  # fmt: skip
         out: Tensor = self.module.ls1(attn.proj(attn.norm(mixed)))
@@ -125,7 +129,7 @@ class _OpenClipTower(FrozenTower):
         self.blocks = [kinds[type(block)](block) for block in visual.transformer.resblocks]
         self.rows, self.width = (int(n) for n in visual.positional_embedding.shape)
         self.feature_width = int(visual.output_dim)
-        pooler = visual.attn_pool is not None  # attends over all rows, the class token too
+        pooler = visual.attn_pool is not None  # attends over all tokens
         self.mean_from = None if pooler or visual.pool_type == "tok" else 1
         self.last_rows = 1 if not pooler and visual.pool_type == "tok" else None
         self._visual = visual
@@ -175,7 +179,7 @@ class _TimmTower(FrozenTower):
 
 
 def cut_tower(visual: nn.Module) -> FrozenTower:
-    """The tower of a CLIP's `visual`. Raises ValueError, with the reason, where the adapted block cannot fit."""
+    """The tower of the image encoder `visual`. Raises ValueError with the reason if MA-CLIP does not support it."""
     size: Any = getattr(visual, "image_size", 0)
     if isinstance(size, tuple) and len(set(size)) > 1:
         raise ValueError("takes frames that are not square")
@@ -192,20 +196,20 @@ def cut_tower(visual: nn.Module) -> FrozenTower:
 def _require_open_clip(visual: Any) -> None:
     blocks = list(visual.transformer.resblocks)
     if any(type(block) not in (ResidualAttentionBlock, CustomResidualAttentionBlock) for block in blocks):
-        raise ValueError(f"has blocks of its own kind, {type(blocks[0]).__name__}")
+        raise ValueError(f"has custom blocks, {type(blocks[0]).__name__}")
     if any(getattr(block.attn, "logit_scale", None) is not None for block in blocks):
-        raise ValueError("attends by cosine, which open_clip itself cannot compute")
+        raise ValueError("uses cosine attention, which open_clip itself cannot compute")
     if visual.attn_pool is not None:
         if visual.attn_pool_contrastive is not None or visual.pool_type == "none":
-            raise ValueError("pools to several rows, not to one feature")
+            raise ValueError("pools to several tokens, not to one feature")
     elif visual.pool_type not in ("tok", "avg"):
-        raise ValueError("pools to several rows, not to one feature")
+        raise ValueError("pools to several tokens, not to one feature")
 
 
 def _require_timm(trunk: Any, size: tuple[int, int]) -> None:
     for block in trunk.blocks:
         if type(block) is not TimmPlainBlock or type(block.attn) is not TimmAttention:
-            raise ValueError(f"has blocks of another kind, {type(block).__name__} with {type(block.attn).__name__}")
+            raise ValueError(f"has other blocks, {type(block).__name__} with {type(block.attn).__name__}")
         if getattr(block.attn, "gate", None) is not None:
             raise ValueError("has gated attention")
     if trunk.dynamic_img_size:

@@ -1,7 +1,7 @@
-"""The frozen CLIP: any ViT of open_clip by name and pretrained tag, or with the weights of a local file or folder.
+"""Load the frozen CLIP model: a ViT of open_clip by name, with a pretrained tag, a local file or a local folder.
 
-`tiny` is the small CLIP of a drawn world that ships with this package; `none` as pretrained gives seeded
-random weights, for parameter counts, parity and speed, never for accuracy.
+`tiny` is the small CLIP model that ships with this package, trained on generated images. The pretrained tag `none`
+gives seeded random weights, for parameter counts, parity and speed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import torch
 from open_clip.transformer import QuickGELU
 from torch import Tensor, nn
 
-from maclip.backbones.catalogue import BORROWED_TOWER, FAMILIES, OWN_TEXT, look_up
+from maclip.backbones.catalogue import FAMILIES, HUB_ENCODER, OWN_TEXT, look_up
 from maclip.backbones.checkpoints import HUB_FILES, OPENAI_EXTRAS, find_weights, first_line, load_state, read_state
 from maclip.backbones.hub_tokenizer import HubTokenizer
 from maclip.backbones.image_towers import cut_tower
@@ -31,15 +31,23 @@ TINY = "tiny"
 TINY_DIR = Path(__file__).parents[1] / "tiny"
 RANDOM_WEIGHTS = "none"
 RANDOM_SEED = 0
-IN_MEMORY = "in-memory"  # name and weights of a model that was not loaded here
-HUB_CONFIG_FILE = "open_clip_config.json"  # beside the weights of a model's folder from a hub
+IN_MEMORY = "in-memory"  # name and weights of a wrapped model
+HUB_CONFIG_FILE = "open_clip_config.json"  # beside the weights in a model hub's folder
 
 
 @dataclass(frozen=True)
 class LoadedBackbone:
-    """A frozen CLIP in evaluation mode with its tokenizer, its preparation of frames and its digest (`clip_sha256`)."""
+    """A frozen CLIP model in evaluation mode.
 
-    clip: Any  # open_clip.CLIP or CustomTextCLIP
+    clip: open_clip's CLIP or CustomTextCLIP.
+    tokenizer: prompts -> tokens int64 [n, context length].
+    preprocess: how frames are resized, cropped and normalised.
+    name: of the model in open_clip, or "tiny".
+    pretrained: tag of its weights, or the absolute path of a file or folder.
+    sha256: digest, see `clip_sha256`.
+    """
+
+    clip: Any
     tokenizer: Callable[[list[str]], Tensor]
     preprocess: Preprocess
     name: str
@@ -48,43 +56,45 @@ class LoadedBackbone:
 
 
 def load_backbone(name: str, pretrained: str = "openai") -> LoadedBackbone:
-    """Load CLIP `name` with weights `pretrained`: a tag of open_clip, a local file or folder, or "none" (random).
+    """Load a CLIP model and freeze it.
 
-    A folder is a model's from a hub: weights, and where it has them its configuration and its tokenizer. Raises
-    `backbone-unknown`, `backbone-unsupported`, `weights-unavailable`, `checkpoint-unreadable`, `checkpoint-mismatch`;
-    `tokenizer-unavailable` comes when a name is first to be encoded.
+    name: of an open_clip model, or "tiny".
+    pretrained: a tag of open_clip, a local file, a model hub's folder (weights, and optionally configuration and
+        tokenizer), or "none" for random weights. Default "openai".
+    Raises `backbone-unknown`, `backbone-unsupported`, `weights-unavailable`, `checkpoint-unreadable` and
+    `checkpoint-mismatch`. `tokenizer-unavailable` is raised when the first name is encoded.
     """
     tokenizer: Callable[[list[str]], Tensor]
     if name == TINY:
-        clip, tokenizer = _tiny(pretrained)
+        clip, tokenizer = _load_tiny(pretrained)
         pretrained = TINY if pretrained == "openai" else pretrained
     else:
         text = _require_supported(name)
-        clip = _create(name, pretrained, text == BORROWED_TOWER)
+        clip = _create(name, pretrained, text == HUB_ENCODER)
         tokenizer = open_clip.get_tokenizer(name) if text == OWN_TEXT else HubTokenizer(name, _folder(pretrained))
     clip.eval().requires_grad_(False)
     preprocess = _preprocess(clip, name, pretrained)
-    return LoadedBackbone(clip, tokenizer, preprocess, name, _from_anywhere(name, pretrained), clip_sha256(clip))
+    return LoadedBackbone(clip, tokenizer, preprocess, name, _absolute(name, pretrained), clip_sha256(clip))
 
 
 def wrap_backbone(
     clip: Any, tokenizer: Callable[[list[str]], Tensor], preprocess: Any = None, *, name: str = IN_MEMORY
 ) -> LoadedBackbone:
-    """An open_clip model that is in memory already, as a frozen backbone. It is frozen in place.
+    """Wrap an open_clip model that is in memory, and freeze it in place.
 
     clip: open_clip's CLIP or CustomTextCLIP.
-    tokenizer: prompts to tokens int64 [n, context length], as `open_clip.get_tokenizer` gives it.
-    preprocess: open_clip's transform for evaluation, of which mean, std and resizing are read, or a `Preprocess`;
-        default: what the model itself says.
-    name: what errors and runs call it.
-    Raises `backbone-unsupported` where the adapted block cannot be fitted.
+    tokenizer: prompts -> tokens int64 [n, context length], from `open_clip.get_tokenizer`.
+    preprocess: open_clip's evaluation transform, from which mean, std and resizing are read, or a `Preprocess`;
+        default: the preprocess configuration of the model.
+    name: used in errors and runs.
+    Raises `backbone-unsupported`.
     """
     try:
         cut_tower(clip.visual)
     except (ValueError, AttributeError) as error:
         raise MaclipError(
             "backbone-unsupported",
-            f"The adapted block cannot be fitted to this model: its image tower {error}.",
+            f"MA-CLIP does not support this model: its image tower {error}.",
             f"Use one of {FAMILIES}.",
         ) from error
     clip.eval().requires_grad_(False)
@@ -97,9 +107,10 @@ def wrap_backbone(
 
 
 def clip_sha256(clip: nn.Module, state: dict[str, Tensor] | None = None) -> str:
-    """A digest of what a CLIP computes with `state`, its own by default, as hex: of the tensors and of QuickGELU.
+    """A digest of a CLIP model, as hex: of its tensors, and whether it uses QuickGELU.
 
-    OpenAI's weights were trained with QuickGELU, which no tensor tells: with GELU they are another model.
+    state: tensors to use instead of the model's own.
+    With GELU instead of QuickGELU, the same tensors are another model.
     """
     digest = state_sha256(clip.state_dict() if state is None else state)
     if any(isinstance(module, QuickGELU) for module in clip.modules()):
@@ -108,7 +119,7 @@ def clip_sha256(clip: nn.Module, state: dict[str, Tensor] | None = None) -> str:
 
 
 def state_sha256(state: dict[str, Tensor]) -> str:
-    """A digest of named tensors as float32, whatever file or order they came from."""
+    """A digest of named tensors as float32, independent of their order and of the file format."""
     digest = hashlib.sha256()
     for key in sorted(state):
         digest.update(f"{key}{tuple(state[key].shape)}".encode())
@@ -116,7 +127,7 @@ def state_sha256(state: dict[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _tiny(pretrained: str) -> tuple[Any, Callable[[list[str]], Tensor]]:
+def _load_tiny(pretrained: str) -> tuple[Any, Callable[[list[str]], Tensor]]:
     from maclip.tiny import tokenizer
 
     with torch.random.fork_rng(devices=[]):
@@ -129,26 +140,26 @@ def _tiny(pretrained: str) -> tuple[Any, Callable[[list[str]], Tensor]]:
 
 
 def _require_supported(name: str) -> str:
-    """Refuse a name, before anything is downloaded, that open_clip or MA-CLIP knows not; what its text needs."""
+    """Refuse an unsupported model before any download; returns the source of its text encoder (`Entry.text`)."""
     if name not in open_clip.list_models():
         near = difflib.get_close_matches(name, open_clip.list_models(), n=4, cutoff=0.5)
         raise MaclipError(
             "backbone-unknown",
             f"open_clip has no model {name!r}.",
             f"Use '{TINY}' or one of open_clip's ViTs, such as {', '.join(near or ['ViT-B-32', 'ViT-B-16'])}; "
-            "maclip backbones lists all that work.",
+            "maclip backbones lists all supported models.",
         )
     found = look_up(name)
     if found.problem is not None:
         raise MaclipError(
             "backbone-unsupported",
-            f"The adapted block cannot be fitted to {name}: its image tower {found.problem}.",
-            f"Use one of {FAMILIES}. maclip backbones lists them by name: ViT-B-32, ViT-B-16, ViT-B-16-SigLIP2, ...",
+            f"MA-CLIP does not support {name}: its image tower {found.problem}.",
+            f"Use one of {FAMILIES}. maclip backbones lists their names: ViT-B-32, ViT-B-16, ViT-B-16-SigLIP2, ...",
         )
     return found.text
 
 
-def _create(name: str, pretrained: str, borrowed_tower: bool) -> Any:
+def _create(name: str, pretrained: str, hub_encoder: bool) -> Any:
     tags = open_clip.list_pretrained_tags_by_model(name)
     if pretrained in tags:
         quick_gelu = bool((open_clip.get_pretrained_cfg(name, pretrained) or {}).get("quick_gelu"))
@@ -158,7 +169,7 @@ def _create(name: str, pretrained: str, borrowed_tower: bool) -> Any:
             raise MaclipError(
                 "weights-unavailable",
                 f"The weights {pretrained!r} of {name} could not be downloaded ({first_line(error)}).",
-                "Check the network, or pass --pretrained FILE with a checkpoint that you have.",
+                "Check the network, or give a local checkpoint with --pretrained FILE.",
             ) from error
     state: dict[str, Tensor] = {}
     if pretrained != RANDOM_WEIGHTS:
@@ -170,12 +181,12 @@ def _create(name: str, pretrained: str, borrowed_tower: bool) -> Any:
         try:
             clip = _quietly(open_clip.create_model, name, force_quick_gelu=quick_gelu, pretrained_text=False)
         except (RuntimeError, OSError, ImportError, AttributeError) as error:
-            if not borrowed_tower:
+            if not hub_encoder:
                 raise
             raise MaclipError(
                 "weights-unavailable",
-                f"The text encoder of {name} is one of a model hub, which is not at hand ({first_line(error)}).",
-                "Install transformers and check the network, or use a backbone with a text encoder of its own.",
+                f"{name} needs a text encoder of a model hub, which is not available ({first_line(error)}).",
+                "Install transformers and check the network, or use a backbone with its own text encoder.",
             ) from error
     if state:
         load_state(clip, name, path, state)
@@ -190,31 +201,31 @@ def _require_file(name: str, pretrained: str, tags: tuple[str, ...] | list[str])
     raise MaclipError(
         "weights-unavailable",
         f"{pretrained!r} is neither a pretrained tag of {name} nor {what}.",
-        f"Tags: {', '.join(tags) or 'none'}; or give the path of a checkpoint, or 'none' for random weights.",
+        f"Use one of its tags ({', '.join(tags) or 'none'}), the path of a checkpoint, or 'none' for random weights.",
     )
 
 
-def _from_anywhere(name: str, pretrained: str) -> str:
-    """A file or folder by its full path, so that a run finds it whatever folder it is used from; a tag as it is."""
+def _absolute(name: str, pretrained: str) -> str:
+    """A path made absolute, so that a run finds it from any working directory; a tag unchanged."""
     tag = pretrained in (RANDOM_WEIGHTS, TINY, *open_clip.list_pretrained_tags_by_model(name))
     return pretrained if tag else str(Path(pretrained).resolve())
 
 
 def _folder(pretrained: str) -> Path | None:
-    """Where a hub's other files may lie: the folder that was given, or that of the file."""
+    """The folder that may hold further files of a model hub: the given folder, or that of the given file."""
     path = find_weights(Path(pretrained))
     return None if path is None else path.parent
 
 
 def _preprocess(clip: Any, name: str, pretrained: str) -> Preprocess:
-    """How the weights have learned to see: as their tag says, or the file beside them, or all tags of their name.
+    """The preprocessing that the weights were trained with: from their tag, or the config file beside them.
 
-    Weights from a file say nothing themselves. Where a name's tags differ, open_clip's default is taken.
+    For a file without a config file: what all tags of the model have in common, else open_clip's default.
     """
     config = dict(open_clip.get_model_preprocess_cfg(clip))
     tags = open_clip.list_pretrained_tags_by_model(name)
     if name != TINY and pretrained not in tags:
-        config |= _beside(_folder(pretrained)) or _agreed(name, tags)
+        config |= _hub_config(_folder(pretrained)) or _common_config(name, tags)
     squash = config.get("resize_mode") == "squash"
     return Preprocess.for_size(clip.visual.image_size[0], _rgb(config["mean"]), _rgb(config["std"]), squash)
 
@@ -224,19 +235,19 @@ def _rgb(values: Any) -> tuple[float, float, float]:
 
 
 def _transform_config(transform: Any) -> dict[str, Any]:
-    """Mean, std and resizing of a torchvision transform; nothing for None."""
+    """Mean, std and resize mode of a torchvision transform; empty for None."""
     found: dict[str, Any] = {}
     steps = list(getattr(transform, "transforms", ()))
     for step in steps:
         if hasattr(step, "mean") and hasattr(step, "std"):
             found |= {"mean": step.mean, "std": step.std}
-    if steps:  # a crop follows where the short side was resized
+    if steps:  # with a crop, the short side was resized
         crops = any("Crop" in type(step).__name__ for step in steps)
         found["resize_mode"] = "shortest" if crops else "squash"
     return found
 
 
-def _beside(folder: Path | None) -> dict[str, Any]:
+def _hub_config(folder: Path | None) -> dict[str, Any]:
     if folder is None or not (folder / HUB_CONFIG_FILE).is_file():
         return {}
     try:
@@ -246,19 +257,19 @@ def _beside(folder: Path | None) -> dict[str, Any]:
         raise MaclipError(
             "checkpoint-unreadable",
             f"{folder / HUB_CONFIG_FILE} could not be read ({first_line(error)}).",
-            "Fetch the model's folder again, or take that file away.",
+            "Download the folder again, or delete that file.",
         ) from error
 
 
-def _agreed(name: str, tags: list[str]) -> dict[str, Any]:
-    """What all tags of a name say of mean, std and resizing; nothing where they differ."""
-    said = [open_clip.get_pretrained_cfg(name, tag) for tag in tags]
-    views = [{key: one[key] for key in ("mean", "std", "resize_mode") if one.get(key)} for one in said]
+def _common_config(name: str, tags: list[str]) -> dict[str, Any]:
+    """Mean, std and resize mode of all tags of a model; empty if the tags differ."""
+    configs = [open_clip.get_pretrained_cfg(name, tag) for tag in tags]
+    views = [{key: one[key] for key in ("mean", "std", "resize_mode") if one.get(key)} for one in configs]
     return views[0] if views and all(view == views[0] for view in views) else {}
 
 
 def _quietly(create: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """open_clip warns of what is meant here (random weights, a local folder): keep it off the user's screen."""
+    """Call `create` without open_clip's warnings about random weights and local folders, which are intended here."""
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.CRITICAL)

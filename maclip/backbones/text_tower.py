@@ -1,4 +1,4 @@
-"""The frozen text tower: tokens of prompts to features, equal to open_clip's and with no column of padding computed."""
+"""The frozen text tower: prompt tokens to features. Equal to open_clip's `encode_text`, but skips padding."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from torch import Tensor, nn
 from maclip.layers import attend
 from maclip_runtime.errors import MaclipError
 
-PADDING = 0  # open_clip's, after the end token
+PADDING = 0  # token after the end token
 
 
 def refuse_templates(templates: Iterable[str]) -> None:
-    """Raise `option-invalid` for prompts that a name cannot be put into."""
+    """Raise `option-invalid` for a prompt template without exactly one {} for the name."""
     for template in templates:
         try:
-            placed = "a name" in template.format("a name")
+            valid = "a name" in template.format("a name")
         except (LookupError, ValueError, AttributeError):
-            placed = False
-        if not placed:
+            valid = False
+        if not valid:
             raise MaclipError(
                 "option-invalid",
-                f"The template {template!r} has no place for the name, or others too.",
+                f"The template {template!r} does not have exactly one place for the name.",
                 "Write {} in it, once: 'a photo of {}'.",
             )
 
 
 def text_tower(clip: Any) -> Any:
-    """Where the text weights are: in the CLIP itself, or in its `text` (open_clip's two ways of building one)."""
+    """The module that holds the text weights: the CLIP model itself, or its `text` (open_clip has both)."""
     return clip.text if hasattr(clip, "text") else clip
 
 
 def reads_any_length(clip: Any) -> bool:
-    """Whether prompts may be cut after the end token: a causal tower of plain blocks pooled at that token.
+    """Whether prompts may be truncated after the end token: the tower is causal and pools at that token.
 
-    What comes later is then never seen. All of CLIP's own text towers are of this kind; SigLIP's and CoCa's are not.
+    Later tokens then have no effect. This holds for CLIP's text towers, but not for those of SigLIP and CoCa.
     """
     tower = text_tower(clip)
     return (
@@ -49,7 +49,7 @@ def reads_any_length(clip: Any) -> bool:
 
 
 def trim(clip: Any, tokens: Tensor) -> Tensor:
-    """Drop the columns at the end that hold nothing but padding, where `clip` does without: [B, L] -> [B, longest]."""
+    """Drop trailing columns that are all padding, if `reads_any_length`: int64 [B, L] -> [B, longest prompt]."""
     if not reads_any_length(clip):
         return tokens
     used = (tokens != PADDING).any(0).nonzero()
@@ -57,9 +57,9 @@ def trim(clip: Any, tokens: Tensor) -> Tensor:
 
 
 def encode_tokens(clip: Any, tokens: Tensor) -> Tensor:
-    """open_clip's `encode_text` for prompts of any common length: int64 [B, L] -> [B, D'], not normalised.
+    """open_clip's `encode_text` for tokens of any length L: int64 [B, L] -> [B, D'], not normalised.
 
-    Where `reads_any_length` is False, L must be the tower's own context length.
+    If `reads_any_length` is False, L must be the context length.
     """
     if not reads_any_length(clip):
         encoded: Tensor = clip.encode_text(tokens)

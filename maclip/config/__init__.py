@@ -1,4 +1,4 @@
-"""Configuration: what can be chosen of a model, its training and its evaluation. Loads neither torch nor CLIP."""
+"""Configuration of model, training, evaluation and machine. Importing it does not import torch."""
 
 from maclip.config.evaluation import EvaluationConfig
 from maclip.config.machine import Machine

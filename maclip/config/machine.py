@@ -1,4 +1,4 @@
-"""What a training uses of its machine."""
+"""Configuration of the machine that a training runs on."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from maclip.config.options import Config, option
 
 @dataclass(frozen=True)
 class Machine(Config):
-    """The machine's part of a training; it changes nothing that is learnt, but for the order of sums.
+    """Devices, threads, caches and logs of a training. They do not change the result, except for the order of sums.
 
-    Under `torchrun` it decides `devices` and `nodes`.
+    `torchrun` overrides `devices` and `nodes`.
     """
 
-    device: str = option("auto", "auto, cpu or cuda.", choices=("auto", "cpu", "cuda"))
-    devices: int = option(1, "Processes on each machine that train together, one a GPU.", minimum=1, maximum=1024)
-    nodes: int = option(1, "Machines; start the command on each, or use torchrun.", minimum=1, maximum=10_000)
-    workers: int = option(2, "Threads that read clips ahead, for each process.", minimum=1, maximum=256)
-    save_seconds: float = option(60.0, "Save the state this often, beside each validation.", minimum=0)
-    tensorboard: bool = option(False, "Write scalars to RUN/tensorboard too.")
+    device: str = option("auto", "Device: auto, cpu or cuda.", choices=("auto", "cpu", "cuda"))
+    devices: int = option(1, "Processes on each machine, one for each GPU.", minimum=1, maximum=1024)
+    nodes: int = option(1, "Number of machines; start the command on each, or use torchrun.", minimum=1, maximum=10_000)
+    workers: int = option(2, "Threads of a process that prefetch clips.", minimum=1, maximum=256)
+    save_seconds: float = option(60.0, "Seconds between checkpoints; each validation also saves one.", minimum=0)
+    tensorboard: bool = option(False, "Also write scalars to RUN/tensorboard.")
     decoder: str = option(
-        "pyav", "pyav, or decord for the clips of which it gives the same frames.", choices=("pyav", "decord")
+        "pyav", "pyav, or decord for clips of which it returns the same frames.", choices=("pyav", "decord")
     )
     frame_cache: Path | None = option(
-        None, "Keep decoded, resized frames in this folder, for later epochs and runs. It may be deleted."
+        None, "Cache decoded, resized frames in this folder, for later epochs and runs. It may be deleted."
     )
-    stem_cache: Path | None = option(None, "Keep stem tokens in this folder, for later runs too; else RUN/stem.")
+    stem_cache: Path | None = option(None, "Cache stem tokens in this folder, for later runs too; default: RUN/stem.")
     max_broken: float = option(
-        0.05, "Share of clips that may turn out unreadable; they are skipped and named.", minimum=0, maximum=1
+        0.05, "Largest share of unreadable clips; they are skipped and reported.", minimum=0, maximum=1
     )

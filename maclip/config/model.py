@@ -1,4 +1,4 @@
-"""What can be chosen of a model beside its backbone."""
+"""Configuration of a model, except its backbone."""
 
 from __future__ import annotations
 
@@ -6,38 +6,41 @@ from dataclasses import dataclass, field
 
 from maclip.config.options import Config, option
 
-NONE = "none"  # no adapters, or no prototype module
+NONE = "none"  # kind of adapters or prototype module: do without
 
 
 @dataclass(frozen=True)
 class AdapterConfig(Config):
     """The adapters inside the frozen image tower (docs/method.md, section 2)."""
 
-    kind: str = option("blocks", "Adapters in the image tower: blocks (the paper), or none.", name="adapters")
+    kind: str = option("blocks", "Adapters in the image tower: blocks (the paper) or none.", name="adapters")
     depth: int | None = option(
-        None, "Adapt the last K blocks; default: all, as the paper does.", name="adapted_depth", minimum=0
+        None,
+        "Adapt the last K blocks; default: all, as in the paper.",
+        name="adapted_depth",
+        minimum=0,
     )
     width: float = option(
         0.25,
-        "Bottleneck of an adapter, as a share of the tower's width.",
+        "Bottleneck width of an adapter, as a fraction of the tower's width.",
         name="adapter_width",
         minimum=0.001,
         maximum=4,
     )
-    joint_scale: float = option(0.5, "Scale s of the joint adapter beside the MLP.", minimum=0, maximum=100)
+    joint_scale: float = option(0.5, "Scale s of the joint adapter.", minimum=0, maximum=100)
     init_std: float = option(
-        0.02, "Standard deviation of a down-projection at the start.", name="adapter_init_std", minimum=0, maximum=1
+        0.02, "Standard deviation of the initial down-projections.", name="adapter_init_std", minimum=0, maximum=1
     )
     text_init_std: float = option(
-        0.02, "Standard deviation of the text token's projection at the start.", minimum=0, maximum=1
+        0.02, "Standard deviation of the initial projection of the text token.", minimum=0, maximum=1
     )
-    inner_skip: bool = option(True, "The skip connection around the multimodal adapter.")
-    text_token: bool = option(True, "The text token in the adapted blocks; the prototype module keeps its text.")
+    inner_skip: bool = option(True, "Skip connection around the multimodal adapter.")
+    text_token: bool = option(True, "Text token in the adapted blocks; the prototype module keeps its text.")
 
 
 @dataclass(frozen=True)
 class PrototypeConfig(Config):
-    """The module that makes prototypes of frame features (docs/method.md, section 3)."""
+    """The prototype module (docs/method.md, section 3)."""
 
     kind: str = option(
         "tpcm", "Prototype module: tpcm (the paper), transformer or clip-fsar (baselines), or none.", name="prototype"
@@ -46,7 +49,7 @@ class PrototypeConfig(Config):
     dropout: float = option(0.1, "Dropout of the prototype module.", name="prototype_dropout", minimum=0, maximum=0.99)
     text_length: str = option(
         "unit",
-        "Text feature that the prototype module reads: unit length, or raw as CLIP gives it.",
+        "Text feature in the prototype module: unit (normalised) or raw (as CLIP computes it).",
         name="prototype_text",
         choices=("unit", "raw"),
     )
@@ -62,12 +65,12 @@ class MetricConfig(Config):
 
 @dataclass(frozen=True)
 class TextConfig(Config):
-    """Class names as text, and how much their match counts (docs/method.md, sections 2 and 5)."""
+    """Prompts of class names, and the weight of the text match (docs/method.md, sections 2 and 5)."""
 
     templates: tuple[str, ...] = option(
-        ("a photo of {}",), "Prompt with {} for the name; several are averaged.", flag="--template"
+        ("a photo of {}",), "Prompt with {} for the name; features of several are averaged.", flag="--template"
     )
-    fusion_weight: float = option(0.4, "a: weight of the text match in loss and prediction.", minimum=0, maximum=1)
+    fusion_weight: float = option(0.4, "Weight a of the text match in loss and prediction.", minimum=0, maximum=1)
     logit_scale: float | None = option(
         None, "Scale of the text logits; default: CLIP's own.", minimum=0.001, maximum=10_000
     )
@@ -75,12 +78,12 @@ class TextConfig(Config):
 
 @dataclass(frozen=True)
 class ModelConfig(Config):
-    """A model beside its backbone. The defaults are the paper's, or ours where it says nothing."""
+    """A model, except its backbone. Defaults are those of the paper, or ours where the paper gives none."""
 
-    frames: int = option(8, "Frames a clip (T).", minimum=2, maximum=512)
+    frames: int = option(8, "Frames of a clip (T).", minimum=2, maximum=512)
     tune: str = option(
         "adapters",
-        "What training changes of the image tower: adapters, or all (a baseline).",
+        "What is trained in the image tower: adapters, or all weights (a baseline).",
         choices=("adapters", "all"),
     )
     adapters: AdapterConfig = field(default_factory=AdapterConfig)

@@ -1,7 +1,7 @@
-"""Options: a field of a frozen dataclass that checks itself and is an option of the command line as well.
+"""Options: fields of frozen dataclasses that are checked on creation and are also options of the command line.
 
-Options may be nested: `TrainConfig.optimizer.learning_rate`. Each has a name of its own in the whole tree, which is its
-name on the command line and in `of` and `changed`:
+Configurations may be nested: `TrainConfig.optimizer.learning_rate`. The name of an option is unique in the whole tree;
+it is used on the command line and by `of` and `changed`:
 
 >>> from maclip.config import TrainConfig
 >>> config = TrainConfig.of(way=12, learning_rate=1e-3)
@@ -27,10 +27,15 @@ C = TypeVar("C", bound="Config")
 
 @dataclass(frozen=True)
 class Option:
-    """What is known of an option beside its value.
+    """The description of an option.
 
-    `name`: its name in the whole configuration. `flag`: how the command line spells it. `kind`: its type. `minimum` and
-    `maximum` are allowed values. `choices`: all allowed values, None for any.
+    name: unique in the whole configuration.
+    flag: on the command line.
+    kind: its type.
+    default: its default value.
+    help: text for the command line.
+    minimum, maximum: bounds of a number, inclusive; None: none.
+    choices: allowed values; None: any.
     """
 
     name: str
@@ -53,19 +58,21 @@ def option(
     maximum: float | None = None,
     choices: tuple[str, ...] | None = None,
 ) -> Any:
-    """A dataclass field with this default that is also an option.
+    """A dataclass field that is also an option.
 
-    name: of the option; default: the field's.
-    flag: on the command line; default: from the name, as `--learning-rate`.
-    minimum, maximum: bounds of a number, both allowed.
-    choices: the strings that are allowed; default: any.
+    default: value of the field.
+    help: text for the command line.
+    name: of the option; default: the name of the field.
+    flag: on the command line; default: from the name, such as `--learning-rate`.
+    minimum, maximum: bounds of a number, inclusive; default: none.
+    choices: allowed strings; default: any.
     """
     facts = {"help": help, "name": name, "flag": flag, "minimum": minimum, "maximum": maximum, "choices": choices}
     return dataclasses.field(default=default, metadata=facts)
 
 
 class Config:
-    """Base of the frozen dataclasses that hold options, or other configurations. Each field has a default."""
+    """Base of configurations: frozen dataclasses whose fields, all with defaults, are options or configurations."""
 
     def __post_init__(self) -> None:
         """Check every option. Raises `option-invalid`."""
@@ -74,11 +81,11 @@ class Config:
 
     @classmethod
     def of(cls: type[C], **options: Any) -> C:
-        """The defaults, but for `options`, given by name at whatever depth. Raises `option-invalid`."""
+        """A configuration with defaults, except for `options` by name, at any depth. Raises `option-invalid`."""
         return cls().changed(**options)
 
     def changed(self: C, **options: Any) -> C:
-        """A copy with other values for `options`, given by name at whatever depth. Raises `option-invalid`."""
+        """A copy with new values for `options` by name, at any depth. Raises `option-invalid`."""
         known = {one.name for one in type(self).options()}
         for name in options:
             if name not in known:
@@ -87,7 +94,7 @@ class Config:
 
     @classmethod
     def options(cls) -> Iterator[Option]:
-        """All options, those of nested configurations too, in order."""
+        """All options in order, including those of nested configurations."""
         nested = {field: kind for field, kind in _nested(cls)}
         own = dict(_own_options(cls))
         for field in dataclasses.fields(cls):  # type: ignore[arg-type]
@@ -97,7 +104,7 @@ class Config:
                 yield own[field.name]
 
     def values(self) -> dict[str, Any]:
-        """The value of each option by its name."""
+        """The values of all options by name."""
         found: dict[str, Any] = {}
         for field, one in _own_options(type(self)):
             found[one.name] = getattr(self, field)
@@ -137,7 +144,7 @@ def _nested(cls: type[Config]) -> Iterator[tuple[str, type[Config]]]:
 
 
 def _checked(one: Option, value: Any) -> Any:
-    """`value` as a plain value of the option's type. Raises `option-invalid`."""
+    """`value` converted to the type of the option. Raises `option-invalid`."""
     kind = one.kind
     if get_origin(kind) in (Union, types.UnionType):
         if value is None:
@@ -150,7 +157,7 @@ def _checked(one: Option, value: Any) -> Any:
     if isinstance(plain, (int, float)) and not isinstance(plain, bool):
         low = -math.inf if one.minimum is None else one.minimum
         high = math.inf if one.maximum is None else one.maximum
-        if not low <= plain <= high:  # nor where it is NaN
+        if not low <= plain <= high:  # also True for NaN
             raise _invalid(one, value)
     if one.choices is not None and plain not in one.choices:
         raise _invalid(one, value)
@@ -159,7 +166,7 @@ def _checked(one: Option, value: Any) -> Any:
 
 def _plain(kind: Any, value: Any) -> Any:
     if kind is bool:
-        if not isinstance(value, bool) and type(value).__name__ not in ("bool", "bool_"):  # numpy's
+        if not isinstance(value, bool) and type(value).__name__ not in ("bool", "bool_"):  # numpy bools
             raise TypeError
         return bool(value)
     if kind is int:
@@ -190,7 +197,7 @@ def _invalid(one: Option, value: Any) -> MaclipError:
         allowed = f"a number of {one.minimum:,} or more"
     else:
         allowed = {bool: "True or False", int: "a whole number", float: "a number", Path: "a path"}.get(
-            one.kind, "text" if one.kind is str else "a value of its kind"
+            one.kind, "text" if one.kind is str else "a value of its type"
         )
     return MaclipError("option-invalid", f"{one.flag} cannot be {value!r:.60}.", f"Give {allowed}.")
 

@@ -1,7 +1,7 @@
-"""Clips that cannot be read: remembered, stood in for by others of their class, and fatal beyond a share.
+"""Clips that cannot be read: recorded, replaced by other clips of their class, and an error above a given share.
 
-Who stands in depends on the episode and on which clips are broken alone, never on when that was found out: a training
-that is resumed meets the same clips as one that was not interrupted.
+The replacement depends only on the episode and on which clips are broken, not on when that was noticed. A resumed
+training therefore sees the same clips as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ from maclip.data.dataset import ActionClass
 from maclip.data.episodes import Episode, Ids
 from maclip_runtime.errors import MaclipError
 
-NAMED = 3  # broken clips named in an error
+MAX_CLIPS_NAMED = 3  # in an error
 
 
 class BrokenClips:
-    """Which clips of `classes` were found broken, by id; more than `share` of all of them end the work.
+    """The clips of `classes` that could not be read, by id.
 
-    With `share` 0 the first one does, by its own error.
+    classes: classes whose clips are counted, in order.
+    share: largest share of broken clips (0..1) before `data-broken` is raised. Default 0: the first broken clip raises
+        its own error.
     """
 
     def __init__(self, classes: Sequence[ActionClass], share: float = 0.0) -> None:
@@ -40,7 +42,7 @@ class BrokenClips:
         return clip in self.errors
 
     def add(self, clip: int, error: MaclipError) -> None:
-        """Remember that `clip` is broken. Raises `error` itself, or `data-broken` where too many are, or all."""
+        """Record that `clip` is broken. Raises `error` itself if the share is 0, `data-broken` if too many are."""
         if not self.share:
             raise error
         with self._lock:
@@ -49,16 +51,16 @@ class BrokenClips:
                 raise self._too_many()
 
     def merge(self, found: Iterable[Mapping[int, MaclipError]]) -> None:
-        """Remember what other processes found too. Raises `data-broken`, as `add` does."""
+        """Record the broken clips that other processes found. Raises `data-broken`, as `add` does."""
         for errors in found:
             for clip, error in errors.items():
                 if clip not in self:
                     self.add(clip, error)
 
-    def candidates(self, ids: Ids, place: int) -> Iterator[int]:
-        """The clip `ids[place]`, then the others of its class in a random order that `ids` alone decide.
+    def with_fallbacks(self, ids: Ids, place: int) -> Iterator[int]:
+        """The clip `ids[place]`, then the other clips of its class in a random order that depends only on `ids`.
 
-        Those that `ids` hold, and those known to be broken, are left out. Raises `too-few-clips` after the last.
+        Skips clips in `ids` and clips known to be broken. Raises `too-few-clips` after the last.
         """
         own = int(ids[place])
         if own not in self:
@@ -70,42 +72,42 @@ class BrokenClips:
                 yield clip
         raise self._too_few(int(label))
 
-    def stand_in(self, ids: Ids) -> Ids:
-        """`ids` of an episode without those known to be broken. Raises `too-few-clips`."""
+    def replace_broken(self, ids: Ids) -> Ids:
+        """The clip ids of an episode with known broken clips replaced. Raises `too-few-clips`."""
         chosen = ids.copy()
         for place in range(len(ids)):
             if int(ids[place]) in self:
-                chosen[place] = next(i for i in self.candidates(ids, place) if i not in chosen)
+                chosen[place] = next(i for i in self.with_fallbacks(ids, place) if i not in chosen)
         return chosen
 
-    def repaired(self, episode: Episode) -> Episode:
-        """`episode` without the clips known to be broken. Raises `too-few-clips`."""
+    def repair(self, episode: Episode) -> Episode:
+        """`episode` with known broken clips replaced. Raises `too-few-clips`."""
         if not self.errors:
             return episode
-        ids = self.stand_in(np.concatenate([episode.support, episode.query]))
+        ids = self.replace_broken(np.concatenate([episode.support, episode.query]))
         return Episode(episode.classes, ids[: len(episode.support)], ids[len(episode.support) :])
 
-    def left(self) -> tuple[ActionClass, ...]:
-        """The classes with the clips that were not found broken."""
+    def readable_classes(self) -> tuple[ActionClass, ...]:
+        """The classes without their broken clips."""
         bad = {self._paths[i] for i in self.errors}
         return tuple(replace(c, clips=tuple(path for path in c.clips if path not in bad)) for c in self.classes)
 
     @property
     def paths(self) -> list[str]:
-        """Where they lie."""
+        """Paths of the broken clips."""
         return [str(self._paths[i]) for i in sorted(self.errors)]
 
     def report(self) -> list[str]:
-        """A line for each broken clip, in order: which and why."""
+        """One line for each broken clip, in order: error code and message."""
         return [f"{self.errors[i].code}: {self.errors[i].message}" for i in sorted(self.errors)]
 
     def _too_many(self) -> MaclipError:
-        named = "; ".join(self.errors[i].message for i in sorted(self.errors)[:NAMED])
+        named = "; ".join(self.errors[i].message for i in sorted(self.errors)[:MAX_CLIPS_NAMED])
         over = f", more than {100 * self.share:g} %" if len(self) < len(self._paths) else ""
         return MaclipError(
             "data-broken",
-            f"{len(self)} of {len(self._paths)} clips cannot be used{over}. The first: {named}",
-            "See them all with maclip data check, mend or remove them, or raise --max-broken.",
+            f"{len(self)} of {len(self._paths)} clips cannot be read{over}. The first: {named}",
+            "List them with maclip data check, repair or remove them, or raise --max-broken.",
         )
 
     def _too_few(self, label: int) -> MaclipError:
@@ -113,6 +115,6 @@ class BrokenClips:
         broken = sum(self._labels[i] == label for i in self.errors)
         return MaclipError(
             "too-few-clips",
-            f"{broken} of the {len(c.clips)} clips of {c.name!r} cannot be used, and too few are left for an episode.",
-            "Mend them (maclip data check names them), add clips to that class, or take it out.",
+            f"{broken} of the {len(c.clips)} clips of {c.name!r} cannot be read; too few are left for an episode.",
+            "Repair them (maclip data check lists them), add clips to the class, or remove the class.",
         )

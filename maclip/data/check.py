@@ -1,4 +1,4 @@
-"""Reads every clip of a data set once: which cannot be read, how long they are, how many a class has."""
+"""Check a dataset: read every clip once; report unreadable clips, lengths and clips per class."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from maclip.data.ahead import ahead
 from maclip.data.clip_reader import ClipReader
 from maclip.data.clip_store import DECODING_THREADS, Progress
 from maclip.data.dataset import ActionClass
+from maclip.data.prefetch import prefetch
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.reading.frames import Preprocess, segment_indices
 
@@ -21,7 +21,7 @@ ANY_MODEL = Preprocess.for_size(224, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 @dataclass(frozen=True)
 class Problem:
-    """A clip that cannot be used, with the error's code and sentence."""
+    """A clip that cannot be read, with the error's code and message."""
 
     clip: str
     code: str
@@ -30,7 +30,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class ClassReport:
-    """One class: clips that can be read, and their shortest, median and longest length, in frames and seconds."""
+    """One class: number of readable and unreadable clips; min, median and max length in frames and seconds."""
 
     name: str
     split: str | None
@@ -42,7 +42,7 @@ class ClassReport:
 
 @dataclass(frozen=True)
 class DataReport:
-    """All classes, and all clips that cannot be used."""
+    """Reports of all classes, and all clips that cannot be read."""
 
     classes: tuple[ClassReport, ...]
     problems: tuple[Problem, ...]
@@ -56,11 +56,11 @@ class _Read:
 
 
 def check_clips(classes: Sequence[ActionClass], frames: int, progress: Progress | None = None) -> DataReport:
-    """Decode and resize `frames` frames of every clip by the code that training reads with: both refuse the same."""
+    """Read `frames` frames of every clip with the reader that training uses, so that both refuse the same clips."""
     reader = ClipReader(ANY_MODEL, frames)
     clips = [clip for c in classes for clip in c.clips]
     reads: list[_Read] = []
-    for read in ahead(partial(_read, reader=reader), clips, DECODING_THREADS):
+    for read in prefetch(partial(_read, reader=reader), clips, DECODING_THREADS):
         reads.append(read)
         if progress:
             progress(len(reads), len(clips))

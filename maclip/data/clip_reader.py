@@ -1,7 +1,7 @@
-"""A clip as the model takes it: its centre view, frames for the stem, or a random view; decoded, or from a cache.
+"""Read a clip as the model's input: the centre view, evenly spaced frames, or random views; decoded or from a cache.
 
-With a cache nothing else comes out: the same frames are cut from the same pixels, and as many random numbers drawn.
-Only of a video that holds fewer frames than it promises may a random view be another one.
+The result does not depend on the cache: frames, crops and the number of random draws are the same. The one exception is
+a random view of a video with fewer frames than its container declares.
 """
 
 from __future__ import annotations
@@ -21,10 +21,14 @@ from maclip_runtime.reading.frames import Indices, Pixels, Preprocess, crop, pre
 
 @dataclass(frozen=True)
 class ClipReader:
-    """Reads clips as `frames` (T) frames for a model with `preprocess`.
+    """Reads clips as frames for the model.
 
-    `view_frames` bounds what random views choose from: that many frames spread evenly over the clip, 0 for all. It is
-    what a `cache` holds of a clip for training: 0 keeps every frame, 260 kB each at 256 x 340 px.
+    preprocess: resizing, crop and normalisation of the model.
+    frames: frames of a view (T).
+    decoder: "pyav" (default) or "decord".
+    cache: holds resized frames on disk; default None.
+    view_frames: random views choose among this many evenly spaced frames of a clip; default 0: among all. A cache holds
+        these frames: 260 kB each at 256 x 340 px.
     """
 
     preprocess: Preprocess
@@ -34,34 +38,34 @@ class ClipReader:
     view_frames: int = 0
 
     def __post_init__(self) -> None:
-        reader(self.decoder)  # refused now, not at the first clip
+        reader(self.decoder)  # raises now, not at the first clip
         if self.view_frames and self.view_frames < self.frames:
             raise MaclipError(
                 "option-invalid",
-                f"Views of {self.frames} frames cannot be chosen among {self.view_frames}.",
+                f"--view-frames is {self.view_frames}, fewer than the {self.frames} frames of a view.",
                 "Raise --view-frames, or leave it at 0.",
             )
 
     def centre(self, path: Path) -> Pixels:
-        """The centre of each segment, centre crop: uint8 [T, size, size, 3]. Raises `clip-*`, as all here."""
-        return self._kept(path, partial(segment_indices, frames=self.frames), self._square, f"centre {self.frames}")
+        """Centre frames of the segments, centre crop: uint8 [T, size, size, 3]. Raises `clip-*`, like all methods."""
+        return self._cached(path, partial(segment_indices, frames=self.frames), self._square, f"centre {self.frames}")
 
     def spread(self, path: Path, count: int) -> Pixels:
-        """`count` frames spread evenly, or all of a shorter clip, centre crop: uint8 [F, size, size, 3], T to `count`.
+        """`count` evenly spaced frames, or all frames of a shorter clip, centre crop: uint8 [F, size, size, 3].
 
-        A clip of fewer frames than T is refused.
+        F is between T and `count`. A clip of fewer than T frames is an error.
         """
-        return self._kept(path, partial(_spread, count=count, least=self.frames), self._square, f"spread {count}")
+        return self._cached(path, partial(_spread, count=count, minimum=self.frames), self._square, f"spread {count}")
 
     def random(self, path: Path, rng: np.random.Generator, mirror: bool = False) -> Pixels:
-        """A random place in each segment, one random crop for all: uint8 [T, size, size, 3].
+        """A random frame of each segment, the same random crop for all: uint8 [T, size, size, 3].
 
-        Where `mirror` allows it, a coin's toss of mirroring.
+        mirror: flip horizontally with probability 0.5.
         """
         return self._crop(self._pick(path, lambda count: segment_indices(count, self.frames, rng)), rng, mirror)
 
-    def several(self, path: Path, views: int, rng: np.random.Generator, mirror: bool = False) -> Pixels:
-        """So many random `views` of a clip that is read once: uint8 [views T, size, size, 3]."""
+    def random_views(self, path: Path, views: int, rng: np.random.Generator, mirror: bool = False) -> Pixels:
+        """`views` random views of a clip, which is read once: uint8 [views T, size, size, 3]."""
         chosen: list[Indices] = []
 
         def choose(count: int) -> Indices:
@@ -73,7 +77,7 @@ class ClipReader:
         return np.concatenate([self._crop(frames[np.searchsorted(kept, view)], rng, mirror) for view in chosen])
 
     def read(self, path: Path, choose: Choose) -> Clip:
-        """The frames that `choose` names, whole and resized as random views are, without the cache."""
+        """The frames that `choose` selects, resized but not cropped; never cached."""
         return reader(self.decoder)(path, choose, self._whole)
 
     def _crop(self, frames: Pixels, rng: np.random.Generator, mirror: bool) -> Pixels:
@@ -85,7 +89,7 @@ class ClipReader:
         return pixels[:, :, ::-1] if mirror and rng.random() < 0.5 else pixels
 
     def _pick(self, path: Path, view: Choose) -> Pixels:
-        """The resized frames that `view` picks of those that views are drawn from: uint8 [n, h, w, 3]."""
+        """The resized frames that `view` selects among those that random views use: uint8 [n, h, w, 3]."""
 
         def choose(total: int) -> Indices:
             return self._choices(total)[view(len(self._choices(total)))]
@@ -93,10 +97,10 @@ class ClipReader:
         key = self._key(path, f"views {self.view_frames}")
         if self.cache is None or key is None:
             return self.read(path, choose).frames
-        found = self.cache.get(key, view, least=self.frames)  # a clip too short for T is refused by its reader
+        found = self.cache.get(key, view, min_rows=self.frames)  # for a clip shorter than T the reader raises
         if found is not None:
             return found
-        if not self.cache.writable:  # decoding all frames for nothing
+        if not self.cache.writable:  # do not decode frames that cannot be cached
             return self.read(path, choose).frames
         rows = self.read(path, self._choices).frames
         self.cache.put(key, rows)
@@ -105,9 +109,9 @@ class ClipReader:
     def _choices(self, total: int) -> Indices:
         return _spread(total, self.view_frames or total, self.frames)
 
-    def _kept(self, path: Path, choose: Choose, transform: Transform, what: str) -> Pixels:
+    def _cached(self, path: Path, choose: Choose, transform: Transform, what: str) -> Pixels:
         key = self._key(path, what)
-        found = None if self.cache is None or key is None else self.cache.get(key, least=self.frames)
+        found = None if self.cache is None or key is None else self.cache.get(key, min_rows=self.frames)
         if found is not None:
             return found
         frames = reader(self.decoder)(path, choose, transform).frames
@@ -126,16 +130,8 @@ class ClipReader:
         return resize_to_crop(frame, self.preprocess)
 
 
-def load_clip(
-    path: Path, preprocess: Preprocess, frames: int, rng: np.random.Generator | None = None, mirror: bool = False
-) -> Pixels:
-    """A clip as the model takes it, uint8 [T, size, size, 3]: without `rng` its centre view, with it a random one."""
-    clips = ClipReader(preprocess, frames)
-    return clips.centre(path) if rng is None else clips.random(path, rng, mirror)
-
-
-def _spread(total: int, count: int, least: int) -> Indices:
-    """`count` of `total` indices spread evenly, all where there are fewer, but never fewer than `least`."""
-    if total >= count and total >= least:
+def _spread(total: int, count: int, minimum: int) -> Indices:
+    """`count` evenly spaced indices into `total` frames, or all indices if there are fewer; at least `minimum`."""
+    if total >= count and total >= minimum:
         return segment_indices(total, count)
-    return np.arange(max(total, least), dtype=np.int64)  # where `least` is more than there is, the reader refuses
+    return np.arange(max(total, minimum), dtype=np.int64)  # if the clip is too short, the reader raises

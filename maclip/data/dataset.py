@@ -1,7 +1,7 @@
-"""Clips as people have them: a folder for each class, videos or folders of frames inside.
+"""Datasets: a folder for each class with its clips, which are videos or folders of frames.
 
-Three layouts are read: with a `classes.json` (names and splits, as `maclip synth` writes it), with `train/`,
-`val/` and `test/` folders of classes, or classes alone, which then serve whatever split is asked for.
+Three layouts are supported: a `classes.json` with names and splits (as `maclip synth` writes it); `train/`, `val/` and
+`test/` folders of class folders; or class folders alone, which then belong to every split.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from maclip.data.clip_reader import load_clip as load_clip
 from maclip_runtime.bundle.opening import name_key
 from maclip_runtime.bundle.schema import read_json
 from maclip_runtime.errors import MaclipError
@@ -22,13 +21,19 @@ SPLITS = ("train", "val", "test")
 CLASSES_FILE = "classes.json"
 VIDEO_SUFFIXES = {".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".gif"}
 PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
-SHOWN = 5  # folders named in a sentence
+MAX_FOLDERS_NAMED = 5  # in a message
 SIDED = re.compile(r"left|right|clockwise", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class ActionClass:
-    """One class: its natural name, its split (None: any), whether a mirrored clip is still of it, its clips."""
+    """One class.
+
+    name: natural name.
+    split: "train", "val" or "test"; None: every split.
+    mirror: whether a mirrored clip still belongs to the class.
+    clips: paths of its clips.
+    """
 
     name: str
     split: str | None
@@ -37,24 +42,27 @@ class ActionClass:
 
 
 @dataclass(frozen=True)
-class DataSet:
-    """The classes found under `root`, ordered by folder name; `left_out` says in words what there is beside them."""
+class Dataset:
+    """The classes found under `root`, ordered by folder name.
+
+    left_out: messages about folders and clips that were skipped.
+    """
 
     root: Path
     classes: tuple[ActionClass, ...]
     left_out: tuple[str, ...] = ()
 
     def split(self, name: str) -> tuple[ActionClass, ...]:
-        """The classes of split `name`; all classes where the data knows no splits. May be empty."""
+        """The classes of split `name`; all classes if the dataset has no splits. May be empty."""
         return tuple(c for c in self.classes if c.split in (name, None))
 
     def has_splits(self) -> bool:
-        """Whether classes are divided into train, validation and test."""
+        """Whether classes belong to train, val and test splits."""
         return any(c.split is not None for c in self.classes)
 
 
-def open_data(root: str | Path) -> DataSet:
-    """Find the classes under `root`. Raises `data-missing`, `data-empty`, `classes-invalid` and `splits-overlap`."""
+def open_data(root: str | Path) -> Dataset:
+    """The dataset in the folder `root`. Raises `data-missing`, `data-empty`, `classes-invalid` and `splits-overlap`."""
     root = Path(root)
     if not root.is_dir():
         raise MaclipError("data-missing", f"There is no folder {root}.", "Give a folder that holds a folder per class.")
@@ -72,21 +80,21 @@ def open_data(root: str | Path) -> DataSet:
             f"{root} holds no class: no folder in it has a video or a folder of frames.",
             f"Lay it out as {root.name}/CLASS/CLIP.mp4, or {root.name}/train/CLASS/CLIP.mp4 and so on.",
         )
-    data = DataSet(root, tuple(classes), _left_out(root, unused))
+    data = Dataset(root, tuple(classes), _left_out(root, unused))
     _refuse_half_split(data)
     refuse_overlap(data)
     return data
 
 
-def refuse_overlap(data: DataSet) -> None:
-    """Raise `splits-overlap` where a class, by name, or a clip is in two splits: its test would be no test.
+def refuse_overlap(data: Dataset) -> None:
+    """Raise `splits-overlap` if a class name or a clip is in two splits: test accuracy would be meaningless.
 
-    Raises `classes-invalid` where one split has two classes of one name, or a clip in two: no answer would be right;
-    or a clip twice in one: it would be shown and asked for in the same episode.
+    Raises `classes-invalid` if two classes of a split have the same name, or if a clip is in two classes or twice in
+    one: it could then be support and query in the same episode.
     """
     seen: dict[str | Path | tuple[int, int], tuple[ActionClass, Path | None]] = {}
     for c in data.classes:
-        # Of clips the files themselves: one that has two names is one clip.
+        # Clips are compared as files: one file under two names is one clip.
         keys = [(name_key(c.name), None), *((_file(clip), clip) for clip in c.clips)]
         for key, clip in keys:
             if key not in seen:
@@ -98,7 +106,7 @@ def refuse_overlap(data: DataSet) -> None:
                 raise MaclipError(
                     "splits-overlap",
                     f"{what} is in the splits {other.split} and {c.split}.",
-                    "Keep each class in one split: few-shot accuracy is of classes that training never saw.",
+                    "Keep each class in one split: few-shot accuracy is measured on classes that are not in training.",
                 )
             if other is c:
                 what = f"{first} and {clip}, two clips of the class {c.name!r}, are one file."
@@ -111,8 +119,8 @@ def refuse_overlap(data: DataSet) -> None:
             )
 
 
-def _refuse_half_split(data: DataSet) -> None:
-    """Raise `classes-invalid` where some classes have a split: the others would be trained on and tested with."""
+def _refuse_half_split(data: Dataset) -> None:
+    """Raise `classes-invalid` if only some classes have a split: the others would be in training and in test."""
     without = [c.name for c in data.classes if c.split is None]
     if without and data.has_splits():
         raise MaclipError(
@@ -123,7 +131,7 @@ def _refuse_half_split(data: DataSet) -> None:
 
 
 def natural_name(label: str) -> str:
-    """A class's name as one would say it.
+    """The natural name of a class, from its label.
 
     >>> natural_name("ride_bike"), natural_name("Closing [something]")
     ('ride bike', 'Closing something')
@@ -132,14 +140,14 @@ def natural_name(label: str) -> str:
 
 
 def sided(name: str) -> bool:
-    """Whether a mirrored clip would be of another class."""
+    """Whether a class name contains left, right or clockwise, so that a mirrored clip shows another class."""
     return SIDED.search(name) is not None
 
 
-def data_sha256(data: DataSet) -> str:
-    """A digest of which clips there are, as hex: split, class name, file name and bytes of each, in any order.
+def data_sha256(data: Dataset) -> str:
+    """A digest of the list of clips, as hex: split, class name, file name and size of each, independent of order.
 
-    It is of the list, not of the pictures: reading every byte of a data set would take longer than it is worth.
+    It does not depend on the content of the files, which would take too long to read.
     """
     listed = sorted([c.split or "", c.name, clip.name, str(_bytes(clip))] for c in data.classes for clip in c.clips)
     return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
@@ -181,7 +189,7 @@ def _folder_classes(root: Path, split: str | None) -> list[ActionClass]:
 
 
 def _folders_of_classes(root: Path) -> list[Path]:
-    """The folders that may have been meant as classes: all under `root`, or under its splits, but hidden ones."""
+    """The folders that may be meant as classes: all under `root` or under its splits, except hidden ones."""
     places = [root / split for split in SPLITS if (root / split).is_dir() and not (root / CLASSES_FILE).is_file()]
     found = [folder for place in (root, *places) for folder in sorted(place.iterdir()) if folder not in places]
     return [folder for folder in found if folder.is_dir() and not folder.name.startswith(".")]
@@ -190,9 +198,9 @@ def _folders_of_classes(root: Path) -> list[Path]:
 def _left_out(root: Path, folders: Sequence[Path]) -> tuple[str, ...]:
     if not folders:
         return ()
-    shown = ", ".join(str(folder.relative_to(root)) for folder in folders[:SHOWN])
-    more = f" and {len(folders) - SHOWN} more" if len(folders) > SHOWN else ""
-    return (f"left out: {shown}{more} in {root}, which is no class here or holds no clip",)
+    shown = ", ".join(str(folder.relative_to(root)) for folder in folders[:MAX_FOLDERS_NAMED])
+    more = f" and {len(folders) - MAX_FOLDERS_NAMED} more" if len(folders) > MAX_FOLDERS_NAMED else ""
+    return (f"left out: {shown}{more} in {root}: not a class of this dataset, or no clip in it",)
 
 
 def _clips(folder: Path) -> tuple[Path, ...]:
@@ -203,7 +211,7 @@ def _clips(folder: Path) -> tuple[Path, ...]:
 
 
 def _bytes(clip: Path) -> int:
-    """The size of a video, or of all pictures of a folder; -1 where that cannot be told, which its reader reports."""
+    """The size of a video, or of all pictures of a folder; -1 if it cannot be read (the reader reports that)."""
     try:
         if not clip.is_dir():
             return clip.stat().st_size
@@ -213,12 +221,12 @@ def _bytes(clip: Path) -> int:
 
 
 def _file(clip: Path) -> tuple[int, int] | Path:
-    """What tells a clip's file or folder from every other on this machine, whatever it is called."""
+    """An identifier of a clip's file or folder on this machine that is independent of its name."""
     try:
         found = clip.stat()
-    except OSError:  # a link to nothing
+    except OSError:  # a broken link
         return clip
-    return (found.st_dev, found.st_ino) if found.st_ino else clip  # some file systems number nothing
+    return (found.st_dev, found.st_ino) if found.st_ino else clip  # some file systems have no inode numbers
 
 
 def is_clip(entry: Path) -> bool:

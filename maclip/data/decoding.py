@@ -1,9 +1,10 @@
-"""Which library decodes videos for training: PyAV, or decord where it is asked for and gives the same frames.
+"""Video decoders for training: PyAV, or decord for clips of which it returns the same frames.
 
-decord is no longer kept (0.6.0 of 2021, with an FFmpeg 4), and seeks to frames that it does not always find: of clips
-with an edit list, of 10 bits, of MPEG program streams, and where pictures are shown before the key frame that they
-follow (open groups, intra refresh, MPEG-4 in AVI with B frames) it brings other pictures without a word. On whole
-clips it saves little (benchmarks/decoders.py). So PyAV is the default, and decord reads only what was seen to agree.
+decord is unmaintained (0.6.0, 2021, with FFmpeg 4), and its seeking is unreliable: for clips with an edit list, 10-bit
+clips, MPEG program streams, and clips with frames that are shown before the key frame that precedes them (open GOPs,
+intra refresh, MPEG-4 in AVI with B frames) it silently returns other frames. On whole clips it saves little time
+(benchmarks/decoders.py). PyAV is therefore the default, and decord reads only formats for which the two were compared
+and agree.
 """
 
 from __future__ import annotations
@@ -25,17 +26,17 @@ if TYPE_CHECKING:
     import av.packet
 
 DECODERS = ("pyav", "decord")
-# What decord was seen to read as PyAV does, frame for frame: containers, codecs and pixels.
-AGREED_CONTAINERS = {"mov,mp4,m4a,3gp,3g2,mj2", "avi", "matroska,webm"}
-AGREED_CODECS = {"h264", "mpeg4", "vp8", "vp9"}
-AGREED_PIXELS = {"yuv420p", "yuvj420p"}
-FRAMES_AT_ONCE = 16  # full-size pictures that decord holds
+# Containers, codecs and pixel formats for which decord returns the same frames as PyAV.
+DECORD_CONTAINERS = {"mov,mp4,m4a,3gp,3g2,mj2", "avi", "matroska,webm"}
+DECORD_CODECS = {"h264", "mpeg4", "vp8", "vp9"}
+DECORD_PIXEL_FORMATS = {"yuv420p", "yuvj420p"}
+FRAMES_PER_READ = 16  # full-size frames that decord holds in memory
 
 ReadClip = Callable[[Path, Choose, "Transform | None"], Clip]
 
 
 def reader(decoder: str) -> ReadClip:
-    """`read_clip` by `decoder`. Raises `option-invalid` and `decoder-missing`."""
+    """The function that reads clips with `decoder`. Raises `option-invalid` and `decoder-missing`."""
     if decoder == "pyav":
         return read_clip
     if decoder != "decord":
@@ -54,32 +55,32 @@ def reader(decoder: str) -> ReadClip:
 
 
 def decoder_version(decoder: str) -> str:
-    """What a cache of frames is keyed on: another decoder, or another version of it, might bring other pixels."""
+    """Name and version of `decoder`, for cache keys: another decoder or version may return other pixels."""
     return f"{decoder} {version({'pyav': 'av'}.get(decoder, decoder))}"
 
 
 @dataclass(frozen=True)
-class _Found:
-    """What the container says, and whether decord would bring the frames that PyAV brings."""
+class _Probe:
+    """What the container declares, and whether decord returns the same frames as PyAV."""
 
     total: int
     duration_s: float
-    agreed: bool
+    use_decord: bool
 
 
 def _read_by_decord(path: Path, choose: Choose, transform: Transform | None = None) -> Clip:
-    """As `read_clip`; whatever decord cannot be trusted with, PyAV reads."""
+    """Like `read_clip`; PyAV reads the clips for which decord is not reliable."""
     if path.is_dir():
         return read_clip(path, choose, transform)
-    found = _look(path)
+    found = _probe(path)
     chosen: dict[int, Indices] = {}
 
-    def once(total: int) -> Indices:  # a random choice must not be made twice where decord fails
+    def once(total: int) -> Indices:  # no second random draw when decord fails and PyAV reads
         if total not in chosen:
             chosen[total] = np.asarray(choose(total), dtype=np.int64)
         return chosen[total]
 
-    if found.agreed and len(once(found.total)) <= found.total:
+    if found.use_decord and len(once(found.total)) <= found.total:
         indices = once(found.total)
         frames = _decode(path, sorted(set(indices.tolist())), found.total, transform)
         if frames and len({frame.shape for frame in frames.values()}) == 1:
@@ -89,17 +90,17 @@ def _read_by_decord(path: Path, choose: Choose, transform: Transform | None = No
 
 
 def _decode(path: Path, wanted: list[int], total: int, transform: Transform | None) -> dict[int, Pixels]:
-    """The frames `wanted` by index; none where decord fails or counts otherwise."""
+    """The frames `wanted` by index; empty if decord fails or reports another number of frames."""
     import decord
 
     frames: dict[int, Pixels] = {}
     try:
-        # An absolute path is no protocol. Any frame that had to be made up is an error.
+        # Absolute, so that the path is not parsed as a URL. fault_tol: any frame that decord substitutes is an error.
         clip: Any = decord.VideoReader(str(path.absolute()), num_threads=1, fault_tol=1e-9)
         if len(clip) != total:
             return {}
-        for at in range(0, len(wanted), FRAMES_AT_ONCE):
-            some = wanted[at : at + FRAMES_AT_ONCE]
+        for at in range(0, len(wanted), FRAMES_PER_READ):
+            some = wanted[at : at + FRAMES_PER_READ]
             for index, pixels in zip(some, clip.get_batch(some).asnumpy(), strict=True):
                 frames[index] = transform(pixels) if transform else pixels
     except (decord.DECORDError, decord.DECORDLimitReachedError, RuntimeError, AssertionError, IndexError):
@@ -107,18 +108,18 @@ def _decode(path: Path, wanted: list[int], total: int, transform: Transform | No
     return frames
 
 
-def _look(path: Path) -> _Found:
-    """Read the packets' headers, and one picture for how it is turned. Raises `clip-unreadable`."""
+def _probe(path: Path) -> _Probe:
+    """Read the packet headers, and one frame for its orientation. Raises `clip-unreadable`."""
     container, stream = video.open_file(path)
     with container:
         context: Any = stream.codec_context
         agreed = (
-            container.format.name in AGREED_CONTAINERS
-            and context.name in AGREED_CODECS
-            and context.pix_fmt in AGREED_PIXELS
+            container.format.name in DECORD_CONTAINERS
+            and context.name in DECORD_CODECS
+            and context.pix_fmt in DECORD_PIXEL_FORMATS
         )
         if not agreed:
-            return _Found(0, 0.0, False)
+            return _Probe(0, 0.0, False)
         total = video.count_packets(container, stream)
         duration = video.duration_s(container, stream, total)
     container, stream = video.open_file(path)
@@ -128,11 +129,11 @@ def _look(path: Path) -> _Found:
     with container:
         first = next(video.decode(container, stream), None)
         agreed = agreed and first is not None and video.orientation(first) == video.UPRIGHT
-    return _Found(total, duration, agreed)
+    return _Probe(total, duration, agreed)
 
 
 def _seekable(packets: Iterable[av.packet.Packet[Any]]) -> bool:
-    """Whether every packet is shown, and none before the key frame that it follows."""
+    """Whether every packet is displayed, and none before the key frame that precedes it."""
     import av
 
     key = None

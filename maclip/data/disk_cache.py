@@ -1,8 +1,8 @@
-"""A folder of arrays, one file for each clip: decoded frames, or stem tokens, that need not be computed again.
+"""A cache on disk: one file of rows (decoded frames or stem tokens) for each clip.
 
-A file is safetensors, so it is mapped into memory and only the rows that are asked for are read. It appears whole or
-not at all, and says which clip it is of; whatever is torn, foreign or of an older version of the clip is never used.
-Several processes may share a folder, and it may be deleted whenever none uses it.
+Files are safetensors: memory-mapped, so only the requested rows are read. A file is written atomically and holds its
+key; truncated files, other files and files of an older version of the clip are ignored. Several processes may share a
+folder. It may be deleted when no process uses it.
 """
 
 from __future__ import annotations
@@ -29,28 +29,32 @@ Pick = Callable[[int], Indices]
 
 SUFFIX = ".safetensors"
 ROWS, KEY = "rows", "key"
-SPARED_BYTES = 1 << 30  # left free on the disk: a checkpoint must still fit
+MIN_FREE_BYTES = 1 << 30  # kept free on the disk for checkpoints
 
 
 class ClipCache:
-    """Arrays by key under `folder`. A disk that is full, or read-only, is said once by `note`, and nothing is kept."""
+    """Arrays by key in files under `folder`.
+
+    note: called once with a message if the disk is full or read-only; nothing is cached from then on.
+    """
 
     def __init__(self, folder: Path, note: Callable[[str], None] = lambda text: None) -> None:
         self.folder = folder
         self.note = note
         self.writable = True
 
-    def get(self, key: str, pick: Pick | None = None, least: int = 0) -> Rows | None:
-        """The rows that `pick` names, given how many there are, or all: [n, ...]; None where `key` is not kept.
+    def get(self, key: str, pick: Pick | None = None, min_rows: int = 0) -> Rows | None:
+        """Rows of `key`: [n, ...]; None if it is not cached.
 
-        Where fewer than `least` are kept there is no answer either. `pick` is called only where there is one.
+        pick: returns the indices of the rows, given their number; default None: all rows. Not called on a miss.
+        min_rows: an entry with fewer rows counts as a miss.
         """
         try:
             with safe_open(self._path(key), "np") as file:
                 if (file.metadata() or {}).get(KEY) != key:
                     return None
                 rows = file.get_slice(ROWS)
-                if rows.get_shape()[0] < least:
+                if rows.get_shape()[0] < min_rows:
                     return None
                 if pick is None:
                     return np.asarray(file.get_tensor(ROWS))
@@ -59,32 +63,32 @@ class ClipCache:
             return None
 
     def has(self, key: str) -> bool:
-        """Whether `get` would answer."""
+        """Whether `key` is cached."""
         return self.get(key, lambda total: np.zeros(1, np.int64)) is not None
 
     def put(self, key: str, rows: Rows) -> bool:
-        """Keep `rows` [n, ...] under `key`; whether that went well."""
+        """Cache `rows` [n, ...] under `key`; returns whether they were written."""
         if not self.writable:
             return False
         try:
             self._write(self._path(key), save({ROWS: np.ascontiguousarray(rows)}, {KEY: key}))
         except OSError as error:
             self.writable = False
-            self.note(f"{self.folder} takes no more ({error.strerror}): what is not in it yet is not cached")
+            self.note(f"{self.folder} cannot be written ({error.strerror}): no more clips are cached")
             return False
         return True
 
     def _write(self, path: Path, data: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if shutil.disk_usage(path.parent).free < len(data) + SPARED_BYTES:
+        if shutil.disk_usage(path.parent).free < len(data) + MIN_FREE_BYTES:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         descriptor, temporary = tempfile.mkstemp(".tmp", path.stem, path.parent)
         try:
             with open(descriptor, "wb") as file:
                 file.write(data)
                 file.flush()
-                os.fchmod(descriptor, 0o644)  # the next user's too
-                os.fsync(descriptor)  # or a power cut might leave the name without the content
+                os.fchmod(descriptor, 0o644)  # readable for other users
+                os.fsync(descriptor)  # else a power cut may leave an empty file
             os.replace(temporary, path)
         finally:
             Path(temporary).unlink(missing_ok=True)
@@ -95,9 +99,9 @@ class ClipCache:
 
 
 def clip_key(path: Path, *of: object) -> str | None:
-    """A key for what is made of the clip at `path`, `of` what makes it so; None where the clip cannot be looked at.
+    """A cache key for data computed from the clip at `path` and the parameters `of`; None if the clip is inaccessible.
 
-    It names the path, the size and the time of the last change; of a folder, those of each file in it.
+    It holds the path, and size and modification time of the file, or of each file in the folder.
     """
     try:
         place = path.resolve()

@@ -1,4 +1,4 @@
-"""Episodes: N ways, K shots and some queries, drawn reproducibly (docs/method.md, section 6)."""
+"""Few-shot episodes, sampled reproducibly (docs/method.md, section 6)."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ Ids = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Episode:
-    """Which classes and clips make up one few-shot task; ids count the clips of all classes in order.
+    """Classes and clips of one few-shot task. Clip ids count the clips of all classes in order.
 
-    `classes` [way]; `support` [way * shot] and `query` [way * queries] are clip ids, class by class.
+    classes: int64 [way], indices of the classes.
+    support: int64 [way * shot], clip ids, class by class.
+    query: int64 [way * queries], clip ids, class by class.
     """
 
     classes: Ids
@@ -25,25 +27,31 @@ class Episode:
     query: Ids
 
     def labels(self, ids: Ids) -> Ids:
-        """Positions 0..way-1 of `support` or `query` clips in this episode: int64, like `ids`."""
+        """Labels 0..way-1 in this episode of its `support` or `query` clips: int64, shaped like `ids`."""
         return np.repeat(np.arange(len(self.classes)), len(ids) // len(self.classes))
 
 
 class EpisodeSampler:
-    """Draws episode number i from `sizes` clips a class: the same i and seed give the same episode, always."""
+    """Samples episodes by number: the same number and seed always give the same episode.
+
+    sizes: number of clips of each class.
+    way, shot, queries: classes of an episode; support and query clips of a class.
+    seed: of all episodes.
+    Raises `episode-invalid` and `too-few-clips`.
+    """
 
     def __init__(self, sizes: Sequence[int], way: int, shot: int, queries: int, seed: int) -> None:
         need = shot + queries
         enough = np.array([i for i, size in enumerate(sizes) if size >= need], dtype=np.int64)
         if min(way, shot, queries) < 1:
             raise MaclipError(
-                "episode-invalid", "An episode needs a way, a shot and a query of at least 1.", "Raise it."
+                "episode-invalid", "way, shot and queries must be at least 1.", "Raise --way, --shot or --queries."
             )
         if len(enough) < way:
             raise MaclipError(
                 "too-few-clips",
-                f"{way}-way episodes with {shot} shot and {queries} query need {way} classes of {need} clips; "
-                f"of {len(sizes)} classes {len(enough)} have that many.",
+                f"{way}-way episodes with {shot} support and {queries} query clips a class need {way} classes of "
+                f"{need} clips; {len(enough)} of {len(sizes)} classes have that many.",
                 "Lower --way or --shot, or add clips.",
             )
         self.way, self.shot, self.queries, self.seed = way, shot, queries, seed

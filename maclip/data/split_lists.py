@@ -1,7 +1,7 @@
-"""Public few-shot split lists as they are: a line names a class and a clip, a file is a split.
+"""Public few-shot split lists: a file is a split, a line names a class and a clip.
 
-Three styles are in use and told apart line by line: `train0/51958` and `train0//videos/cartwheel/a.avi` (CLIP-FSAR:
-numbered classes, a path under the data), `cartwheel/a` (TRX) and `Pouring something/51958` (CMN): a class by name.
+Three styles are in use and recognised line by line: `train0/51958` and `train0//videos/cartwheel/a.avi` (CLIP-FSAR:
+numbered classes, a path under the dataset), `cartwheel/a` (TRX) and `Pouring something/51958` (CMN: class names).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from maclip.data.dataset import (
     SPLITS,
     VIDEO_SUFFIXES,
     ActionClass,
-    DataSet,
+    Dataset,
     is_clip,
     natural_name,
     open_data,
@@ -28,12 +28,12 @@ from maclip_runtime.errors import MaclipError
 
 LIST_SUFFIXES = (".txt", ".list", ".csv")
 NUMBERED = re.compile(r"(train|val|test)([0-9]+)")
-SHOWN = 3  # missing files named in the message
+MAX_CLIPS_NAMED = 3  # in an error
 
 
 @dataclass(frozen=True)
 class Line:
-    """A clip of a list: the class as the list calls it, and where the clip lies under the data."""
+    """A line of a list: the label of the class, and the path of the clip under the dataset's folder."""
 
     label: str
     clip: str
@@ -41,26 +41,32 @@ class Line:
 
 @dataclass(frozen=True)
 class SplitLists:
-    """Where split lists are, as a run remembers it; see `open_lists`."""
+    """Where split lists are; recorded in a run's config.
+
+    folder: holds the lists train*, val*, test*.
+    names: file with class names, `FILE` or `FILE#KEY`; default None.
+    skip_missing: skip clips that do not exist instead of raising `clips-missing`; default False.
+    """
 
     folder: str
     names: str | None = None
     skip_missing: bool = False
 
 
-def open_classes(root: Path, lists: SplitLists | None) -> DataSet:
-    """The classes under `root`: as split lists say, or without them as folders say. Raises what both raise."""
+def open_classes(root: Path, lists: SplitLists | None) -> Dataset:
+    """The dataset in `root`, with classes from split lists, or from its folders without them."""
     if lists is None:
         return open_data(root)
     return open_lists(root, Path(lists.folder), lists.names, lists.skip_missing)
 
 
-def open_lists(root: Path, lists: Path, names: str | None = None, skip_missing: bool = False) -> DataSet:
-    """The classes that the split lists in the folder `lists` make of the clips under `root`.
+def open_lists(root: Path, lists: Path, names: str | None = None, skip_missing: bool = False) -> Dataset:
+    """The dataset of the clips under `root` that the split lists in the folder `lists` name.
 
-    `names` is a JSON or YAML file (`FILE`, or `FILE#KEY` for a part of it) with the classes' names: lists by split
-    (`{"train": ["catch", …]}`, by number) or a map from the list's label to the name. Raises `lists-invalid`,
-    `names-invalid`, `clips-missing` (unless `skip_missing`), `splits-overlap` and `classes-invalid`.
+    names: JSON or YAML file with class names, `FILE`, or `FILE#KEY` for a part of it: lists by split
+        (`{"train": ["catch", …]}`, by number), or a map from labels to names. Default None: labels are the names.
+    skip_missing: skip clips that do not exist; default False.
+    Raises `lists-invalid`, `names-invalid`, `clips-missing`, `splits-overlap` and `classes-invalid`.
     """
     known = _read_names(names) if names else {}
     find = _Finder(root)
@@ -81,14 +87,14 @@ def open_lists(root: Path, lists: Path, names: str | None = None, skip_missing: 
             name = _name(split, label, folders[label], known, file)
             classes.append(ActionClass(name, split, not sided(name), tuple(dict.fromkeys(groups[label]))))
     if missing and not skip_missing:
-        shown = "; ".join(missing[:SHOWN])
+        shown = "; ".join(missing[:MAX_CLIPS_NAMED])
         raise MaclipError(
             "clips-missing",
-            f"{len(missing)} clips of the lists in {lists} are not under {root}, the first: {shown}.",
-            "Check that DATA is the folder the lists speak of, or leave them out with --skip-missing.",
+            f"{len(missing)} clips of the lists in {lists} are not under {root}. The first: {shown}.",
+            "Check that DATA is the folder that the lists refer to, or skip these clips with --skip-missing.",
         )
-    left_out = (f"left out: {len(missing)} clips of the lists, {missing[0]} first, are not there",) if missing else ()
-    data = DataSet(root, tuple(c for c in classes if c.clips), left_out)
+    left_out = (f"left out: {len(missing)} clips of the lists do not exist, {missing[0]} first",) if missing else ()
+    data = Dataset(root, tuple(c for c in classes if c.clips), left_out)
     if not data.classes:
         raise MaclipError("data-empty", f"No clip of the lists in {lists} is under {root}.", "Check DATA and --lists.")
     refuse_overlap(data)
@@ -96,13 +102,13 @@ def open_lists(root: Path, lists: Path, names: str | None = None, skip_missing: 
 
 
 def absolute(names: str) -> str:
-    """`FILE` or `FILE#KEY` with the file's whole path: a run that goes on elsewhere must still find it."""
+    """`FILE` or `FILE#KEY` with an absolute path, so that a resumed run finds the file from any folder."""
     file, mark, key = names.partition("#")
     return f"{Path(file).resolve()}{mark}{key}"
 
 
 def read_list(file: Path) -> Iterator[Line]:
-    """The lines of a list. Raises `lists-invalid` with the line's number."""
+    """The lines of a list. Raises `lists-invalid` with the line number."""
     try:
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -115,12 +121,12 @@ def read_list(file: Path) -> Iterator[Line]:
         if not slash or not label or not clip:
             raise _invalid(file, f"line {number} is {line[:60]!r}, not CLASS/CLIP")
         if ".." in Path(clip).parts or ".." in Path(label).parts:
-            raise _invalid(file, f"line {number} leads out of the data")
+            raise _invalid(file, f"line {number} leaves the dataset's folder")
         yield Line(label, clip)
 
 
 class _Finder:
-    """Finds a list's clips under the data: as the line says, with any video suffix, or by the clip's own name."""
+    """Finds the clips of a list under `root`: by path, with or without a video suffix, or by file name."""
 
     def __init__(self, root: Path) -> None:
         if not root.is_dir():
@@ -141,7 +147,7 @@ class _Finder:
         return None
 
     def _entry(self, place: Path) -> Path | None:
-        """The clip at `place`, whose suffix the list may leave out. Folders are listed once: lists are long."""
+        """The clip at `place`, with or without its suffix. Each folder is listed only once, because lists are long."""
         folder = self._listed.get(place.parent)
         if folder is None:
             entries = sorted(place.parent.iterdir()) if place.parent.is_dir() else []
@@ -156,14 +162,14 @@ class _Finder:
 
 
 def _split_files(lists: Path) -> list[tuple[str, Path]]:
-    """The list of each split, by how the file's name begins."""
+    """The list of each split: the file whose name begins with the split."""
     if not lists.is_dir():
         raise MaclipError("lists-invalid", f"There is no folder {lists}.", "Give the folder that holds the lists.")
     files: list[tuple[str, Path]] = []
     for split in SPLITS:
         fitting = [f for f in sorted(lists.iterdir()) if f.name.startswith(split) and f.suffix in LIST_SUFFIXES]
         if len(fitting) > 1:
-            raise _invalid(fitting[1], f"there is {fitting[0].name} for {split} already")
+            raise _invalid(fitting[1], f"{fitting[0].name} is already the list of {split}")
         files += [(split, file) for file in fitting]
     if not files:
         raise MaclipError(
@@ -175,7 +181,7 @@ def _split_files(lists: Path) -> list[tuple[str, Path]]:
 
 
 def _name(split: str, label: str, folders: set[str], known: dict[str, str], file: Path) -> str:
-    """The class's natural name: from the names' file, else the label, else the one folder that its lines name."""
+    """The natural name of a class: from the file of names, else the label, else the folder of its clips."""
     if label in known:
         return known[label]
     if not NUMBERED.fullmatch(label):
@@ -183,31 +189,31 @@ def _name(split: str, label: str, folders: set[str], known: dict[str, str], file
     if len(folders) == 1 and (folder := next(iter(folders))):
         return natural_name(folder)
     fix = f'Give --class-names FILE with {{"{split}": [names in that order]}} or {{"{label}": "its name"}}.'
-    if split == "val":  # whose names some public files lack
-        fix += f" Or take {file.name} out: without validation classes the last state is kept, not the best."
-    raise MaclipError("names-invalid", f"{file.name} numbers its classes, and nothing names {label}.", fix)
+    if split == "val":  # some public files lack these names
+        fix += f" Or remove {file.name}: without validation classes training keeps the last weights, not the best."
+    raise MaclipError("names-invalid", f"{file.name} numbers its classes, and there is no name for {label}.", fix)
 
 
-def _read_names(asked: str) -> dict[str, str]:
-    """Names by label."""
-    name, _, key = asked.partition("#")
+def _read_names(names: str) -> dict[str, str]:
+    """Class names by label. Raises `names-invalid`."""
+    name, _, key = names.partition("#")
     file = Path(name)
     try:
         data = _parse(file)
         for part in key.split(".") if key else ():
             data = data[part]
         if not isinstance(data, dict):
-            raise ValueError("it is no map")
+            raise ValueError("it is not a map")
         if any(isinstance(value, dict) for value in data.values()):
-            raise ValueError(f"it has parts {', '.join(map(str, data))}: say which, as {file}#{next(iter(data))}")
-        names: dict[str, str] = {}
+            raise ValueError(f"it has the parts {', '.join(map(str, data))}: choose one, as {file}#{next(iter(data))}")
+        by_label: dict[str, str] = {}
         for label, value in data.items():
             listed = {f"{label}{i}": v for i, v in enumerate(value)} if isinstance(value, list) else {label: value}
-            for one, said in listed.items():
-                if not isinstance(said, str) or not said.strip():
+            for one, text in listed.items():
+                if not isinstance(text, str) or not text.strip():
                     raise ValueError(f"{one} has no name")
-                names[str(one)] = natural_name(said)
-        return names
+                by_label[str(one)] = natural_name(text)
+        return by_label
     except (OSError, ValueError, KeyError, TypeError) as error:
         what = f"it has no {error}" if isinstance(error, KeyError) else str(error)
         raise MaclipError(

@@ -1,1 +1,1 @@
-"""Few-shot accuracy, and its record."""
+"""Few-shot evaluation: accuracy, records, and what is chosen on validation classes."""

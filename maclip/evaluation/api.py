@@ -1,4 +1,4 @@
-"""Few-shot accuracy of a model as a record: the entry behind `maclip.evaluate` and `maclip eval`."""
+"""Evaluate a model on few-shot episodes: the function behind `maclip.evaluate` and `maclip eval`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from maclip.backbones.loading import state_sha256
 from maclip.config import EvaluationConfig
 from maclip.data.clip_reader import ClipReader
 from maclip.data.clip_store import ClipStore, Progress
-from maclip.data.dataset import ActionClass, DataSet, open_data
+from maclip.data.dataset import ActionClass, Dataset, open_data
 from maclip.data.disk_cache import ClipCache
 from maclip.data.episodes import EpisodeSampler
 from maclip.evaluation.evaluator import Evaluator, Support
@@ -25,7 +25,7 @@ ProgressOf = Callable[[str], Progress]
 
 def evaluate(
     model: MaClip | Run,
-    classes: DataSet | Sequence[ActionClass] | str | Path,
+    classes: Dataset | Sequence[ActionClass] | str | Path,
     config: EvaluationConfig | None = None,
     *,
     split: str = "test",
@@ -37,25 +37,25 @@ def evaluate(
     progress: ProgressOf = lambda what: lambda done, total: None,
     note: Callable[[str], None] = lambda text: None,
 ) -> Record:
-    """Few-shot accuracy on classes that training never saw, over seeded episodes (docs/method.md, section 6).
+    """Few-shot accuracy over seeded episodes of classes that are not in training (docs/method.md, section 6).
 
-    model: a model, or a run, whose trained model is then loaded and whose training classes are known.
-    classes: a dataset or its folder, of which the classes of `split` are asked; or the classes themselves.
+    model: a model, or a run. Of a run the trained model is loaded and the record names classes seen in training.
+    classes: a dataset or its folder, of which the classes of `split` are used; or the classes themselves.
     config: way, shot, episodes, seed; default: 10,000 episodes, 5-way 1-shot.
-    split: train, val or test.
-    device: cpu or cuda; default: where the model is, of a run the CPU.
-    decoder, frame_cache: how clips are read (`maclip.config.Machine`).
-    max_broken: share of the clips that may turn out unreadable; they are left out.
-    pretrained: of a run, where the backbone's weights are now.
-    progress: called with a part of the work, returns what is told (done, total).
-    note: told what was left out.
+    split: "train", "val" or "test"; default "test".
+    device: "cpu" or "cuda"; default: the device of the model, for a run the CPU.
+    decoder, frame_cache: how clips are read, see `maclip.config.Machine`.
+    max_broken: largest share of unreadable clips, 0..1; these are left out. Default 0.
+    pretrained: new path of the backbone's weights, for a run whose weights were moved.
+    progress: called with the name of a part of the work; returns a callback for (done, total).
+    note: called with a message for each folder or clip that was left out.
     Raises `data-empty`, `too-few-clips`, `answers-not-finite`, `clip-unreadable` and what loading a run raises.
     """
     config = config or EvaluationConfig()
-    asked, where, left_out = _classes(classes, split)
+    chosen, where, left_out = _classes(classes, split)
     task = config.episode
-    sizes = [len(c.clips) for c in asked]
-    EpisodeSampler(sizes, task.way, task.shot, task.queries, config.seed)  # refuses too few clips before the work
+    sizes = [len(c.clips) for c in chosen]
+    EpisodeSampler(sizes, task.way, task.shot, task.queries, config.seed)  # raises `too-few-clips` early
     taught = set(map(name_key, model.config.taught)) if isinstance(model, Run) else set()
     name, digest = _identity(model)
     loaded = model.model(pretrained) if isinstance(model, Run) else model
@@ -63,7 +63,7 @@ def evaluate(
         loaded = loaded.to(device)
     cache = ClipCache(frame_cache, note) if frame_cache else None
     reader = ClipReader(loaded.backbone.preprocess, loaded.config.frames, decoder, cache)
-    store = ClipStore(asked, reader, max_broken=max_broken, views=False)
+    store = ClipStore(chosen, reader, max_broken=max_broken, views=False)
     evaluator = Evaluator(loaded, store, progress("features"), Support(config.names, config.average))
     broken = tuple(store.broken.report())
     for line in (*left_out, *(f"left out: {line}" for line in broken)):
@@ -81,19 +81,19 @@ def evaluate(
         episodes_sha256=episodes_sha256(evaluator.classes, result),
         by_class=result.by_class,
         result=result,
-        seen_in_training=tuple(c.name for c in asked if name_key(c.name) in taught),
+        seen_in_training=tuple(c.name for c in chosen if name_key(c.name) in taught),
         clips_sha256=clips_sha256(evaluator.classes),
         left_out=broken,
     )
 
 
 def _classes(
-    classes: DataSet | Sequence[ActionClass] | str | Path, split: str
+    classes: Dataset | Sequence[ActionClass] | str | Path, split: str
 ) -> tuple[Sequence[ActionClass], str, tuple[str, ...]]:
-    """The classes that are asked, where they are from, and what was left out there."""
+    """The classes to evaluate, the folder of their dataset, and messages about what was left out of it."""
     if isinstance(classes, (str, Path)):
         classes = open_data(Path(classes))
-    if not isinstance(classes, DataSet):
+    if not isinstance(classes, Dataset):
         return classes, "", ()
     found = classes.split(split)
     if not found:
@@ -102,7 +102,7 @@ def _classes(
 
 
 def _identity(model: MaClip | Run) -> tuple[str, str | None]:
-    """The model in words, and the digest of its tuned tensors."""
+    """A name of the model for the record, and the digest of its tuned tensors."""
     if isinstance(model, Run):
         return str(model.path), model.adapters_sha256
     state = model.tuned_state()

@@ -1,4 +1,4 @@
-"""Few-shot accuracy over many seeded episodes, from features computed once per clip (docs/method.md, section 6)."""
+"""Few-shot accuracy over seeded episodes, with features computed once per clip (docs/method.md, section 6)."""
 
 from __future__ import annotations
 
@@ -17,20 +17,19 @@ from maclip.model.losses import fuse, text_logits
 from maclip.model.maclip import MaClip
 from maclip_runtime.errors import MaclipError
 
-# p_Q2S alone, the paper's sum at several weights, p_Q2T alone: shown side by side, chosen on validation only.
+# From p_Q2S alone (0) to p_Q2T alone (1). All are reported; the weight is chosen on validation classes only.
 FUSION_WEIGHTS = (0.0, 0.05, 0.1, 0.2, 0.4, 0.6, 1.0)
-NAMES = ("own", "none", "wrong")
-AVERAGES = ("prototypes", "features")
-EPISODES_AT_ONCE = 64
+EPISODES_PER_BATCH = 64
 Z_95 = 1.96
 
 
 @dataclass(frozen=True)
 class Support:
-    """What support clips are told, and where the shots of a class become one.
+    """Whether support clips get their class name, and whether shots are averaged before or after TPCM.
 
-    `names`: "own" class's, "none", or "wrong": each class is called as the next one. `average`: the mean is taken
-    of single clips' "prototypes" (docs/method.md, section 3), or of their "features" before TPCM.
+    names: "own" (default), "none", or "wrong": each class gets the name of the next one.
+    average: "prototypes" (default): mean of the prototypes of single clips (docs/method.md, section 3); "features":
+        mean of their features before TPCM.
     """
 
     names: str = "own"
@@ -42,12 +41,16 @@ DEFAULT_SUPPORT = Support()
 
 @dataclass(frozen=True)
 class Result:
-    """Accuracy 0..1 over `episodes`, `interval` the half-width of its 95 % interval.
+    """The result of an evaluation.
 
-    `by_fusion_weight` gives the accuracy for other weights a on the same episodes; `confusion` [classes,
-    classes] counts queries of the row's class that were answered as the column's, over all episodes.
-    `by_episode` [episodes] counts each episode's right answers of its way * `queries`: two results on the same
-    episodes are compared by it. `support` says what the support clips were told and how shots were averaged.
+    way, shot, episodes, seed, queries: of the episodes.
+    accuracy, interval: mean accuracy 0..1, and the half-width of its 95 % interval over episodes.
+    fusion_weight: a, with which `accuracy` was measured.
+    by_fusion_weight: accuracy for several a on the same episodes.
+    names: of the classes.
+    confusion: [classes, classes], number of queries of the row's class that were classified as the column's.
+    by_episode: [episodes], number of correct answers (of way * queries); for paired comparisons.
+    support: names and averaging of support clips.
     """
 
     way: int
@@ -66,7 +69,7 @@ class Result:
 
     @property
     def by_class(self) -> dict[str, float]:
-        """Accuracy by class, of the classes that were asked for."""
+        """Accuracy of each class that had a query."""
         return {
             name: row[place] / sum(row)
             for place, (name, row) in enumerate(zip(self.names, self.confusion, strict=True))
@@ -76,10 +79,12 @@ class Result:
 
 @dataclass(frozen=True)
 class Outcomes:
-    """What the episodes of an evaluation gave, before any fusion weight is chosen.
+    """Scores of the queries of all episodes, before fusion.
 
-    `scores` (text logits) and `distances` are [E, Q, way], `labels` [Q] positions in the episode, `classes`
-    int64 [E, way].
+    scores: text logits [E, Q, way].
+    distances: of the metric, [E, Q, way].
+    labels: true positions in the episode, int64 [Q], the same for all episodes.
+    classes: indices of the classes of each episode, int64 [E, way].
     """
 
     scores: Tensor
@@ -88,18 +93,21 @@ class Outcomes:
     classes: npt.NDArray[np.int64]
 
     def correct(self, weight: float) -> Tensor:
-        """Whether each query is answered rightly with fusion weight `weight`: bool [E, Q]."""
+        """Whether each query is classified correctly with fusion weight `weight`: bool [E, Q]."""
         return self.answers(weight) == self.labels
 
     def answers(self, weight: float) -> Tensor:
-        """The most probable position in its episode for each query: int64 [E, Q]."""
+        """The most probable position of each query with fusion weight `weight`: int64 [E, Q]."""
         return fuse(self.scores, self.distances, None, weight).argmax(-1)
 
 
 class Evaluator:
-    """Holds the features of some classes' clips, so that any number of episodes costs only the matching.
+    """Computes the features of all clips of a store once, then evaluates any number of episodes on them.
 
-    Clips that the store found broken and lets pass are in no episode: `classes` are what is left.
+    model: what is evaluated; put in evaluation mode.
+    store: the clips. Broken clips that it tolerates are in no episode; `classes` are without them.
+    progress: called with (clips done, clips).
+    support: names and averaging of support clips.
     """
 
     def __init__(
@@ -118,26 +126,26 @@ class Evaluator:
             good = torch.from_numpy(store.readable())
             features, query = features[good], query[good]
             own = None if self._text is None else text[torch.from_numpy(store.labels)[good].to(text.device)]
-            # Single clips: their prototypes, or their features where the mean comes first.
+            # Prototypes of single clips, or their features if shots are averaged before TPCM.
             self._singles = model.prototypes(features, own) if support.average == "prototypes" else features
             self._queries = model.prototypes(query)
             self._scores = text_logits(query, text, model.scale)  # (clips, classes)
             if self._text is None:
-                self._scores = torch.zeros_like(self._scores)  # no names, no vote
-        self.classes = store.broken.left()
+                self._scores = torch.zeros_like(self._scores)  # no text match without names
+        self.classes = store.broken.readable_classes()
         self.sizes = [len(c.clips) for c in self.classes]
 
     @torch.no_grad()
     def outcomes(
         self, way: int, shot: int, episodes: int, seed: int, queries: int = 1, progress: Progress | None = None
     ) -> Outcomes:
-        """Run seeded episodes. Raises `too-few-clips`, and `answers-not-finite` where the model is broken."""
+        """Scores of seeded episodes. Raises `too-few-clips`, and `answers-not-finite` if the model outputs NaN."""
         sampler = EpisodeSampler(self.sizes, way, shot, queries, seed)
         metric = torch.func.vmap(self.model.metric)
         scores, distances, classes = [], [], []
         labels = torch.from_numpy(sampler[0].labels(sampler[0].query))
-        for start in range(0, episodes, EPISODES_AT_ONCE):
-            batch = [sampler[i] for i in range(start, min(start + EPISODES_AT_ONCE, episodes))]
+        for start in range(0, episodes, EPISODES_PER_BATCH):
+            batch = [sampler[i] for i in range(start, min(start + EPISODES_PER_BATCH, episodes))]
             support = torch.from_numpy(np.stack([e.support for e in batch]))  # (E, way * shot)
             query = torch.from_numpy(np.stack([e.query for e in batch]))  # (E, Q)
             ways = torch.from_numpy(np.stack([e.classes for e in batch]))  # (E, way)
@@ -149,10 +157,10 @@ class Evaluator:
                 progress(start + len(batch), episodes)
         found = Outcomes(torch.cat(scores).cpu(), torch.cat(distances).cpu(), labels, np.concatenate(classes))
         if not (found.scores.isfinite().all() and found.distances.isfinite().all()):
-            raise MaclipError(  # the most probable of such answers is always the first: an accuracy by chance
+            raise MaclipError(  # argmax of NaN is always the first class: a meaningless accuracy
                 "answers-not-finite",
-                "The model's answers are not numbers: its weights are none, or so large that nothing can be computed.",
-                "Train it anew with a lower learning rate.",
+                "The model outputs NaN or infinity: its weights are not finite or too large.",
+                "Train it again with a lower learning rate.",
             )
         return found
 
@@ -166,7 +174,10 @@ class Evaluator:
         progress: Progress | None = None,
         queries: int = 1,
     ) -> Result:
-        """Accuracy with the model's fusion weight, or `weight`. Raises `too-few-clips`."""
+        """Accuracy over seeded episodes. Raises `too-few-clips` and `answers-not-finite`.
+
+        weight: fusion weight a; default: the model's.
+        """
         outcomes = self.outcomes(way, shot, episodes, seed, queries, progress=progress)
         weight = self.model.config.text.fusion_weight if weight is None else weight
         if self._text is None:
@@ -181,7 +192,7 @@ class Evaluator:
         )  # fmt: skip
 
     def _by_class(self, singles: Tensor, ways: Tensor) -> Tensor:
-        """Single clips [E, way, shot, T, D'] of classes [E, way] -> prototypes of the classes [E, way, T, D']."""
+        """Single clips [E, way, shot, T, D'] of the classes `ways` [E, way] -> class prototypes [E, way, T, D']."""
         mean = singles.mean(2)
         if self.support.average == "prototypes":
             return mean
@@ -195,12 +206,12 @@ def mean_interval(correct: Tensor) -> tuple[float, float]:
     return float(each.mean()), half_width(each.cpu().numpy())
 
 
-def half_width(figures: npt.NDArray[np.float64]) -> float:
-    """Half of the 95 % interval of the mean of `figures` [n], shares in 0..1 or differences of such.
+def half_width(values: npt.NDArray[np.float64]) -> float:
+    """Half-width of the 95 % interval of the mean of `values` [n]: accuracies in 0..1 or their differences.
 
-    One figure has no spread and says nothing: then it is 1, the whole range.
+    For one value, which has no spread, it is 1: the whole range.
     """
-    return Z_95 * float(figures.std(ddof=1)) / math.sqrt(len(figures)) if len(figures) > 1 else 1.0
+    return Z_95 * float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else 1.0
 
 
 def _confusion(outcomes: Outcomes, weight: float, classes: int) -> tuple[tuple[int, ...], ...]:

@@ -1,4 +1,4 @@
-"""Features of every clip of a store, as support clip and as query: what evaluation and cached views are made of."""
+"""Frame features of every clip of a store, as support clip and as query."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from maclip.data.ahead import ahead
 from maclip.data.clip_reader import ClipReader
 from maclip.data.clip_store import BATCH_FRAMES, ClipStore, Progress
 from maclip.data.dataset import ActionClass
+from maclip.data.prefetch import prefetch
 from maclip.model.maclip import MaClip
 
 BATCHES_AHEAD = 2
 
 
 def store_for(model: MaClip, classes: Sequence[ActionClass]) -> ClipStore:
-    """The clips of `classes` as `model` takes them, read plainly: no cache, and no broken clip is passed over."""
+    """The clips of `classes` as inputs of `model`, without a cache; a broken clip raises its error."""
     return ClipStore(classes, ClipReader(model.backbone.preprocess, model.config.frames))
 
 
@@ -33,19 +33,19 @@ def clip_features(
 ) -> tuple[Tensor, Tensor]:
     """Frame features of one view of every clip, as support clips and as queries: two tensors [clips, T, D'].
 
-    text: the classes' text features [classes, D'], which support clips get; None for support clips without text.
-    rng: draws a random view of each clip; None for the centre view.
-    progress: told (clips done, clips).
-    A clip in `store.broken` has features that are NaN.
+    text: text features of the classes [classes, D'], for support clips; None: support clips without text.
+    rng: draws a random view of each clip; default None: the centre view.
+    progress: called with (clips done, clips).
+    Features of a broken clip are NaN.
     """
     support, query = [], []
     batch = max(1, BATCH_FRAMES // model.config.frames)
     batches = [np.arange(at, min(at + batch, len(store))) for at in range(0, len(store), batch)]
     seeds = [None if rng is None else rng.spawn(1)[0] for _ in batches]
-    loads = ahead(lambda job: store.load_each(*job), zip(batches, seeds, strict=True), BATCHES_AHEAD)
+    loads = prefetch(lambda job: store.load_each(*job), zip(batches, seeds, strict=True), BATCHES_AHEAD)
     for ids, clips in zip(batches, loads, strict=True):
         query.append(model.encode(clips))
-        # Where nothing is adapted the text changes no feature.
+        # Without adapted blocks, features do not depend on the text.
         if text is None or not model.adapted_depth:
             support.append(query[-1])
         else:
@@ -53,8 +53,8 @@ def clip_features(
         if progress:
             progress(int(ids[-1]) + 1, len(store))
     broken = sorted(store.broken.errors)
-    return _without(torch.cat(support), broken), _without(torch.cat(query), broken)
+    return _with_nan(torch.cat(support), broken), _with_nan(torch.cat(query), broken)
 
 
-def _without(features: Tensor, broken: Sequence[int]) -> Tensor:
+def _with_nan(features: Tensor, broken: Sequence[int]) -> Tensor:
     return features.index_fill(0, torch.tensor(broken, dtype=torch.long, device=features.device), torch.nan)

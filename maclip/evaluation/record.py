@@ -1,4 +1,4 @@
-"""An evaluation as a record: what was asked, of which episodes, and every answer; two records compare in pairs."""
+"""Records of evaluations: read, write, and compare two of them episode by episode."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from maclip.data.dataset import ActionClass, DataSet, data_sha256
+from maclip.data.dataset import ActionClass, Dataset, data_sha256
 from maclip.data.episodes import EpisodeSampler
 from maclip.evaluation.evaluator import Result, half_width
 from maclip.writing import replacing
@@ -25,16 +25,17 @@ RECORD_FORMAT = 2
 
 @dataclass(frozen=True)
 class Record:
-    """A `Result` with what makes it repeatable.
+    """A `Result` with everything needed to repeat it.
 
-    model: which model it was, in words.
-    adapters_sha256: digest of its tuned tensors, None where nothing is tuned.
-    data, split: where the classes are from.
-    episodes_sha256: digest of the episodes, classes and clips by name: the same for every method that was asked the
-        same, wherever the data lies.
+    format, tool_version: of the file, and of maclip.
+    model: the run folder, or the name of the backbone.
+    adapters_sha256: digest of the tuned tensors; None if there are none.
+    data, split: folder of the dataset, and the split.
+    episodes_sha256: digest of the episodes by class and clip names, independent of the dataset's folder.
     by_class: accuracy of each class, 0..1.
-    seen_in_training: the classes that the model was trained on, so that they are not new to it.
-    clips_sha256: digest of the clips with their sizes; the same names may be of other clips.
+    result: accuracy and answers.
+    seen_in_training: classes that the model was trained on.
+    clips_sha256: digest of the clips' names and sizes: other clips may have the same names.
     left_out: a line for each clip that could not be read.
     """
 
@@ -54,9 +55,12 @@ class Record:
 
 @dataclass(frozen=True)
 class Comparison:
-    """B against A on the same episodes: accuracies 0..1, `difference` B - A and its 95 % half-width.
+    """A comparison of two records A and B on the same episodes.
 
-    The interval is over episodes, paired, so that what makes an episode hard for both drops out.
+    a, b: names of the records.
+    episodes: number of paired episodes.
+    accuracy_a, accuracy_b: 0..1.
+    difference, interval: accuracy B - A, and the half-width of its paired 95 % interval over episodes.
     """
 
     a: str
@@ -69,7 +73,7 @@ class Comparison:
 
     @property
     def separated(self) -> bool:
-        """Whether the interval leaves out zero."""
+        """Whether the interval excludes zero."""
         return abs(self.difference) > self.interval
 
 
@@ -86,7 +90,7 @@ def episodes_sha256(classes: Sequence[ActionClass], result: Result) -> str:
 
 
 def _own_names(c: ActionClass) -> list[str]:
-    """What tells the clips of a class apart: their file names, where these are not enough with folders before them."""
+    """Distinct names of the clips of a class: file names, with as many parent folders as needed."""
     parts = [clip.parts for clip in c.clips]
     last = 1
     while len({part[-last:] for part in parts}) < len(parts) and last < max(map(len, parts)):
@@ -95,12 +99,12 @@ def _own_names(c: ActionClass) -> list[str]:
 
 
 def clips_sha256(classes: Sequence[ActionClass]) -> str:
-    """The digest of the clips of `classes` with their sizes, as hex: of any split, wherever they lie."""
-    return data_sha256(DataSet(Path(), tuple(dataclasses.replace(c, split=None) for c in classes)))
+    """The digest of the clips of `classes` with their sizes, as hex; independent of split and folder."""
+    return data_sha256(Dataset(Path(), tuple(dataclasses.replace(c, split=None) for c in classes)))
 
 
 def write_record(path: Path, record: Record) -> None:
-    """Write a record as one flat JSON object, in one step. Raises `output-unwritable`."""
+    """Write a record as one flat JSON object, atomically. Raises `output-unwritable`."""
     facts = dataclasses.asdict(record)
     facts |= facts.pop("result")
     with replacing(path) as temporary:
@@ -120,37 +124,39 @@ def read_record(path: Path) -> Record:
     except (OSError, ValueError, MaclipError) as error:
         what = error.message if isinstance(error, MaclipError) else str(error)
         raise MaclipError(
-            "record-invalid", f"{path} is not an evaluation's record: {what}.", "Make it with maclip eval --json FILE."
+            "record-invalid",
+            f"{path} is not an evaluation record: {what}.",
+            "Create one with maclip eval --json FILE.",
         ) from error
 
 
 def _check(result: Result) -> None:
-    """Raise ValueError where the answers are not what the rest says."""
-    right, asked = result.by_episode, result.way * result.queries
-    if len(right) != result.episodes:
-        raise ValueError(f"it has {len(right)} answers to {result.episodes} episodes")
-    if not right or asked < 1:
-        raise ValueError("nothing was asked")
-    if not 0 <= min(right) <= max(right) <= asked:
-        raise ValueError(f"an episode of {asked} queries cannot have {max(right)} right answers and {min(right)}")
-    if not abs(sum(right) / (len(right) * asked) - result.accuracy) <= 1e-6:  # nor where it is no number
-        raise ValueError("its answers do not give its accuracy")
+    """Raise ValueError if the answers contradict the rest of the record."""
+    correct, queries = result.by_episode, result.way * result.queries
+    if len(correct) != result.episodes:
+        raise ValueError(f"it has answers of {len(correct)} episodes, not {result.episodes}")
+    if not correct or queries < 1:
+        raise ValueError("it has no queries")
+    if not 0 <= min(correct) <= max(correct) <= queries:
+        raise ValueError(f"correct answers range from {min(correct)} to {max(correct)} of {queries} queries")
+    if not abs(sum(correct) / (len(correct) * queries) - result.accuracy) <= 1e-6:  # also False for NaN
+        raise ValueError("its accuracy does not match its answers")
 
 
 def compare(a: Record, b: Record, name_a: str = "A", name_b: str = "B") -> Comparison:
-    """B against A. Raises `episodes-differ` where they were not asked the same."""
-    asked = [(r.episodes_sha256, r.result.episodes, r.result.way, r.result.queries) for r in (a, b)]
-    if asked[0] != asked[1]:
+    """Compare B with A, episode by episode. Raises `episodes-differ` if they were measured on different episodes."""
+    episodes = [(r.episodes_sha256, r.result.episodes, r.result.way, r.result.queries) for r in (a, b)]
+    if episodes[0] != episodes[1]:
         raise MaclipError(
             "episodes-differ",
-            f"{name_a} and {name_b} were not asked the same episodes, so their answers cannot be paired.",
+            f"{name_a} and {name_b} were measured on different episodes, so they cannot be paired.",
             "Evaluate both with the same data, split, --way, --shot, --queries, --episodes and --seed.",
         )
     if a.clips_sha256 != b.clips_sha256:
         raise MaclipError(
             "episodes-differ",
-            f"{name_a} and {name_b} were asked episodes of the same names, but the clips are not the same files.",
-            "Evaluate both on the same clips: a copy will do, clips that were encoded or drawn anew will not.",
+            f"{name_a} and {name_b} were measured on clips of the same names, but not on the same files.",
+            "Evaluate both on the same clips or on copies of them, not on clips that were encoded or generated again.",
         )
     queries = a.result.way * a.result.queries
     difference = (np.array(b.result.by_episode) - np.array(a.result.by_episode)) / queries
@@ -167,9 +173,9 @@ def compare(a: Record, b: Record, name_a: str = "A", name_b: str = "B") -> Compa
 
 
 def confusion_csv(result: Result) -> str:
-    """The confusion matrix as CSV: a row for each true class, a column for each answer, counts of queries."""
+    """The confusion matrix as CSV: counts of queries, true classes in rows, answers in columns."""
     out = io.StringIO()
     rows = csv.writer(out, lineterminator="\n")
-    rows.writerow(["shown", *result.names])
+    rows.writerow(["true class", *result.names])
     rows.writerows([name, *row] for name, row in zip(result.names, result.confusion, strict=True))
     return out.getvalue()

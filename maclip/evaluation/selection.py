@@ -1,4 +1,4 @@
-"""What is chosen on validation classes, never on test classes: the fusion weight and the limit."""
+"""Choose the fusion weight and the limit on validation classes, never on test classes."""
 
 from __future__ import annotations
 
@@ -11,23 +11,25 @@ from maclip_runtime.bundle.manifest import Limit
 
 
 def choose_fusion_weight(result: Result) -> float:
-    """The weight a with the best accuracy in `result`, the smallest of equals; p_Q2T alone (1) is no candidate."""
+    """The weight a with the best accuracy in `result`, the smallest in a tie; p_Q2T alone (1) is excluded."""
     candidates = [w for w in FUSION_WEIGHTS if w < 1]
     return max(candidates, key=lambda w: (result.by_fusion_weight[f"{w:g}"], -w))
 
 
 def choose_limit(outcomes: Outcomes, measured_on: str) -> Limit:
-    """The distance beyond which a clip is called unknown, balanced between the two errors.
+    """The limit: the distance above which an answer is "unknown".
 
-    Known: a query's distance to its nearest class. Stranger: the same query when its own class is taken out of the
-    episode. The limit is the one that maximises accepted known + refused strangers.
+    A known clip is a query with its distance to the nearest class. The same query without its own class in the episode
+    is an unknown clip. The limit maximises the share of known clips accepted plus the share of unknown clips rejected.
+
+    measured_on: description of classes and episodes, for the limit's own description.
     """
     known = outcomes.distances.amin(-1).flatten()
     own = torch.nn.functional.one_hot(outcomes.labels, outcomes.distances.shape[-1]).bool()
-    stranger = outcomes.distances.masked_fill(own, math.inf).amin(-1).flatten()
-    candidates = torch.quantile(torch.cat([known, stranger]).double(), torch.linspace(0.01, 0.99, 197).double())
+    unknown = outcomes.distances.masked_fill(own, math.inf).amin(-1).flatten()
+    candidates = torch.quantile(torch.cat([known, unknown]).double(), torch.linspace(0.01, 0.99, 197).double())
     accepted = (known[None] <= candidates[:, None]).double().mean(1)
-    refused = (stranger[None] > candidates[:, None]).double().mean(1)
-    best = int((accepted + refused).argmax())
-    words = f"{measured_on}: accepts {accepted[best]:.0%} of known clips, refuses {refused[best]:.0%} of strangers"
+    rejected = (unknown[None] > candidates[:, None]).double().mean(1)
+    best = int((accepted + rejected).argmax())
+    words = f"{measured_on}: accepts {accepted[best]:.0%} of known clips, rejects {rejected[best]:.0%} of unknown clips"
     return Limit(float(candidates[best]), words)

@@ -1,1 +1,1 @@
-"""The adapted model: a frozen CLIP, its adapters, and the losses."""
+"""The MA-CLIP model and its losses."""

@@ -1,4 +1,4 @@
-"""From features to probabilities and losses: text match, metric match, and their fusion (docs/method.md, section 5)."""
+"""Probabilities and losses: text match, metric match, and their fusion (docs/method.md, section 5)."""
 
 from __future__ import annotations
 
@@ -6,27 +6,28 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from maclip.layers import HIDDEN_BIAS
+from maclip.layers import MASK_BIAS
 from maclip.metrics.cosine import cosines
 
 
 def text_logits(features: Tensor, text: Tensor, scale: float) -> Tensor:
-    """scale * cos(mean over time of F, f): features [B, T, D'], text [C, D'] -> [B, C]."""
+    """scale * cos(mean over time of features, text): features [B, T, D'], text [C, D'] -> [B, C]."""
     return scale * cosines(features.mean(1), text)
 
 
 def fuse(text_scores: Tensor, distances: Tensor, has_text: Tensor | None, weight: float) -> Tensor:
-    """p = a p_Q2T + (1-a) p_Q2S over classes: logits [B, C], distances [B, C] -> probabilities [B, C].
+    """p = a p_Q2T + (1-a) p_Q2S over classes: text logits [B, C], distances [B, C] -> probabilities [B, C].
 
-    Classes whose `has_text` [C] is False match by p_Q2S alone (docs/method.md, section 5): the text vote is taken
-    among the named classes and shares out only the mass that the metric gave to them, so with all classes
-    named this is the paper's sum and with none it is p_Q2S.
+    has_text: bool [C]; classes with False match by p_Q2S alone (docs/method.md, section 5). p_Q2T is then computed
+        among the other classes and redistributes only the probability that p_Q2S gave to them. With all True, or None,
+        the result is the paper's sum; with all False it is p_Q2S.
+    weight: a.
     """
     p_metric = (-distances).softmax(-1)
     if has_text is None:
         return weight * text_scores.softmax(-1) + (1 - weight) * p_metric
     named = has_text.to(p_metric.dtype)
-    p_text = (text_scores + (1 - named) * HIDDEN_BIAS).softmax(-1) * named
+    p_text = (text_scores + (1 - named) * MASK_BIAS).softmax(-1) * named
     mass = (p_metric * named).sum(-1, keepdim=True)
     return weight * (mass * p_text + (1 - named) * p_metric) + (1 - weight) * p_metric
 
@@ -39,17 +40,19 @@ def episode_loss(
     query_labels: Tensor,
     weight: float,
 ) -> Tensor:
-    """L = a/2 (L_S2T + L_Q2T) + (1-a) L_Q2S, a scalar.
+    """L = a/2 (L_S2T + L_Q2T) + (1-a) L_Q2S, a scalar. KL divergence to a one-hot target is cross-entropy.
 
-    `support_text` [S, C] and `query_text` [Q, C] are `text_logits`, `distances` [Q, C] the metric's; labels
-    are class positions int64 [S], [Q]. KL to a one-hot target is cross-entropy.
+    support_text, query_text: `text_logits`, [S, C] and [Q, C].
+    distances: of the metric, [Q, C].
+    support_labels, query_labels: positions of the classes, int64 [S] and [Q].
+    weight: a.
     """
     to_text = F.cross_entropy(support_text, support_labels) + F.cross_entropy(query_text, query_labels)
     return weight / 2 * to_text + (1 - weight) * F.cross_entropy(-distances, query_labels)
 
 
 def mean_by_class(prototypes: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """Mean of the clips of each class: [S, T, D'], int64 [S] -> [classes, T, D'] (every class has a clip)."""
+    """Mean over the clips of each class: [S, T, D'], labels int64 [S] -> [classes, T, D']. Every class needs a clip."""
     sums = torch.zeros(classes, *prototypes.shape[1:], dtype=prototypes.dtype, device=prototypes.device)
     counts = torch.zeros(classes, dtype=prototypes.dtype, device=prototypes.device)
     counts = counts.index_add(0, labels, torch.ones_like(labels, dtype=prototypes.dtype))

@@ -1,4 +1,4 @@
-"""The adapted model: a frozen CLIP, adapters in its last blocks, TPCM, a metric (docs/method.md, sections 2 to 5)."""
+"""The MA-CLIP model: a frozen CLIP, adapters in its last blocks, TPCM, a metric (docs/method.md, sections 2 to 5)."""
 
 from __future__ import annotations
 
@@ -23,26 +23,30 @@ from maclip.model.losses import fuse, text_logits
 from maclip.prototypes import build_prototype_module
 from maclip_runtime.errors import MaclipError
 
-PROMPTS_AT_ONCE = 64  # enough to fill two cores, few enough that a long prompt makes few others long
+PROMPTS_PER_BATCH = 64  # enough to use two cores; larger batches are padded more
 
 
 class MaClip(nn.Module):
-    """MA-CLIP around a frozen CLIP. `clip` keeps open_clip's own names; all else in the state is trained.
+    """MA-CLIP: a frozen CLIP model with trained adapters, prototype module and metric.
 
-    The visual tower is cut in two. The *stem* treats frames one by one: the patch embedding and, where only
-    the last K blocks are adapted, the plain blocks before them. The *tower* sees whole clips. With all blocks
-    adapted the temporal embedding is added before `ln_pre` (docs/method.md, section 2); with fewer, where the tower
-    begins, so that the stem's output of a frame does not depend on its place in the clip.
+    The image tower has two parts. The *stem* processes single frames: the patch embedding and, if only the last K
+    blocks are adapted, the frozen blocks before them. The *tower* processes whole clips. With all blocks adapted, the
+    temporal embedding is added before `ln_pre` (docs/method.md, section 2). With fewer, it is added at the start of the
+    tower, so that the stem's output does not depend on the position of a frame.
+
+    backbone: the frozen CLIP model, in `clip` with open_clip's names. Everything else in the state dict is trained.
+    config: of the model.
+    Raises `depth-invalid` and `option-invalid`.
     """
 
-    pixel_mean: Tensor  # [3], for pixels scaled to 0..1
+    pixel_mean: Tensor  # [3], of pixels in 0..1
     pixel_std: Tensor  # [3]
 
     def __init__(self, backbone: LoadedBackbone, config: ModelConfig) -> None:
         super().__init__()
-        self._encoded: dict[str, Tensor] = {}  # features of the names that were encoded before the encoder was freed
+        self._encoded: dict[str, Tensor] = {}  # text features by name, once the encoder is freed
         refuse_templates(config.text.templates)
-        self.checkpointing = False  # of a training, not of the model: less memory for more time, the same numbers
+        self.checkpointing = False  # gradient checkpointing, set by training
         self.backbone = backbone
         self.clip: Any = backbone.clip
         image = cut_tower(backbone.clip.visual)
@@ -51,7 +55,7 @@ class MaClip(nn.Module):
         if not 0 <= depth <= layers:
             raise MaclipError(
                 "depth-invalid",
-                f"{backbone.name} has {layers} blocks; {depth} of them cannot be adapted.",
+                f"{backbone.name} has {layers} blocks, fewer than the {depth} to be adapted.",
                 f"Choose --adapted-depth from 0 to {layers}.",
             )
         backbone.clip.visual.requires_grad_(config.tune == "all")
@@ -60,7 +64,7 @@ class MaClip(nn.Module):
         self.layers = layers
         self.image = image
         self.feature_width = image.feature_width
-        # The last block belongs to the tower even when plain: of most backbones only its class token's row is needed.
+        # The last block belongs to the tower even when not adapted: most backbones need only its class token.
         self.tower_start = layers - max(depth, 1)
         self.blocks = nn.ModuleDict(
             {str(i): build_adapted_block(config.adapters, image) for i in range(layers - depth, layers)}
@@ -74,7 +78,7 @@ class MaClip(nn.Module):
         self.register_buffer("pixel_std", pixel[1], persistent=False)
 
     def train(self, mode: bool = True) -> MaClip:
-        """Training mode for what is trained; the frozen CLIP always stays in evaluation mode."""
+        """Set training mode; the frozen CLIP model always stays in evaluation mode."""
         super().train(mode)
         self.clip.eval()
         return self
@@ -82,15 +86,15 @@ class MaClip(nn.Module):
     def features(self, frames: Tensor, text: Tensor | None = None, has_text: Tensor | None = None) -> Tensor:
         """Frame features of clips: uint8 [B, T, H, W, 3] at the model's size -> [B, T, D'].
 
-        With `text` [B, D'] the support branch, with None the query branch; `has_text` bool [B] picks the
-        query branch for single clips of a batch with text.
+        text: text features [B, D'] for the support branch; None (default) for the query branch.
+        has_text: bool [B], False selects the query branch for single clips of a batch with text.
         """
-        # The cast comes before all else: TensorRT takes bytes only so.
+        # Cast first: TensorRT supports uint8 inputs only if they are cast at once.
         tokens = self.stem(frames.to(self.pixel_mean.dtype).flatten(0, 1))
         return self.tower(tokens.unflatten(0, frames.shape[:2]), text, has_text)
 
     def stem(self, frames: Tensor) -> Tensor:
-        """What is computed frame by frame: uint8 [F, H, W, 3] -> tokens [F, N+1, D], any class token first."""
+        """The part that processes single frames: uint8 [F, H, W, 3] -> tokens [F, N+1, D], any class token first."""
         pixels = frames.to(self.pixel_mean.dtype) / 255
         pixels = ((pixels - self.pixel_mean) / self.pixel_std).permute(0, 3, 1, 2)  # (F, 3, H, W)
         x = self.image.embed(pixels)
@@ -98,11 +102,14 @@ class MaClip(nn.Module):
             return x
         x = self.image.pre_norm(x)
         for block in self.image.blocks[: self.tower_start]:
-            x = self._through(plain_block, block, x)
+            x = self._run_block(plain_block, block, x)
         return x
 
     def tower(self, tokens: Tensor, text: Tensor | None = None, has_text: Tensor | None = None) -> Tensor:
-        """What is computed for a whole clip: tokens [B, T, N+1, D] of `stem` -> frame features [B, T, D']."""
+        """The part that processes whole clips: tokens [B, T, N+1, D] of `stem` -> frame features [B, T, D'].
+
+        text, has_text: as for `features`.
+        """
         if not self.config.adapters.text_token:
             text = None
         elif text is not None and self._raw_text:
@@ -116,15 +123,16 @@ class MaClip(nn.Module):
             keep = self.image.last_rows if i == self.layers - 1 else None
             block = self.image.blocks[i]
             if str(i) in self.blocks:
-                x = self._through(self.blocks[str(i)], block, x, text, has_text, keep)
+                x = self._run_block(self.blocks[str(i)], block, x, text, has_text, keep)
             else:
-                x = self._through(plain_block, block, x.flatten(0, 1), keep).unflatten(0, x.shape[:2])
+                x = self._run_block(plain_block, block, x.flatten(0, 1), keep).unflatten(0, x.shape[:2])
         return self.image.feature(x.flatten(0, 1)).unflatten(0, x.shape[:2])
 
     def encode(self, clips: Tensor, text: Tensor | None = None, has_text: Tensor | None = None) -> Tensor:
-        """Frame features [B, T, D'] of frames (uint8, as for `features`) or of stem tokens (as for `tower`, any float).
+        """Frame features [B, T, D'] of frames (uint8, as for `features`) or of stem tokens (float, as for `tower`).
 
-        They are moved to the model's device first.
+        clips: moved to the model's device.
+        text, has_text: as for `features`.
         """
         clips = clips.to(self.pixel_mean.device)
         if clips.dtype == torch.uint8:
@@ -132,9 +140,9 @@ class MaClip(nn.Module):
         return self.tower(clips.to(self.pixel_mean.dtype), text, has_text)
 
     def frozen_stem(self) -> Stem:
-        """The stem as a store of clips needs it, for caching: no tuned tensor changes what it computes."""
+        """The stem for `ClipStore.cache_stem`: its output does not depend on tuned tensors."""
         identity = (
-            self.backbone.name,  # what its weights do not tell of how they are used
+            self.backbone.name,  # the same weights may be used in another architecture
             self.backbone.sha256,
             self.backbone.preprocess,
             self.tower_start,
@@ -145,7 +153,11 @@ class MaClip(nn.Module):
         )
 
     def prototypes(self, features: Tensor, text: Tensor | None = None, has_text: Tensor | None = None) -> Tensor:
-        """TPCM: [C, T, D'] of one clip each, text [C, D'] or None (the query branch) -> [C, T, D']."""
+        """Prototypes by the prototype module: features [C, T, D'] of one clip each -> [C, T, D'].
+
+        text: text features [C, D'], or None for the query branch.
+        has_text: bool [C], False selects the query branch for single clips.
+        """
         if self.prototype is None:
             return features
         out: Tensor = self.prototype(features, text, has_text)
@@ -154,9 +166,10 @@ class MaClip(nn.Module):
     def match(
         self, features: Tensor, prototypes: Tensor, text: Tensor, has_text: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Query features [B, T, D'] (before TPCM) against prototypes [C, T, D'] -> distances, probabilities [B, C].
+        """Distances and probabilities [B, C] of queries: features [B, T, D'] before TPCM, prototypes [C, T, D'].
 
-        `text` [C, D'] are the classes' text features, `has_text` bool [C] says which are real.
+        text: text features of the classes [C, D'].
+        has_text: bool [C], False for classes without text.
         """
         distances = self.metric(self.prototypes(features), prototypes)
         scores = text_logits(features, text, self.scale)
@@ -164,18 +177,17 @@ class MaClip(nn.Module):
 
     @torch.no_grad()
     def encode_names(self, names: Iterable[str]) -> Tensor:
-        """Frozen text features of action names: the mean over templates of unit features, unit again: [n, D'].
+        """Text features of action names [n, D']: normalised, averaged over templates, and normalised again.
 
-        Where the prototype module reads raw text (`PrototypeConfig.text_length`), the mean of features as CLIP gives
-        them.
+        If the prototype module reads raw text (`PrototypeConfig.text_length`), they are averaged but not normalised.
         """
         wanted, device = list(names), self.pixel_mean.device
         if self._encoded and wanted:
             return torch.stack([self._encoded[name] for name in wanted]).to(device)
         prompts = [template.format(name) for name in wanted for template in self.config.text.templates]
         rows = [torch.zeros(0, self.feature_width, device=device)]
-        for start in range(0, len(prompts), PROMPTS_AT_ONCE):
-            tokens = self.backbone.tokenizer(prompts[start : start + PROMPTS_AT_ONCE])
+        for start in range(0, len(prompts), PROMPTS_PER_BATCH):
+            tokens = self.backbone.tokenizer(prompts[start : start + PROMPTS_PER_BATCH])
             rows.append(encode_tokens(self.clip, trim(self.clip, tokens).to(device)))
         features = torch.cat(rows)
         if self._raw_text:
@@ -186,9 +198,9 @@ class MaClip(nn.Module):
     def free_frozen(self, names: Iterable[Iterable[str]], *, stem: bool) -> None:
         """Free weights that training no longer needs: the text encoder, and with `stem` the stem's blocks.
 
-        names: groups of class names that are encoded now, each group in one batch; from then on `encode_names` knows
-            these and no other.
-        stem: whether the stem goes too; then `stem` and `features` fail. Cached tokens and tuned tensors are kept.
+        names: groups of class names. They are encoded now, each group in one batch; afterwards `encode_names` knows
+            only these.
+        stem: whether to free the stem too; `stem` and `features` then fail. Cached tokens and tuned tensors are kept.
         """
         groups = [list(group) for group in names]
         features = [self.encode_names(group) for group in groups]
@@ -202,9 +214,9 @@ class MaClip(nn.Module):
                 block.module.to("meta")
 
     def tuned_state(self) -> dict[str, Tensor]:
-        """The trained tensors by name: what `adapters.safetensors` holds.
+        """The trained tensors by name, as in `adapters.safetensors`.
 
-        With everything tuned the visual encoder's are among them, as `clip.visual.*`.
+        With `tune` "all" they include the image encoder, as `clip.visual.*`.
         """
         kept = ("clip.visual.",) if self.config.tune == "all" else ()
         state = self.state_dict().items()
@@ -214,8 +226,8 @@ class MaClip(nn.Module):
         """The parameters that training changes, in a fixed order."""
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
-    def _through(self, block: Callable[..., Tensor], *inputs: Any) -> Tensor:
-        """`block(*inputs)`; with `checkpointing` what it computes is not kept for the gradients but computed again."""
+    def _run_block(self, block: Callable[..., Tensor], *inputs: Any) -> Tensor:
+        """`block(*inputs)`, with gradient checkpointing if it is on."""
         if self.checkpointing and torch.is_grad_enabled():
             return checkpoint(block, *inputs, use_reentrant=False)
         return block(*inputs)
@@ -234,7 +246,7 @@ def _adapted_depth(config: ModelConfig, layers: int) -> int:
     if config.adapters.depth:
         raise MaclipError(
             "option-invalid",
-            f"Without adapters the last {config.adapters.depth} blocks cannot be adapted.",
-            "Leave out --adapted-depth, or --adapters none.",
+            f"--adapted-depth {config.adapters.depth} needs adapters.",
+            "Leave out --adapted-depth or --adapters none.",
         )
     return 0

@@ -1,4 +1,4 @@
-"""The prototype modules by name. A new one is a file that says `@prototype("name")`; nothing else has to know of it."""
+"""The registry of prototype modules by name."""
 
 from __future__ import annotations
 
@@ -17,15 +17,19 @@ PROTOTYPES: Registry[type[nn.Module]] = Registry("prototype module")
 
 
 def prototype(name: str) -> Callable[[Module], Module]:
-    """Register under `name` an `nn.Module` class that makes prototypes of frame features.
+    """Register an `nn.Module` class as `name`: a prototype module.
 
-    It is built with (width D', config: PrototypeConfig) and called with features [C, T, D'] of one clip each, text
-    [C, D'] or None (the query branch) and has_text bool [C] or None; it returns prototypes [C, T, D']. Its tensors are
-    `prototype.*` in a run.
+    It is created with (width: int, config: PrototypeConfig), where width is D'. Its `forward` takes
+    (features, text, has_text) and returns prototypes [C, T, D']:
+
+    features: frame features [C, T, D'] of one clip each.
+    text: text features [C, D'], or None for the query branch.
+    has_text: bool [C], False selects the query branch for single clips; None: all have text.
+    Its tensors are saved as `prototype.*` in a run.
     """
     return PROTOTYPES.register(name)
 
 
 def build_prototype_module(config: PrototypeConfig, width: int) -> nn.Module | None:
-    """The module of `config` for features of `width`, None for "none". Raises `prototype-module-unknown`."""
+    """A new module of `config.kind` for features of `width` D'; None for "none". Raises `prototype-module-unknown`."""
     return None if config.kind == NONE else PROTOTYPES.find(config.kind)(width, config)

@@ -17,13 +17,13 @@ class TPCM(nn.Module):
     """Frame features [C, T, D'] of one clip each -> prototypes [C, T, D']; support and query share it."""
 
     def __init__(self, width: int, config: PrototypeConfig) -> None:
-        """For features of `width` D'. Raises `option-invalid` where it cannot be shared out to so many heads."""
+        """For features of `width` D'. Raises `option-invalid` if it is not divisible by the number of heads."""
         super().__init__()
         if width % config.heads:
             raise MaclipError(
                 "option-invalid",
-                f"Features of {width} numbers cannot be split into {config.heads} attention heads.",
-                f"Choose --prototype-heads that divide {width}.",
+                f"The feature width {width} is not divisible by {config.heads} attention heads.",
+                f"Choose --prototype-heads that divides {width}.",
             )
         self.dropout = config.dropout
         self.attention = nn.MultiheadAttention(width, config.heads, dropout=config.dropout, batch_first=True)
@@ -32,9 +32,9 @@ class TPCM(nn.Module):
         self.ffn = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
     def forward(self, features: Tensor, text: Tensor | None = None, has_text: Tensor | None = None) -> Tensor:
-        """The support branch where `text` [C, D'] is given, else the query branch.
+        """The support branch with `text` [C, D'], the query branch without.
 
-        `has_text` bool [C] makes single clips of a batch with text take the query branch.
+        has_text: bool [C], False selects the query branch for single clips of a batch with text.
         """
         query, context, bias = features, features, None
         if text is not None:

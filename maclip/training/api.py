@@ -1,4 +1,4 @@
-"""Train a model into a new run folder, or resume a run: the entries behind `maclip.train` and `maclip train`."""
+"""Train a model into a new run folder, or resume a run: the functions behind `maclip.train` and `maclip train`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from maclip.backbones.loading import load_backbone
 from maclip.config import Machine, ModelConfig, TrainConfig
 from maclip.data.clip_store import ClipStore
-from maclip.data.dataset import DataSet, data_sha256
+from maclip.data.dataset import Dataset, data_sha256
 from maclip.data.split_lists import SplitLists, open_classes
 from maclip.model.maclip import MaClip
 from maclip.runs import RUN_FORMAT, ClassNames, Run, RunConfig
@@ -25,7 +25,7 @@ from maclip_runtime.errors import MaclipError
 
 def train(
     model: MaClip,
-    data: DataSet | str | Path,
+    data: Dataset | str | Path,
     config: TrainConfig | None = None,
     *,
     out: str | Path,
@@ -36,17 +36,17 @@ def train(
 ) -> Run:
     """Train `model` in place and write the new run folder `out`. The model is in evaluation mode afterwards.
 
-    It holds the tensors and the fusion weight that were chosen on validation classes, as `Run.model` gives them.
+    It then has the weights and the fusion weight that were best on validation classes, like `Run.model`.
 
     model: from `maclip.build`, `maclip.wrap` or `maclip.load`.
-    data: a dataset, or a folder that `maclip.open_data` can read. Classes of split "train" teach, those of "val" are
-        for choosing.
-    config: how to train; default: the paper's settings.
+    data: a dataset, or a folder that `maclip.open_data` can read. It trains on classes of split "train" and validates
+        on those of "val".
+    config: of the training; default: the paper's settings.
     out: the new run folder.
-    lists: public split lists for a folder.
-    machine: devices, caches and threads.
-    init: a run whose tuned tensors the training begins with, where they fit.
-    callbacks: told what happens.
+    lists: public split lists, if `data` is a folder; default None.
+    machine: devices, caches and threads; default: one process on the GPU if there is one.
+    init: a run to initialise tuned tensors from, where names and shapes match; default None.
+    callbacks: called on progress, updates, validations and notes.
     Raises `output-exists`, `data-empty`, `too-few-clips`, `loss-not-finite` and what its parts raise.
     """
     config, machine, out = config or TrainConfig(), machine or Machine(), Path(out)
@@ -74,7 +74,7 @@ def train(
 
 
 def train_new(
-    data: DataSet | Path,
+    data: Dataset | Path,
     out: Path,
     backbone: str,
     pretrained: str,
@@ -85,11 +85,13 @@ def train_new(
     machine: Machine | None = None,
     init: Path | None = None,
     callbacks: Callbacks | None = None,
-    lenders: tuple[ClipStore, ...] = (),
+    reuse: tuple[ClipStore, ...] = (),
 ) -> Trainer:
-    """`train` for a model that nobody else needs: each process builds it, and frozen weights are freed on the way.
+    """Like `train`, but each process builds the model, and frozen weights are freed when no longer needed.
 
-    lenders: the stores of an earlier training on the same clips, whose stem tokens need not be computed again.
+    backbone, pretrained: as for `load_backbone`.
+    model_config, train_config: of the model and of the training.
+    reuse: stores of earlier trainings on the same clips, whose stem tokens are shared.
     """
     machine = machine or Machine()
     with start_team(machine, train_config.precision) as team:
@@ -97,14 +99,14 @@ def train_new(
         def prepare() -> Trainer:
             classes = _begin(team, out, data, lists, callbacks)
             loaded = load_backbone(backbone, pretrained)
-            torch.manual_seed(train_config.seed)  # how the adapters begin, the same in every process
+            torch.manual_seed(train_config.seed)  # the same initial weights in every process
             model = MaClip(loaded, model_config)
             config = new_run_config(model, train_config, classes, lists=lists, init=init)
             if config.init:
                 begin_with(model, config.init)
             model.to(team.fabric.device)
             return _in_folder(
-                Trainer(model, classes, config, out, callbacks=callbacks, lenders=lenders, machine=machine, team=team)
+                Trainer(model, classes, config, out, callbacks=callbacks, reuse=reuse, machine=machine, team=team)
             )
 
         trainer = team.together(prepare, in_turn=True)
@@ -122,8 +124,8 @@ def resume(
     """Resume the training in `run` from its last checkpoint. Raises `run-*`, `weights-changed`, `data-changed`.
 
     machine: devices, caches and threads.
-    pretrained: where the same weights lie now, if they were moved.
-    callbacks: told what happens.
+    pretrained: new path of the backbone's weights, if they were moved.
+    callbacks: called on progress, updates, validations and notes.
     """
     machine = machine or Machine()
     config = Run.open(run).config
@@ -133,21 +135,21 @@ def resume(
         if loaded.sha256 != config.backbone.weights_sha256:
             raise MaclipError(
                 "weights-changed",
-                f"The backbone's weights changed since {run} was begun.",
-                "Put the same weights back, or name them: --pretrained FILE.",
+                f"The weights of the backbone have changed since {run} was started.",
+                "Restore them, or give their new path with --pretrained FILE.",
             )
         classes = open_classes(Path(config.data), config.lists)
         if class_names(classes) != config.names:
             raise MaclipError(
                 "data-changed",
-                f"The classes under {config.data} changed since {run} was begun.",
-                "Put them back, or begin a new run.",
+                f"The classes under {config.data} have changed since {run} was started.",
+                "Restore them, or start a new run.",
             )
-        # Clips may have come or gone, a broken one for instance: the run says what it was last trained on.
+        # Clips may be added or removed, such as broken ones: the run records the last state of the dataset.
         found = replace(config.backbone, pretrained=loaded.pretrained)
         now = replace(config, backbone=found, data_sha256=data_sha256(classes))
         if config.data_sha256 != now.data_sha256 and team.leads and callbacks is not None:
-            callbacks.note(f"The clips under {config.data} are not those {run} was begun on: its episodes change.")
+            callbacks.note(f"The clips under {config.data} have changed since {run} was started: its episodes change.")
         torch.manual_seed(config.train.seed)
         model = MaClip(loaded, config.model)
         if config.init:
@@ -161,7 +163,7 @@ def resume(
         return trainer
 
 
-def class_names(data: DataSet) -> ClassNames:
+def class_names(data: Dataset) -> ClassNames:
     """The natural names of all classes by split."""
     names: dict[str, tuple[str, ...]] = {}
     for c in data.classes:
@@ -173,12 +175,12 @@ def class_names(data: DataSet) -> ClassNames:
 def new_run_config(
     model: MaClip,
     config: TrainConfig,
-    data: DataSet,
+    data: Dataset,
     *,
     lists: SplitLists | None = None,
     init: str | Path | None = None,
 ) -> RunConfig:
-    """What RUN/config.json says of a training of `model` on `data` that begins now."""
+    """The content of RUN/config.json for a new training of `model` on `data`."""
     backbone = model.backbone
     return RunConfig(
         format=RUN_FORMAT,
@@ -196,16 +198,16 @@ def new_run_config(
 
 
 def _begin(
-    team: Team, out: Path, data: DataSet | str | Path, lists: SplitLists | None, callbacks: Callbacks | None
-) -> DataSet:
-    """The dataset, once it is sure that `out` may be written."""
+    team: Team, out: Path, data: Dataset | str | Path, lists: SplitLists | None, callbacks: Callbacks | None
+) -> Dataset:
+    """Check that `out` is free, and open the dataset."""
     if team.leads and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise MaclipError(
             "output-exists",
-            f"{out} is already there.",
-            f"Resume it: maclip train --resume {out}; or choose another folder.",
+            f"{out} already exists.",
+            f"Resume it with maclip train --resume {out}, or choose another folder.",
         )
-    classes = data if isinstance(data, DataSet) else open_classes(Path(data), lists)
+    classes = data if isinstance(data, Dataset) else open_classes(Path(data), lists)
     if team.leads and callbacks is not None:
         for line in classes.left_out:
             callbacks.note(line)
@@ -213,14 +215,14 @@ def _begin(
 
 
 def _in_folder(trainer: Trainer) -> Trainer:
-    """`trainer`, whose run folder is made by the first process."""
+    """`trainer`, after the first process has created its run folder."""
     if trainer.team.leads:
         try:
             trainer.run.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise MaclipError(
                 "output-unwritable",
-                f"{trainer.run} cannot be made ({error.strerror}).",
-                "Choose a place you may write to.",
+                f"{trainer.run} cannot be created ({error.strerror}).",
+                "Choose a folder that you can write to.",
             ) from error
     return trainer

@@ -11,8 +11,8 @@ class Step:
     """One update of the weights.
 
     stage: "prototype" or "joint".
-    episode: episodes of the stage that are done, of `episodes`.
-    loss, accuracy: means over the update's episodes; accuracy of p, 0..1.
+    episode, episodes: finished episodes of the stage, and all its episodes.
+    loss, accuracy: means over the episodes of the update; accuracy 0..1.
     learning_rate: of this update.
     """
 
@@ -25,17 +25,17 @@ class Step:
 
 
 class Callbacks:
-    """Override what is of interest; each method does nothing. They run in the training's own thread."""
+    """Base of callbacks: override what you need. They are called in the thread of the training."""
 
     def note(self, text: str) -> None:
-        """A message for a person, one line or more."""
+        """A message for the user, one or more lines."""
 
     def progress(self, what: str) -> Callable[[int, int], None]:
-        """A part of the work of known size begins; the result is called with (done, total)."""
+        """A part of the work named `what` starts; returns a callback for (done, total)."""
         return lambda done, total: None
 
     def step(self, step: Step) -> None:
-        """An update was made."""
+        """The weights were updated."""
 
     def validated(self, stage: str, episode: int, accuracy: float, interval: float) -> None:
-        """Validation classes were tried: accuracy 0..1 and the half-width of its 95 % interval."""
+        """A validation is done: accuracy 0..1, and the half-width of its 95 % interval."""

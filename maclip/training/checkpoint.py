@@ -1,4 +1,4 @@
-"""`state/` of a run: all that is needed to resume after an interruption, in one file that is replaced in one step."""
+"""Checkpoints in `state/` of a run: everything needed to resume, in one file that is replaced atomically."""
 
 from __future__ import annotations
 
@@ -24,14 +24,16 @@ WEIGHTS, MOMENTS = "weights/", "moments/"
 
 @dataclass(frozen=True)
 class Progress:
-    """How far training came: `episode` episodes of `stage` are done.
+    """Progress of a training.
 
+    stage, episode: `episode` episodes of `stage` are done.
     best_accuracy: of all validations.
-    stage_best: best accuracy of this stage's validations; `stale` of them came since.
-    validated: whether a validation that was due is done.
-    logged: bytes of `metrics.jsonl` that were written.
-    scaler: the state of fp16's loss scale.
-    broken: paths of the training clips that could not be read.
+    stage_best: best accuracy of the validations of this stage.
+    stale: validations of this stage since its best.
+    validated: False if a validation is due at this point but not done.
+    logged: size of `metrics.jsonl`, bytes.
+    scaler: state of the gradient scaler (fp16).
+    broken: paths of training clips that could not be read.
     """
 
     stage: str
@@ -47,14 +49,14 @@ class Progress:
 
 @dataclass(frozen=True)
 class Saved:
-    """A checkpoint that was read: the tuned tensors and, by "parameter.name", the optimizer's moments."""
+    """A loaded checkpoint: progress, tuned tensors, and optimizer moments by "parameter index.name"."""
 
     progress: Progress
     weights: dict[str, Tensor]
     moments: dict[str, Tensor]
 
-    def give_moments(self, optimizer: torch.optim.Optimizer) -> None:
-        """Give `optimizer` the moments that were saved for it."""
+    def load_moments(self, optimizer: torch.optim.Optimizer) -> None:
+        """Load the saved moments into `optimizer`."""
         state: dict[int, dict[str, Tensor]] = {}
         for key, value in self.moments.items():
             index, name = key.split(".", 1)
@@ -63,7 +65,7 @@ class Saved:
 
 
 class Checkpoint:
-    """The last state of a training: remembered by `reached`, written by `save`."""
+    """The last consistent state of a training: set by `reached`, written by `save`."""
 
     def __init__(self, run: Path, model: MaClip) -> None:
         self.path = run / STATE_DIR / STATE_FILE
@@ -72,15 +74,15 @@ class Checkpoint:
         self._optimizer: torch.optim.Optimizer | None = None
 
     def reached(self, progress: Progress, optimizer: torch.optim.Optimizer) -> None:
-        """Remember that an update was made; nothing is written yet."""
+        """Mark the current weights as a consistent state with this progress; nothing is written."""
         self._progress, self._optimizer = progress, optimizer
 
     def leaving(self) -> None:
-        """An update begins: until the next `reached` there is no whole state to save."""
+        """An update starts: until the next `reached`, `save` does nothing."""
         self._progress = None
 
     def save(self) -> None:
-        """Write the state; the previous file stays until this one is whole. Raises `output-unwritable`."""
+        """Write the checkpoint, replacing the previous one atomically. Raises `output-unwritable`."""
         if self._progress is None or self._optimizer is None:
             return
         tensors = {WEIGHTS + key: value for key, value in self.model.tuned_state().items()}
@@ -91,10 +93,10 @@ class Checkpoint:
             path.write_bytes(save(_plain(tensors), {"progress": progress}))
 
     def load(self) -> Saved | None:
-        """The last checkpoint, None where there is none. Raises `run-invalid`."""
+        """The last checkpoint, or None. Raises `run-invalid`."""
         for folder in (self.path.parent, self.path.parent.parent):
-            for left in folder.glob(".*.tmp"):  # by a process that was killed while it wrote
-                left.unlink(missing_ok=True)
+            for leftover in folder.glob(".*.tmp"):  # of a process that was killed while writing
+                leftover.unlink(missing_ok=True)
         if not self.path.is_file():
             return None
         try:

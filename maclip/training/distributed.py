@@ -1,8 +1,8 @@
-"""The processes of one training: one alone, several on a machine, or those of several machines (Lightning Fabric).
+"""The processes of a training: one, several on a machine, or several on several machines (Lightning Fabric).
 
-Fabric starts the processes, picks their devices and cares for mixed precision. Gradients are added up here, once an
-update, and not by torch's DDP inside each backward pass: an episode is no single forward pass (clips, text, prototypes
-and metric are parts of their own), and so processes may have unlike numbers of episodes in an update.
+Fabric starts the processes, chooses their devices and handles mixed precision. Gradients are summed here, once per
+update, not by torch's DDP in each backward pass: an episode is not a single forward pass (clips, text, prototypes and
+metric are separate), and this way processes may have different numbers of episodes in an update.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ Out = TypeVar("Out")
 
 
 class Team:
-    """What the processes of a training do together; a context manager. A failure in one of them ends all.
+    """Communication between the processes of a training; a context manager. A failure in one process ends all.
 
-    The first process (`leads`) alone writes, prints and raises; the others then leave in silence.
+    Only the first process (`leads`) writes, prints and raises; the others exit silently.
     """
 
     def __init__(self, fabric: Fabric) -> None:
@@ -44,7 +44,7 @@ class Team:
         self._failure: BaseException | None = None
         self._next_port: int | None = None
         if self.size > 1 and not _under_torchrun():
-            with _talking():
+            with _communication():
                 self._next_port = fabric.broadcast(_free_port())
 
     def __enter__(self) -> Team:
@@ -56,16 +56,16 @@ class Team:
         if self.size > 1 and dist.is_initialized():
             dist.destroy_process_group()
             if self._next_port is not None:
-                # Who is early at a script's next training must not meet the first process on its way out of this.
+                # A script may start another training: a fast process must not connect to this group again.
                 os.environ["MASTER_PORT"] = str(self._next_port)
 
     def share(self, episodes: Iterable[int]) -> list[int]:
-        """Which of `episodes` are this process's: each is exactly one's."""
+        """The `episodes` of this process; each belongs to exactly one process."""
         return [at for at in episodes if at % self.size == self.rank]
 
     @contextmanager
     def attempt(self) -> Iterator[None]:
-        """What fails within is kept until the next `agree`, so that no process waits for one that has gone."""
+        """Defer an exception to the next `agree`, so that no process waits for one that has exited."""
         try:
             yield
         except BaseException as error:
@@ -74,12 +74,12 @@ class Team:
             self._failure = self._failure or error
 
     def agree(self, numbers: Sequence[float] = ()) -> list[float]:
-        """The sum of each of `numbers` over the processes. Raises in all where an `attempt` failed in one."""
+        """Sums of `numbers` over all processes. Raises in all processes if an `attempt` failed in one."""
         if self.size == 1:
             return list(numbers)
         failed = float(self._failure is not None)
         sums = torch.tensor([failed, *numbers], dtype=torch.float64, device=self.fabric.device)
-        with _talking():
+        with _communication():
             dist.all_reduce(sums)
         total, *rest = sums.tolist()
         if total:
@@ -87,7 +87,10 @@ class Team:
         return rest
 
     def together(self, work: Callable[[], Out], in_turn: bool = False) -> Out:
-        """Each process does `work`; `in_turn`: the first before the others, who then find what it left on disk."""
+        """Run `work` in each process.
+
+        in_turn: the first process runs before the others, which then find its files.
+        """
         done: list[Out] = []
         if in_turn and not self.leads:
             self.agree()
@@ -99,7 +102,7 @@ class Team:
         return done[0]
 
     def lead(self, work: Callable[[], Out]) -> Out:
-        """The first process does `work`; all have what it returns."""
+        """Run `work` in the first process; all processes return its result."""
         done: list[Out] = []
         with self.attempt():
             if self.leads:
@@ -107,48 +110,50 @@ class Team:
         self.agree()
         if self.size == 1:
             return done[0]
-        with _talking():
+        with _communication():
             return self.fabric.broadcast(done[0] if done else None)  # type: ignore[return-value]
 
     def gather(self, own: Out) -> list[Out]:
-        """What each process has, in their order."""
+        """`own` of all processes, by rank."""
         if self.size == 1:
             return [own]
         found: list[Out | None] = [None] * self.size
-        with _talking():
+        with _communication():
             dist.all_gather_object(found, own)
         return found  # type: ignore[return-value]
 
     def add_gradients(self, parameters: Iterable[Tensor]) -> None:
-        """Every process's gradients become the sum of all; where no process has one there stays none."""
+        """Sum the gradients over all processes; a parameter without a gradient in any process keeps None."""
         if self.size == 1:
             return
         wanted = list(parameters)
         parts = [torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten() for p in wanted]
         has = torch.tensor([float(p.grad is not None) for p in wanted], device=self.fabric.device)
         flat = torch.cat([*parts, has])
-        with _talking():
+        with _communication():
             dist.all_reduce(flat)
         *parts, has = flat.split([*(p.numel() for p in wanted), len(wanted)])
         for parameter, part, count in zip(wanted, parts, has.tolist(), strict=True):
             parameter.grad = part.view_as(parameter).clone() if count else None
 
     def known(self, error: BaseException) -> BaseException:
-        """What to raise where all processes come to the same `error`: itself in the first, a silent end in others."""
+        """The exception for an `error` that all processes have: itself in the first, `SystemExit(0)` in the others."""
         return error if self.leads else SystemExit(0)
 
     def _stop(self) -> None:
-        """All know that one failed: the first raises that, the others leave."""
+        """Raise the failure of one process in the first process; exit the others."""
         own = self._failure
-        said: list[BaseException | None] = [None] * self.size
-        with _talking():
-            dist.all_gather_object(said, _told(own, self.rank))
-        raise self.known(own or next(error for error in said if error is not None))
+        errors: list[BaseException | None] = [None] * self.size
+        with _communication():
+            dist.all_gather_object(errors, _portable(own, self.rank))
+        raise self.known(own or next(error for error in errors if error is not None))
 
 
 def start_team(machine: Machine, precision: str = "32") -> Team:
-    """Start what `machine` asks for, or join the processes that `torchrun` started. Call it first: Fabric starts the
-    other processes with this one's command line. Raises `device-missing`, `training-missing` and `option-invalid`.
+    """Start the processes that `machine` asks for, or join those that `torchrun` started.
+
+    Call it first: Fabric starts the other processes with the command line of this one.
+    Raises `device-missing`, `training-missing` and `option-invalid`.
     """
     try:
         from lightning_fabric import Fabric
@@ -173,7 +178,7 @@ def start_team(machine: Machine, precision: str = "32") -> Team:
             EXIT_MACHINE_LACKS,
         )
     if precision == "fp16" and kind == "cpu":
-        raise MaclipError("option-invalid", "fp16 is for CUDA devices.", "Use --precision bf16, or 32.")
+        raise MaclipError("option-invalid", "fp16 needs a CUDA device.", "Use --precision bf16 or 32.")
     several = devices * nodes > 1
     fabric = Fabric(
         accelerator=kind,
@@ -197,7 +202,7 @@ def _free_port() -> int:
 
 
 def pick_device(device: str) -> str:
-    """`cuda` or `cpu` for "auto"; raises `device-missing` for a device that was asked for and is not there."""
+    """Resolve "auto" to "cuda" or "cpu". Raises `device-missing` for "cuda" without a CUDA device."""
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
@@ -210,8 +215,8 @@ def pick_device(device: str) -> str:
     return device
 
 
-def _told(error: BaseException | None, rank: int) -> BaseException | None:
-    """`error` in a form that another process can raise; a fault of ours shows its place here, where it is known."""
+def _portable(error: BaseException | None, rank: int) -> BaseException | None:
+    """`error` as an exception that can be sent to another process; prints the traceback of an internal error here."""
     if error is None or isinstance(error, (MaclipError, KeyboardInterrupt)):
         return error
     if rank:
@@ -219,20 +224,20 @@ def _told(error: BaseException | None, rank: int) -> BaseException | None:
     return MaclipError(
         "process-failed",
         f"Process {rank} failed: {type(error).__name__}: {error}.",
-        "The last state is kept; its traceback is above.",
+        "The last checkpoint is kept. The traceback is above.",
         EXIT_OUR_FAULT,
     )
 
 
 @contextmanager
-def _talking() -> Iterator[None]:
-    """Processes exchange something: that fails only where one has gone."""
+def _communication() -> Iterator[None]:
+    """Raise `process-died` if communication fails, which means that another process has exited."""
     try:
         yield
     except RuntimeError as error:
         raise MaclipError(
             "process-died",
-            "Another process of this training is gone.",
-            "See what it said last; the last state is kept: maclip train --resume RUN.",
+            "Another process of this training has exited.",
+            "See its last output. The last checkpoint is kept: maclip train --resume RUN.",
             EXIT_OUR_FAULT,
         ) from error

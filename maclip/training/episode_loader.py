@@ -1,7 +1,7 @@
-"""The episodes of a training as batches: drawn and augmented from (seed, stage, episode) alone, read ahead in threads.
+"""Batches of a training: episodes sampled and augmented from (seed, stage, number) alone, prefetched in threads.
 
-Threads and not processes, as torch's DataLoader would use: decoding and resizing release Python's lock, and threads
-share the stem's cache without a copy.
+Threads, not processes as in torch's DataLoader: decoding and resizing release the GIL, and threads share the stem cache
+without copies.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from maclip.config import TrainConfig
-from maclip.data.ahead import ahead
 from maclip.data.clip_store import ClipStore, Progress
 from maclip.data.episodes import Episode, EpisodeSampler
+from maclip.data.prefetch import prefetch
 from maclip.evaluation.features import clip_features
 from maclip.model.maclip import MaClip
 
@@ -25,7 +25,7 @@ STAGES = ("prototype", "joint")
 
 @dataclass(frozen=True)
 class ViewFeatures:
-    """Features that were computed before: of S support clips with their class's text and without, of Q query clips."""
+    """Cached features: of S support clips with and without the text of their class, and of Q query clips."""
 
     with_text: Tensor  # (S, T, D')
     without_text: Tensor  # (S, T, D')
@@ -34,14 +34,14 @@ class ViewFeatures:
 
 @dataclass(frozen=True)
 class Batch:
-    """One episode, ready for the model.
+    """One episode with its inputs.
 
-    at: its number.
+    at: number of the episode.
     episode: its classes and clips.
-    seed: for all that is drawn while it is learnt, dropout for instance.
+    seed: for random numbers in its training step, such as dropout.
     text: text features of its classes, float32 [way, D'].
-    clips: its support, then its query clips, as `ClipStore.load` gives them; None where `features` are there.
-    features: features of its clips, None where they are to be computed.
+    clips: support clips, then query clips, as `ClipStore.load` returns them; None with cached `features`.
+    features: cached features of its clips; None if they are to be computed.
     """
 
     at: int
@@ -53,24 +53,24 @@ class Batch:
 
     @property
     def support_labels(self) -> Tensor:
-        """Positions of the support clips' classes in `text`: int64 [S]."""
+        """Labels of the support clips, indices into `text`: int64 [S]."""
         return torch.from_numpy(self.episode.labels(self.episode.support)).to(self.text.device)
 
     @property
     def query_labels(self) -> Tensor:
-        """Positions of the query clips' classes in `text`: int64 [Q]."""
+        """Labels of the query clips, indices into `text`: int64 [Q]."""
         return torch.from_numpy(self.episode.labels(self.episode.query)).to(self.text.device)
 
 
 @dataclass(frozen=True)
 class Views:
-    """Features of V random views of every clip, with its class's text and without: [V, clips, T, D'] each."""
+    """Features of V random views of every clip, with and without the text of its class: [V, clips, T, D'] each."""
 
     with_text: Tensor
     without_text: Tensor
 
     def choose(self, episode: Episode, rng: np.random.Generator) -> ViewFeatures:
-        """One view of each clip of `episode`."""
+        """Features of one random view of each clip of `episode`."""
         count = len(self.without_text)
         first, second = (
             torch.from_numpy(rng.integers(count, size=len(ids))) for ids in (episode.support, episode.query)
@@ -82,12 +82,12 @@ class Views:
 
 
 class EpisodeLoader:
-    """Draws the episodes of both stages from the clips of `store`.
+    """Samples the episodes of both stages and loads their batches.
 
     store: the training clips.
     config: of the training.
     text: text features of the classes of `store`, float32 [classes, D'].
-    workers: threads that read clips ahead.
+    workers: threads that prefetch clips.
     """
 
     def __init__(self, store: ClipStore, config: TrainConfig, text: Tensor, *, workers: int) -> None:
@@ -96,11 +96,11 @@ class EpisodeLoader:
         self.sampler = EpisodeSampler(store.sizes, task.way, task.shot, task.queries, config.seed)
 
     def batches(self, stage: str, episodes: Iterable[int], views: Views | None = None) -> Iterator[Batch]:
-        """`episodes` of `stage` in order; with `views` no clip is read."""
-        return ahead(lambda at: self.batch(stage, at, views), episodes, self.workers)
+        """Batches of `episodes` of `stage`, in order; with cached `views` no clip is read."""
+        return prefetch(lambda at: self.batch(stage, at, views), episodes, self.workers)
 
     def batch(self, stage: str, at: int, views: Views | None = None) -> Batch:
-        """Episode `at` of `stage`: its clips, or with `views` features of them."""
+        """The batch of episode `at` of `stage`; with cached `views` it holds features instead of clips."""
         episode = self.episode(stage, at, repair=views is not None)
         text = self.text[torch.from_numpy(episode.classes)]
         seed = int(self._rng(stage, at).integers(1 << 62))
@@ -110,12 +110,12 @@ class EpisodeLoader:
         return Batch(at, episode, seed, text, clips=self.store.load(ids, self._rng(stage, at)))
 
     def episode(self, stage: str, at: int, *, repair: bool = True) -> Episode:
-        """Which classes and clips episode `at` of `stage` is of; with `repair` without clips known to be broken."""
+        """Classes and clips of episode `at` of `stage`; `repair` replaces clips known to be broken."""
         episode = self.sampler[2 * at + STAGES.index(stage)]
-        return self.store.broken.repaired(episode) if repair else episode  # loading replaces broken clips by itself
+        return self.store.broken.repair(episode) if repair else episode  # `ClipStore.load` replaces broken clips too
 
     def views(self, model: MaClip, progress: Progress) -> Views:
-        """`config.caching.views` random views of each clip with `model` as it is."""
+        """Features of `config.caching.views` random views of each clip with the current `model`."""
         rng = np.random.default_rng([self.config.seed, len(STAGES)])
         model.eval()
         pairs = []
@@ -127,7 +127,7 @@ class EpisodeLoader:
         return Views(torch.stack(with_text), torch.stack(without_text))
 
     def describe(self, episode: Episode) -> str:
-        """Its classes and clips in words, for an error."""
+        """Names of the classes and clips of `episode`, for errors."""
         names = ", ".join(repr(self.store.classes[i].name) for i in episode.classes)
         paths = (self.store.paths[i] for i in (*episode.support, *episode.query))
         return f"Classes: {names}. Clips: {', '.join(f'{path.parent.name}/{path.name}' for path in paths)}."

@@ -1,4 +1,4 @@
-"""One stage of a training, update by update: learn, log, validate where it is due, save now and then."""
+"""The training loop of one stage: update, log, validate and save checkpoints."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NOT_FINITE = ("loss-not-finite", "answers-not-finite")
 
 @dataclass
 class Validations:
-    """How validations went: `best` accuracy of all, `stage_best` of this stage's, `stale` of them since that one."""
+    """Results of validations: `best` accuracy of all, `stage_best` of this stage, validations since that (`stale`)."""
 
     best: float = -1.0
     stage_best: float = -1.0
@@ -29,17 +29,17 @@ class Validations:
 
 
 class Stage:
-    """Trains with `optimizer` for `episodes`.
+    """One stage of a training.
 
-    optimizer: of this stage; it knows the model, the loader and the team.
-    episodes: how many.
-    validations: what the validations of the whole training came to; updated here.
-    validate: given the episodes that are done, returns the accuracy (0..1).
-    checkpoint: where the state is saved.
-    log: where updates are written.
-    callbacks: who else is told.
-    save_seconds: the state is saved this often beside validations.
-    patience: stale validations that end the stage, 0 for never.
+    optimizer: of this stage, with its model, loader and team.
+    episodes: number of episodes.
+    validations: results of validations of the whole training; updated here.
+    validate: called with the number of finished episodes, returns the accuracy (0..1).
+    checkpoint: saves the state.
+    log: metrics log.
+    callbacks: called on updates, validations and notes.
+    save_seconds: interval of checkpoints between validations.
+    patience: number of stale validations that end the stage; default 0: never.
     """
 
     def __init__(
@@ -63,11 +63,11 @@ class Stage:
         self._saved_at = time.monotonic()
 
     def run(self, saved: Saved | None, views: Callable[[], Views | None]) -> None:
-        """From the beginning, or from `saved`; `views` gives the cached features where the stage learns from such."""
+        """Train from the start, or from the checkpoint `saved`. `views` returns cached features, or None."""
         first, team = 0, self.team
         if saved:
             first = saved.progress.episode
-            saved.give_moments(self.optimizer.optimizer)
+            saved.load_moments(self.optimizer.optimizer)
             self.optimizer.scaler = saved.progress.scaler
             if not saved.progress.validated:
                 self._validate(first)
@@ -81,7 +81,7 @@ class Stage:
                 loss, accuracy = self._accumulate(update, batches)
                 (stop,) = team.agree([float(is_interrupted())])
                 if time.monotonic() - self._saved_at > self.save_seconds:
-                    self._save()  # only now: this update's finite loss shows that the weights before it are good
+                    self._save()  # only now: this finite loss shows that the weights are good
                 self._update(update, loss, accuracy)
                 if self._is_validation_due(update.stop):
                     self._validate(update.stop)
@@ -89,9 +89,9 @@ class Stage:
                     raise team.known(KeyboardInterrupt())
                 if self._is_over():
                     stale, done = self.validations.stale, update.stop
-                    self.callbacks.note(f"validation has not risen {stale} times: stopped after {done:,} episodes")
+                    self.callbacks.note(f"no better validation in {stale} validations: stopped after {done:,} episodes")
                     break
-            # A signal that came since the last exchange must not be lost.
+            # A signal since the last `agree` must not be lost.
             (stop,) = team.agree([float(is_interrupted())])
             if stop:
                 raise team.known(KeyboardInterrupt())
@@ -107,7 +107,7 @@ class Stage:
             raise
 
     def _accumulate(self, update: range, batches: Iterator[Batch]) -> tuple[float, float]:
-        """Gradients of this process's share of `update`; mean loss and accuracy of the whole of it."""
+        """Add the gradients of this process's episodes of `update`; returns mean loss and accuracy of all episodes."""
         loss, hits = 0.0, 0.0
         with self.team.attempt():
             for _ in self.team.share(update):
@@ -134,18 +134,18 @@ class Stage:
 
     def _validate(self, done: int) -> None:
         self._share_broken()
-        accuracy = self.team.lead(lambda: self._checked(done))
+        accuracy = self.team.lead(lambda: self._validate_finite(done))
         self.optimizer.model.train()
         state = self.validations
-        # Of this stage alone: what the prototype stage reached says nothing of whether this one still rises.
+        # For this stage only: the best of the prototype stage says nothing about progress in this one.
         state.stage_best, state.stale = (
             (accuracy, 0) if accuracy > state.stage_best else (state.stage_best, state.stale + 1)
         )
         self._reached(done, validated=True)
         self._save()
 
-    def _checked(self, done: int) -> float:
-        """The accuracy of a validation, of a model whose loss is finite."""
+    def _validate_finite(self, done: int) -> float:
+        """The accuracy of a validation. Raises `loss-not-finite` if the loss of the model is not finite."""
         if not self.optimizer.is_finite():
             raise MaclipError(
                 "loss-not-finite",
@@ -165,7 +165,7 @@ class Stage:
         )  # fmt: skip
 
     def _share_broken(self) -> None:
-        """All processes learn which clips each found broken, so that they are counted and reported together."""
+        """Share broken clips between processes, so that they are counted and reported together."""
         broken = self.loader.store.broken
         found = self.team.gather(dict(broken.errors))
         with self.team.attempt():
@@ -179,5 +179,5 @@ class Stage:
         self._saved_at = time.monotonic()
 
     def _is_over(self) -> bool:
-        """Whether so many validations brought no new best that the stage ends."""
+        """Whether `patience` is exhausted."""
         return 0 < self.patience <= self.validations.stale

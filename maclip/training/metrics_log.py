@@ -1,4 +1,4 @@
-"""`metrics.jsonl` of a run and, on request, TensorBoard: every update and every validation of a training."""
+"""The metrics log of a run: `metrics.jsonl` and optionally TensorBoard, with every update and validation."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ TENSORBOARD_DIR = "tensorboard"
 
 
 class MetricsLog:
-    """Appends what happens to RUN/metrics.jsonl, a line of JSON each. Raises `output-unwritable`.
+    """Appends updates and validations to RUN/metrics.jsonl, one JSON object a line. Raises `output-unwritable`.
 
-    Call `begin` first: it drops what an interrupted training wrote after the checkpoint that it resumes from.
+    Call `begin` first: it truncates the log to the checkpoint that a training resumes from.
 
     run: the run folder.
-    before: episodes of the prototype stage; TensorBoard counts the joint stage's episodes on from there.
-    tensorboard: write scalars to RUN/tensorboard too.
+    before: episodes of the prototype stage, the offset of the joint stage in TensorBoard.
+    tensorboard: also write scalars to RUN/tensorboard.
     """
 
     def __init__(self, run: Path, before: int, tensorboard: bool) -> None:
@@ -41,7 +41,7 @@ class MetricsLog:
         return self.path.stat().st_size if self.path.is_file() else 0
 
     def begin(self, size: int, stage: str = "prototype", episode: int = 0) -> None:
-        """Keep the first `size` bytes, which end with `episode` of `stage`, and append after them."""
+        """Truncate the log to `size` bytes, which end with `episode` of `stage`, and append from there."""
         if self.size > size:
             os.truncate(self.path, size)
         if self._tensorboard is not None:
@@ -65,10 +65,10 @@ class MetricsLog:
         self._append({"stage": stage, "episode": episode, "validation": accuracy, "interval": interval})
         if self._scalars is not None:
             self._scalars.add_scalar(f"{stage}/validation", accuracy, self._place(stage, episode))
-        self._last = self._last[0], time.monotonic()  # episodes a second count training alone
+        self._last = self._last[0], time.monotonic()  # exclude validation from episodes per second
 
     def chosen(self, facts: dict[str, object]) -> None:
-        """Write what was chosen at the end."""
+        """Write the values chosen at the end of the training."""
         self._append(facts)
 
     def close(self) -> None:
@@ -84,7 +84,7 @@ class MetricsLog:
             raise MaclipError(
                 "output-unwritable",
                 f"{self.path} cannot be written ({error.strerror}).",
-                f"Free the disk; then maclip train --resume {self.path.parent}.",
+                f"Free disk space, then maclip train --resume {self.path.parent}.",
             ) from error
 
     def _place(self, stage: str, episode: int) -> int:

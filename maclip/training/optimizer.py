@@ -1,4 +1,4 @@
-"""Gradients of several episodes, in one process or many, and the update that they make."""
+"""Gradient accumulation over episodes and processes, and the update of the weights."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from maclip_runtime.errors import MaclipError
 
 
 class Optimizer:
-    """AdamW on `parameters` of `model`, fed with batches of one stage.
+    """AdamW for one stage.
 
-    model: what is trained.
-    loader: where the batches come from; errors name their clips.
-    team: the processes that train together.
+    model: the model.
+    loader: the loader of the batches, for the configuration and for error messages.
+    team: processes of the training.
     stage: "prototype" or "joint".
-    parameters: what this stage changes.
+    parameters: parameters of `model` that this stage trains.
     """
 
     def __init__(
@@ -34,13 +34,13 @@ class Optimizer:
         self.step = TrainStep(loader.config.text_dropout)
         self.peak = self.config.prototype_learning_rate if stage == "prototype" else self.config.learning_rate
         self.optimizer = torch.optim.AdamW(parameters, lr=self.peak, weight_decay=self.config.weight_decay)
-        # Steps with fp16's loss scale.
+        # Applies the gradient scaler (fp16).
         self._stepper = cast(torch.optim.Optimizer, team.fabric.setup_optimizers(self.optimizer))
         self._last: Batch | None = None
 
     @property
     def scaler(self) -> dict[str, float]:
-        """The state of fp16's loss scale; empty with other precisions."""
+        """State of the gradient scaler (fp16); empty with other precisions."""
         return self.team.fabric.strategy.precision.state_dict()
 
     @scaler.setter
@@ -48,8 +48,8 @@ class Optimizer:
         self.team.fabric.strategy.precision.load_state_dict(state)
 
     def accumulate(self, batch: Batch) -> tuple[float, float]:
-        """Add the gradients of a batch; its loss and accuracy (0..1). Raises `loss-not-finite`."""
-        torch.manual_seed(batch.seed)  # dropout too depends on the episode alone
+        """Add the gradients of a batch; returns its loss and accuracy (0..1). Raises `loss-not-finite`."""
+        torch.manual_seed(batch.seed)  # dropout depends on the episode alone
         with self.team.fabric.autocast():
             loss, accuracy = self.step(self.model, batch)
         value = loss.item()
@@ -61,7 +61,7 @@ class Optimizer:
 
     @torch.no_grad()
     def is_finite(self) -> bool:
-        """Whether the last batch, whose loss was finite, still has a finite one; else an update broke the model."""
+        """Whether the loss of the last batch, which was finite, is still finite after the update."""
         if self._last is None:
             return True
         with self.team.fabric.autocast():
@@ -69,14 +69,14 @@ class Optimizer:
         return bool(loss.isfinite())
 
     def update(self, episodes: range, rate: float) -> None:
-        """One clipped step with learning rate `rate` on the gradients of all processes. Raises `loss-not-finite`."""
+        """One step with the clipped gradients of all processes and learning rate `rate`. Raises `loss-not-finite`."""
         self.team.add_gradients(self.parameters)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         norm = self.team.fabric.clip_gradients(
             self.model, self._stepper, max_norm=self.config.gradient_clip, error_if_nonfinite=False
         )
-        # With a loss scale such gradients are usual: the step is left out and the scale lowered.
+        # With a gradient scaler this is normal: it skips the step and lowers the scale.
         if norm is not None and not norm.isfinite() and not self.scaler:
             what = f"The gradients of {self.stage} episodes {episodes[0]} to {episodes[-1]} are not finite."
             raise self.team.known(self._not_finite(f"{what} The first of them:", episodes[0]))
@@ -87,6 +87,5 @@ class Optimizer:
         return MaclipError(
             "loss-not-finite",
             f"{what} {self.loader.describe(self.loader.episode(self.stage, at))}",
-            "The last good checkpoint is kept. Look at these clips, or train again with a lower learning rate for this "
-            "stage.",
+            "The last good checkpoint is kept. Check these clips, or train again with a lower learning rate.",
         )

@@ -15,15 +15,15 @@ def updates(first: int, episodes: int, accumulate: int) -> Iterator[range]:
 
 
 def is_validation_due(done: int, episodes: int, accumulate: int, validations: int) -> bool:
-    """Whether validation classes are tried after `done` of `episodes`: `validations` times, and at the end."""
+    """Whether a validation is due after `done` of `episodes`: `validations` times in all, the last at the end."""
     every = max(accumulate, math.ceil(episodes / validations))
     return done == episodes or done // every != (done - accumulate) // every
 
 
 def learning_rate(stage: str, done: int, episodes: int, peak: float, config: OptimizerConfig) -> float:
-    """Of the update that ends with episode `done`: a linear warm-up to `peak`, then a cosine to zero, or constant.
+    """The learning rate of the update that ends with episode `done`: linear warm-up to `peak`, then cosine to zero.
 
-    Constant is for the joint stage alone: the prototype stage always has its cosine.
+    With schedule "constant" the joint stage, but not the prototype stage, stays at `peak`.
     """
     share, warmup = done / episodes, config.warmup
     if share < warmup:

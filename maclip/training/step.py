@@ -1,4 +1,4 @@
-"""From a batch to its loss (docs/method.md, section 5)."""
+"""The training step: from a batch to its loss (docs/method.md, section 5)."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from maclip.training.episode_loader import Batch
 
 @dataclass(frozen=True)
 class TrainStep:
-    """The loss of an episode.
+    """Computes the loss of a batch.
 
-    text_dropout: share of its classes whose support clips go without their text.
+    text_dropout: share of its classes whose support clips get no text; default 0.
     """
 
     text_dropout: float = 0.0

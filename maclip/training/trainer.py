@@ -1,5 +1,7 @@
-"""Episodic training: the prototype module first on cached features, then everything that is tuned
-(docs/method.md, sections 5 and 6)."""
+"""Episodic training in two stages: the prototype module on cached features, then all tuned parameters.
+
+See docs/method.md, sections 5 and 6.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +14,9 @@ from torch import nn
 from maclip.config import Machine
 from maclip.data.clip_reader import ClipReader
 from maclip.data.clip_store import ClipStore
-from maclip.data.dataset import DataSet
+from maclip.data.dataset import Dataset
 from maclip.data.disk_cache import ClipCache
-from maclip.data.stem_cache import stem_place
+from maclip.data.stem_cache import stem_cache_place
 from maclip.evaluation.evaluator import DEFAULT_SUPPORT, Evaluator, Support
 from maclip.evaluation.selection import choose_fusion_weight, choose_limit
 from maclip.model.maclip import MaClip
@@ -36,45 +38,45 @@ from maclip.training.metrics_log import MetricsLog
 from maclip.training.optimizer import Optimizer
 from maclip_runtime.errors import MaclipError
 
-STEM_DIR = "stem"  # in the run, where stem tokens go to disk
+STEM_DIR = "stem"  # in the run, for stem tokens on disk
 CACHE_LIMIT_BYTES = 3 << 30  # "auto" caches stem tokens in memory up to this size
 VALIDATION_SEED = 20_000
 VALIDATION_WAY = 5
-# Chosen once at the end, from more episodes than each validation on the way.
+# Final choice of fusion weight and limit; more episodes than in each validation.
 CHOOSING_EPISODES = 1000
 
 
 class Trainer:
-    """Trains `model` on `data` into a run folder.
+    """Trains a model on a dataset into a run folder.
 
-    model: what is trained, on its device.
-    data: classes of split train, and for validation of split val.
-    config: goes to RUN/config.json; `config.train` says how to train.
+    model: the model, on its device.
+    data: its split "train" is for training, "val" for validation.
+    config: content of RUN/config.json; `config.train` configures the training.
     run: the run folder.
-    callbacks: told what happens.
-    lenders: stores of an earlier training on the same clips, whose stem tokens are shared where they fit.
-    machine: what to use of the machine.
-    team: the processes that train together, each with a trainer of its own; default: this one alone.
-    free_frozen: free weights that training no longer needs; the model cannot be used afterwards but for its tuned
-        tensors.
+    callbacks: called on progress, updates, validations and notes.
+    reuse: stores of earlier trainings on the same clips, whose stem tokens are shared if identical.
+    machine: devices, caches and threads.
+    team: processes of the training, each with its own trainer; default: this process.
+    free_frozen: free weights that training no longer needs; afterwards only the tuned tensors of the model are usable.
+        Default True.
     """
 
     def __init__(
         self,
         model: MaClip,
-        data: DataSet,
+        data: Dataset,
         config: RunConfig,
         run: Path,
         *,
         callbacks: Callbacks | None = None,
-        lenders: tuple[ClipStore, ...] = (),
+        reuse: tuple[ClipStore, ...] = (),
         machine: Machine | None = None,
         team: Team | None = None,
         free_frozen: bool = True,
     ) -> None:
         self.machine = machine or Machine()
         self.team = team or start_team(Machine(device=model.pixel_mean.device.type), config.train.precision)
-        self.lenders, self.free_frozen = lenders, free_frozen
+        self.reuse, self.free_frozen = reuse, free_frozen
         self.model, self.config, self.run = model, config, run
         self.train_config = config.train
         accumulate = config.train.optimizer.accumulate
@@ -103,7 +105,7 @@ class Trainer:
         )
         if not len(self.store):
             raise MaclipError("data-empty", f"{data.root} has no training class.", "Give classes the split 'train'.")
-        # Data without splits is all for training: nothing is left to choose on.
+        # Without splits all classes are for training, none for validation.
         held_out = data.split("val") if data.has_splits() else ()
         self.validation = (
             ClipStore(held_out, reader, max_broken=broken, views=False)
@@ -114,30 +116,30 @@ class Trainer:
 
     @property
     def stores(self) -> tuple[ClipStore, ...]:
-        """The training clips and, where there are such classes, those of validation."""
+        """The training clips, and the validation clips if there are any."""
         return (self.store,) if self.validation is None else (self.store, self.validation)
 
     def fit(self, *, resume: bool = False) -> None:
-        """Train to the end. After an interruption the last state is on disk, and `fit(resume=True)` goes on."""
+        """Train to the end. On interruption it saves a checkpoint; `fit(resume=True)` continues from it."""
         team = self.team
         if self.validation is None:
             self.callbacks.note(
-                "No two validation classes have two clips each: the last state is kept, not the best, and patience "
-                "ends nothing."
+                "There are no two validation classes with two clips each: the last weights are kept, not the best, and "
+                "patience has no effect."
             )
         try:
             saved = team.lead(lambda: self._begin(resume))
             if saved:
                 put_adapters(self.model, saved.weights, self.checkpoint.path)
                 self.validations = Validations(saved.progress.best_accuracy)
-                team.together(lambda: self.store.look_again(saved.progress.broken))
+                team.together(lambda: self.store.recheck(saved.progress.broken))
             text = team.together(lambda: self.model.encode_names(c.name for c in self.store.classes))
             loader = EpisodeLoader(self.store, self.train_config, text, workers=self.machine.workers)
-            # What is on disk already is not computed again by each process.
+            # The first process fills a cache on disk, the others read it.
             on_disk = self.train_config.caching.cache == "disk" or self.machine.stem_cache is not None
             team.together(self._cache, in_turn=on_disk)
             if self.train_config.caching.stem_views and not self.store.is_cached:
-                self.callbacks.note("No stem is cached, so its views are not either: each view is drawn anew.")
+                self.callbacks.note("There is no stem cache, so --stem-views has no effect: each view is drawn anew.")
             if self.free_frozen:
                 self._free_frozen()
             stages = [("prototype", self.train_config.prototype_episodes), ("joint", self.train_config.episodes)]
@@ -148,7 +150,7 @@ class Trainer:
                 self._finish()
         except BaseException:
             if team.leads:
-                self.checkpoint.save()  # the last whole update
+                self.checkpoint.save()  # of the last complete update
             raise
         finally:
             self._report_broken()
@@ -156,11 +158,11 @@ class Trainer:
 
     @property
     def _support(self) -> Support:
-        """The names that validation's support clips get: a model that never learnt with names is chosen without."""
+        """Support of validation episodes: without names if the model is never trained with names."""
         return Support("none") if self.train_config.text_dropout == 1.0 else DEFAULT_SUPPORT
 
     def _begin(self, resume: bool) -> Saved | None:
-        """Read the checkpoint to resume from, and bring the folder to that moment."""
+        """Write the config; load the checkpoint to resume from, and truncate the log to it."""
         write_config(self.run, self.config)
         saved = self.checkpoint.load() if resume else None
         if saved:
@@ -184,7 +186,7 @@ class Trainer:
             log=self.log,
             callbacks=self.callbacks,
             save_seconds=self.machine.save_seconds,
-            # Without validation classes nothing says that accuracy no longer rises.
+            # Early stopping needs validation classes.
             patience=self.train_config.validation.patience if name == "joint" and self.validation is not None else 0,
         )
         progress = self.callbacks.progress
@@ -196,41 +198,41 @@ class Trainer:
         return [p for part in (self.model.prototype, self.model.metric) if part is not None for p in part.parameters()]
 
     def _cache(self) -> None:
-        mode, asked = self.train_config.caching.cache, self.machine.stem_cache
+        mode, given = self.train_config.caching.cache, self.machine.stem_cache
         if self.model.config.tune == "all":  # the stem changes with every update
             if mode in ("stem", "disk"):
-                raise MaclipError("option-invalid", "A stem that is tuned cannot be cached.", "Use --cache none.")
+                raise MaclipError("option-invalid", "With --tune all the stem cannot be cached.", "Use --cache none.")
             return
         if mode == "auto" and self.model.adapted_depth == self.model.layers:
             return
         stem = self.model.frozen_stem()
-        folder = asked or self.run / STEM_DIR
-        place = stem_place(mode, self.store.cache_bytes(stem), CACHE_LIMIT_BYTES, folder, asked is not None)
+        folder = given or self.run / STEM_DIR
+        place = stem_cache_place(mode, self.store.cache_bytes(stem), CACHE_LIMIT_BYTES, folder, given is not None)
         if place == "none":
             if mode == "auto":
-                self.callbacks.note("The stem's output fits neither memory nor disk: clips are decoded each time.")
+                self.callbacks.note("Stem tokens fit neither in memory nor on disk: clips are decoded each time.")
             return
         disk = ClipCache(folder, self.callbacks.note) if place == "disk" else None
-        # Validation is the first process's.
+        # Only the first process validates.
         for store in self.stores if self.team.leads else (self.store,):
             what = "stem, training clips" if store is self.store else "stem, validation clips"
-            store.cache_stem(stem, progress=self.callbacks.progress(what), lenders=self.lenders, disk=disk)
+            store.cache_stem(stem, progress=self.callbacks.progress(what), reuse=self.reuse, disk=disk)
 
     def _free_frozen(self) -> None:
-        """Free the text encoder, and the stem where all is cached."""
+        """Free the text encoder, and the stem if all its tokens are cached."""
         names = [[c.name for c in store.classes] for store in self.stores]
-        used = self.stores if self.team.leads else (self.store,)  # validation is the first process's
+        used = self.stores if self.team.leads else (self.store,)  # only the first process validates
         self.model.free_frozen(names, stem=all(store.is_cached for store in used))
 
     def _report_broken(self) -> None:
-        """Name the clips that were skipped."""
+        """Report the broken clips."""
         for store, of in zip(self.stores, ("training", "validation"), strict=False):
             if store.broken:
                 lines = "\n".join(store.broken.report())
                 self.callbacks.note(f"{len(store.broken)} of {len(store)} {of} clips skipped:\n{lines}")
 
     def _validate(self, stage: str, episode: int) -> float:
-        """Try the validation classes and keep the best tuned tensors, or without such classes the last; accuracy."""
+        """Validate; write the tuned tensors if they are the best so far or there is no validation. Returns accuracy."""
         if self.validation is None:
             write_adapters(self.run / ADAPTERS_FILE, self.model)
             return 0.0
@@ -238,12 +240,12 @@ class Trainer:
         if _way(evaluator.sizes) < 2:
             raise MaclipError(
                 "data-broken",
-                "So many validation clips are broken that no two classes have two left.",
+                "Too many validation clips are broken: no two classes with two clips are left.",
                 "Repair them (maclip data check names them), or train on data without validation classes.",
             )
         episodes = self.train_config.validation.validation_episodes
         result = evaluator.evaluate(_way(evaluator.sizes), 1, episodes, VALIDATION_SEED)
-        # The fusion weight is chosen at the end: compare by the best one, so that it does not decide between states.
+        # Compare by the accuracy at the best fusion weight: the weight itself is chosen at the end.
         accuracy = result.by_fusion_weight[f"{choose_fusion_weight(result):g}"]
         self.log.validated(stage, episode, accuracy, result.interval)
         self.callbacks.validated(stage, episode, accuracy, result.interval)
@@ -253,10 +255,10 @@ class Trainer:
         return accuracy
 
     def _finish(self) -> None:
-        """Choose a and the limit on validation classes (else on training classes, and say so)."""
+        """Choose fusion weight and limit on validation classes; without them, the limit on training classes."""
         if not (self.run / ADAPTERS_FILE).is_file():
             write_adapters(self.run / ADAPTERS_FILE, self.model)
-        self.checkpoint.leaving()  # what is saved stays the last state, not the best
+        self.checkpoint.leaving()  # the saved checkpoint stays the last state, not the best
         load_adapters(self.model, self.run / ADAPTERS_FILE)
         store, where = (self.validation, "validation") if self.validation is not None else (self.store, "training")
         evaluator = Evaluator(self.model, store, self.callbacks.progress("choosing"), self._support)
@@ -279,5 +281,5 @@ class Trainer:
 
 
 def _way(sizes: Sequence[int]) -> int:
-    """Classes of a validation's episodes, where classes have `sizes` clips: each needs one to show and one to ask."""
+    """The way of validation episodes for classes with `sizes` clips: each needs a support and a query clip."""
     return min(VALIDATION_WAY, sum(size >= 2 for size in sizes))

@@ -1,4 +1,4 @@
-"""Begin a training with what another run learnt: one TPCM, say, under several adapters."""
+"""Initialise a training from the tuned tensors of another run, such as one TPCM for several adapters."""
 
 from __future__ import annotations
 
@@ -15,24 +15,23 @@ from maclip_runtime.errors import MaclipError
 
 
 def find_initial(run: Path) -> Init:
-    """What `begin_with` needs to know of `run`. Raises `run-missing`, `run-invalid` and `adapters-missing`."""
+    """The `Init` of `run`, for `begin_with`. Raises `run-missing`, `run-invalid` and `adapters-missing`."""
     opened = Run.open(run)
     return Init(str(run.resolve()), opened.adapters_sha256, opened.config.backbone.weights_sha256, opened.config.taught)
 
 
 def begin_with(model: MaClip, init: Init) -> int:
-    """Copy the tensors of `init` that `model` tunes too, by name and shape, into `model`; returns how many.
+    """Copy the tensors of `init` into the tuned tensors of `model` with the same name and shape; returns their number.
 
-    Raises `init-mismatch` where the run stands on another backbone or shares no tensor, `init-changed` and
-    `adapters-mismatch`.
+    Raises `init-mismatch` if the run has another backbone or no such tensor, `init-changed` and `adapters-mismatch`.
     """
     if init.weights_sha256 != model.backbone.sha256:
-        raise MaclipError("init-mismatch", f"{init.run} stands on another CLIP.", "Begin with a run on the same one.")
+        raise MaclipError("init-mismatch", f"{init.run} has another backbone.", "Use a run with the same backbone.")
     path = Path(init.run) / ADAPTERS_FILE
     content = path.read_bytes() if path.is_file() else b""
     if hashlib.sha256(content).hexdigest() != init.adapters_sha256:
         raise MaclipError(
-            "init-changed", f"{path} is not what this run began with.", "Put it back, or begin a new run."
+            "init-changed", f"{path} has changed since this run was started.", "Restore it, or start a new run."
         )
     try:
         given, own = load(content), model.tuned_state()
@@ -40,7 +39,7 @@ def begin_with(model: MaClip, init: Init) -> int:
         raise MaclipError("adapters-mismatch", f"{path} is not a safetensors file.", "Train that run again.") from error
     fitting = [key for key, value in given.items() if key in own and own[key].shape == value.shape]
     if not fitting:
-        raise MaclipError("init-mismatch", f"{init.run} tuned nothing that this model tunes.", "Begin without --init.")
+        raise MaclipError("init-mismatch", f"{init.run} has no tuned tensor of this model.", "Train without --init.")
     with torch.no_grad():
         for key in fitting:
             own[key].copy_(given[key])

@@ -4,11 +4,11 @@
 #   samples/recipes/hmdb51.sh DATA LISTS RUN
 #
 # DATA: videos/CLASS/*.avi below DATA, as the archive unpacks.
-# LISTS: the public split lists of CLIP-FSAR (train*, val*, test*). `maclip data check` tells first whether they fit.
+# LISTS: the public split lists of CLIP-FSAR (train*, val*, test*). `maclip data check` first checks that they match the data.
 #
-# Expected, from the paper (1-shot / 5-shot): ViT-B/32 77.3 / 83.9 %, ViT-B/16 83.4 / 87.9 %.
-# NOT RUN HERE, for want of the data and of CLIP's weights: the figures are the paper's, and so are the settings but for the
-# number of episodes, which it does not give for this set: 2000 is our choice.
+# Accuracy in the paper (1-shot / 5-shot): ViT-B/32 77.3 / 83.9 %, ViT-B/16 83.4 / 87.9 %.
+# NOT RUN HERE: the data and CLIP's weights were not available. The accuracy and the settings are those of the paper,
+# except for the number of episodes, which it does not give for this dataset: 2000 is our choice.
 set -euo pipefail
 data=$1 lists=$2 run=$3
 backbone=${BACKBONE:-ViT-B-32}

@@ -4,13 +4,13 @@
 #   samples/recipes/ssv2-full.sh DATA LISTS RUN NAMES
 #
 # DATA: DATA/NUMBER.webm, as the archive unpacks.
-# LISTS: the public split lists of CLIP-FSAR (train*, val*, test*). `maclip data check` tells first whether they fit.
+# LISTS: the public split lists of CLIP-FSAR (train*, val*, test*). `maclip data check` first checks that they match the data.
 #
-# These lists number their classes. NAMES is JSON or YAML with the names in that order:
+# These lists number their classes. NAMES is a JSON or YAML file with the class names in that order:
 # {"train": [...], "val": [...], "test": [...]}.
 #
-# Expected, from the paper (1-shot / 5-shot): ViT-B/32 61.9 / 64.5 %, ViT-B/16 63.3 / 72.3 %.
-# NOT RUN HERE, for want of the data and of CLIP's weights: the settings are the paper's, the figures the paper's.
+# Accuracy in the paper (1-shot / 5-shot): ViT-B/32 61.9 / 64.5 %, ViT-B/16 63.3 / 72.3 %.
+# NOT RUN HERE: the data and CLIP's weights were not available. The accuracy and the settings are those of the paper.
 set -euo pipefail
 data=$1 lists=$2 run=$3
 backbone=${BACKBONE:-ViT-B-32}

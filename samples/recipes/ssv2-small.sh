@@ -4,10 +4,10 @@
 #   samples/recipes/ssv2-small.sh DATA LISTS RUN
 #
 # DATA: DATA/NUMBER.webm, as the archive unpacks, or folders of frames.
-# LISTS: the public split lists of CMN (train*, val*, test*). `maclip data check` tells first whether they fit.
+# LISTS: the public split lists of CMN (train*, val*, test*). `maclip data check` first checks that they match the data.
 #
-# Expected, from the paper (1-shot / 5-shot): ViT-B/32 56.5 / 62.3 %, ViT-B/16 59.1 / 64.5 %.
-# NOT RUN HERE, for want of the data and of CLIP's weights: the settings are the paper's, the figures the paper's.
+# Accuracy in the paper (1-shot / 5-shot): ViT-B/32 56.5 / 62.3 %, ViT-B/16 59.1 / 64.5 %.
+# NOT RUN HERE: the data and CLIP's weights were not available. The accuracy and the settings are those of the paper.
 set -euo pipefail
 data=$1 lists=$2 run=$3
 backbone=${BACKBONE:-ViT-B-32}

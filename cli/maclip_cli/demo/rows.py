@@ -15,7 +15,7 @@ import maclip
 from maclip.backbones.loading import load_backbone
 from maclip.config import Machine, TrainConfig
 from maclip.data.clip_store import ClipStore
-from maclip.data.dataset import DataSet, open_data
+from maclip.data.dataset import Dataset, open_data
 from maclip.evaluation.evaluator import Evaluator, Result, mean_interval
 from maclip.evaluation.features import store_for
 from maclip.evaluation.selection import choose_fusion_weight
@@ -103,7 +103,7 @@ def run_family(
             run = run_of(row.name)
             trainer = train_new(
                 clips, run, BACKBONE, BACKBONE, config, row.train,
-                machine=Machine(device="cpu"), callbacks=callbacks, lenders=stores,
+                machine=Machine(device="cpu"), callbacks=callbacks, reuse=stores,
             )  # fmt: skip
             stores += trainer.stores
             model = maclip.load(run)
@@ -137,7 +137,7 @@ def read_curve(metrics: Path, config: TrainConfig) -> tuple[Validation, ...]:
     )
 
 
-def _choose(model: MaClip, data: DataSet, callbacks: RowCallbacks) -> tuple[float, float]:
+def _choose(model: MaClip, data: Dataset, callbacks: RowCallbacks) -> tuple[float, float]:
     """For what is not trained: the fusion weight, chosen as training chooses it, and the accuracy with it."""
     evaluator = Evaluator(model, store_for(model, data.split("val")), callbacks.progress("validation clips"))
     result = evaluator.evaluate(VALIDATION_WAY, 1, CHOOSING_EPISODES, VALIDATION_SEED + 1)

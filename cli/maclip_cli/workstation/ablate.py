@@ -1,4 +1,4 @@
-"""`maclip ablate`: several ways to train one backbone on one dataset, in one table."""
+"""`maclip ablate`: train and compare several rows of the ablation on one dataset."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 @takes(model=ModelConfig, train=TrainConfig, machine=Machine)
 def ablate(
     data: Annotated[Path, typer.Argument(help="A folder that holds a folder of clips for each class.")],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Runs and records, a folder a row; done work is kept.")],
+    out: Annotated[
+        Path,
+        typer.Option(metavar="DIR", help="Runs and records, one folder per row; finished work is kept."),
+    ],
     rows: Annotated[
         str,
         typer.Option(
@@ -36,19 +39,19 @@ def ablate(
     ] = "frozen,tpcm,adapters,both",
     shots: Annotated[str, typer.Option(help="Shots of the evaluations, separated by commas.")] = "1,5",
     test_episodes: Annotated[int, typer.Option(min=1, help="Episodes of each evaluation.")] = 10_000,
-    split: Annotated[str, typer.Option(help="The classes that are asked: test, or val to choose by.")] = "test",
+    split: Annotated[str, typer.Option(help="Split to evaluate: test, or val to choose by.")] = "test",
     backbone: Backbone = "ViT-B-16",
     pretrained: Pretrained = "openai",
     lists: ListsOption = None,
     class_names: NamesOption = None,
     skip_missing: SkipMissingOption = False,
-    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all figures here.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all results here.")] = None,
     *,
     model: ModelConfig,
     train: TrainConfig,
     machine: Machine,
 ) -> None:
-    """Train several rows of the paper's ablation on DATA, evaluate each on the same episodes, and print the table."""
+    """Train several rows of the paper's ablation on DATA, evaluate them on the same episodes, and print a table."""
     need_training()
     from maclip.ablation import ablate as run_rows
     from maclip.config import EvaluationConfig
@@ -77,10 +80,10 @@ def ablate(
 
 
 def _print_table(found: list[AblationResult], shots: tuple[int, ...], split: str) -> None:
-    """Accuracy of each row, and its paired difference to the first."""
+    """Print the accuracy of each row and its paired difference to the first row."""
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("row", no_wrap=True)
-    table.add_column("what is trained")
+    table.add_column("description")
     for shot in shots:
         table.add_column(f"{shot}-shot", justify="right", no_wrap=True)
         table.add_column(f"vs {found[0].name}", justify="right", no_wrap=True)

@@ -1,4 +1,4 @@
-"""`maclip`: generate clips, train, evaluate and export on a workstation. Commands parse, call and print."""
+"""The command line `maclip`: generate clips, train, evaluate and export on a workstation."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from maclip_runtime.errors import MaclipError
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
-    help="Train light adapters on a frozen CLIP that learn actions from a handful of clips, and export them.",
+    help="Few-shot action recognition: train adapters on a frozen CLIP model, evaluate them, and export to ONNX.",
 )
 
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else.")]
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print only JSON, on stdout.")]
 
 
 @app.command()
@@ -44,7 +44,7 @@ def info(
     *,
     config: ModelConfig,
 ) -> None:
-    """Print what a model is made of: its parameters, and how many of them are tuned."""
+    """Print the size of a model: its parameters, and how many of them are trained."""
     need_training()
     import maclip
 
@@ -68,11 +68,11 @@ def info(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(metavar="DIR", help="A new folder, or an earlier demo's, which is replaced.")] = (
+    out: Annotated[Path, typer.Option(metavar="DIR", help="A new folder, or an earlier demo, which is replaced.")] = (
         Path("demo")
     ),
 ) -> None:
-    """All of it on generated clips, in minutes: train, evaluate, export, enroll, recognise, and DIR/report.html."""
+    """Run everything on generated clips: train, evaluate, export, enroll, recognise, and write DIR/report.html."""
     need_export()
     from maclip_cli.demo.director import run_demo
 
@@ -81,14 +81,16 @@ def demo(
 
 @app.command()
 def synth(
-    out: Annotated[Path, typer.Argument(metavar="DIR", help="Where the clips go: DIR/motion and DIR/object-motion.")],
+    out: Annotated[Path, typer.Argument(metavar="DIR", help="Output folder: DIR/motion and DIR/object-motion.")],
     family: Annotated[str, typer.Option(help="motion, object-motion, or both.")] = "both",
-    clips: Annotated[int | None, typer.Option(min=1, help="Clips a class; 24 for training, 16 else.")] = None,
-    seed: int = 0,
-    split_seed: Annotated[int | None, typer.Option(help="Deal the classes to the splits anew.")] = None,
-    workers: Annotated[int, typer.Option(help="Processes; 0: one a core.")] = 0,
+    clips: Annotated[
+        int | None, typer.Option(min=1, help="Clips of a class; default: 24 for training, else 16.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the clips.")] = 0,
+    split_seed: Annotated[int | None, typer.Option(help="Assign classes to splits at random, with this seed.")] = None,
+    workers: Annotated[int, typer.Option(help="Number of processes; 0: one per core.")] = 0,
 ) -> None:
-    """Generate clips of drawn shapes that perform named motions, as folder-per-class video with classes.json."""
+    """Generate clips of moving shapes: a folder of videos for each class, and a classes.json."""
     from maclip_cli.progress import Bars
 
     if family not in ("motion", "object-motion", "both"):
@@ -110,7 +112,7 @@ def synth(
                     progress=progress,
                     split_seed=split_seed,
                 )
-    done = f"Clips are in {out}. Next: maclip train {out / 'motion'} --out run --backbone tiny"
+    done = f"The clips are in {out}. Next: maclip train {out / 'motion'} --out run --backbone tiny"
     Console(stderr=True).print(done, soft_wrap=True)
 
 

@@ -1,4 +1,4 @@
-"""`maclip backbones`: which of open_clip's models MA-CLIP fits, and why not the others."""
+"""`maclip backbones`: the open_clip models that MA-CLIP supports, and why not the others."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 def backbones(
-    refused: Annotated[bool, typer.Option("--refused", help="List the others instead, each with the reason.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else.")] = False,
+    refused: Annotated[bool, typer.Option("--refused", help="List unsupported models, with reasons.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print only JSON, on stdout.")] = False,
 ) -> None:
-    """List the backbones that work, for --backbone, beside 'tiny': no weights are loaded, nothing is downloaded."""
+    """List the supported backbones (besides 'tiny') for --backbone. Downloads nothing."""
     need_training()
     from maclip.backbones.catalogue import catalogue
     from maclip_cli.progress import Bars
@@ -35,9 +35,10 @@ def backbones(
     works = [one for one in found if one.problem is None]
     Console().print(_others(found) if refused else _table(works))
     Console(stderr=True).print(
-        f"{len(works)} of open_clip's {len(found)} models work; --refused says why the others do not, and --json what "
-        "--pretrained may name. Over time a frame is its class token, or the mean of its patches where the tower makes "
-        "no use of one. A hub's tokenizer can lie beside the weights; its encoders need transformers and the network.",
+        f"{len(works)} of {len(found)} open_clip models are supported; --refused lists the others with "
+        "reasons, --json the tags for --pretrained. frame: what represents a frame in temporal adaptation, its class "
+        "token or the mean of its patches. A hub tokenizer can be read from beside the weights; a hub encoder needs transformers and "
+        "the network.",
         soft_wrap=True,
     )
 

@@ -1,9 +1,9 @@
-"""Command-line options from configurations: an option is written once, in `maclip.config`.
+"""Command-line options generated from configurations, so that an option is defined once, in `maclip.config`.
 
     @takes(model=ModelConfig, train=TrainConfig)
     def train(data: Path, *, model: ModelConfig, train: TrainConfig) -> None: ...
 
-has every option of the two beside its own parameters, and is called with the two configurations.
+has all options of both configurations in addition to its own parameters, and is called with both configurations.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from maclip.config import Config, Option
 
 
 def takes(**configs: type[Config]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """A decorator: keyword arguments of these names are built from options of the command line."""
+    """A decorator that builds keyword arguments of a command, by name, from command-line options."""
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         hints = get_type_hints(command, include_extras=True)
@@ -60,7 +60,7 @@ def _parameter(one: Option, panel: str) -> inspect.Parameter:
         annotation = kind | None
     if kind is bool and one.default:
         flag = [f"{one.flag}/--no-{one.flag.removeprefix('--')}"]
-    # Bounds are checked by the configuration, which says what is allowed.
+    # The configuration checks the bounds; its error says what is allowed.
     metavar = "PATH" if kind is Path else "TEXT" if _is_tuple(one) else None
     info = typer.Option(*flag, help=one.help, metavar=metavar, rich_help_panel=panel)
     return inspect.Parameter(
@@ -69,14 +69,14 @@ def _parameter(one: Option, panel: str) -> inspect.Parameter:
 
 
 def _plain(one: Option, value: Any) -> Any:
-    """What the command line gave as the option's value; a list that was not given is its default."""
+    """The value of an option; the default of a list that was not given."""
     if not _is_tuple(one):
         return value
     return tuple(value) if value else one.default
 
 
 def _element(one: Option) -> Any:
-    """The type of a value, or of each of several."""
+    """The type of the option's value, or of each element."""
     kind = one.kind
     if get_origin(kind) in (Union, types.UnionType):
         kind = next(part for part in get_args(kind) if part is not types.NoneType)

@@ -1,4 +1,4 @@
-"""`maclip data`: look at clips before a training does."""
+"""`maclip data`: check a dataset, and options for datasets."""
 
 from __future__ import annotations
 
@@ -15,32 +15,30 @@ from rich.table import Table
 from maclip_cli.workstation.requirements import need_training
 from maclip_runtime.errors import EXIT_USER_INPUT
 
-data_app = typer.Typer(no_args_is_help=True, help="Look at clips before a training does.")
+data_app = typer.Typer(no_args_is_help=True, help="Check a dataset before training.")
 
 ListsOption = Annotated[
-    Path | None, typer.Option(metavar="DIR", help="Public split lists (train*.txt, val*.txt, test*.txt) for DATA.")
+    Path | None, typer.Option(metavar="DIR", help="Folder with split lists (train*.txt, val*.txt, test*.txt) for DATA.")
 ]
 NamesOption = Annotated[
-    str | None, typer.Option(metavar="FILE", help="With --lists: JSON or YAML with the classes' names; FILE#KEY.")
+    str | None, typer.Option(metavar="FILE", help="With --lists: JSON or YAML file with class names, FILE or FILE#KEY.")
 ]
-SkipMissingOption = Annotated[
-    bool, typer.Option("--skip-missing", help="With --lists: leave out clips that are not there.")
-]
+SkipMissingOption = Annotated[bool, typer.Option("--skip-missing", help="With --lists: skip clips that do not exist.")]
 DecoderOption = Annotated[
-    str, typer.Option(help="pyav, or decord for the clips of which it gives the same frames (seldom quicker).")
+    str, typer.Option(help="pyav, or decord for clips of which it returns the same frames (rarely faster).")
 ]
 FrameCacheOption = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="Keep decoded, resized frames here, for later epochs and runs; deleted freely."),
+    typer.Option(metavar="DIR", help="Cache decoded, resized frames here, for later epochs and runs; may be deleted."),
 ]
 MaxBrokenOption = Annotated[
-    float, typer.Option(min=0, max=1, help="Share of clips that may turn out unreadable; those are skipped and named.")
+    float, typer.Option(min=0, max=1, help="Largest share of unreadable clips; they are skipped and reported.")
 ]
 
 
 @data_app.callback()
 def _group() -> None:
-    """Look at clips before a training does."""
+    """Check a dataset before training."""
 
 
 @data_app.command()
@@ -49,10 +47,10 @@ def check(
     lists: ListsOption = None,
     class_names: NamesOption = None,
     skip_missing: SkipMissingOption = False,
-    frames: Annotated[int, typer.Option(min=1, help="Frames a clip that training will want (T).")] = 8,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else.")] = False,
+    frames: Annotated[int, typer.Option(min=1, help="Frames of a clip in training (T).")] = 8,
+    as_json: Annotated[bool, typer.Option("--json", help="Print only JSON, on stdout.")] = False,
 ) -> None:
-    """Read every clip once: which cannot be read, how long they are, how many a class has. Exit code 2 on problems."""
+    """Read every clip once; report unreadable clips, lengths and clips per class. Exit code 2 on problems."""
     need_training()
     from maclip.data.check import check_clips
     from maclip.data.split_lists import SplitLists, open_classes
@@ -64,7 +62,7 @@ def check(
     if as_json:
         typer.echo(json.dumps({**dataclasses.asdict(report), "left_out": found.left_out}, ensure_ascii=False))
     else:
-        table = Table("split", "class", "clips", "unreadable", "frames: least, median, most", "seconds")
+        table = Table("split", "class", "clips", "unreadable", "frames: min, median, max", "seconds")
         for c in report.classes:
             length = ", ".join(map(str, c.frames))
             table.add_row(
@@ -75,9 +73,9 @@ def check(
         console.print(table)
         for problem in report.problems:
             console.print(escape(f"{problem.code}: {problem.message}"), soft_wrap=True)
-        for said in found.left_out:
-            console.print(escape(said), soft_wrap=True)
+        for message in found.left_out:
+            console.print(escape(message), soft_wrap=True)
         clips = sum(c.clips for c in report.classes)
-        console.print(f"{len(report.classes)} classes, {clips} clips can be read, {len(report.problems)} cannot.")
+        console.print(f"{len(report.classes)} classes, {clips} clips are readable, {len(report.problems)} are not.")
     if report.problems:
         raise typer.Exit(EXIT_USER_INPUT)

@@ -1,4 +1,4 @@
-"""`maclip eval` and `maclip compare`: accuracy as a record, and two records side by side."""
+"""`maclip eval` and `maclip compare`: evaluate a run, and compare two records."""
 
 from __future__ import annotations
 
@@ -28,32 +28,32 @@ from maclip_runtime.errors import MaclipError
 if TYPE_CHECKING:
     from maclip.evaluation.evaluator import Result
 
-WORST = 5  # classes listed
+MAX_CLASSES_LISTED = 5
 DEVICES = ("auto", "cpu", "cuda")
 CONFUSION_SUFFIXES = (".csv", ".png")
 
 
 @takes(config=EvaluationConfig)
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="What maclip train made.")],
+    run: Annotated[Path, typer.Argument(help="A run of maclip train.")],
     data: Annotated[Path, typer.Argument(help="A folder that holds a folder of clips for each class.")],
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
     lists: ListsOption = None,
     class_names: NamesOption = None,
     skip_missing: SkipMissingOption = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    pretrained: Annotated[str | None, typer.Option(help="Where the backbone's weights are now, if elsewhere.")] = None,
+    pretrained: Annotated[str | None, typer.Option(help="New path of the backbone's weights, if moved.")] = None,
     max_broken: MaxBrokenOption = 0.0,
     decoder: DecoderOption = "pyav",
     frame_cache: FrameCacheOption = None,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the record here.")] = None,
     confusion: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the confusion matrix: FILE.csv and FILE.png.")
+        Path | None, typer.Option(metavar="FILE", help="Write the confusion matrix to FILE.csv and FILE.png.")
     ] = None,
     *,
     config: EvaluationConfig,
 ) -> None:
-    """Few-shot accuracy on classes that training never saw: mean, 95 % interval, by class, and who is confused."""
+    """Few-shot accuracy on classes that are not in training: mean, 95 % interval, by class, and confusions."""
     need_training()
     from maclip.data.dataset import SPLITS
     from maclip.data.split_lists import SplitLists, open_classes
@@ -65,10 +65,10 @@ def evaluate(
 
     for value, known in ((split, SPLITS), (device, DEVICES)):
         if value not in known:
-            raise MaclipError("option-invalid", f"{value!r} is no choice here.", f"Use one of: {', '.join(known)}.")
+            raise MaclipError("option-invalid", f"{value!r} is not a valid choice.", f"Use one of: {', '.join(known)}.")
     kind = pick_device(device)
-    trained = Run.open(run)  # refuses what is no run before it looks at the clips
-    tables = [_beside(confusion, suffix) for suffix in CONFUSION_SUFFIXES] if confusion else []
+    trained = Run.open(run)  # before reading the dataset, so that errors come early
+    tables = [_with_suffix(confusion, suffix) for suffix in CONFUSION_SUFFIXES] if confusion else []
     for file in (json_file, *tables):
         if file is not None and file.is_dir():
             raise MaclipError("output-unwritable", f"{file} is a folder.", "Name a file to write.")
@@ -79,7 +79,7 @@ def evaluate(
             split=split, device=kind, decoder=decoder, frame_cache=frame_cache, max_broken=max_broken,
             pretrained=pretrained, progress=bars.progress, note=bars.note,
         )  # fmt: skip
-    # Printed first, so that a file that cannot be written costs no accuracy.
+    # Printed first, so that the accuracy is not lost if a file cannot be written.
     _print_result(record.result, split, len(record.seen_in_training))
     if json_file is not None:
         write_record(json_file, record)
@@ -89,8 +89,8 @@ def evaluate(
 
 def compare(
     a: Annotated[Path, typer.Argument(metavar="A.json", help="A record of maclip eval --json.")],
-    b: Annotated[Path, typer.Argument(metavar="B.json", help="Another, on the same episodes.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else.")] = False,
+    b: Annotated[Path, typer.Argument(metavar="B.json", help="Another record, on the same episodes.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print only JSON, on stdout.")] = False,
 ) -> None:
     """Is B better than A? The difference on the same episodes, with its paired 95 % interval."""
     need_training()
@@ -104,7 +104,7 @@ def compare(
     if found.separated:
         verdict = "better" if found.difference > 0 else "worse"
     else:
-        verdict = "not told apart"
+        verdict = "no significant difference"
     console = Console()
     console.print(escape(f"A  {found.accuracy_a:.2%}  {a}"), soft_wrap=True)
     console.print(escape(f"B  {found.accuracy_b:.2%}  {b}"), soft_wrap=True)
@@ -119,25 +119,25 @@ def _print_result(result: Result, split: str, seen: int) -> None:
     console = Console()
     classes = f"{len(result.names)} {split} classes"
     if seen and split != "train":
-        classes += f", {seen} of which training had too: not few-shot accuracy of new classes"
+        classes += f", {seen} of which were also in training: not few-shot accuracy on new classes"
     console.print(
         f"{result.way}-way {result.shot}-shot on {classes}: {result.accuracy:.1%} ± "
         f"{result.interval:.1%} ({result.episodes:,} episodes, text weight a = {result.fusion_weight:g})",
         soft_wrap=True,
     )
     others = "  ".join(f"{w}: {a:.1%}" for w, a in result.by_fusion_weight.items())
-    console.print(f"for other a (0: frames alone, 1: names alone): {others}", soft_wrap=True)
-    table = Table("hardest classes", "accuracy", "most often taken for")
-    for name in sorted(result.by_class, key=lambda name: result.by_class[name])[:WORST]:
+    console.print(f"accuracy for other a (0: frames only, 1: names only): {others}", soft_wrap=True)
+    table = Table("hardest classes", "accuracy", "most often confused with")
+    for name in sorted(result.by_class, key=lambda name: result.by_class[name])[:MAX_CLASSES_LISTED]:
         row = result.confusion[result.names.index(name)]
-        share, other = max((count, other) for count, other in zip(row, result.names, strict=True) if other != name)
-        taken = f"{other} ({share / sum(row):.0%})" if share else "-"
-        table.add_row(escape(name), f"{result.by_class[name]:.1%}", escape(taken))
+        count, other = max((count, other) for count, other in zip(row, result.names, strict=True) if other != name)
+        confused = f"{other} ({count / sum(row):.0%})" if count else "-"
+        table.add_row(escape(name), f"{result.by_class[name]:.1%}", escape(confused))
     console.print(table)
 
 
-def _beside(path: Path, suffix: str) -> Path:
-    """`path` with `suffix`, in the place of one of the two that are written and after any other."""
+def _with_suffix(path: Path, suffix: str) -> Path:
+    """`path` with `suffix`, which replaces .csv or .png and follows any other suffix."""
     stem = path.stem if path.suffix.lower() in CONFUSION_SUFFIXES else path.name
     return path.parent / (stem + suffix)
 

@@ -1,4 +1,4 @@
-"""What the workstation's commands need beside the base install, said in words where it is missing."""
+"""Check that the libraries of the workstation commands are installed."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ EXPORT = (*TRAINING, "onnx", "onnxscript", "onnxslim", "onnxruntime")
 
 
 def need_training() -> None:
-    """Raises `training-missing` where a library for training is not installed."""
+    """Raise `training-missing` if a library for training is not installed."""
     _need(TRAINING)
 
 
 def need_export() -> None:
-    """Raises `training-missing` where a library for exporting is not installed."""
+    """Raise `training-missing` if a library for exporting is not installed."""
     _need(EXPORT)
 
 

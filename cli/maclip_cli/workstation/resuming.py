@@ -1,4 +1,4 @@
-"""`maclip train --resume`: options that would change what is learnt must be those of the run."""
+"""`maclip train --resume`: options that affect the result must be those of the run."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ import typer
 
 from maclip_runtime.errors import MaclipError
 
-GIVEN = "COMMANDLINE"  # the name is compared: where typer keeps click's enumeration moved between its versions
+GIVEN = "COMMANDLINE"  # compared by name, because the enum is in different modules in different versions of typer
 
 
-def refuse_changes(context: typer.Context, run: Path, asked: Mapping[str, object]) -> None:
-    """Raise `resume-differs` for options on the command line that are not those of `run`; `asked` are all by field.
+def refuse_changes(context: typer.Context, run: Path, requested: Mapping[str, object]) -> None:
+    """Raise `resume-differs` if options on the command line differ from those of `run`.
 
-    What `asked` does not name belongs to the machine and may change. Raises `run-missing`, `run-invalid`.
+    requested: values of all options that affect the result, by name. Other options may change.
+    Also raises `run-missing` and `run-invalid`.
     """
     from maclip.runs import Run
 
     config = Run.open(run).config
-    began: dict[str, Any] = {
+    recorded: dict[str, Any] = {
         **config.model.values(),
         **config.train.values(),
         "backbone": config.backbone.name,
@@ -32,24 +33,24 @@ def refuse_changes(context: typer.Context, run: Path, asked: Mapping[str, object
         "skip_missing": config.lists is not None and config.lists.skip_missing,
         "init": config.init.run if config.init else None,
     }
-    differ = []
+    differences = []
     for option in context.params:
-        if is_given(context, option) and option in asked and asked[option] != began[option]:
+        if is_given(context, option) and option in requested and requested[option] != recorded[option]:
             name = "DATA" if option == "data" else "--" + option.replace("_", "-")
-            differ.append(f"{name} {_said(asked[option])} (the run has {_said(began[option])})")
-    if differ:
+            differences.append(f"{name} {_text(requested[option])} (the run has {_text(recorded[option])})")
+    if differences:
         raise MaclipError(
             "resume-differs",
-            f"{run} was trained with other options: {', '.join(differ)}.",
-            f"Resume it as it is: maclip train --resume {run}; or begin another with --out.",
+            f"{run} was trained with other options: {', '.join(differences)}.",
+            f"Resume it with its own options: maclip train --resume {run}; or start a new run with --out.",
         )
 
 
 def is_given(context: typer.Context, option: str) -> bool:
-    """Whether `option` stood on the command line."""
+    """Whether `option` was given on the command line."""
     source = context.get_parameter_source(option)
     return source is not None and source.name == GIVEN
 
 
-def _said(value: object) -> str:
+def _text(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, tuple) else "none" if value is None else str(value)

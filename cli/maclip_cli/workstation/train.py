@@ -1,4 +1,4 @@
-"""`maclip train`: a new run, or an interrupted one resumed."""
+"""`maclip train`: train a new run, or resume an interrupted one."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from maclip_cli.workstation.requirements import need_training
 from maclip_runtime.errors import MaclipError
 
 Backbone = Annotated[
-    str, typer.Option(help="A ViT of open_clip by name, or 'tiny': the small CLIP that ships with maclip.")
+    str, typer.Option(help="Name of an open_clip ViT, or 'tiny': the small CLIP model that ships with maclip.")
 ]
-Pretrained = Annotated[str, typer.Option(help="open_clip's tag, a checkpoint file, or 'none' for random weights.")]
+Pretrained = Annotated[str, typer.Option(help="A tag of open_clip, a checkpoint file, or 'none' for random weights.")]
 
 
 @takes(model=ModelConfig, train=TrainConfig, machine=Machine)
@@ -27,7 +27,7 @@ def train(
     out: Annotated[Path | None, typer.Option(metavar="RUN", help="The new run folder.")] = None,
     resume: Annotated[Path | None, typer.Option(metavar="RUN", help="Resume an interrupted run.")] = None,
     init: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="Begin with another run's tuned tensors, where they fit.")
+        Path | None, typer.Option(metavar="RUN", help="Initialise tuned tensors from another run, where shapes match.")
     ] = None,
     backbone: Backbone = "ViT-B-16",
     pretrained: Pretrained = "openai",
@@ -39,7 +39,7 @@ def train(
     train: TrainConfig,
     machine: Machine,
 ) -> None:
-    """Train adapters and prototype module by episodes, on classes that are never the ones to be recognised."""
+    """Train adapters and prototype module on few-shot episodes of the classes in DATA."""
     need_training()
     from maclip.data.split_lists import SplitLists, absolute
     from maclip.runs import CONFIG_FILE
@@ -53,20 +53,22 @@ def train(
     try:
         with Bars() as bars:
             if resume is not None:
-                asked = {
+                requested = {
                     **{"backbone": backbone, "lists": split and split.folder},
                     **{"data": data and str(data.resolve()), "out": out and str(out.resolve())},
                     **{"class_names": class_names, "skip_missing": skip_missing, "init": init and str(init.resolve())},
                     **model.values(),
                     **train.values(),
                 }
-                refuse_changes(context, resume, asked)
+                refuse_changes(context, resume, requested)
                 out = resume
-                moved = pretrained if is_given(context, "pretrained") else None  # its digest says if it is the same
+                moved = pretrained if is_given(context, "pretrained") else None  # the digest is checked
                 trainer = resume_run(resume, machine=machine, pretrained=moved, callbacks=bars)
             elif data is None or out is None:
                 raise MaclipError(
-                    "option-invalid", "DATA or --out is missing.", "maclip train DATA --out RUN, or --resume RUN."
+                    "option-invalid",
+                    "DATA or --out is missing.",
+                    "maclip train DATA --out RUN, or --resume RUN.",
                 )
             else:
                 trainer = train_new(
@@ -75,7 +77,7 @@ def train(
                 )  # fmt: skip
     except KeyboardInterrupt:
         if out is not None and (out / CONFIG_FILE).is_file():
-            people().print(f"The last state is kept. Resume with: maclip train --resume {out}", soft_wrap=True)
+            people().print(f"The last checkpoint is kept. Resume with: maclip train --resume {out}", soft_wrap=True)
         raise
     if trainer.team.leads:
         people().print(f"The run is in {out}. Next: maclip export {out} -o bundle", soft_wrap=True)

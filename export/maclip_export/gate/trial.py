@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from maclip.data.dataset import ActionClass, DataSet, load_clip
+from maclip.data.clip_reader import ClipReader
+from maclip.data.dataset import ActionClass, Dataset
 from maclip.model.maclip import MaClip
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.reading.frames import Pixels, prepare, segment_indices
@@ -42,12 +43,12 @@ class TrialClips:
         return [int((self.labels == c).sum()) for c in range(len(self.names))]
 
 
-def gate_clips(data: DataSet, model: MaClip, each: int = CLIPS_EACH) -> TrialClips:
+def gate_clips(data: Dataset, model: MaClip, each: int = CLIPS_EACH) -> TrialClips:
     """Readable clips of classes that training did not see, where `data` has such. Raises `data-empty`."""
     return _read(data, GATE_SPLITS, model, each)
 
 
-def calibration_clips(data: DataSet, model: MaClip, each: int = CLIPS_EACH) -> TrialClips:
+def calibration_clips(data: Dataset, model: MaClip, each: int = CLIPS_EACH) -> TrialClips:
     """Clips to measure activations on, of the training classes. Raises `data-empty`, `calibration-too-small`."""
     found = _read(data, CALIBRATION_SPLITS, model, each)
     if len(found.frames) < MIN_CALIBRATION_CLIPS:
@@ -74,7 +75,7 @@ def drawn_trial(model: MaClip, each: int = CLIPS_EACH, classes: int = CLASSES, s
     return _labelled(clips, [each] * len(chosen), [one.name for one in chosen], "generated clips")
 
 
-def _read(data: DataSet, splits: Sequence[str], model: MaClip, each: int) -> TrialClips:
+def _read(data: Dataset, splits: Sequence[str], model: MaClip, each: int) -> TrialClips:
     """The first readable clips of the first classes of the first split that has two; others take the place of broken
     ones, and `source` counts those.
     """
@@ -102,7 +103,7 @@ def _read(data: DataSet, splits: Sequence[str], model: MaClip, each: int) -> Tri
 def _readable(one: ActionClass, model: MaClip, broken: list[MaclipError]) -> Iterator[Pixels]:
     for path in one.clips:
         try:
-            yield load_clip(path, model.backbone.preprocess, model.config.frames)
+            yield ClipReader(model.backbone.preprocess, model.config.frames).centre(path)
         except MaclipError as error:
             broken.append(error)
 

@@ -137,8 +137,8 @@ def test_each_family_that_is_said_to_work_is_found_to(name, blocks, feature_widt
 
 
 UNFIT: dict[str, tuple[Any, str]] = {
-    "rows": (lambda: VisionTransformer(**OURS, pool_type="none"), "several rows"),
-    "cascade": (lambda: VisionTransformer(**OURS, attentional_pool="cascade", attn_pooler_heads=4), "several rows"),
+    "rows": (lambda: VisionTransformer(**OURS, pool_type="none"), "several tokens"),
+    "cascade": (lambda: VisionTransformer(**OURS, attentional_pool="cascade", attn_pooler_heads=4), "several tokens"),
     "cosine": (lambda: VisionTransformer(**OURS, **CUSTOM | {"qk_norm": False, "scaled_cosine_attn": True}), "cosine"),
     "oblong": (lambda: VisionTransformer(**OURS | {"image_size": (32, 64)}), "not square"),
     "post-norm": (lambda: timm_visual(**SIGLIP, block_fn=ResPostBlock), "ResPostBlock"),

@@ -56,13 +56,13 @@ def test_who_stands_in_is_of_the_class_new_and_decided_by_the_episode_alone():
     known = BrokenClips(classes(5, 5, 5), share=1.0)
     for clip in (0, 2, 3):
         known.add(clip, UNREADABLE)
-    chosen = known.stand_in(ids)
+    chosen = known.replace_broken(ids)
     assert chosen.tolist()[1::2] == [7, 12]
     assert sorted(chosen[[0, 2]]) == [1, 4]
     learning = BrokenClips(classes(5, 5, 5), share=1.0)  # finds out by trying
     tried = ids.copy()
     for place in range(len(ids)):
-        for clip in learning.candidates(ids, place):
+        for clip in learning.with_fallbacks(ids, place):
             if clip != ids[place] and clip in tried:
                 continue
             if clip in (0, 2, 3):
@@ -71,7 +71,7 @@ def test_who_stands_in_is_of_the_class_new_and_decided_by_the_episode_alone():
             tried[place] = clip
             break
     assert (tried == chosen).all()
-    stood_in = {known.stand_in(np.array([0, 5, 10, other]))[0] for other in (6, 7, 8, 9, 11, 12, 13, 14)}
+    stood_in = {known.replace_broken(np.array([0, 5, 10, other]))[0] for other in (6, 7, 8, 9, 11, 12, 13, 14)}
     assert stood_in == {1, 4}
 
 
@@ -80,7 +80,7 @@ def test_too_few_left_names_the_class():
     broken.add(6, UNREADABLE)
     broken.add(5, UNREADABLE)
     with pytest.raises(MaclipError) as caught:
-        broken.stand_in(np.array([0, 5, 1, 7]))
+        broken.replace_broken(np.array([0, 5, 1, 7]))
     assert caught.value.code == "too-few-clips"
     assert "2 of the 3 clips of 'c1'" in caught.value.message
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from videos import color_video
 
-from maclip.data.dataset import data_sha256, load_clip, open_data
+from maclip.data.clip_reader import ClipReader
+from maclip.data.dataset import data_sha256, open_data
 from maclip.data.episodes import EpisodeSampler
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.reading.frames import Preprocess
@@ -169,10 +170,11 @@ def test_no_folder_and_no_class_are_refused(tmp_path):
 
 def test_evaluation_reads_a_clip_always_alike_and_training_anew(tmp_path):
     path = color_video(tmp_path / "clip.mp4", [("red", 0.5), ("green", 0.5)])
-    first, again = load_clip(path, PREPROCESS, 4), load_clip(path, PREPROCESS, 4)
+    reader = ClipReader(PREPROCESS, 4)
+    first, again = reader.centre(path), reader.centre(path)
     assert first.shape == (4, 32, 32, 3)
     assert (first == again).all()
-    seeded = [load_clip(path, PREPROCESS, 4, np.random.default_rng(seed)) for seed in (1, 1, 2)]
+    seeded = [reader.random(path, np.random.default_rng(seed)) for seed in (1, 1, 2)]
     assert (seeded[0] == seeded[1]).all()
     assert (seeded[0] != seeded[2]).any()
 
@@ -185,7 +187,7 @@ def test_only_clips_that_allow_it_are_mirrored(tmp_path):
     path = write_video(tmp_path / "half.mp4", frames)
 
     def left_is_bright(seed: int, mirror: bool) -> bool:
-        clip = load_clip(path, PREPROCESS, 4, np.random.default_rng(seed), mirror)
+        clip = ClipReader(PREPROCESS, 4).random(path, np.random.default_rng(seed), mirror)
         return bool(clip[..., :8, :].mean() > clip[..., -8:, :].mean())
 
     assert {left_is_bright(seed, mirror=True) for seed in range(12)} == {True, False}

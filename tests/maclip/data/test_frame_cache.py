@@ -34,7 +34,7 @@ def everything(reader: ClipReader, path: Path) -> list[np.ndarray]:
     """All that training and evaluation take from a clip, and where random numbers stand after it."""
     rng = np.random.default_rng(7)
     views = [reader.random(path, rng, mirror=True) for _ in range(4)]
-    several = reader.several(path, 3, rng, mirror=True)
+    several = reader.random_views(path, 3, rng, mirror=True)
     return [*views, several, reader.centre(path), reader.spread(path, 8), np.array(rng.random())]
 
 
@@ -198,7 +198,7 @@ def test_a_full_disk_is_said_once_and_the_work_goes_on(tmp_path, clip):
 
 
 def test_room_for_checkpoints_is_left_on_the_disk(tmp_path, clip, monkeypatch):
-    monkeypatch.setattr(clip_cache, "SPARED_BYTES", 1 << 60)
+    monkeypatch.setattr(clip_cache, "MIN_FREE_BYTES", 1 << 60)
     notes: list[str] = []
     reads(ClipCache(tmp_path / "cache", notes.append)).centre(clip)
     assert len(notes) == 1
@@ -246,7 +246,7 @@ def test_several_views_are_each_a_crop_of_their_own_frames(tmp_path):
     """Each view is found whole in the frames of the clip, one after another, under one crop; no two views are alike."""
     reader, clip = reads(), write_video(tmp_path / "32.mp4", moving("red", 32, 1))
     whole = reader.read(clip, np.arange).frames
-    views = reader.several(clip, 5, np.random.default_rng(0)).reshape(5, 4, 32, 32, 3)
+    views = reader.random_views(clip, 5, np.random.default_rng(0)).reshape(5, 4, 32, 32, 3)
 
     def found(view: np.ndarray) -> list[tuple[int, int, list[int]]]:
         places = []

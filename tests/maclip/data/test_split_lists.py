@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from maclip.data.dataset import DataSet, open_data
+from maclip.data.dataset import Dataset, open_data
 from maclip.data.split_lists import open_lists, read_list
 from maclip_runtime.errors import MaclipError
 
@@ -39,7 +39,7 @@ def lists(folder: Path, **splits: str) -> Path:
     return where
 
 
-def found(data: DataSet) -> dict[str, tuple[str | None, list[str]]]:
+def found(data: Dataset) -> dict[str, tuple[str | None, list[str]]]:
     return {c.name: (c.split, [clip.name for clip in c.clips]) for c in data.classes}
 
 
@@ -116,7 +116,7 @@ def test_missing_clips_are_counted_or_left_out(tmp_path: Path, root: Path) -> No
         open_lists(root, where)
     data = open_lists(root, where, skip_missing=True)
     assert found(data) == {"throw": ("train", ["7.webm"])}
-    assert data.left_out == ("left out: 2 clips of the lists, train_few_shot.txt: throw/8 first, are not there",)
+    assert data.left_out == ("left out: 2 clips of the lists do not exist, train_few_shot.txt: throw/8 first",)
     assert open_lists(root, lists(tmp_path, train="./throw/7\n")).classes[0].name == "throw"
 
 
@@ -125,7 +125,7 @@ def test_a_fix_names_options_that_there_are(tmp_path: Path, root: Path) -> None:
         with pytest.raises(MaclipError) as refused:
             open_lists(root, lists(tmp_path, **{split: f"{split}0/7\n"}))
         assert f'--class-names FILE with {{"{split}": ' in refused.value.fix
-        assert (f"take {split}_few_shot.txt out" in refused.value.fix) is way_out
+        assert (f"remove {split}_few_shot.txt" in refused.value.fix) is way_out
 
 
 def test_a_class_in_two_split_folders_is_refused(tmp_path: Path) -> None:

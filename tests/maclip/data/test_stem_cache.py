@@ -19,7 +19,7 @@ from maclip.data import stem_cache as stem
 from maclip.data.clip_store import ClipStore
 from maclip.data.dataset import open_data
 from maclip.data.disk_cache import ClipCache
-from maclip.data.stem_cache import stem_place
+from maclip.data.stem_cache import stem_cache_place
 from maclip.model.maclip import MaClip
 from maclip.training import trainer as training
 from maclip.training.distributed import Machine
@@ -96,7 +96,7 @@ def test_cached_views_are_mirrored_only_where_the_class_lets_them(tmp_path, data
     def views(mirror: bool, lenders: list[ClipStore] | None = None) -> ClipStore:
         classes = [replace(c, mirror=mirror) for c in open_data(data).classes]
         store = ClipStore(make_store().model, classes, stem_views=4)
-        store.cache_stem(lenders=lenders or (), disk=ClipCache(tmp_path))
+        store.cache_stem(reuse=lenders or (), disk=ClipCache(tmp_path))
         return store
 
     def crops(store: ClipStore) -> list[np.ndarray]:
@@ -177,7 +177,7 @@ def test_a_pass_that_was_cut_off_goes_on_where_it_was(tmp_path, make_store, stem
 
 
 def test_a_disk_without_room_is_an_error_before_training(tmp_path, make_store, monkeypatch):
-    monkeypatch.setattr(clip_cache, "SPARED_BYTES", 1 << 60)
+    monkeypatch.setattr(clip_cache, "MIN_FREE_BYTES", 1 << 60)
     with pytest.raises(MaclipError) as caught:
         make_store().cache_stem(disk=ClipCache(tmp_path))
     assert caught.value.code == "stem-cache-full"
@@ -195,15 +195,15 @@ def test_a_cache_that_vanishes_is_said(tmp_path, make_store):
 
 def test_auto_takes_memory_while_it_fits_and_disk_beyond(tmp_path, monkeypatch):
     folder = tmp_path / "run" / "stem"
-    assert stem_place("auto", 10, 10, folder, asked=False) == "memory"
-    assert stem_place("auto", 11, 10, folder, asked=False) == "disk"
-    assert stem_place("auto", 10, 10, folder, asked=True) == "disk"
-    assert stem_place("stem", 11, 10, folder, asked=True) == "memory"
-    assert [stem_place(mode, 1, 10, folder, False) for mode in ("disk", "none")] == ["disk", "none"]
-    monkeypatch.setattr(stem, "SPARED_BYTES", 1 << 60)
-    assert stem_place("auto", 11, 10, folder, asked=False) == "none"
+    assert stem_cache_place("auto", 10, 10, folder, folder_given=False) == "memory"
+    assert stem_cache_place("auto", 11, 10, folder, folder_given=False) == "disk"
+    assert stem_cache_place("auto", 10, 10, folder, folder_given=True) == "disk"
+    assert stem_cache_place("stem", 11, 10, folder, folder_given=True) == "memory"
+    assert [stem_cache_place(mode, 1, 10, folder, False) for mode in ("disk", "none")] == ["disk", "none"]
+    monkeypatch.setattr(stem, "MIN_FREE_BYTES", 1 << 60)
+    assert stem_cache_place("auto", 11, 10, folder, folder_given=False) == "none"
     folder.mkdir(parents=True)  # an interrupted run's
-    assert stem_place("auto", 11, 10, folder, asked=False) == "disk"
+    assert stem_cache_place("auto", 11, 10, folder, folder_given=False) == "disk"
 
 
 @pytest.mark.parametrize("views", [0, 2])

@@ -66,7 +66,7 @@ def test_a_record_that_lost_answers_is_refused_and_an_older_one_is_read(tmp_path
     (tmp_path / "older.json").write_text(json.dumps(facts))
     assert read_record(tmp_path / "older.json") == record(result)
     (tmp_path / "short.json").write_text(json.dumps({**facts, "by_episode": facts["by_episode"][:-1]}))
-    with pytest.raises(MaclipError, match="39 answers to 40 episodes") as refused:
+    with pytest.raises(MaclipError, match="answers of 39 episodes, not 40") as refused:
         read_record(tmp_path / "short.json")
     assert refused.value.code == "record-invalid"
 
@@ -74,12 +74,12 @@ def test_a_record_that_lost_answers_is_refused_and_an_older_one_is_read(tmp_path
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"by_episode": [99] * 40}, "99 right answers"),
+        ({"by_episode": [99] * 40}, "to 99 of 8 queries"),
         ({"by_episode": [-1] * 40}, "-1"),
-        ({"by_episode": [8] * 40, "accuracy": 0.5}, "do not give its accuracy"),
-        ({"by_episode": [], "episodes": 0}, "nothing was asked"),
-        ({"way": 0}, "nothing was asked"),
-        ({"accuracy": math.nan}, "do not give its accuracy"),
+        ({"by_episode": [8] * 40, "accuracy": 0.5}, "does not match its answers"),
+        ({"by_episode": [], "episodes": 0}, "no queries"),
+        ({"way": 0}, "no queries"),
+        ({"accuracy": math.nan}, "does not match its answers"),
     ],
 )
 def test_answers_that_cannot_be_are_refused(tmp_path: Path, result: Result, changes, told: str) -> None:
@@ -93,7 +93,7 @@ def test_answers_that_cannot_be_are_refused(tmp_path: Path, result: Result, chan
 
 def test_clips_of_the_same_names_are_not_the_same_clips(result: Result) -> None:
     a, b, older = (dataclasses.replace(record(result), clips_sha256=digest) for digest in ("1", "2", None))
-    with pytest.raises(MaclipError, match="not the same files") as refused:
+    with pytest.raises(MaclipError, match="not on the same files") as refused:
         compare(a, b)
     assert refused.value.code == "episodes-differ"
     assert not compare(a, older).separated
@@ -152,13 +152,13 @@ def test_other_episodes_are_not_compared(result: Result) -> None:
     assert refused.value.code == "episodes-differ"
     fewer = dataclasses.replace(result, by_episode=(0,), episodes=1)
     for other in (fewer, dataclasses.replace(result, way=8), dataclasses.replace(result, queries=4)):
-        with pytest.raises(MaclipError, match="not asked the same"):  # though the digest says so
+        with pytest.raises(MaclipError, match="different episodes"):  # though the digest says so
             compare(record(result), record(other))
 
 
 def test_accuracy_by_class_and_confusion_tell_the_same(tmp_path: Path, result: Result) -> None:
     rows = confusion_csv(result).splitlines()
-    assert rows[0].split(",") == ["shown", *result.names]
+    assert rows[0].split(",") == ["true class", *result.names]
     for place, row in enumerate(rows[1:]):
         counts = [int(n) for n in row.split(",")[1:]]
         assert counts == list(result.confusion[place])

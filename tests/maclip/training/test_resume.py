@@ -100,7 +100,7 @@ def test_going_on_with_other_clips_is_spoken_of_once(drawn_data, tmp_path):
     def spoken_of() -> list[str]:
         watcher = Listener()
         launch.resume(tmp_path / "run", watcher, "cpu")
-        return [note for note in watcher.notes if "begun on" in note]
+        return [note for note in watcher.notes if "was started" in note]
 
     assert spoken_of() == []
     with next(data.rglob("*.mp4")).open("ab") as clip:
@@ -133,7 +133,7 @@ def test_a_full_disk_leaves_the_previous_state_whole(drawn_data, tmp_path, monke
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     monkeypatch.undo()
     assert caught.value.code == "output-unwritable"
-    assert "Free the disk" in caught.value.fix
+    assert "Free disk space" in caught.value.fix
     saved = Checkpoint(tmp_path / "run", None).load()
     assert saved is not None
     assert saved.begun.episode == 4  # of the first validation

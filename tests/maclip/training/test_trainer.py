@@ -222,10 +222,10 @@ def test_a_stem_is_borrowed_where_it_is_the_same_and_only_there(drawn_data, make
     lender = ClipStore(make_model(adapted_depth=1), classes)
     lender.cache_stem()
     same = ClipStore(make_model(adapted_depth=0), classes)  # the last block is never the stem's
-    same.cache_stem(lenders=[lender])
+    same.cache_stem(reuse=[lender])
     assert same._tokens is lender._tokens
     for other in (ClipStore(make_model(adapted_depth=2), classes), ClipStore(make_model(adapted_depth=1), classes[1:])):
-        other.cache_stem(lenders=[lender])
+        other.cache_stem(reuse=[lender])
         assert other._tokens is not lender._tokens
 
 

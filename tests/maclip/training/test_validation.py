@@ -84,9 +84,9 @@ def test_two_validation_classes_are_enough_and_fewer_are_spoken_of(drawn_data, t
     chosen = read_run(tmp_path / "run").chosen
     assert chosen is not None
     assert chosen.measured_on.startswith("validation classes, 2-way 1-shot")
-    assert not any("last state is kept" in note for note in notes)
+    assert not any("last weights are kept" in note for note in notes)
     train(held_out(drawn_data, tmp_path / "one", 1), tmp_path / "last", Listening())
-    assert any("the last state is kept, not the best" in note for note in notes)
+    assert any("the last weights are kept, not the best" in note for note in notes)
     assert "training classes" in str(read_run(tmp_path / "last").chosen)
 
 
@@ -99,6 +99,6 @@ def test_broken_clips_that_leave_no_two_classes_to_ask_end_training(drawn_data, 
             clip.write_bytes(b"")
     config = replace(TRAIN, prototype_episodes=0, episodes=2, validations=1)
     machine = Machine(max_broken=1.0)
-    with pytest.raises(MaclipError, match="no two classes have two left") as refused:
+    with pytest.raises(MaclipError, match="no two classes with two clips") as refused:
         launch.train(data, tmp_path / "run", "small", "none", MODEL, config, Silent(), "cpu", machine=machine)
     assert refused.value.code == "data-broken"

@@ -98,13 +98,13 @@ def test_one_stopped_before_its_first_state_begins_with_it_too(data, tpcm, tmp_p
 
 
 def test_another_clip_nothing_in_common_and_changed_adapters_are_refused(data, tpcm, tmp_path, monkeypatch):
-    with pytest.raises(MaclipError, match="tuned nothing that this model tunes") as refused:
+    with pytest.raises(MaclipError, match="has no tuned tensor of this model") as refused:
         begin(data, tmp_path / "a", tpcm, model=replace(MODEL, prototype_module=False))
     assert refused.value.code == "init-mismatch"
     other = replace(small_backbone(), sha256="1" * 64)
     with monkeypatch.context() as patched:
         patched.setattr(launch, "load_backbone", lambda name, pretrained: other)
-        with pytest.raises(MaclipError, match="another CLIP"):
+        with pytest.raises(MaclipError, match="another backbone"):
             begin(data, tmp_path / "b", tpcm)
     with pytest.raises(KeyboardInterrupt):
         begin(data, tmp_path / "c", tpcm, Listener(stop_after=1))
