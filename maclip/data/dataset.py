@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from maclip.data.clip_reader import load_clip as load_clip
-from maclip_runtime.bundle.opening import name_key
+from maclip_runtime.bundle.names import name_key
 from maclip_runtime.bundle.schema import read_json
 from maclip_runtime.errors import MaclipError
 

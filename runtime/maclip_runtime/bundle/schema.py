@@ -87,3 +87,12 @@ def _convert_tuple(kind: Any, value: Any, where: str) -> Any:
 def schema_error(message: str) -> MaclipError:
     """The error for a file that another version of maclip wrote, or that nobody should have edited."""
     return MaclipError("bundle-schema", message, "Export the bundle again with this version of maclip.")
+
+
+def corrupt_error(path: object, why: str) -> MaclipError:
+    """The error for a bundle at `path` whose files are not those that were exported; `why` ends the sentence."""
+    return MaclipError(
+        "bundle-corrupt",
+        f"The bundle {path} cannot be trusted: {why}.",
+        "Copy it again from where it was exported, or export it again.",
+    )

@@ -15,7 +15,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from maclip_runtime import Recognizer
 from maclip_runtime.bundle.manifest import MANIFEST_FILE, Manifest, Names, TextEncoder
-from maclip_runtime.bundle.opening import Bundle, unit_rows
+from maclip_runtime.bundle.names import unit_rows
+from maclip_runtime.bundle.opening import Bundle
 from maclip_runtime.engines import encoder
 from maclip_runtime.engines.encoder import Encoder
 from maclip_runtime.errors import MaclipError
