@@ -81,6 +81,7 @@ def _facts(manifest: Manifest, signed: bool) -> dict[str, str]:
         "precision": precision,
         "limit": f"{limit.distance:.4g} ({limit.measured_on})" if limit else "not measured",
         "names": f"{manifest.names.count}, {' | '.join(manifest.names.templates)}",
+        "text length": manifest.names.text_length,
         "text encoder": f"yes, {encoder.context_length} tokens" if encoder else "no",
         "contract": manifest.contract,
         "signature": "yes, see maclip-run verify" if signed else "none",

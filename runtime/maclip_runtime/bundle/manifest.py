@@ -23,6 +23,7 @@ MANIFEST_FILE = "manifest.json"
 MOST_BYTES = 4 << 20  # of a manifest, which has a few kilobytes
 MOST_PIXELS_A_SIDE = 4096  # of a frame as the model takes it
 BLANK = "0" * 64
+UNIT_LENGTH, RAW_LENGTH = TEXT_LENGTHS = ("unit", "raw")  # values of `Names.text_length`
 
 
 @dataclass(frozen=True)
@@ -83,10 +84,20 @@ class FileSpec:
 
 @dataclass(frozen=True)
 class Names:
-    """The vocabulary: how many names have a frozen text feature, and the prompts they were put into."""
+    """The vocabulary: `count` names with a frozen text feature, and the prompt `templates` that they were put into.
+
+    `text_length` is the length of every text feature that the graphs take. "unit": 1; each prompt's feature is scaled
+    to 1, and so is their mean. "raw": the mean of the prompts' features as CLIP's text tower gives them. It holds for
+    `names.safetensors` and for what `text.onnx` gives. Raises `bundle-schema` for any other value.
+    """
 
     count: int
     templates: tuple[str, ...]
+    text_length: str
+
+    def __post_init__(self) -> None:
+        if self.text_length not in TEXT_LENGTHS:
+            raise schema_error(f"Names.text_length must be one of {TEXT_LENGTHS}, found {self.text_length!r:.60}.")
 
 
 @dataclass(frozen=True)

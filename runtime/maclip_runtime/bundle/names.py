@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from maclip_runtime.bundle.manifest import Manifest
+from maclip_runtime.bundle.manifest import UNIT_LENGTH, Manifest
 from maclip_runtime.bundle.schema import corrupt_error, read_json
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.reading.frames import Floats
@@ -51,7 +51,8 @@ def name_unknown(names: tuple[str, ...], name: str) -> MaclipError:
 def read_names(path: Path, manifest: Manifest) -> tuple[tuple[str, ...], Floats]:
     """The names of the bundle in the folder `path` and their text features, float32 [n, D'].
 
-    Features have length 1. Raises `bundle-corrupt`.
+    Features have length 1, or the length that CLIP gave them where the manifest's `names.text_length` is "raw".
+    Raises `bundle-corrupt`.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
@@ -66,7 +67,8 @@ def read_names(path: Path, manifest: Manifest) -> tuple[tuple[str, ...], Floats]
     if text.shape != (len(names), manifest.feature_width) or len(names) != manifest.names.count:
         raise corrupt_error(path, "its action names and their text features do not belong together")
     # float16 keeps the direction to 1e-6 but the length only to 1e-3.
-    return names, text if stored.dtype == np.float32 else unit_rows(text)
+    rescale = manifest.names.text_length == UNIT_LENGTH and stored.dtype != np.float32
+    return names, unit_rows(text) if rescale else text
 
 
 def unit_rows(rows: Floats) -> Floats:

@@ -20,7 +20,11 @@ SIGNATURE_FILE = "model.sig"  # signs the manifest, so the manifest cannot list 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A checked bundle. `names` [n] and the rows of `text`, float32 [n, D'] of length 1, belong together."""
+    """A checked bundle.
+
+    `names` holds the n action names of the vocabulary, `text` their text features, float32 [n, D'] in the same order:
+    of length 1, or of CLIP's own length where `manifest.names.text_length` is "raw".
+    """
 
     path: Path
     manifest: Manifest

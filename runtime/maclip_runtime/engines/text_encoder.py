@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from maclip_runtime.bundle.manifest import UNIT_LENGTH
 from maclip_runtime.bundle.names import unit_rows
 from maclip_runtime.bundle.opening import Bundle
 from maclip_runtime.engines.base import Array, as_float
@@ -36,19 +37,25 @@ class NameEncoder:
             raise _schema_error(f"The bundle's text is cleaned by {spec.clean!r}, which is not known here.")
         self._run = run
         self._templates = bundle.manifest.names.templates
+        self._unit = bundle.manifest.names.text_length == UNIT_LENGTH
         self._clean = CLEANINGS[spec.clean]
         self._context_length = spec.context_length
         self._tokenizer = _load_tokenizer(str(bundle.path / spec.tokenizer))
 
     def features(self, names: Sequence[str]) -> Floats:
-        """The mean over the bundle's prompts of unit features, unit again, as the export does: float32 [n, D']."""
+        """The text features of n names as the export makes them, float32 [n, D'].
+
+        The mean over the bundle's prompts of what `text.onnx` gives; scaled to length 1 where the bundle's
+        `text_length` is "unit".
+        """
         prompts = [template.format(name) for name in names for template in self._templates]
         rows = []
         for start in range(0, len(prompts), PROMPTS_AT_ONCE):
             (text,) = self._run("text", tokens=self.tokens(prompts[start : start + PROMPTS_AT_ONCE]))
             rows.append(as_float(text))
-        units = np.concatenate(rows).reshape(len(names), len(self._templates), -1)  # (n, prompts, D')
-        return unit_rows(units.mean(axis=1))
+        made = np.concatenate(rows).reshape(len(names), len(self._templates), -1)  # (n, prompts, D')
+        mean = as_float(made.mean(axis=1))
+        return unit_rows(mean) if self._unit else mean
 
     def tokens(self, prompts: Sequence[str]) -> Tokens:
         """The tokens of prompts, between the marks of start and end, padded or cut to L: int64 [n, L]."""

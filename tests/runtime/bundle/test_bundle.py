@@ -101,6 +101,16 @@ def test_other_schema_and_unknown_keys(copy: Path) -> None:
     assert code_of(copy) == "bundle-schema"
 
 
+@pytest.mark.parametrize("text_length", ["long", "", 1, None])
+def test_text_length_is_unit_or_raw(copy: Path, text_length: object) -> None:
+    names = json.loads((copy / "manifest.json").read_text())["names"]
+    assert names["text_length"] == "unit"
+    edit(copy, names={**names, "text_length": "raw"})
+    assert Bundle.open(copy).manifest.names.text_length == "raw"
+    edit(copy, names={**names, "text_length": text_length})
+    assert code_of(copy) == "bundle-schema"
+
+
 def test_no_bundle(tmp_path: Path) -> None:
     assert code_of(tmp_path) == "bundle-missing"
     assert code_of(tmp_path / "absent") == "bundle-missing"
