@@ -61,7 +61,7 @@ def verify(
 
     if (public_key is None) == (not chain):
         raise MaclipError("option-invalid", "Give either --public-key or --chain.", "--public-key FILE of the signer.")
-    opened = verify_bundle(bundle, public_key, signature, chain or ())
+    opened = verify_bundle(bundle, public_key=public_key, signature=signature, chain=chain or ())
     if as_json:
         print_json({"bundle": str(bundle), "verified": True, "contract": opened.manifest.contract})
     else:

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from maclip_runtime.bundle.manifest import MANIFEST_FILE, MOST_BYTES, Manifest, file_sha256
+from maclip_runtime.bundle.manifest import MANIFEST_FILE, MAX_MANIFEST_BYTES, Manifest, file_sha256
 from maclip_runtime.bundle.names import NAMES_FILE, TEXT_FILE, find_name, name_unknown, read_names
 from maclip_runtime.bundle.schema import corrupt_error, schema_error
 from maclip_runtime.errors import MaclipError
@@ -78,7 +78,7 @@ def _read_manifest(path: Path) -> str:
         if file.exists() and not file.is_file():  # reading a pipe would block
             raise corrupt_error(path, f"{MANIFEST_FILE} is not a file")
         with file.open("rb") as opened:
-            return opened.read(MOST_BYTES + 1).decode()
+            return opened.read(MAX_MANIFEST_BYTES + 1).decode()
     except (FileNotFoundError, NotADirectoryError):
         raise MaclipError(
             "bundle-missing",

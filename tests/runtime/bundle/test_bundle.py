@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from tiny_bundle import NAMES, seal, text_features, write_bundle
 
-from maclip_runtime.bundle.manifest import BLANK, Manifest, sealed
+from maclip_runtime.bundle.manifest import BLANK_SEAL, Manifest, sealed
 from maclip_runtime.bundle.opening import Bundle
 from maclip_runtime.errors import MaclipError
 
@@ -30,7 +30,7 @@ def code_of(path: Path) -> str:
 
 def edit(path: Path, **changes: object) -> None:
     data = json.loads((path / "manifest.json").read_text())
-    (path / "manifest.json").write_text(sealed(json.dumps({**data, **changes, "seal": BLANK})))
+    (path / "manifest.json").write_text(sealed(json.dumps({**data, **changes, "seal": BLANK_SEAL})))
 
 
 def files_of(path: Path) -> dict[str, dict[str, object]]:
