@@ -55,7 +55,7 @@ def print_report(report: Report, out: Console) -> None:
     if report.graphs:
         table = Table("graph", "ran", "elsewhere", title=f"on {escape(str(report.chosen))}", title_justify="left")
         for run in report.graphs:
-            table.add_row(escape(run.graph), escape(run.ran), escape(_some(run.strays)))
+            table.add_row(escape(run.graph), escape(run.ran), escape(_some(run.fallback_nodes)))
         out.print(table)
     out.print(_surroundings(report))
     if report.device == "auto":
@@ -71,10 +71,10 @@ def print_report(report: Report, out: Console) -> None:
         out.print(escape(f"  fix: {problem.fix}"), soft_wrap=True)
 
 
-def _some(strays: tuple[str, ...]) -> str:
+def _some(fallback_nodes: tuple[str, ...]) -> str:
     """The first few; --json has all."""
-    more = f" and {len(strays) - NODES_SHOWN} more" if len(strays) > NODES_SHOWN else ""
-    return ", ".join(strays[:NODES_SHOWN]) + more or "none"
+    more = f" and {len(fallback_nodes) - NODES_SHOWN} more" if len(fallback_nodes) > NODES_SHOWN else ""
+    return ", ".join(fallback_nodes[:NODES_SHOWN]) + more or "none"
 
 
 def _pairs(title: str, pairs: dict[str, str]) -> Table:

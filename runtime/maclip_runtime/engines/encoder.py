@@ -40,7 +40,7 @@ class Encoder:
         self, bundle: Bundle, device: str = "auto", allow_fallback: bool = False, threads: int | None = None
     ) -> None:
         self.bundle = bundle
-        self.engine = open_engine(bundle, device, allow_fallback, threads)
+        self.engine = open_engine(bundle, device, allow_fallback=allow_fallback, threads=threads)
         self._names: NameEncoder | None = None
         self._turn = threading.RLock()
 

@@ -32,8 +32,8 @@ def test_of_many_nodes_that_strayed_people_read_a_few(bundle: Path) -> None:
     command = ["doctor", "--device", TAKES_NOTHING, "--bundle", str(bundle)]
     shown = CliRunner().invoke(app, command, env=WIDE).stdout
     assert "and 9 more" in shown
-    strays = json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)["graphs"][0]["strays"]
-    assert len(strays) == 12
+    fallback_nodes = json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)["graphs"][0]["fallback_nodes"]
+    assert len(fallback_nodes) == 12
     assert "Mul_0 (Mul)" in shown  # the only one of its graph
 
 

@@ -26,7 +26,7 @@ def test_a_sound_machine_runs_every_graph_where_asked(bundle: Path, monkeypatch:
     found = diagnose("cpu", bundle)
     assert found.chosen == "cpu"
     assert [run.graph for run in found.graphs] == ["visual", "prototype", "match"]
-    assert all("nodes on CPUExecutionProvider" in run.ran and not run.strays for run in found.graphs)
+    assert all("nodes on CPUExecutionProvider" in run.ran and not run.fallback_nodes for run in found.graphs)
     assert found.versions["onnxruntime"] == onnxruntime.__version__
     assert found.signed is False
     assert [problem.about for problem in found.problems] == []
@@ -53,7 +53,7 @@ def test_a_missing_device_is_a_problem_and_nothing_is_run_instead(bundle: Path) 
 @pytest.mark.skipif(TAKES_NOTHING not in onnxruntime.get_available_providers(), reason="a build without it")
 def test_nodes_that_run_elsewhere_are_problems(bundle: Path) -> None:
     found = diagnose(TAKES_NOTHING, bundle)
-    assert [run.strays for run in found.graphs if run.graph == "prototype"] == [("Mul_0 (Mul)",)]
+    assert [run.fallback_nodes for run in found.graphs if run.graph == "prototype"] == [("Mul_0 (Mul)",)]
     strayed = [problem for problem in found.problems if "ran elsewhere" in problem.what]
     assert [problem.about for problem in strayed] == ["visual", "prototype", "match"]
     assert "--allow-fallback" in strayed[0].fix

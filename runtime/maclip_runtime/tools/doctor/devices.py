@@ -10,7 +10,7 @@ from maclip_runtime.bundle.manifest import GraphSpec
 from maclip_runtime.bundle.opening import Bundle
 from maclip_runtime.engines.base import ASK_DOCTOR, CANNOT_BE_USED
 from maclip_runtime.engines.onnxruntime import OnnxEngine
-from maclip_runtime.engines.opening import DEVICES, OPENVINO_DEVICES, choose_device, open_engine
+from maclip_runtime.engines.opening import DEVICES, OPENVINO_DEVICES, choose_device, device_unknown, open_engine
 from maclip_runtime.engines.openvino import OpenVinoEngine, has_bf16, import_openvino
 from maclip_runtime.engines.providers import (
     PROVIDERS,
@@ -44,7 +44,7 @@ class GraphRun:
 
     graph: str
     ran: str
-    strays: tuple[str, ...]
+    fallback_nodes: tuple[str, ...]
 
 
 def device_states(asked: str) -> tuple[DeviceState, ...]:
@@ -72,7 +72,7 @@ def require_device(device: str) -> str:
         library = find_library(device)
         return f"{library.name} {library.version}, compute capability {Cuda(device).capability}"
     if not names_provider(device):
-        open_engine(None, device)  # type: ignore[arg-type]  # says which devices there are
+        raise device_unknown(device)
     runtime = import_onnxruntime()
     provider = find_provider(runtime, device)
     require_working(runtime, provider)
@@ -96,7 +96,7 @@ def run_graphs(bundle: Bundle, device: str) -> tuple[GraphRun, ...]:
         elif isinstance(engine, OnnxEngine) and graph in engine.placements:
             found = engine.placements[graph]
             counts = ", ".join(f"{count} nodes on {name}" for name, count in found.nodes.items())
-            runs.append(GraphRun(graph, counts, found.strays))
+            runs.append(GraphRun(graph, counts, found.fallback_nodes))
         else:
             runs.append(GraphRun(graph, "cannot be told", ()))
     return tuple(runs)

@@ -74,11 +74,11 @@ def diagnose(device: str = "auto", bundle: Path | None = None) -> Report:
     problems += [
         Problem(
             run.graph,
-            f"{len(run.strays)} of its nodes ran elsewhere than on {chosen}.",
+            f"{len(run.fallback_nodes)} of its nodes ran elsewhere than on {chosen}.",
             "Use another --device, or accept it with --allow-fallback.",
         )
         for run in graphs
-        if run.strays
+        if run.fallback_nodes
     ]
     seen = cameras()
     problems += [
