@@ -151,7 +151,7 @@ def test_any_name_is_drawn(label: str) -> None:
 
 
 def test_names_are_drawn_without_fontconfig(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fonts, "USUAL_FILES", ())
+    monkeypatch.setattr(fonts, "COMMON_FONTS", ())
     monkeypatch.setattr(fonts.shutil, "which", lambda name: None)
     for cached in (fonts._file_for, fonts._load, fonts.fit):
         cached.cache_clear()
@@ -189,7 +189,7 @@ def test_file_waits_for_the_encoder_and_a_camera_does_not(tmp_path: Path, monkey
         for index in range(50):
             camera.frame(CAMERA, frame(index))
         assert time.monotonic() - began < 5
-        waiting = recording_module.WAITING_FRAMES
+        waiting = recording_module.MAX_WAITING_FRAMES
         assert 50 - waiting - 1 <= camera.dropped <= 50 - waiting
         threading.Timer(0.2, opened.set).start()
         with Overlay(tmp_path / "file.mp4") as file:
