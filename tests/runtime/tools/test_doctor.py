@@ -54,7 +54,7 @@ def test_a_missing_device_is_a_problem_and_nothing_is_run_instead(bundle: Path) 
 def test_nodes_that_run_elsewhere_are_problems(bundle: Path) -> None:
     found = diagnose(TAKES_NOTHING, bundle)
     assert [run.fallback_nodes for run in found.graphs if run.graph == "prototype"] == [("Mul_0 (Mul)",)]
-    strayed = [problem for problem in found.problems if "ran elsewhere" in problem.what]
+    strayed = [problem for problem in found.problems if "did not run on" in problem.what]
     assert [problem.about for problem in strayed] == ["visual", "prototype", "match"]
     assert "--allow-fallback" in strayed[0].fix
 
@@ -92,11 +92,11 @@ def test_libraries_that_are_lacking_are_named_with_what_brings_them(tmp_path: Pa
     (tmp_path / "libcudnn.so.9").unlink()
     plugins = {"OursExecutionProvider": tmp_path / "libof_ours.so", "WholeExecutionProvider": tmp_path / "libwhole.so"}
     found = {one.provider: one for one in libraries.provider_libraries(plugins) if one.provider in plugins}
-    assert found["OursExecutionProvider"].lacks == ("libcudnn.so.9",)
+    assert found["OursExecutionProvider"].missing == ("libcudnn.so.9",)
     assert "onnxruntime-gpu[cuda,cudnn]" in found["OursExecutionProvider"].fix
-    assert found["WholeExecutionProvider"].lacks == ()
+    assert found["WholeExecutionProvider"].missing == ()
     (problem,) = report._libraries(tuple(found.values()), "OursExecutionProvider")
-    assert "libof_ours.so lacks libcudnn.so.9" in problem.what
+    assert "libof_ours.so needs libcudnn.so.9" in problem.what
     assert report._libraries(tuple(found.values()), "auto") == []
 
 
