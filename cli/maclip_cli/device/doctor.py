@@ -46,8 +46,8 @@ def print_report(report: Report, out: Console) -> None:
     out.print(_pairs("versions", {name: found or "-" for name, found in report.versions.items()}))
     table = Table("device", "", "what runs, or why not", title="devices", title_justify="left")
     for state in report.devices:
-        says = state.says if state.works else f"{state.says}\n{state.fix}"
-        table.add_row(escape(state.device), "yes" if state.works else "no", escape(says))
+        message = state.message if state.works else f"{state.message}\n{state.fix}"
+        table.add_row(escape(state.device), "yes" if state.works else "no", escape(message))
     out.print(table)
     if report.libraries:
         table = Table("library", "missing", title="libraries of onnxruntime's providers", title_justify="left")
@@ -69,7 +69,7 @@ def print_report(report: Report, out: Console) -> None:
     if not report.problems:
         out.print("No problems found.")
     for number, problem in enumerate(report.problems, 1):
-        out.print(escape(f"problem {number}, {problem.about}: {problem.what}"), soft_wrap=True)
+        out.print(escape(f"problem {number}, {problem.subject}: {problem.message}"), soft_wrap=True)
         out.print(escape(f"  fix: {problem.fix}"), soft_wrap=True)
 
 

@@ -1,4 +1,4 @@
-"""The overlay as a listener: frames and what was known with them go to a thread that draws and encodes."""
+"""The overlay as callbacks of a watch: frames and their scenes go to a thread that draws and encodes."""
 
 from __future__ import annotations
 

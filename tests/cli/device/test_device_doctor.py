@@ -42,7 +42,7 @@ def test_programs_read_one_object(bundle: Path) -> None:
     found = json.loads(done.stdout)
     assert (found["device"], found["chosen"], found["signed"]) == ("cpu", "cpu", False)
     assert {run["graph"] for run in found["graphs"]} == {"visual", "prototype", "match"}
-    assert all({"what", "fix", "about"} == set(problem) for problem in found["problems"])
+    assert all({"subject", "message", "fix"} == set(problem) for problem in found["problems"])
 
 
 def test_a_missing_device_is_reported_and_ends_with_three() -> None:

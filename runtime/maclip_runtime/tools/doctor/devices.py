@@ -30,11 +30,11 @@ TRIAL_ROWS = 2  # size of every dynamic axis in a trial run
 
 @dataclass(frozen=True)
 class DeviceState:
-    """A --device value and what it would run (`says`), or the error that it would give and the fix."""
+    """A --device value and what it would run (`message`), or the error that it would give and the fix."""
 
     device: str
     works: bool
-    says: str
+    message: str
     fix: str
 
 
@@ -107,8 +107,8 @@ def _state(device: str) -> DeviceState:
         return DeviceState(device, True, require_device(device), "")
     except MaclipError as error:
         # Without the device's name and the hint to run the doctor.
-        says, fix = error.message.removeprefix(CANNOT_BE_USED.format(device)), error.fix.replace(ASK_DOCTOR, "")
-        return DeviceState(device, False, says, fix)
+        message, fix = error.message.removeprefix(CANNOT_BE_USED.format(device)), error.fix.replace(ASK_DOCTOR, "")
+        return DeviceState(device, False, message, fix)
 
 
 def _zeros(spec: GraphSpec) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.generic]]]:

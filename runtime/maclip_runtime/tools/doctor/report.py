@@ -19,10 +19,10 @@ from maclip_runtime.tools.doctor.surroundings import Camera, Extra, cache_fault,
 
 @dataclass(frozen=True)
 class Problem:
-    """A problem: its subject in a word, what is wrong, and the fix."""
+    """A problem: the `subject` in a word, what is wrong, and the fix."""
 
-    about: str
-    what: str
+    subject: str
+    message: str
     fix: str
 
 
@@ -66,7 +66,7 @@ def diagnose(device: str = "auto", bundle: Path | None = None) -> Report:
     if device == "auto" and chosen == "cpu" and has_nvidia_gpu():
         cuda = next(state for state in states if state.device == "cuda")
         problems.append(
-            Problem("cuda", f"This machine has an NVIDIA GPU that auto does not use: {cuda.says}", cuda.fix)
+            Problem("cuda", f"This machine has an NVIDIA GPU that auto does not use: {cuda.message}", cuda.fix)
         )
     libraries = provider_libraries(installed_plugins())
     problems += _libraries(libraries, device)
@@ -118,8 +118,8 @@ def _choice(device: str, states: tuple[DeviceState, ...], problems: list[Problem
         state = next(state for state in states if state.device == device)
         if state.works:
             return device, "asked for"
-        problems.append(Problem(device, state.says, state.fix))
-        return None, state.says
+        problems.append(Problem(device, state.message, state.fix))
+        return None, state.message
     try:
         chosen, why = choose_device()
         return chosen, why.replace(ASK_DOCTOR, "")
