@@ -29,3 +29,8 @@ class MaclipError(Exception):
 
     def __reduce__(self) -> tuple[type[MaclipError], tuple[str, str, str, int]]:
         return type(self), (self.code, self.message, self.fix, self.exit_code)
+
+
+def first_line(error: object) -> str:
+    """The first line of an error's message, at most 200 characters, for use inside a sentence."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

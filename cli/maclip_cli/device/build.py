@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 
 from maclip_cli.console import people, print_json, results
+from maclip_cli.device.options import BundleArgument, JsonOption
 from maclip_runtime.errors import MaclipError
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def build(
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="The folder that `maclip export` wrote.")],
+    bundle: BundleArgument,
     device: Annotated[
         str, typer.Option("--device", help="tensorrt (this machine's GPU) or rtx (any RTX card; needs no GPU here).")
     ] = "tensorrt",
@@ -29,7 +30,7 @@ def build(
         Path | None,
         typer.Option(metavar="DIR", envvar="MACLIP_CACHE", help="Where engines are stored; default: ~/.cache/maclip."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON Lines on stdout and nothing else.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Build and store the engines of a bundle; those that exist are not built again."""
     from maclip_runtime.bundle.opening import Bundle

@@ -12,14 +12,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from maclip_cli.console import print_json, results
+from maclip_cli.device.options import BundleArgument, JsonOption
 from maclip_runtime.errors import MaclipError
 
 if TYPE_CHECKING:
     from maclip_runtime.bundle.manifest import Manifest
     from maclip_runtime.bundle.opening import Bundle
-
-BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="The folder that `maclip export` wrote.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="JSON Lines on stdout and nothing else.")]
 
 
 def info(bundle: BundleArgument, as_json: JsonOption = False) -> None:

@@ -12,6 +12,7 @@ from maclip_runtime.errors import MaclipError
 if TYPE_CHECKING:
     from maclip_runtime import Gallery, Recognizer
 
+BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="The folder that `maclip export` wrote.")]
 BundleOption = Annotated[Path, typer.Option("--bundle", help="The folder that `maclip export` wrote.")]
 GalleryOption = Annotated[Path, typer.Option("--gallery", help="The gallery's file.")]
 DeviceOption = Annotated[

@@ -67,8 +67,3 @@ def device_missing(device: str, why: str, fix: str = "") -> MaclipError:
         fix or f"Use --device auto or --device cpu{ASK_DOCTOR}.",
         EXIT_MACHINE_LACKS,
     )
-
-
-def first_line(error: object) -> str:
-    """The first line of an error's message, at most 200 characters."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

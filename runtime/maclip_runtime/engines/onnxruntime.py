@@ -12,10 +12,10 @@ from typing import Any
 
 from maclip_runtime.bundle.opening import Bundle
 from maclip_runtime.engines.audit import CPU, Placement, read_profile
-from maclip_runtime.engines.base import Array, first_line, usable_cores
+from maclip_runtime.engines.base import Array, usable_cores
 from maclip_runtime.engines.pieces import rows_at_once, run_in_pieces
 from maclip_runtime.engines.providers import ERRORS_ONLY, Provider, import_onnxruntime, open_session, require_working
-from maclip_runtime.errors import EXIT_MACHINE_LACKS, MaclipError
+from maclip_runtime.errors import EXIT_MACHINE_LACKS, MaclipError, first_line
 
 ONNX_DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32", "tensor(bool)": "bool", "tensor(int64)": "int64"}
 SAME_AS_REQUESTED = 1  # how an arena grows; onnxruntime's default doubles it each time

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from maclip_runtime.bundle.opening import Bundle
-from maclip_runtime.engines.base import Array, device_missing, first_line, usable_cores
+from maclip_runtime.engines.base import Array, device_missing, usable_cores
 from maclip_runtime.engines.pieces import rows_at_once, run_in_pieces
-from maclip_runtime.errors import MaclipError
+from maclip_runtime.errors import MaclipError, first_line
 
 # Nearly all the work. Prototypes and distances are a few per cent of it and decide the answer: they stay in float32.
 BF16_GRAPHS = ("visual", "stem", "tower")

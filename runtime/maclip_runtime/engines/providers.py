@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from maclip_runtime.engines.audit import CPU
-from maclip_runtime.engines.base import device_missing, first_line
-from maclip_runtime.errors import EXIT_MACHINE_LACKS, MaclipError
+from maclip_runtime.engines.base import device_missing
+from maclip_runtime.errors import EXIT_MACHINE_LACKS, MaclipError, first_line
 
 PROVIDERS = {"cpu": CPU, "cuda": "CUDAExecutionProvider"}
 PROVIDER_SUFFIX = "ExecutionProvider"

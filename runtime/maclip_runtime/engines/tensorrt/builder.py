@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from maclip_runtime.bundle.manifest import GraphSpec
-from maclip_runtime.engines.base import first_line
 from maclip_runtime.engines.tensorrt.library import Library
 from maclip_runtime.engines.tensorrt.profile import Profile
-from maclip_runtime.errors import MaclipError
+from maclip_runtime.errors import MaclipError, first_line
 
 # Called with the fraction that is done, 0..1, and the builder's name for the current phase.
 Progress = Callable[[float, str], None]

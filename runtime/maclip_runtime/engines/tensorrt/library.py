@@ -8,7 +8,8 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
-from maclip_runtime.engines.base import device_missing, first_line
+from maclip_runtime.engines.base import device_missing
+from maclip_runtime.errors import first_line
 
 NATIVE_DEVICES = ("tensorrt", "rtx")
 MIN_TENSORRT = 10  # the first whose parser reads our graphs as strongly typed networks
