@@ -5,8 +5,7 @@ ran), `openvino`, or `tensorrt`. `base` is what all engines share, `pieces` spli
 graphs for the rest of the runtime, `text_encoder` embeds names outside the vocabulary.
 """
 
-from maclip_runtime.engines.audit import Placement
-from maclip_runtime.engines.base import Array, Engine, as_float
-from maclip_runtime.engines.opening import DEVICES, open_engine
+from maclip_runtime.engines.base import Engine
+from maclip_runtime.engines.opening import open_engine
 
-__all__ = ["DEVICES", "Array", "Engine", "Placement", "as_float", "open_engine"]
+__all__ = ["Engine", "open_engine"]

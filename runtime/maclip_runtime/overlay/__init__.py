@@ -4,9 +4,6 @@
 in a thread.
 """
 
-from maclip_runtime.overlay.drawing import Painter
 from maclip_runtime.overlay.recording import Overlay
-from maclip_runtime.overlay.scene import Scene, Span, Story
-from maclip_runtime.overlay.writing import VideoWriter
 
-__all__ = ["Overlay", "Painter", "Scene", "Span", "Story", "VideoWriter"]
+__all__ = ["Overlay"]

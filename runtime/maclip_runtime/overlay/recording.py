@@ -15,7 +15,7 @@ from maclip_runtime.callbacks import Listener
 from maclip_runtime.decisions import Event, Verdict
 from maclip_runtime.errors import EXIT_OUR_FAULT, MaclipError
 from maclip_runtime.overlay.drawing import Painter
-from maclip_runtime.overlay.scene import Scene, Story
+from maclip_runtime.overlay.scene import Scene, SceneTracker
 from maclip_runtime.overlay.writing import VideoWriter, check_path
 from maclip_runtime.sources import Frame, is_live, local_path
 
@@ -39,7 +39,7 @@ class Overlay(Listener):
         self._path = Path(path)
         check_path(self._path)
         _refuse_sources(sources, [self._numbered(number) for number in range(1, len(sources) + 1)])
-        self._stories: dict[str, Story] = {}
+        self._trackers: dict[str, SceneTracker] = {}
         self._recordings: dict[str, _Recording] = {}
         self._closed = False
 
@@ -74,16 +74,16 @@ class Overlay(Listener):
             path = self._numbered(len(self._recordings) + 1)
             self._recordings[source] = _Recording(source, path, is_live(source))
         if frame.restarted:
-            self._story(source).restarted(frame.time_s)
-        self._recordings[source].put(frame, self._story(source).scene)
+            self._tracker(source).restarted(frame.time_s)
+        self._recordings[source].put(frame, self._tracker(source).scene)
 
     def verdict(self, source: str, verdict: Verdict, start_s: float, end_s: float) -> None:
         """Add an answer to the timeline."""
-        self._story(source).verdict(verdict, start_s, end_s)
+        self._tracker(source).verdict(verdict, start_s, end_s)
 
     def event(self, event: Event) -> None:
         """Add an event to the label and the timeline."""
-        self._story(event.source).event(event)
+        self._tracker(event.source).event(event)
 
     def close(self) -> None:
         """Finish the videos and log the result. Closing twice does nothing."""
@@ -92,8 +92,8 @@ class Overlay(Listener):
             for recording in self._recordings.values():
                 recording.close()
 
-    def _story(self, source: str) -> Story:
-        return self._stories.setdefault(source, Story())
+    def _tracker(self, source: str) -> SceneTracker:
+        return self._trackers.setdefault(source, SceneTracker())
 
     def _numbered(self, number: int) -> Path:
         return self._path if number == 1 else self._path.with_stem(f"{self._path.stem}-{number}")

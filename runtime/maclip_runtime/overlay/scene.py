@@ -46,7 +46,7 @@ class Scene:
         return None
 
 
-class Story:
+class SceneTracker:
     """Makes a source's `scene` from what its listeners are told."""
 
     def __init__(self) -> None:

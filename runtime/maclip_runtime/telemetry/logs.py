@@ -42,7 +42,7 @@ def redact_text(text: str) -> str:
     return re.sub(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+", lambda found: redact(found.group()), text)
 
 
-class Journal(Listener):
+class EventLogger(Listener):
     """Logs state changes of sources, and starts and ends of events, with fields."""
 
     def __init__(self) -> None:
