@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from maclip_runtime.bundle.opening import Bundle
-from maclip_runtime.engines.onnxruntime import AS_ASKED_FOR
+from maclip_runtime.engines.onnxruntime import SAME_AS_REQUESTED
 from maclip_runtime.engines.pieces import rows_at_once, run_in_pieces
 
 SETTINGS = (
@@ -52,7 +52,7 @@ def measure(path: Path, setting: str) -> dict[str, float]:
         kind, memory = onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, onnxruntime.OrtMemType.DEFAULT
         onnxruntime.create_and_register_allocator(
             onnxruntime.OrtMemoryInfo("Cpu", kind, 0, memory),
-            onnxruntime.OrtArenaCfg({"max_mem": 0, "arena_extend_strategy": AS_ASKED_FOR}),
+            onnxruntime.OrtArenaCfg({"max_mem": 0, "arena_extend_strategy": SAME_AS_REQUESTED}),
         )
     sessions = {
         graph: onnxruntime.InferenceSession(bundle.graph_file(graph), options, providers=["CPUExecutionProvider"])

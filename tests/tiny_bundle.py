@@ -111,7 +111,7 @@ def write_bundle(
     split: bool = False,
     contract: str = "tiny",
     prototype_factor: float = 1.0,
-    unknown_distance: float | None = None,
+    limit: float | None = None,
 ) -> Path:
     """Write a bundle: with `split`, stem and tower instead of the visual graph."""
     path.mkdir(parents=True)
@@ -135,8 +135,8 @@ def write_bundle(
         scale=10.0,
         precision="float32",
         quantization=None,
-        limit=None if unknown_distance is None else Limit(unknown_distance, "nothing"),
-        names=Names(len(NAMES), ("a photo of {}",)),
+        limit=None if limit is None else Limit(limit, "nothing"),
+        names=Names(len(NAMES), ("a photo of {}",), "unit"),
         text_encoder=None,
         graphs=graphs,
         engines=(),

@@ -1,4 +1,4 @@
-"""What both commands share: errors in two lines with their exit code, and consoles for people.
+"""What `maclip` and `maclip-run` share: errors with their exit code, and consoles.
 
 `error[code]: sentence` and `fix: ...` go to stderr; a traceback only with MACLIP_DEBUG=1.
 """
@@ -25,36 +25,36 @@ def run_app(app: typer.Typer) -> None:
     logging.getLogger("maclip").setLevel(logging.INFO)
     app.pretty_exceptions_enable = False
     try:
-        # Without standalone mode typer hands its exceptions and exit codes to us.
+        # Without standalone mode typer passes its exceptions and exit codes to us.
         code = app(standalone_mode=False)
-        if sys.stdout is not None:  # closed by whoever started us (`>&-`)
+        if sys.stdout is not None:  # closed by the caller (`>&-`)
             sys.stdout.flush()
-        if code == EXIT_INTERRUPTED:  # what typer makes of Ctrl-C
+        if code == EXIT_INTERRUPTED:  # typer's exit code for Ctrl-C
             sys.stderr.write("interrupted\n")
         sys.exit(code if isinstance(code, int) else 0)
     except MaclipError as error:
-        _leave(error, [f"error[{error.code}]: {error.message}", f"fix: {error.fix}"], error.exit_code)
+        _exit(error, [f"error[{error.code}]: {error.message}", f"fix: {error.fix}"], error.exit_code)
     except (KeyboardInterrupt, typer.Abort) as error:
-        _leave(error, ["interrupted"], EXIT_INTERRUPTED)
+        _exit(error, ["interrupted"], EXIT_INTERRUPTED)
     except Exception as error:
-        # typer's own errors (an unknown option, a missing argument) know how to show themselves; their class
-        # moved between typer's versions.
+        # typer's own errors (an unknown option, a missing argument) print themselves; their class moved between
+        # typer's versions.
         if hasattr(error, "show") and hasattr(error, "exit_code"):
             error.show()
             sys.exit(EXIT_USER_INPUT)
-        said = " ".join(str(error).split())[:500]
-        _leave(
+        message = " ".join(str(error).split())[:500]
+        _exit(
             error,
             [
-                f"error[internal]: {type(error).__name__}: {said}",
-                f"fix: this is a fault of maclip; run again with {DEBUG_VARIABLE}=1 and report what it prints.",
+                f"error[internal]: {type(error).__name__}: {message}",
+                f"fix: this is a bug in maclip; run again with {DEBUG_VARIABLE}=1 and report what it prints.",
             ],
             EXIT_OUR_FAULT,
         )
 
 
 def people() -> Console:
-    """A console for people's text and progress: on stderr, so that stdout stays for results."""
+    """A console for messages and progress, on stderr; stdout is for results."""
     return Console(stderr=True, highlight=False)
 
 
@@ -64,22 +64,22 @@ def results() -> Console:
 
 
 def print_json(value: Any) -> None:
-    """One JSON Lines record on stdout, at once."""
+    """Print one JSON Lines record on stdout and flush."""
     try:
         sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
         sys.stdout.flush()
     except BrokenPipeError:
-        # The reader has gone (`| head`): nothing left to say, nor to flush at exit.
+        # The reader is gone (`| head`); /dev/null, so that flushing at exit does not fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None
 
 
-def _leave(error: BaseException, lines: list[str], code: int) -> None:
+def _exit(error: BaseException, lines: list[str], code: int) -> None:
     if os.environ.get(DEBUG_VARIABLE) == "1":
         import traceback
 
         traceback.print_exception(error)
     for line in lines:
-        # A file's name may hold what moves the cursor or rings the bell.
-        print("".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in line), file=sys.stderr)
+        # A file name may contain terminal control characters.
+        print("".join(char if char.isprintable() else repr(char)[1:-1] for char in line), file=sys.stderr)
     sys.exit(code)

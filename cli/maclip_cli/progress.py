@@ -11,14 +11,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from maclip.training.callbacks import Callbacks, Step
 
-SMOOTHING = 0.98  # of displayed loss and accuracy
+SMOOTHING = 0.98  # exponential, of the shown loss and accuracy
 
 
 class Bars(Callbacks):
-    """Progress bars on stderr; also callbacks of a training. A context manager.
+    """Progress bars on stderr, and the callbacks that show a training. A context manager.
 
-    console: default: stderr.
-    prefix: before each description and message.
+    console: where the bars are drawn; default: stderr.
+    prefix: put before each bar's name and each message.
     """
 
     def __init__(self, console: Console | None = None, prefix: str = "") -> None:
@@ -45,12 +45,12 @@ class Bars(Callbacks):
         self._progress.stop()
 
     def note(self, text: str) -> None:
-        """Print a line above the bars."""
-        self._progress.console.print(self.prefix + escape(text), soft_wrap=True)  # paths may contain brackets
+        """Print a message above the bars."""
+        self._progress.console.print(self.prefix + escape(text), soft_wrap=True)  # a clip's path may have brackets
 
-    def progress(self, what: str) -> Callable[[int, int], None]:
-        """Show a bar for `what`; returns a callback for (done, total)."""
-        task = self._task(what, None)
+    def progress(self, name: str) -> Callable[[int, int], None]:
+        """Add a bar; the returned function updates it with (done, total)."""
+        task = self._task(name, None)
 
         def update(done: int, total: int) -> None:
             self._progress.update(task, completed=done, total=total)
@@ -58,7 +58,7 @@ class Bars(Callbacks):
         return update
 
     def step(self, step: Step) -> None:
-        """Show smoothed loss and accuracy of a training."""
+        """Show a training step: smoothed loss and accuracy."""
         loss, accuracy = self._smooth.get(step.stage, (step.loss, step.accuracy))
         loss = SMOOTHING * loss + (1 - SMOOTHING) * step.loss
         accuracy = SMOOTHING * accuracy + (1 - SMOOTHING) * step.accuracy
@@ -68,10 +68,10 @@ class Bars(Callbacks):
         self._progress.update(task, completed=step.episode, figures=f"loss {loss:.3f} accuracy {accuracy:.1%}")
 
     def validated(self, stage: str, episode: int, accuracy: float, interval: float) -> None:
-        """Print the accuracy of a validation."""
+        """Print the accuracy on validation classes."""
         self.note(f"episode {episode}: validation {accuracy:.1%} ± {interval:.1%}")
 
-    def _task(self, what: str, total: int | None) -> TaskID:
-        if what not in self._tasks:
-            self._tasks[what] = self._progress.add_task(self.prefix + what, total=total, figures="")
-        return self._tasks[what]
+    def _task(self, name: str, total: int | None) -> TaskID:
+        if name not in self._tasks:
+            self._tasks[name] = self._progress.add_task(self.prefix + name, total=total, figures="")
+        return self._tasks[name]

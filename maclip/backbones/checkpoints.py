@@ -10,7 +10,7 @@ import open_clip
 import torch
 from torch import Tensor
 
-from maclip_runtime.errors import MaclipError
+from maclip_runtime.errors import MaclipError, first_line
 
 # Tensors that OpenAI checkpoints hold beside the weights. They indicate that the model was trained with QuickGELU.
 OPENAI_EXTRAS = ("input_resolution", "context_length", "vocab_size")
@@ -86,8 +86,3 @@ def load_state(clip: Any, name: str, path: Path, state: dict[str, Tensor]) -> No
             "Give the backbone that the checkpoint belongs to with --backbone.",
         )
     clip.load_state_dict({key: value.reshape(own[key].shape) for key, value in state.items()})
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error, at most 200 characters, for use in a message."""
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]

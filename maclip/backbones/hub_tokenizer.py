@@ -15,8 +15,7 @@ import torch
 from open_clip.tokenizer import DEFAULT_CONTEXT_LENGTH, get_clean_fn
 from torch import Tensor
 
-from maclip.backbones.checkpoints import first_line
-from maclip_runtime.errors import MaclipError
+from maclip_runtime.errors import MaclipError, first_line
 
 TOKENIZER_FILE, TOKENIZER_CONFIG_FILE = "tokenizer.json", "tokenizer_config.json"
 

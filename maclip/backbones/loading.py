@@ -21,10 +21,10 @@ from open_clip.transformer import QuickGELU
 from torch import Tensor, nn
 
 from maclip.backbones.catalogue import FAMILIES, HUB_ENCODER, OWN_TEXT, look_up
-from maclip.backbones.checkpoints import HUB_FILES, OPENAI_EXTRAS, find_weights, first_line, load_state, read_state
+from maclip.backbones.checkpoints import HUB_FILES, OPENAI_EXTRAS, find_weights, load_state, read_state
 from maclip.backbones.hub_tokenizer import HubTokenizer
 from maclip.backbones.image_towers import cut_tower
-from maclip_runtime.errors import MaclipError
+from maclip_runtime.errors import MaclipError, first_line
 from maclip_runtime.reading.frames import Preprocess
 
 TINY = "tiny"

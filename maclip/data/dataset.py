@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from maclip_runtime.bundle.opening import name_key
+from maclip_runtime.bundle.names import name_key
 from maclip_runtime.bundle.schema import read_json
 from maclip_runtime.errors import MaclipError
 

@@ -17,7 +17,7 @@ from maclip.evaluation.record import RECORD_FORMAT, Record, clips_sha256, episod
 from maclip.model.maclip import MaClip
 from maclip.runs import Run
 from maclip.version import __version__
-from maclip_runtime.bundle.opening import name_key
+from maclip_runtime.bundle.names import name_key
 from maclip_runtime.errors import MaclipError
 
 ProgressOf = Callable[[str], Progress]

@@ -1,4 +1,4 @@
-"""The one error that users meet: a stable code, a sentence, and the fix."""
+"""`MaclipError`, the only error that users see: a stable code, a sentence and a fix."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ EXIT_INTERRUPTED = 130
 
 
 class MaclipError(Exception):
-    """Something the user can act on.
+    """An error that the user can act on.
 
-    `code` is stable and kebab-case (programs may compare it), `message` one sentence that says what is
-    wrong, `fix` what to do about it. `exit_code` is what the command line returns: 2 for the user's input,
-    3 where the machine lacks something.
+    code: kebab-case and stable, so that programs may compare it.
+    message: one sentence that says what is wrong.
+    fix: what to do about it.
+    exit_code: the command's exit code: 1 our fault, 2 the user's input, 3 the machine lacks something.
 
     >>> MaclipError("clip-unreadable", "a.mp4 holds no video.", "Give a file with a video stream.").code
     'clip-unreadable'
@@ -28,3 +29,8 @@ class MaclipError(Exception):
 
     def __reduce__(self) -> tuple[type[MaclipError], tuple[str, str, str, int]]:
         return type(self), (self.code, self.message, self.fix, self.exit_code)
+
+
+def first_line(error: object) -> str:
+    """The first line of an error's message, at most 200 characters, for use inside a sentence."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

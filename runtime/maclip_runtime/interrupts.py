@@ -1,4 +1,4 @@
-"""Ctrl-C and a polite kill wait for a place where nothing is half done: no half saved step, no lock left taken."""
+"""Defer SIGINT and SIGTERM until no lock is held and nothing is half written."""
 
 from __future__ import annotations
 
@@ -11,48 +11,47 @@ from types import FrameType
 
 @contextmanager
 def deferred(begun: Callable[[], bool] = lambda: True) -> Iterator[Callable[[], bool]]:
-    """Within, SIGINT and SIGTERM are remembered: what is yielded says whether one came.
+    """Defer SIGINT and SIGTERM within the block; the yielded function says whether one has arrived.
 
-    Python raises KeyboardInterrupt between any two instructions, also in the one moment in which a `with` has taken
-    its lock and would not give it back. A second signal does raise it, for whoever cannot wait, and so does the first
-    while it has not `begun`. A signal that was ignored (a shell's `&`) stays so; outside the main thread nothing is
-    changed.
+    Python may raise KeyboardInterrupt between any two instructions, even between a `with` taking its lock and the code
+    that would release it. A second signal raises KeyboardInterrupt at once, and so does the first while `begun()` is
+    False. Signals that were ignored (by a shell's `&`) stay ignored. Outside the main thread it does nothing.
     """
-    came: list[int] = []
+    arrived: list[int] = []
 
     def remember(number: int, frame: FrameType | None) -> None:
-        if came or not begun():
+        if arrived or not begun():
             raise KeyboardInterrupt
-        came.append(number)
+        arrived.append(number)
 
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    # None: set by a program that embeds Python, which alone could set it again.
-    heard = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
-    for number in heard:
+    # None: installed by a program that embeds Python; Python could not restore it.
+    replaced = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
+    for number in replaced:
         signal.signal(number, remember)
     try:
-        yield lambda: bool(came)
+        yield lambda: bool(arrived)
     finally:
-        for number, handler in heard.items():
+        for number, handler in replaced.items():
             signal.signal(number, handler)
 
 
 @contextmanager
-def undoing() -> Iterator[None]:
-    """Within, a polite kill raises KeyboardInterrupt as Ctrl-C does, so that what was half made is removed.
+def sigterm_raises() -> Iterator[None]:
+    """Within the block SIGTERM raises KeyboardInterrupt as Ctrl-C does, so that `finally` blocks clean up.
 
-    Only where SIGTERM would end the process at once, and in the main thread; else nothing is changed.
+    Only in the main thread, and only where SIGTERM has its default handler; else it does nothing.
     """
-    at_once = (
+    has_default = (
         threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     )
-    if at_once:
+    if has_default:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     finally:
-        if at_once:
+        if has_default:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,4 +1,4 @@
-"""`maclip-run`: enroll actions and recognise them on a device. Commands parse, call and print; never torch."""
+"""`maclip-run`: enroll actions and recognise them on a device, without torch. Commands parse, call and print."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`maclip-run build`: compile a bundle's graphs for an NVIDIA GPU ahead of time, so that no start waits for it."""
+"""`maclip-run build`: compile a bundle's graphs for an NVIDIA GPU ahead of time."""
 
 from __future__ import annotations
 
@@ -12,54 +12,53 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 
 from maclip_cli.console import people, print_json, results
+from maclip_cli.device.options import BundleArgument, JsonOption
 from maclip_runtime.errors import MaclipError
 
 if TYPE_CHECKING:
     from maclip_runtime.engines.tensorrt.engines import Built
 
-BUILD_DEVICES = ("tensorrt", "rtx")
-
 
 def build(
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="The folder that `maclip export` wrote.")],
+    bundle: BundleArgument,
     device: Annotated[
         str, typer.Option("--device", help="tensorrt (this machine's GPU) or rtx (any RTX card; needs no GPU here).")
     ] = "tensorrt",
-    max_clips: Annotated[int, typer.Option(min=1, help="Clips that are run at once; more go in turns.")] = 8,
-    max_classes: Annotated[int, typer.Option(min=1, help="Classes that a gallery may have.")] = 10_000,
+    max_clips: Annotated[int, typer.Option(min=1, help="Clips that run at once; larger batches are split.")] = 8,
+    max_classes: Annotated[int, typer.Option(min=1, help="Largest number of classes in a gallery.")] = 10_000,
     cache: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", envvar="MACLIP_CACHE", help="Where engines are kept; default: ~/.cache/maclip."),
+        typer.Option(metavar="DIR", envvar="MACLIP_CACHE", help="Where engines are stored; default: ~/.cache/maclip."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON Lines on stdout and nothing else.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Build and keep the engines of a bundle; what is there already is not built again."""
+    """Build and store the engines of a bundle; those that exist are not built again."""
     from maclip_runtime.bundle.opening import Bundle
     from maclip_runtime.engines.tensorrt.cache import EngineCache
     from maclip_runtime.engines.tensorrt.cuda import Cuda
     from maclip_runtime.engines.tensorrt.engines import PORTABLE, build_all
-    from maclip_runtime.engines.tensorrt.library import find_library
-    from maclip_runtime.engines.tensorrt.profile import Limits
+    from maclip_runtime.engines.tensorrt.library import NATIVE_DEVICES, find_library
+    from maclip_runtime.engines.tensorrt.profile import MaxSizes
 
-    if device not in BUILD_DEVICES:
+    if device not in NATIVE_DEVICES:
         raise MaclipError(
             "device-unknown",
-            f"Nothing is built for the device {device!r}.",
-            f"Use one of {', '.join(BUILD_DEVICES)}; the others read the bundle as it is.",
+            f"The device {device!r} has no engines to build.",
+            f"Use one of {', '.join(NATIVE_DEVICES)}; other devices run the bundle as it is.",
         )
     library = find_library(device)
     capability = PORTABLE if library.portable else Cuda(device).capability
     opened = Bundle.open(bundle)
     console = people()
-    where = "for RTX cards from Ampere on; the last step is done on the card when it starts"
+    target = "for RTX cards from Ampere on; the card compiles the last step when it loads an engine"
     if not library.portable:
-        where = f"for this GPU (compute capability {capability})"
-    console.print(escape(f"{library.name} {library.version}, {where}"), soft_wrap=True)
+        target = f"for this GPU (compute capability {capability})"
+    console.print(escape(f"{library.name} {library.version}, {target}"), soft_wrap=True)
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         TimeElapsedColumn(),
-        TextColumn("{task.fields[what]}"),
+        TextColumn("{task.fields[phase]}"),
         console=console,
         transient=True,
         disable=not console.is_terminal,
@@ -68,12 +67,13 @@ def build(
     with bar as progress:
         tasks: dict[str, TaskID] = {}
 
-        def watch(graph: str, share: float, what: str) -> None:
+        def update(graph: str, fraction: float, phase: str) -> None:
             if graph not in tasks:
-                tasks[graph] = progress.add_task(f"building {graph}", total=1.0, what="")
-            progress.update(tasks[graph], completed=share, what=escape(what))
+                tasks[graph] = progress.add_task(f"building {graph}", total=1.0, phase="")
+            progress.update(tasks[graph], completed=fraction, phase=escape(phase))
 
-        for one in build_all(opened, library, capability, EngineCache(cache), Limits(max_clips, max_classes), watch):
+        sizes = MaxSizes(max_clips, max_classes)
+        for one in build_all(opened, library, capability, EngineCache(cache), max_sizes=sizes, progress=update):
             done.append(one)
             if one.graph in tasks:
                 progress.remove_task(tasks[one.graph])
@@ -87,7 +87,7 @@ def build(
 
 
 def _print(done: list[Built]) -> None:
-    table = Table("graph", "engine", "MiB", "seconds", "sizes (least:usual:most)")
+    table = Table("graph", "engine", "MiB", "seconds", "sizes (min:opt:max)")
     for one in done:
         table.add_row(
             escape(one.graph), one.origin, f"{one.size / 2**20:.1f}", f"{one.seconds:.1f}", escape(one.profile)

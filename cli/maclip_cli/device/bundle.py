@@ -1,4 +1,4 @@
-"""`maclip-run info` and `maclip-run verify`: what a bundle is made of, how far it may be trusted, and whose it is."""
+"""`maclip-run info` and `maclip-run verify`: what a bundle contains, and who signed it."""
 
 from __future__ import annotations
 
@@ -12,18 +12,16 @@ from rich.markup import escape
 from rich.table import Table
 
 from maclip_cli.console import print_json, results
+from maclip_cli.device.options import BundleArgument, JsonOption
 from maclip_runtime.errors import MaclipError
 
 if TYPE_CHECKING:
     from maclip_runtime.bundle.manifest import Manifest
     from maclip_runtime.bundle.opening import Bundle
 
-BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="The folder that `maclip export` wrote.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="JSON Lines on stdout and nothing else.")]
-
 
 def info(bundle: BundleArgument, as_json: JsonOption = False) -> None:
-    """Check a bundle and say what it holds: graphs and their precision, the gate's figures, where it comes from."""
+    """Check a bundle and show what it contains: graphs and their precision, the gate's figures, its origin."""
     from maclip_runtime.bundle.opening import SIGNATURE_FILE, Bundle
 
     opened = Bundle.open(bundle)
@@ -40,28 +38,31 @@ def info(bundle: BundleArgument, as_json: JsonOption = False) -> None:
     out.print(escape(_accuracy(opened.manifest)), soft_wrap=True)
     if opened.manifest.engines:
         out.print(_engines(opened.manifest))
-    out.print(_pairs(_origin(opened.manifest), title="where it comes from"))
+    out.print(_pairs(_origin(opened.manifest), title="origin"))
 
 
 def verify(
     bundle: BundleArgument,
     public_key: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The signer's elliptic-curve key, PEM.")
+        Path | None, typer.Option(metavar="FILE", help="The signer's public elliptic-curve key, PEM.")
     ] = None,
     chain: Annotated[
-        list[Path] | None, typer.Option(metavar="FILE", help="The authority's certificates, where one was signed with.")
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="The authority's certificates, PEM, for a bundle signed with a certificate."),
     ] = None,
     signature: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The signature; default: model.sig in the bundle.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check that a bundle is, to the last byte, what the owner of a key signed with `maclip sign`."""
+    """Check that a bundle is exactly what the owner of a key signed with `maclip sign`."""
     from maclip_runtime.bundle.signing import verify_bundle
 
     if (public_key is None) == (not chain):
-        raise MaclipError("option-invalid", "Give either --public-key or --chain.", "--public-key FILE of the signer.")
-    opened = verify_bundle(bundle, public_key, signature, chain or ())
+        raise MaclipError(
+            "option-invalid", "Give either --public-key or --chain.", "Use --public-key FILE with the signer's key."
+        )
+    opened = verify_bundle(bundle, public_key=public_key, signature=signature, chain=chain or ())
     if as_json:
         print_json({"bundle": str(bundle), "verified": True, "contract": opened.manifest.contract})
     else:
@@ -81,6 +82,7 @@ def _facts(manifest: Manifest, signed: bool) -> dict[str, str]:
         "precision": precision,
         "limit": f"{limit.distance:.4g} ({limit.measured_on})" if limit else "not measured",
         "names": f"{manifest.names.count}, {' | '.join(manifest.names.templates)}",
+        "text length": manifest.names.text_length,
         "text encoder": f"yes, {encoder.context_length} tokens" if encoder else "no",
         "contract": manifest.contract,
         "signature": "yes, see maclip-run verify" if signed else "none",
@@ -91,7 +93,7 @@ def _graphs(bundle: Bundle) -> Table:
     table = Table("graph", "files", "nodes", "weights", "products in", title="graphs, as counted in the files")
     for name, graph in bundle.manifest.graphs.items():
         size = sum(spec.size for file, spec in bundle.manifest.files.items() if file.startswith(graph.file))
-        # In order of their share: the first is what the graph really is.
+        # The largest share first.
         weights = sorted(graph.census.weights.items(), key=lambda item: -item[1])
         products = sorted(graph.census.products.items(), key=lambda item: -item[1])
         table.add_row(
@@ -105,8 +107,8 @@ def _graphs(bundle: Bundle) -> Table:
 
 
 def _gate(manifest: Manifest) -> Table:
-    """Each figure beside its limit."""
-    title = "the gate: worst differences to torch in float32"
+    """The gate's figures and their limits."""
+    title = "the gate: largest differences from torch in float32"
     table = Table("graph", "relative", "cosine", "probability", "cases", title=title)
     for name, figure in manifest.gate.items():
         table.add_row(
@@ -121,14 +123,14 @@ def _gate(manifest: Manifest) -> Table:
 
 def _accuracy(manifest: Manifest) -> str:
     accuracy = manifest.gate_accuracy
-    said = "few-shot accuracy was not compared"
+    text = "few-shot accuracy was not compared"
     if accuracy is not None:
-        said = (
+        text = (
             f"{accuracy.way}-way {accuracy.shot}-shot accuracy: torch {accuracy.torch:.1%}, bundle "
             f"{accuracy.bundle:.1%}, loss {accuracy.loss:.2%} ± {accuracy.interval:.2%} (limit {accuracy.limit:.1%}; "
             f"{accuracy.episodes} episodes, {accuracy.measured_on}), probabilities within {accuracy.probability:.1e}"
         )
-    return f"{said}\nBeyond a limit, and exported with --allow-loss." if manifest.loss_allowed else said
+    return f"{text}\nBeyond a limit; exported with --allow-loss." if manifest.loss_allowed else text
 
 
 def _limited(figure: str, limit: float | None, sign: str) -> str:
@@ -167,7 +169,7 @@ def _pairs(facts: dict[str, str], title: str | None = None) -> Table:
 
 
 def _finite(value: Any) -> Any:
-    """JSON has no word for the infinite and undefined figures of an overflow that --allow-loss let pass: null."""
+    """Replace infinite and undefined figures, which an overflow under --allow-loss leaves, by None: JSON has none."""
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

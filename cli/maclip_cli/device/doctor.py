@@ -1,4 +1,4 @@
-"""`maclip-run doctor`: what this machine can run, what really runs where, and the fix for what is wrong."""
+"""`maclip-run doctor`: what this machine can run, where graphs really run, and a fix for each problem."""
 
 from __future__ import annotations
 
@@ -18,15 +18,17 @@ if TYPE_CHECKING:
 
     from maclip_runtime.tools.doctor import Report
 
-NODES_SHOWN = 3
+MAX_NODES_SHOWN = 3
 
 
 def doctor(
     device: DeviceOption = "auto",
-    bundle: Annotated[Path | None, typer.Option("--bundle", help="Run each of its graphs once and say where.")] = None,
+    bundle: Annotated[
+        Path | None, typer.Option("--bundle", help="Run each graph of this bundle once and show where it ran.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")] = False,
 ) -> None:
-    """Say what this machine can run, what auto chooses, what is missing, and the fix for each problem."""
+    """Show what this machine can run, what auto chooses, what is missing, and a fix for each problem."""
     from maclip_runtime.tools.doctor import diagnose, require_device
 
     report = diagnose(device, bundle)
@@ -39,23 +41,23 @@ def doctor(
 
 
 def print_report(report: Report, out: Console) -> None:
-    """The report for people: facts, devices, what is missing, and last what to do."""
+    """Print the report as tables, the problems and their fixes last."""
     out.print(_pairs("this machine", report.machine))
     out.print(_pairs("versions", {name: found or "-" for name, found in report.versions.items()}))
     table = Table("device", "", "what runs, or why not", title="devices", title_justify="left")
     for state in report.devices:
-        says = state.says if state.works else f"{state.says}\n{state.fix}"
-        table.add_row(escape(state.device), "yes" if state.works else "no", escape(says))
+        message = state.message if state.works else f"{state.message}\n{state.fix}"
+        table.add_row(escape(state.device), "yes" if state.works else "no", escape(message))
     out.print(table)
     if report.libraries:
-        table = Table("library", "lacks", title="libraries of onnxruntime's providers", title_justify="left")
+        table = Table("library", "missing", title="libraries of onnxruntime's providers", title_justify="left")
         for library in report.libraries:
-            table.add_row(escape(library.file), escape(", ".join(library.lacks) or "nothing"))
+            table.add_row(escape(library.file), escape(", ".join(library.missing) or "nothing"))
         out.print(table)
     if report.graphs:
         table = Table("graph", "ran", "elsewhere", title=f"on {escape(str(report.chosen))}", title_justify="left")
         for run in report.graphs:
-            table.add_row(escape(run.graph), escape(run.ran), escape(_some(run.strays)))
+            table.add_row(escape(run.graph), escape(run.ran), escape(_some(run.fallback_nodes)))
         out.print(table)
     out.print(_surroundings(report))
     if report.device == "auto":
@@ -67,14 +69,14 @@ def print_report(report: Report, out: Console) -> None:
     if not report.problems:
         out.print("No problems found.")
     for number, problem in enumerate(report.problems, 1):
-        out.print(escape(f"problem {number}, {problem.about}: {problem.what}"), soft_wrap=True)
+        out.print(escape(f"problem {number}, {problem.subject}: {problem.message}"), soft_wrap=True)
         out.print(escape(f"  fix: {problem.fix}"), soft_wrap=True)
 
 
-def _some(strays: tuple[str, ...]) -> str:
-    """The first few; --json has all."""
-    more = f" and {len(strays) - NODES_SHOWN} more" if len(strays) > NODES_SHOWN else ""
-    return ", ".join(strays[:NODES_SHOWN]) + more or "none"
+def _some(fallback_nodes: tuple[str, ...]) -> str:
+    """The first few nodes; --json has all."""
+    more = f" and {len(fallback_nodes) - MAX_NODES_SHOWN} more" if len(fallback_nodes) > MAX_NODES_SHOWN else ""
+    return ", ".join(fallback_nodes[:MAX_NODES_SHOWN]) + more or "none"
 
 
 def _pairs(title: str, pairs: dict[str, str]) -> Table:
@@ -94,5 +96,5 @@ def _surroundings(report: Report) -> Table:
     if not report.cameras:
         table.add_row("/dev/video*", "none", "cameras of this machine")
     table.add_row("GStreamer", escape(report.gstreamer or "no"), "csi:// cameras of a Jetson")
-    table.add_row("cache", escape(report.cache), "engines that were built")
+    table.add_row("cache", escape(report.cache), "built engines")
     return table

@@ -1,4 +1,4 @@
-"""Options that several of the device's commands share, and how they open what those name."""
+"""Options that several device commands share, and functions that open what they name."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ from maclip_runtime.errors import MaclipError
 if TYPE_CHECKING:
     from maclip_runtime import Gallery, Recognizer
 
+BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="The folder that `maclip export` wrote.")]
 BundleOption = Annotated[Path, typer.Option("--bundle", help="The folder that `maclip export` wrote.")]
 GalleryOption = Annotated[Path, typer.Option("--gallery", help="The gallery's file.")]
 DeviceOption = Annotated[
     str,
     typer.Option(
         "--device",
-        help="auto, cpu, cuda, openvino (bfloat16 where the processor has it), openvino-f32, tensorrt, rtx, the name "
-        "of an onnxruntime provider, or a plug-in provider's library file; see maclip-run doctor.",
+        help="auto, cpu, cuda, openvino (bfloat16 where the CPU has it), openvino-f32, tensorrt, rtx, the name of an "
+        "onnxruntime provider, or the library file of a plug-in provider; see maclip-run doctor.",
     ),
 ]
 AllowFallbackOption = Annotated[
-    bool, typer.Option("--allow-fallback", help="Accept that the device leaves some nodes to the processor.")
+    bool, typer.Option("--allow-fallback", help="Accept that some nodes run on the CPU instead of the device.")
 ]
 ThreadsOption = Annotated[
     int | None,
-    typer.Option("--threads", min=1, help="Of the processor, for the network; default: each core there is to use."),
+    typer.Option("--threads", min=1, help="CPU threads for the network; default: one for each usable core."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON Lines on stdout and nothing else.")]
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A class of the gallery.")]
@@ -41,16 +42,18 @@ def open_recognizer(
     allow_fallback: bool = False,
     threads: int | None = None,
 ) -> Recognizer:
-    """A recogniser on a bundle and a gallery, `decisions` None for the defaults."""
+    """Open a recogniser on a bundle and a gallery; `decisions` None: the defaults."""
     from maclip_runtime import Recognizer
 
     return Recognizer.open(bundle, gallery, device, decisions, allow_fallback, threads)
 
 
 def open_gallery(path: Path) -> Gallery:
-    """A gallery that must be there. Raises `gallery-missing`."""
+    """Open an existing gallery. Raises `gallery-missing`."""
     from maclip_runtime import Gallery
 
     if not path.exists():
-        raise MaclipError("gallery-missing", f"There is no gallery {path}.", "Enroll a clip first, or give its file.")
+        raise MaclipError(
+            "gallery-missing", f"There is no gallery {path}.", "Enroll a clip first, or give the gallery's file."
+        )
     return Gallery(path)

@@ -136,9 +136,9 @@ def open_outputs(options: OutputOptions, sources: Sequence[str], gallery: Galler
     with ExitStack() as stack:
         outputs.listeners.append(stack.enter_context(ended_politely()))
         if options.log:
-            from maclip_runtime.telemetry import Journal
+            from maclip_runtime.telemetry import EventLogger
 
-            outputs.listeners.append(Journal())
+            outputs.listeners.append(EventLogger())
         for uri in dict.fromkeys(options.to):
             from maclip_runtime.sinks import open_sink
 

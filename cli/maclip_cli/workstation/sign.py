@@ -27,7 +27,7 @@ def sign(
     """Sign a bundle with a key of yours; `maclip-run verify` tells it from anyone else's."""
     from maclip_runtime.bundle.signing import sign_bundle
 
-    signature = sign_bundle(bundle, private_key, out, certificate, chain or ())
+    signature = sign_bundle(bundle, private_key, out=out, certificate=certificate, chain=chain or ())
     console = people()
     console.print(escape(f"Signed: {signature}"), soft_wrap=True)
     console.print(escape(f"Next: maclip-run verify {bundle} --public-key FILE"), soft_wrap=True)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from maclip_runtime.errors import MaclipError
-from maclip_runtime.interrupts import deferred, undoing
+from maclip_runtime.interrupts import deferred, sigterm_raises
 
 
 @contextmanager
@@ -30,7 +30,7 @@ def new_folder(out: Path, force: bool, ours: Callable[[Path], bool], kind: str) 
 
     refuse()
     place = out.resolve()  # of a link, what it leads to
-    with undoing():
+    with sigterm_raises():
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
             with deferred() as interrupted:

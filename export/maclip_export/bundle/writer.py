@@ -29,6 +29,7 @@ from maclip_export.targets.rtx import check_rtx, write_engines
 from maclip_runtime.bundle.manifest import (
     MANIFEST_FILE,
     SCHEMA_VERSION,
+    UNIT_LENGTH,
     Backbone,
     Census,
     FileSpec,
@@ -206,7 +207,7 @@ class _Writer:
             precision=self.options.precision,
             quantization=form,
             limit=self.material.limit,
-            names=Names(len(self.material.names), model.config.text.templates),
+            names=Names(len(self.material.names), model.config.text.templates, UNIT_LENGTH),
             text_encoder=encoder,
             graphs=specs,
             engines=engines,

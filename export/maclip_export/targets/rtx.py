@@ -9,14 +9,14 @@ from maclip_runtime.bundle.manifest import EngineFile, GraphSpec
 from maclip_runtime.engines.tensorrt.builder import build_engine
 from maclip_runtime.engines.tensorrt.engines import refuse_unbuildable
 from maclip_runtime.engines.tensorrt.library import RTX_CAPABILITIES, find_library
-from maclip_runtime.engines.tensorrt.profile import Limits, profile_of
+from maclip_runtime.engines.tensorrt.profile import MaxSizes, profile_of
 
 
 def write_engines(
     folder: Path,
     graphs: Mapping[str, GraphSpec],
     frames: int,
-    limits: Limits | None = None,
+    max_sizes: MaxSizes | None = None,
     note: Callable[[str], None] = lambda text: None,
 ) -> tuple[EngineFile, ...]:
     """Write `<graph>.rtx.engine` beside each of `graphs` in `folder`, weights included; `frames` T of a clip.
@@ -29,7 +29,7 @@ def write_engines(
     engines = []
     for graph, spec in graphs.items():
         note(f"building {graph} with {library.name} {library.version}")
-        profile = profile_of(spec, frames, limits or Limits())
+        profile = profile_of(spec, frames, max_sizes or MaxSizes())
         file = folder / f"{graph}.rtx.engine"
         file.write_bytes(build_engine(library, folder / spec.file, spec, profile))
         engines.append(EngineFile(graph, file.name, library.key, library.version, RTX_CAPABILITIES, str(profile)))

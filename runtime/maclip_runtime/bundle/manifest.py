@@ -1,6 +1,6 @@
-"""`manifest.json`: what a bundle says of itself, as frozen dataclasses that refuse what they do not know.
+"""`manifest.json`, the description of a bundle, as frozen dataclasses that refuse unknown keys.
 
-The export writes it and the runtime reads it, both through this file, so the two cannot drift apart.
+The export writes it and the runtime reads it, both through this module, so that the two cannot disagree.
 """
 
 from __future__ import annotations
@@ -18,16 +18,17 @@ from maclip_runtime.errors import MaclipError
 from maclip_runtime.reading.frames import Preprocess
 
 SCHEMA_VERSION = 3
-UNSEALED = 2  # the schema before, whose manifest no digest vouches for
 MANIFEST_FILE = "manifest.json"
-MOST_BYTES = 4 << 20  # of a manifest, which has a few kilobytes
-MOST_PIXELS_A_SIDE = 4096  # of a frame as the model takes it
-BLANK = "0" * 64
+MAX_MANIFEST_BYTES = 4 << 20  # a manifest has a few kilobytes
+MAX_FRAME_SIDE = 4096  # px, of a frame as the model takes it
+BLANK_SEAL = "0" * 64
+UNIT_LENGTH = "unit"
+TEXT_LENGTHS = (UNIT_LENGTH, "raw")  # values of `Names.text_length`
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """The frozen CLIP: open_clip's name, where its weights came from, and their sha256."""
+    """The frozen CLIP: open_clip's name, its tag for the pretrained weights, and the weights' sha256."""
 
     name: str
     pretrained: str
@@ -36,7 +37,10 @@ class Backbone:
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """One input or output of a graph: type name ("uint8", "float32", "bool"); a letter is a free axis."""
+    """One input or output of a graph: its name, dtype ("uint8", "float32", "bool") and shape.
+
+    A letter in the shape is a dynamic axis.
+    """
 
     name: str
     dtype: str
@@ -45,10 +49,10 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class Census:
-    """What one graph is made of, counted from the written file, not taken from a flag.
+    """What one graph consists of, counted in the written file.
 
-    `weights` gives the bytes of constants by type ("float32", "float16", "int8", ...), `products` the number
-    of matrix products and convolutions by the type they multiply in, `nodes` all nodes of the graph.
+    `weights` maps a dtype ("float32", "float16", "int8", ...) to the bytes of constants of that dtype, `products` maps
+    a dtype to the number of matrix products and convolutions computed in it; `nodes` counts all nodes.
     """
 
     weights: dict[str, int]
@@ -58,7 +62,7 @@ class Census:
 
 @dataclass(frozen=True)
 class GraphSpec:
-    """One ONNX graph of the bundle: its file, what goes in and out, and what it is made of."""
+    """One ONNX graph of the bundle: its file, inputs, outputs and census."""
 
     file: str
     inputs: tuple[TensorSpec, ...]
@@ -66,7 +70,7 @@ class GraphSpec:
     census: Census
 
     def require(self, inputs: list[tuple[str, str]], outputs: list[tuple[str, str]]) -> None:
-        """Compare names and types that an engine found in the file. Raises `bundle-schema` where others are stated."""
+        """Compare with the (name, dtype) pairs that an engine found in the file. Raises `bundle-schema`."""
         for side, stated, found in (("inputs", self.inputs, inputs), ("outputs", self.outputs, outputs)):
             wanted = [(tensor.name, tensor.dtype) for tensor in stated]
             if wanted != found:
@@ -83,17 +87,27 @@ class FileSpec:
 
 @dataclass(frozen=True)
 class Names:
-    """The vocabulary: how many names have a frozen text feature, and the prompts they were put into."""
+    """The vocabulary: `count` names with a frozen text feature, and the prompt `templates` that they were put into.
+
+    `text_length` is the length of every text feature that the graphs take. "unit": 1; each prompt's feature is scaled
+    to 1, and so is their mean. "raw": the mean of the prompts' features as CLIP's text tower gives them. It holds for
+    `names.safetensors` and for what `text.onnx` gives. Raises `bundle-schema` for any other value.
+    """
 
     count: int
     templates: tuple[str, ...]
+    text_length: str
+
+    def __post_init__(self) -> None:
+        if self.text_length not in TEXT_LENGTHS:
+            raise schema_error(f"Names.text_length must be one of {TEXT_LENGTHS}, found {self.text_length!r:.60}.")
 
 
 @dataclass(frozen=True)
 class Limit:
-    """When to answer "unknown": a distance above `distance` to the nearest class.
+    """The bundle's limit: above `distance` from the nearest class the answer is "unknown".
 
-    `measured_on` says in words which clips that number comes from.
+    `measured_on` describes the clips that it was measured on.
     """
 
     distance: float
@@ -102,11 +116,11 @@ class Limit:
 
 @dataclass(frozen=True)
 class GateFigure:
-    """One graph against the float32 torch model on real frames: the worst differences found.
+    """The largest differences between one graph and the float32 torch model on `cases` real inputs.
 
-    `relative` is the largest absolute difference over the largest magnitude of the torch output, `cosine` the
-    worst cosine along the last axis of the features, `probability` the largest difference of a probability
-    (None where the graph gives none). A limit that is not None is what its figure must not pass.
+    `relative` is the largest absolute difference, divided by the largest magnitude of the torch output; `cosine` the
+    smallest cosine along the last axis of the features; `probability` the largest difference of a probability (None
+    where the graph gives none). `relative_limit` and `cosine_limit` are what the gate allows; None: not checked.
     """
 
     relative: float
@@ -121,9 +135,9 @@ class GateFigure:
 class GateAccuracy:
     """Few-shot accuracy of torch and of the bundle on the same episodes, 0..1.
 
-    `loss` is torch's accuracy minus the bundle's, `interval` the half-width of its paired 95 % interval over
-    episodes, `limit` what `loss + interval` must not pass; `probability` is the largest difference of a
-    probability; `measured_on` says in words on which clips.
+    `loss` is torch's accuracy minus the bundle's, `interval` the half-width of its paired 95 % confidence interval over
+    episodes, `limit` the largest allowed `loss + interval`, `probability` the largest difference of a probability;
+    `measured_on` describes the clips.
     """
 
     torch: float
@@ -140,10 +154,10 @@ class GateAccuracy:
 
 @dataclass(frozen=True)
 class TextEncoder:
-    """How a device turns any name into a text feature: prompts, cleaning, tokens, `text.onnx`.
+    """How a device turns any name into a text feature with `text.onnx`.
 
-    `tokenizer` is the bundle's tokenizer file, `context_length` the tokens a prompt is padded or cut to,
-    `clean` the name of open_clip's cleaning that comes before ("lower", "whitespace", "canonicalize").
+    `tokenizer` is the bundle's tokenizer file, `context_length` the number of tokens that a prompt is padded or cut to,
+    `clean` open_clip's name for the text cleaning before tokenization ("lower", "whitespace", "canonicalize").
     """
 
     tokenizer: str
@@ -153,9 +167,9 @@ class TextEncoder:
 
 @dataclass(frozen=True)
 class EngineFile:
-    """A compiled engine that travels with the bundle: which graph, by which library, for which GPUs.
+    """A compiled engine in the bundle: its graph, the library that built it, and the GPUs it runs on.
 
-    `compute_capabilities` are like "8.6"; `profile` names the shapes it was built for.
+    `compute_capabilities` are like "8.6"; `profile` gives the shapes it was built for.
     """
 
     graph: str
@@ -168,10 +182,11 @@ class EngineFile:
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a bundle comes from. What is not known is None: a frozen CLIP has no run, an install no commit.
+    """Where a bundle comes from; None is unknown (a frozen CLIP has no run, an installed package no commit).
 
-    `run` is the run folder's name, `run_sha256` the digest of its adapters, `commit` that of the tool,
-    `libraries` the versions that took part, `data_sha256` the digest of the clips' list it was trained on.
+    `run` is the run folder's name, `run_sha256` the digest of its adapters, `commit` the commit of maclip,
+    `data_sha256` the digest of the list of training clips, `libraries` the versions used, `created` the time in ISO
+    8601.
     """
 
     run: str | None
@@ -184,13 +199,13 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Everything a device must know of a bundle.
+    """Everything that a device must know about a bundle.
 
-    `trained` is False for a bundle of plain CLIP (`maclip export --frozen`). `adapted_depth` blocks, the
-    last ones, carry adapters. `contract` is a hash of what makes features comparable: galleries keep it.
-    `graphs` has `visual`, or `stem` and `tower`; and `prototype` and `match`; and `text` with a text encoder.
-    `precision` is "float32", "fp16" or "int8"; `quantization` of the last "dynamic" or "static" (QDQ).
-    `loss_allowed` says that the gate was overruled by `--allow-loss`.
+    `trained` is False for plain CLIP (`maclip export --frozen`). The last `adapted_depth` blocks carry adapters.
+    `contract` is a hash of what makes features comparable; galleries store it. `graphs` has `visual`, or `stem` and
+    `tower`; `prototype` and `match`; and `text` with a text encoder. `precision` is "float32", "fp16" or "int8";
+    `quantization` is "dynamic" or "static" (QDQ) for int8, else None. `loss_allowed` is True where `--allow-loss`
+    overruled the gate.
     """
 
     schema: int
@@ -220,42 +235,41 @@ class Manifest:
 
     def to_json(self) -> str:
         """The manifest as indented JSON text with its seal; `from_json` gives the same manifest back."""
-        data = {**dataclasses.asdict(self), "schema": SCHEMA_VERSION, "seal": BLANK}
+        data = {**dataclasses.asdict(self), "schema": SCHEMA_VERSION, "seal": BLANK_SEAL}
         return sealed(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
 
     @classmethod
     def from_json(cls, text: str) -> Manifest:
-        """Read `to_json`'s text.
+        """Read the text that `to_json` wrote.
 
-        Raises `bundle-schema`: other version, unknown or missing keys, wrong types, impossible values; `bundle-corrupt`
-        where a byte is not what was written.
+        Raises `bundle-schema` for another version, unknown or missing keys, wrong types or impossible values, and
+        `bundle-corrupt` where a byte has changed.
         """
-        if len(text) > MOST_BYTES:
-            raise schema_error(f"manifest.json has more than {MOST_BYTES >> 20} MiB.")
+        if len(text) > MAX_MANIFEST_BYTES:
+            raise schema_error(f"manifest.json has more than {MAX_MANIFEST_BYTES >> 20} MiB.")
         try:
             data = read_json(text)
         except ValueError as error:
             raise schema_error(f"manifest.json is not JSON ({error}).") from error
         schema = data.get("schema") if isinstance(data, dict) else None
-        if schema not in (UNSEALED, SCHEMA_VERSION):
+        if schema != SCHEMA_VERSION:
             raise schema_error(f"The bundle has schema {schema!r:.60}; this maclip reads schema {SCHEMA_VERSION}.")
-        if schema == SCHEMA_VERSION:
-            _check_seal(text, data.pop("seal", None))
+        _check_seal(text, data.pop("seal", None))
         manifest = from_dict(cls, data)
         _check_values(manifest)
         return manifest
 
 
 def sealed(text: str) -> str:
-    """A manifest's text with the sha256 of its own bytes in the place of its blank seal."""
-    head, mark, tail = text.rpartition(f'"seal": "{BLANK}"')
-    return head + mark.replace(BLANK, hashlib.sha256(text.encode()).hexdigest()) + tail
+    """Replace the blank seal in a manifest's text by the sha256 of that text."""
+    head, mark, tail = text.rpartition(f'"seal": "{BLANK_SEAL}"')
+    return head + mark.replace(BLANK_SEAL, hashlib.sha256(text.encode()).hexdigest()) + tail
 
 
 def _check_seal(text: str, seal: object) -> None:
-    """A digest finds what happened by accident; against what is done on purpose bundles are signed."""
-    whole = isinstance(seal, str) and re.fullmatch("[0-9a-f]{64}", seal) is not None
-    if not whole or sealed(text.replace(str(seal), BLANK)) != text:
+    """The seal detects accidental damage; deliberate changes are detected by a signature."""
+    is_digest = isinstance(seal, str) and re.fullmatch("[0-9a-f]{64}", seal) is not None
+    if not is_digest or sealed(text.replace(str(seal), BLANK_SEAL)) != text:
         raise MaclipError(
             "bundle-corrupt",
             f"{MANIFEST_FILE} is not the file that was exported.",
@@ -264,19 +278,19 @@ def _check_seal(text: str, seal: object) -> None:
 
 
 def _check_values(manifest: Manifest) -> None:
-    """What would take endless memory or divide by nothing is refused here. Figures of the gate may be infinite."""
+    """Refuse values that would need unbounded memory or divide by zero. The gate's figures may be infinite."""
     preprocess, limit = manifest.preprocess, manifest.limit
     resize = preprocess.size if preprocess.resize is None else preprocess.resize
     finite = (manifest.fusion_weight, manifest.scale, *preprocess.mean, *preprocess.std)
     possible = (
-        0 < preprocess.size <= resize <= MOST_PIXELS_A_SIDE
+        0 < preprocess.size <= resize <= MAX_FRAME_SIDE
         and manifest.frames > 0
         and manifest.feature_width > 0
         and all(map(math.isfinite, finite))
         and (limit is None or math.isfinite(limit.distance))
     )
     if not possible:
-        raise schema_error("The bundle's manifest has values that cannot be: sizes, frames, mean or scale.")
+        raise schema_error("The bundle's manifest has impossible values: sizes, frames, mean, scale or limit.")
 
 
 def file_sha256(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Frozen dataclasses from JSON data, refusing what they do not know: the manifest and the run are read so."""
+"""Frozen dataclasses from JSON data; unknown keys and wrong types are refused. Manifests and runs are read with it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hin
 from maclip_runtime.errors import MaclipError
 
 T = TypeVar("T")
-MOST_WHOLE = 1 << 1023  # beyond it an int is no float
 
 
 def read_json(text: str) -> Any:
-    """JSON data. Raises ValueError for anything else, and where a key is given twice or nesting has no end."""
+    """Parse JSON. Raises ValueError for anything else, for duplicate keys and for nesting that is too deep."""
     try:
         return json.loads(text, object_pairs_hook=_distinct)
     except RecursionError:
@@ -45,7 +44,7 @@ def _convert(kind: Any, value: Any, where: str) -> Any:
         return {key: _convert(get_args(kind)[1], item, f"{where}.{key}") for key, item in value.items()}
     if origin is tuple:
         return _convert_tuple(kind, value, where)
-    if kind is float and type(value) is int and abs(value) < MOST_WHOLE:
+    if kind is float and type(value) is int and abs(value) < 1 << 1023:  # a larger int has no float
         return float(value)
     if type(value) is not kind:
         raise schema_error(f"{where} must be {kind.__name__}, found {value!r:.60}.")
@@ -85,5 +84,14 @@ def _convert_tuple(kind: Any, value: Any, where: str) -> Any:
 
 
 def schema_error(message: str) -> MaclipError:
-    """The error for a file that another version of maclip wrote, or that nobody should have edited."""
+    """The error `bundle-schema`: another version of maclip wrote the file, or it was edited."""
     return MaclipError("bundle-schema", message, "Export the bundle again with this version of maclip.")
+
+
+def corrupt_error(path: object, why: str) -> MaclipError:
+    """The error `bundle-corrupt`: the bundle at `path` is not what was exported; `why` ends the sentence."""
+    return MaclipError(
+        "bundle-corrupt",
+        f"The bundle {path} cannot be trusted: {why}.",
+        "Copy it again from where it was exported, or export it again.",
+    )

@@ -1,6 +1,6 @@
-"""Signed bundles: who exported this? By OpenSSF's `model-signing`, whose own command reads these signatures too.
+"""Sign and verify bundles with OpenSSF's `model-signing`; its own command reads these signatures too.
 
-A manifest's digests tell a damaged bundle from a whole one; only a signature tells a stranger's from one's own.
+The manifest's digests detect damage. Only a signature proves who exported the bundle.
 """
 
 from __future__ import annotations
@@ -21,15 +21,20 @@ from maclip_runtime.errors import EXIT_MACHINE_LACKS, MaclipError
 def sign_bundle(
     bundle: Path,
     private_key: Path,
+    *,
     out: Path | None = None,
     certificate: Path | None = None,
     chain: Sequence[Path] = (),
 ) -> Path:
-    """Sign every file of `bundle` with an elliptic-curve key; returns the signature's file, `model.sig` inside.
+    """Sign every file of a bundle with an elliptic-curve key; returns the path of the signature.
 
-    Keys and certificates are PEM; the curve is P-256, P-384 or P-521. With a `certificate` of that key (and the
-    certificates in between as `chain`), devices verify against an authority instead of the one public key.
-    Raises `bundle-*` (only a sound bundle is signed), `key-invalid`, `output-unwritable` and `signing-missing`.
+    bundle: the bundle's folder.
+    private_key: a PEM file without a password; the curve is P-256, P-384 or P-521.
+    out: where the signature goes; default: `model.sig` in the bundle.
+    certificate: the key's PEM certificate; with it, devices verify against an authority and not one public key.
+    chain: the intermediate certificates, PEM.
+
+    Raises `bundle-*` (only an intact bundle is signed), `key-invalid`, `output-unwritable` and `signing-missing`.
     """
     library = _library()
     Bundle.open(bundle)
@@ -37,8 +42,8 @@ def sign_bundle(
     if out.resolve().is_relative_to(bundle.resolve()) and out.resolve() != bundle.resolve() / SIGNATURE_FILE:
         raise MaclipError(
             "output-unwritable",
-            f"{out} lies in the bundle, where a signature is called {SIGNATURE_FILE}.",
-            "Leave out --out, or choose a place outside.",
+            f"{out} is in the bundle, where the signature must be called {SIGNATURE_FILE}.",
+            "Leave out --out, or choose a path outside the bundle.",
         )
     signer = library.signing.Config()
     if certificate is None:
@@ -55,7 +60,7 @@ def sign_bundle(
         os.replace(part, out)
     except OSError as error:
         raise MaclipError(
-            "output-unwritable", f"{out} cannot be written ({error.strerror}).", "Choose another place with --out."
+            "output-unwritable", f"{out} cannot be written ({error.strerror}).", "Choose another path with --out."
         ) from error
     except ValueError as error:  # a link or a special file among the bundle's
         raise MaclipError(
@@ -67,17 +72,22 @@ def sign_bundle(
 
 
 def verify_bundle(
-    bundle: Path, public_key: Path | None = None, signature: Path | None = None, chain: Sequence[Path] = ()
+    bundle: Path, *, public_key: Path | None = None, signature: Path | None = None, chain: Sequence[Path] = ()
 ) -> Bundle:
-    """Open `bundle` if it is what the owner of `public_key` signed (or of a certificate that `chain` vouches for).
+    """Verify a bundle's signature and open it.
+
+    bundle: the bundle's folder.
+    public_key: the signer's key, PEM; None to verify against `chain`.
+    signature: the signature's file; default: `model.sig` in the bundle.
+    chain: the authority's certificates, PEM.
 
     >>> verify_bundle(Path("bundle"), public_key=Path("key.pub"))  # doctest: +SKIP
 
-    Raises `bundle-corrupt` where it is not, or has no signature; `bundle-*`, `key-invalid`, `signing-missing`.
+    Raises `bundle-corrupt` for a wrong or missing signature, and `bundle-*`, `key-invalid`, `signing-missing`.
     """
     library = _library()
     if not (bundle / MANIFEST_FILE).is_file():
-        return Bundle.open(bundle)  # says what is wrong
+        return Bundle.open(bundle)  # raises
     verifier = library.verifying.Config()
     if public_key is not None:
         _load_keys(verifier.use_elliptic_key_verifier, [public_key], public_key=public_key)
@@ -87,11 +97,11 @@ def verify_bundle(
     if not signature.is_file():
         raise _not_verified(bundle, f"there is no signature {signature.name}")
     try:
-        # The library prints a warning of its own; stdout is for results.
+        # The library prints a warning; stdout is for results.
         with contextlib.redirect_stdout(sys.stderr):
             verifier.set_hashing_config(_hashing(library, bundle)).verify(bundle.resolve(), signature.resolve())
-    except Exception as error:  # a hostile signature may fail anywhere in it, and fails closed
-        raise _not_verified(bundle, _why(error) or "its signature is another key's") from error
+    except Exception as error:  # a hostile signature may raise anything
+        raise _not_verified(bundle, _why(error) or "the signature was made with another key") from error
     return Bundle.open(bundle)
 
 
@@ -102,14 +112,14 @@ def _library() -> Any:
         raise MaclipError(
             "signing-missing",
             f"Signatures need the library model-signing ({error}).",
-            "pip install 'maclip[sign]'",
+            "Install it: pip install 'maclip[sign]'.",
             EXIT_MACHINE_LACKS,
         ) from error
     return model_signing
 
 
 def _hashing(library: Any, bundle: Path) -> Any:
-    """All that a bundle may hold is signed, but the signature itself and hidden files, which nothing reads."""
+    """Every file is signed, except the signature itself and hidden files, which nothing reads."""
     hidden = [entry.name for entry in bundle.iterdir() if entry.name.startswith(".")]
     return library.hashing.Config().set_ignored_paths(paths=[SIGNATURE_FILE, *hidden], ignore_git_paths=False)
 
@@ -120,7 +130,7 @@ def _load_keys(use: Any, files: Sequence[Path], **options: Any) -> None:
             raise MaclipError("key-invalid", f"There is no key or certificate {file}.", "Give a PEM file.")
     try:
         use(**options)
-    except Exception as error:  # the library's, cryptography's and openssl's own kinds
+    except Exception as error:  # classes of the library, of cryptography and of openssl
         named = ", ".join(map(str, files)) or "No key"
         raise MaclipError(
             "key-invalid",
@@ -131,9 +141,9 @@ def _load_keys(use: Any, files: Sequence[Path], **options: Any) -> None:
 
 def _why(error: Exception) -> str:
     """What the library found, without the digests it prints."""
-    said = " ".join(str(error).split())
-    changed = re.findall(r"Hash mismatch for \\?'([^'\\]+)", said)
-    return f"{', '.join(changed)} changed" if changed else said[:200]
+    message = " ".join(str(error).split())
+    changed = re.findall(r"Hash mismatch for \\?'([^'\\]+)", message)
+    return f"{', '.join(changed)} changed" if changed else message[:200]
 
 
 def _not_verified(bundle: Path, why: str) -> MaclipError:

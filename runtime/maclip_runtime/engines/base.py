@@ -1,4 +1,4 @@
-"""What every engine is to the rest of the runtime, and what they share."""
+"""The interface of all engines, and what they share."""
 
 from __future__ import annotations
 
@@ -14,30 +14,29 @@ from maclip_runtime.errors import EXIT_MACHINE_LACKS, MaclipError
 Array = npt.NDArray[Any]
 
 CANNOT_BE_USED = "The device {!r} cannot be used: "
-USE_ANOTHER = "Use --device auto or --device cpu"
 ASK_DOCTOR = "; maclip-run doctor says why"
 CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 CPUS = Path("/sys/devices/system/cpu")
 
 
 class Engine(Protocol):
-    """The graphs of one bundle on one device; a graph is loaded when it is first run. Any thread may run it.
+    """The graphs of one bundle on one device. A graph is loaded on its first run. Thread-safe.
 
-    `device` says what runs, in the user's words: "cpu", "cuda", "openvino", an onnxruntime provider's name, ...
+    `device` is the --device value: "cpu", "cuda", "openvino", an onnxruntime provider's name, ...
     """
 
     device: str
 
     def run(self, graph: str, **inputs: Array) -> tuple[Array, ...]:
-        """Run one graph on named arrays, shapes and types as the manifest says; its outputs in order."""
+        """Run one graph on named inputs with the manifest's shapes and dtypes; returns its outputs in order."""
         ...
 
 
 def usable_cores() -> int:
-    """How many cores this process may use: by its affinity and, in a container, by its share of time.
+    """How many cores this process may use, by its CPU affinity and its cgroup's quota.
 
-    Libraries that count the machine's cores start too many threads in a container and get in their own way. Two
-    hardware threads of a core count as one: a matrix product fills it alone.
+    Libraries that count all cores of the machine start too many threads in a container. Two hardware threads of one
+    core count as one, because one thread of a matrix product already fills the core.
     """
     cpus = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
     cores = len({_siblings(cpu) for cpu in cpus})
@@ -56,20 +55,15 @@ def _siblings(cpu: int) -> str:
 
 
 def as_float(array: Array) -> npt.NDArray[np.float32]:
-    """`array` as contiguous float32, as the graphs take it."""
+    """`array` as contiguous float32, which the graphs take."""
     return np.ascontiguousarray(array, dtype=np.float32)
 
 
 def device_missing(device: str, why: str, fix: str = "") -> MaclipError:
-    """The error for a device that was asked for and is not there."""
+    """The error `device-missing`: `why` ends the sentence; without a `fix` another device is suggested."""
     return MaclipError(
         "device-missing",
         f"{CANNOT_BE_USED.format(device)}{why}.",
-        fix or f"{USE_ANOTHER}{ASK_DOCTOR}.",
+        fix or f"Use --device auto or --device cpu{ASK_DOCTOR}.",
         EXIT_MACHINE_LACKS,
     )
-
-
-def first_line(error: object) -> str:
-    """The first line of an error's words, of a length that a sentence bears."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from maclip_runtime.bundle.opening import Bundle, name_key
+from maclip_runtime.bundle.names import name_key
+from maclip_runtime.bundle.opening import Bundle
 from maclip_runtime.engines.base import Array, as_float
 from maclip_runtime.engines.opening import open_engine
 from maclip_runtime.engines.text_encoder import NameEncoder
@@ -39,7 +40,7 @@ class Encoder:
         self, bundle: Bundle, device: str = "auto", allow_fallback: bool = False, threads: int | None = None
     ) -> None:
         self.bundle = bundle
-        self.engine = open_engine(bundle, device, allow_fallback, threads)
+        self.engine = open_engine(bundle, device, allow_fallback=allow_fallback, threads=threads)
         self._names: NameEncoder | None = None
         self._turn = threading.RLock()
 

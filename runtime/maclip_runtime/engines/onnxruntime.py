@@ -1,4 +1,4 @@
-"""Runs the bundle's graphs with onnxruntime, on one of its providers, and finds out whether it did."""
+"""Run the bundle's graphs with one of onnxruntime's providers, and check that they ran there."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from typing import Any
 
 from maclip_runtime.bundle.opening import Bundle
 from maclip_runtime.engines.audit import CPU, Placement, read_profile
-from maclip_runtime.engines.base import Array, first_line, usable_cores
+from maclip_runtime.engines.base import Array, usable_cores
 from maclip_runtime.engines.pieces import rows_at_once, run_in_pieces
 from maclip_runtime.engines.providers import ERRORS_ONLY, Provider, import_onnxruntime, open_session, require_working
-from maclip_runtime.errors import EXIT_MACHINE_LACKS, MaclipError
+from maclip_runtime.errors import EXIT_MACHINE_LACKS, MaclipError, first_line
 
 ONNX_DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32", "tensor(bool)": "bool", "tensor(int64)": "int64"}
-
-AS_ASKED_FOR = 1  # an arena's strategy; the other doubles what it takes each time
+SAME_AS_REQUESTED = 1  # how an arena grows; onnxruntime's default doubles it each time
 
 log = logging.getLogger("maclip")
 
@@ -27,15 +26,21 @@ log = logging.getLogger("maclip")
 class OnnxEngine:
     """The graphs of one bundle with one provider.
 
-    The first run of each graph is profiled: nodes that ran elsewhere are the error `device-fallback`, or with
-    `allow_fallback` a warning. `audit` profiles the CPU too, which has nowhere else to run; `placements` is what
-    was found. Raises `device-missing` where the provider does not start here.
+    bundle: the bundle whose graphs are run.
+    provider: the execution provider to run them on.
+    allow_fallback: only warn about nodes that ran elsewhere; default: raise `device-fallback`.
+    threads: CPU threads of a session; default: one for each usable core.
+    audit: profile the CPU provider too, which has nowhere to fall back to.
+
+    The first run of each graph is profiled; `placements` holds the results by graph. Raises `device-missing` where the
+    provider does not start on this machine.
     """
 
     def __init__(
         self,
         bundle: Bundle,
         provider: Provider,
+        *,
         allow_fallback: bool = False,
         threads: int | None = None,
         audit: bool = False,
@@ -54,18 +59,18 @@ class OnnxEngine:
         require_working(self._runtime, provider)
 
     def run(self, graph: str, **inputs: Array) -> tuple[Array, ...]:
-        """Run one graph on named arrays, shapes and types as the manifest says; its outputs in order.
+        """Run one graph on named inputs with the manifest's shapes and dtypes; returns its outputs in order.
 
-        Raises `bundle-corrupt` where onnxruntime cannot load the graph, `bundle-schema` where it is not what the
-        manifest says, `device-missing` and `device-fallback`; ValueError for arrays that the graph does not take.
+        Raises `bundle-corrupt` where onnxruntime cannot load the graph, `bundle-schema` where the manifest describes
+        another graph, `device-missing` and `device-fallback`; ValueError for inputs of another shape.
         """
         session = self._session(graph)
         spec = self._bundle.manifest.graphs[graph]
-        most = rows_at_once(spec) if self._provider.name == CPU else sys.maxsize
-        outputs = run_in_pieces(spec, inputs, most, lambda piece: tuple(session.run(None, piece)))
+        max_rows = rows_at_once(spec) if self._provider.name == CPU else sys.maxsize
+        outputs = run_in_pieces(spec, inputs, max_rows, lambda piece: tuple(session.run(None, piece)))
         if (profile := self._profiles.pop(graph, None)) is not None:
             with profile:
-                self._judge(graph, session)
+                self._check_placement(graph, session)
         return outputs
 
     def _session(self, graph: str) -> Any:
@@ -76,17 +81,17 @@ class OnnxEngine:
                 self._sessions[graph] = self._open(graph)
             return self._sessions[graph]
 
-    def _judge(self, graph: str, session: Any) -> None:
+    def _check_placement(self, graph: str, session: Any) -> None:
         try:
             placement = read_profile(Path(session.end_profiling()).read_text(), graph, self._provider.name)
         except (OSError, ValueError) as error:
-            log.warning("device: where %s ran cannot be told (%s)", graph, error)
+            log.warning("device: cannot tell where %s ran (%s)", graph, error)
             return
         self.placements[graph] = placement
-        if not placement.strays:
+        if not placement.fallback_nodes:
             return
         if not self._allow_fallback:
-            del self._sessions[graph]  # so that the next run says it again
+            del self._sessions[graph]  # so that the next run raises again
             raise MaclipError(
                 "device-fallback",
                 f"The device {self.device!r} does not run all of the bundle: {placement}.",
@@ -115,14 +120,13 @@ class OnnxEngine:
 
 
 def session_options(runtime: Any, threads: int | None) -> Any:
-    """How every session is opened. `threads` None takes each core that this process may use.
+    """The options of every session. `threads` None: one for each core that this process may use.
 
-    Measured with ViT-B/16 in int8, four blocks adapted, onnxruntime 1.31 (`python -m benchmarks.session_options`):
-    threads that wait for work in a loop cost 0.73 s of the processor a step, those that sleep 0.42 s, and they take
-    the cores from other sessions and from the rest of a robot. Resident memory after batches of four: 2,190 MiB as
-    onnxruntime comes, 734 with batches in pieces of one clip, 492 without a plan of memory for each size of batch,
-    366 where all sessions share one arena that grows by what is asked for. No arena at all takes 209, but each step
-    faults in 133 MiB anew and costs 0.52 s.
+    Measured with ViT-B/16 in int8, four adapted blocks, onnxruntime 1.31 (`python -m benchmarks.session_options`).
+    Processor time per step: 0.73 s with spinning threads, 0.42 s without; spinning also takes the cores from other
+    processes. Resident memory after batches of four: 2,190 MiB with onnxruntime's defaults, 734 with batches split into
+    single clips, 492 also without memory patterns, 366 also with one arena shared by all sessions that grows by the
+    requested size. Without an arena it is 209 MiB, but each step faults in 133 MiB again and takes 0.52 s.
     """
     options = runtime.SessionOptions()
     options.log_severity_level = ERRORS_ONLY
@@ -136,15 +140,15 @@ def session_options(runtime: Any, threads: int | None) -> Any:
 
 @functools.cache  # one arena for the process
 def _arena_is_shared(runtime: Any) -> bool:
-    settings = {"max_mem": 0, "arena_extend_strategy": AS_ASKED_FOR, "initial_chunk_size_bytes": -1}
-    settings["max_dead_bytes_per_chunk"] = -1  # -1: onnxruntime's own
+    settings = {"max_mem": 0, "arena_extend_strategy": SAME_AS_REQUESTED, "initial_chunk_size_bytes": -1}
+    settings["max_dead_bytes_per_chunk"] = -1  # -1: onnxruntime's default
     kind, memory = runtime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, runtime.OrtMemType.DEFAULT
     try:
         runtime.create_and_register_allocator(
             runtime.OrtMemoryInfo("Cpu", kind, 0, memory), runtime.OrtArenaCfg(settings)
         )
-    except Exception as error:  # the program around us has registered its own, which is as good
-        log.debug("onnxruntime: no arena of ours (%s)", first_line(error))
+    except Exception as error:  # the program that embeds us has registered its own
+        log.debug("onnxruntime: no shared arena (%s)", first_line(error))
         return False
     return True
 

@@ -1,4 +1,4 @@
-"""From the user's word for a device to an engine that runs there."""
+"""From a --device value to an engine."""
 
 from __future__ import annotations
 
@@ -19,32 +19,33 @@ from maclip_runtime.errors import MaclipError
 
 OPENVINO_DEVICES = ("openvino", "openvino-f32")
 DEVICES = ("auto", *PROVIDERS, *NATIVE_DEVICES, *OPENVINO_DEVICES)
-
-MOST_THREADS = 1024  # beyond what any one machine has; a slip of the hand would use up its process numbers
+MAX_THREADS = 1024  # more than any machine has; a typo must not exhaust its process numbers
 
 log = logging.getLogger("maclip")
 
 
 def open_engine(
-    bundle: Bundle, device: str = "auto", allow_fallback: bool = False, threads: int | None = None
+    bundle: Bundle, device: str = "auto", *, allow_fallback: bool = False, threads: int | None = None
 ) -> Engine:
-    """The graphs of a bundle on a device.
+    """Open an engine that runs the graphs of a bundle on a device.
 
-    `device` is one of DEVICES, the name of an onnxruntime provider (`CoreMLExecutionProvider`), or the library file
-    of a plug-in provider. "auto" takes CUDA where it works, else the CPU in float32, and logs one line why; it never
-    chooses an engine that must be built first, nor one that computes in less than the bundle's precision.
-    `threads` is for engines on the processor; None takes each core that this process may use.
+    bundle: an opened bundle.
+    device: one of DEVICES, the name of an onnxruntime provider (`CoreMLExecutionProvider`), or the library file of a
+        plug-in provider. "auto" takes CUDA where it works, else the CPU, and logs why; it never chooses an engine that
+        must be built first or that computes below the bundle's precision.
+    allow_fallback: only warn where onnxruntime ran some nodes elsewhere.
+    threads: CPU threads; default: one for each core that this process may use.
 
-    Raises `option-invalid` for more threads than any machine has; `device-unknown`; `device-missing` where the device
-    is not there or does not start, `engine-missing` without onnxruntime; on the first run of a graph `device-fallback`
-    where some of its nodes ran elsewhere, unless `allow_fallback`, which makes a warning of it. Engines of NVIDIA and
-    OpenVINO compile whole graphs: with them nothing runs elsewhere.
+    Raises `option-invalid` for impossible `threads`, `device-unknown`, `device-missing` where the device is absent or
+    does not start, `engine-missing` without onnxruntime. The first run of a graph raises `device-fallback` where some
+    of its nodes ran elsewhere and `allow_fallback` is False. TensorRT and OpenVINO compile whole graphs and never fall
+    back.
     """
-    if threads is not None and not 1 <= threads <= MOST_THREADS:
+    if threads is not None and not 1 <= threads <= MAX_THREADS:
         raise MaclipError(
             "option-invalid",
             f"{threads} threads cannot be used.",
-            f"Give 1 to {MOST_THREADS}, best the number of cores.",
+            f"Give 1 to {MAX_THREADS}; the number of cores is best.",
         )
     if device == "auto":
         device, why = choose_device()
@@ -56,20 +57,26 @@ def open_engine(
     if device in OPENVINO_DEVICES:
         from maclip_runtime.engines.openvino import OpenVinoEngine
 
-        return OpenVinoEngine(bundle, device, threads)
+        return OpenVinoEngine(bundle, device, threads=threads)
     if names_provider(device):
         from maclip_runtime.engines.onnxruntime import OnnxEngine
 
-        return OnnxEngine(bundle, find_provider(import_onnxruntime(), device), allow_fallback, threads)
-    raise MaclipError(
+        provider = find_provider(import_onnxruntime(), device)
+        return OnnxEngine(bundle, provider, allow_fallback=allow_fallback, threads=threads)
+    raise device_unknown(device)
+
+
+def device_unknown(device: str) -> MaclipError:
+    """The error `device-unknown`."""
+    return MaclipError(
         "device-unknown",
-        f"{device!r} is no device.",
+        f"There is no device {device!r}.",
         f"Use one of {', '.join(DEVICES)}, the name of an onnxruntime provider, or a plug-in provider's library file.",
     )
 
 
 def choose_device() -> tuple[str, str]:
-    """What "auto" stands for on this machine, and why in a few words. Raises `engine-missing` where nothing runs."""
+    """The device that "auto" means on this machine, and the reason. Raises `engine-missing` where nothing runs."""
     try:
         runtime = import_onnxruntime()
     except MaclipError:

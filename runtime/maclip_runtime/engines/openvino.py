@@ -1,4 +1,4 @@
-"""Runs the bundle's graphs with OpenVINO on the processor, in bfloat16 where that pays and does no harm."""
+"""Run the bundle's graphs with OpenVINO on the CPU, in bfloat16 where that is faster and exact enough."""
 
 from __future__ import annotations
 
@@ -10,37 +10,40 @@ from typing import Any
 import numpy as np
 
 from maclip_runtime.bundle.opening import Bundle
-from maclip_runtime.engines.base import Array, device_missing, first_line, usable_cores
+from maclip_runtime.engines.base import Array, device_missing, usable_cores
 from maclip_runtime.engines.pieces import rows_at_once, run_in_pieces
-from maclip_runtime.errors import MaclipError
+from maclip_runtime.errors import MaclipError, first_line
 
-# Where nearly all the work is. Prototypes and distances are a few per cent of it and decide: they stay in float32.
-HALF_GRAPHS = ("visual", "stem", "tower")
+# Nearly all the work. Prototypes and distances are a few per cent of it and decide the answer: they stay in float32.
+BF16_GRAPHS = ("visual", "stem", "tower")
 OPENVINO_DTYPES = {"u8": "uint8", "f32": "float32", "boolean": "bool", "i64": "int64"}
 
 
 class OpenVinoEngine:
-    """The graphs of one bundle, compiled by OpenVINO for this processor when they are first run.
+    """The graphs of one bundle, each compiled by OpenVINO for this CPU on its first run.
 
-    `device` is "openvino" (frames pass the network in bfloat16 where the processor has it, else in float32) or
-    "openvino-f32". A bundle in int8 keeps what it was quantised to, with float32 around it. Raises `device-missing`
-    without OpenVINO.
+    bundle: an opened bundle.
+    device: "openvino" (the network in bfloat16 where the CPU has it, else in float32) or "openvino-f32". An int8 bundle
+        runs in int8 as it was quantized, with float32 around it.
+    threads: default: one for each core that this process may use.
+
+    Raises `device-missing` without OpenVINO.
     """
 
-    def __init__(self, bundle: Bundle, device: str, threads: int | None = None) -> None:
+    def __init__(self, bundle: Bundle, device: str, *, threads: int | None = None) -> None:
         self.device = device
         self._bundle = bundle
         self._openvino = import_openvino(device)
         self._core = self._openvino.Core()
         self._threads = threads or usable_cores()
-        half = device == "openvino" and bundle.manifest.precision != "int8" and has_bf16(self._core)
-        self._half_graphs = HALF_GRAPHS if half else ()
+        bf16 = device == "openvino" and bundle.manifest.precision != "int8" and has_bf16(self._core)
+        self._bf16_graphs = BF16_GRAPHS if bf16 else ()
         self._compiled: dict[str, Any] = {}
-        self._free: dict[Any, list[Any]] = {}  # requests that no thread is using
+        self._free: dict[Any, list[Any]] = {}  # idle inference requests, by compiled graph
         self._lock = threading.Lock()
 
     def run(self, graph: str, **inputs: Array) -> tuple[Array, ...]:
-        """Run one graph on named arrays, shapes and types as the manifest says; its outputs in order."""
+        """Run one graph on named inputs with the manifest's shapes and dtypes; returns its outputs in order."""
         compiled = self._graph(graph)
         spec = self._bundle.manifest.graphs[graph]
         return run_in_pieces(spec, inputs, rows_at_once(spec), partial(self._infer, compiled))
@@ -49,11 +52,11 @@ class OpenVinoEngine:
         free = self._free[compiled]
         try:
             request = free.pop()
-        except IndexError:  # all at work in other threads
+        except IndexError:  # all in use by other threads
             request = compiled.create_infer_request()
         known = {name: inputs[name] for name, _ in _ports(compiled.inputs)}
         results = request.infer(known, share_inputs=True, share_outputs=True)
-        # The request's own memory: the next run writes over it.
+        # Copied, because the next run of the request overwrites its memory.
         outputs = tuple(np.array(results[port]) for port in compiled.outputs)
         free.append(request)
         return outputs
@@ -66,8 +69,8 @@ class OpenVinoEngine:
             return self._compiled[graph]
 
     def precision(self, graph: str) -> str:
-        """What a graph's float products are computed in: "bf16" or "f32"."""
-        return "bf16" if graph in self._half_graphs else "f32"
+        """The precision of a graph's floating-point products: "bf16" or "f32"."""
+        return "bf16" if graph in self._bf16_graphs else "f32"
 
     def _compile(self, graph: str) -> Any:
         settings = {
@@ -76,7 +79,7 @@ class OpenVinoEngine:
             "PERFORMANCE_HINT": "LATENCY",
         }
         try:
-            # Weights are mapped from the bundle's files.
+            # By path: the weights are memory-mapped from the bundle's files.
             model = self._core.read_model(self._bundle.graph_file(graph))
             compiled = self._core.compile_model(model, "CPU", settings)
         except RuntimeError as error:
@@ -86,7 +89,7 @@ class OpenVinoEngine:
                 "Update OpenVINO, use --device cpu, or export the bundle again.",
             ) from error
         spec, inputs = self._bundle.manifest.graphs[graph], _ports(compiled.inputs)
-        # Inputs that a graph does not read (plain CLIP has no use for a text) are not inputs to OpenVINO.
+        # OpenVINO drops inputs that a graph does not read (the text of plain CLIP).
         names = {name for name, _ in inputs}
         read = tuple(tensor for tensor in spec.inputs if tensor.name in names)
         dataclasses.replace(spec, inputs=read).require(inputs, _ports(compiled.outputs))
@@ -94,7 +97,7 @@ class OpenVinoEngine:
 
 
 def import_openvino(device: str) -> Any:
-    """The package. Raises `device-missing`."""
+    """Import OpenVINO. Raises `device-missing`."""
     try:
         import openvino
     except ImportError as error:
@@ -105,7 +108,7 @@ def import_openvino(device: str) -> Any:
 
 
 def has_bf16(core: Any) -> bool:
-    """Whether this processor multiplies in bfloat16 (AMX, AVX-512 BF16)."""
+    """Whether this CPU multiplies in bfloat16 (AMX, AVX-512 BF16)."""
     return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 

@@ -1,4 +1,4 @@
-"""Painting a scene: a label on the picture, and below it a strip with the past half minute."""
+"""Paint a scene: a label on the frame, and below it a timeline of the past half minute."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from maclip_runtime.overlay.fonts import fit, font_for, length, printable
 from maclip_runtime.overlay.scene import TIMELINE_SECONDS, Scene, Span
 from maclip_runtime.reading.frames import Pixels
 
-LONGEST_SIDE, LEAST_WIDTH = 1280, 360  # px of the picture: enough to judge by; less and text is not legible
-TEXT_SHARE = 1 / 17  # of the picture's short side
-LEAST_TEXT, MOST_TEXT = 14, 44  # px
+MAX_SIDE, MIN_WIDTH = 1280, 360  # px of the frame; text is not legible on a narrower one
+TEXT_SHARE = 1 / 17  # text height over the frame's short side
+MIN_TEXT, MAX_TEXT = 14, 44  # px
 TICK_SECONDS = 5
 
 Colour = tuple[int, int, int]
-# Told apart by people who do not see red and green apart (Okabe and Ito), made lighter for a dark ground.
+# Distinguishable with red-green colour blindness (Okabe and Ito), lightened for a dark background.
 TONES: tuple[Colour, ...] = (
     (86, 180, 233),
     (240, 170, 40),
@@ -29,26 +29,27 @@ TONES: tuple[Colour, ...] = (
     (190, 200, 120),
 )
 NO_CLASS: Colour = (170, 175, 185)
-GROUND, LINE, FAINT, WHITE = (22, 24, 29), (52, 56, 64), (175, 180, 190), (255, 255, 255)
-SHADE = (10, 11, 14, 215)  # behind text on the picture: legible on white and on black
+BACKGROUND, LINE, FAINT, WHITE = (22, 24, 29), (52, 56, 64), (175, 180, 190), (255, 255, 255)
+SHADE = (10, 11, 14, 215)  # behind text on the frame, which stays legible on white and on black
 
 
 class Painter:
-    """Paints frames of one source on a canvas whose size the first frame decides.
+    """Paints the frames of one source on a canvas.
 
-    Frames of other sizes are fitted into the same place. Width and height of the canvas are even, as encoders ask.
+    `width` and `height` are those of the first frame; later frames of other sizes are scaled to fit. The canvas has an
+    even width and height, which encoders require.
     """
 
     def __init__(self, width: int, height: int) -> None:
-        scale = min(LONGEST_SIDE / max(width, height), max(1.0, LEAST_WIDTH / width))
+        scale = min(MAX_SIDE / max(width, height), max(1.0, MIN_WIDTH / width))
         self._view = (_even(width * scale), _even(height * scale))
-        self._text = int(min(max(min(self._view) * TEXT_SHARE, LEAST_TEXT), MOST_TEXT))
+        self._text = int(min(max(min(self._view) * TEXT_SHARE, MIN_TEXT), MAX_TEXT))
         self._small = max(10, round(self._text * 0.62))
-        self.width = max(self._view[0], _even(LEAST_WIDTH))
+        self.width = max(self._view[0], _even(MIN_WIDTH))
         self.height = self._view[1] + _even(self._text * 3.1)
 
     def paint(self, pixels: Pixels, time_s: float, scene: Scene) -> Pixels:
-        """uint8 [H, W, 3] RGB at `time_s`, with what was known then -> uint8 [height, width, 3]."""
+        """Draw the scene at `time_s` on a frame: uint8 [H, W, 3] RGB -> uint8 [height, width, 3]."""
         canvas = Image.new("RGB", (self.width, self.height))
         self._place(canvas, pixels)
         if scene.headline:
@@ -73,7 +74,7 @@ class Painter:
     def _strip(self, draw: ImageDraw.ImageDraw, now_s: float, scene: Scene) -> None:
         top, gap = self._view[1], max(2, self._text // 7)
         thin, thick = round(self._text * 0.45), round(self._text * 1.15)
-        draw.rectangle((0, top, self.width, self.height), GROUND)
+        draw.rectangle((0, top, self.width, self.height), BACKGROUND)
         ticks_y = self.height - self._small - gap - 2
         first = int(max(0.0, now_s - TIMELINE_SECONDS) // TICK_SECONDS) * TICK_SECONDS
         for tick_s in range(first, int(now_s) + 1, TICK_SECONDS):
@@ -95,9 +96,9 @@ class Painter:
         colour = _colour(span)
         box = (left, top, right - 2, top + height)
         if not label:
-            draw.rectangle(box, colour if span.tone is not None else _mix(colour, GROUND))
+            draw.rectangle(box, colour if span.tone is not None else _mix(colour, BACKGROUND))
             return
-        draw.rounded_rectangle(box, height // 4, _mix(colour, GROUND), colour, max(1, height // 14))
+        draw.rounded_rectangle(box, height // 4, _mix(colour, BACKGROUND), colour, max(1, height // 14))
         if span.going_on:  # no end yet
             draw.rectangle((right - 4, top, right - 2, top + height), WHITE)
         pad = height // 4
@@ -105,17 +106,17 @@ class Painter:
         draw.text((left + pad, top + height / 2), text, WHITE, font_for(text, self._small), anchor="lm")
 
     def _x(self, time_s: float, now_s: float) -> float:
-        """Where a time lies: now moves to the right edge, and from there on the past to the left."""
+        """The x coordinate of a time: now moves to the right edge, then the past moves left."""
         return self.width * (1 + (time_s - max(now_s, TIMELINE_SECONDS)) / TIMELINE_SECONDS)
 
 
 @lru_cache(maxsize=64)
 def _pill(label: str, score: float, colour: Colour, sure: bool, px: int, width: int) -> Image.Image:
-    """The label and its score on a shade, RGBA; a bar below is as long as the score is high."""
+    """The label and its score on a shaded box, RGBA; the bar below shows the score."""
     pad, figure = px // 2, f"{score:.2f}"
     room = int(width - 8 * pad - length(figure, px))
-    # A long label is written smaller, then cut.
-    label_px = next((size for size in range(px, LEAST_TEXT, -1) if length(printable(label), size) <= room), LEAST_TEXT)
+    # A long label gets smaller text, then it is cut.
+    label_px = next((size for size in range(px, MIN_TEXT, -1) if length(printable(label), size) <= room), MIN_TEXT)
     label = fit(label, label_px, room)
     wide = int(length(label, label_px) + length(figure, px)) + 5 * pad
     high = px + 2 * pad

@@ -1,4 +1,4 @@
-"""A font that has the letters of a text, in any script the system knows."""
+"""Find a font with the letters of a text, in any script that the system has fonts for."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ if TYPE_CHECKING:
 
     Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
-# Looked for by name where fontconfig is not installed.
-USUAL_FILES = ("DejaVuSans-Bold.ttf", "NotoSans-Bold.ttf", "Arial Bold.ttf", "arialbd.ttf", "LiberationSans-Bold.ttf")
-ASK_SECONDS = 5.0
-LONGEST = 120  # letters of a text that are drawn
+# Tried by name where fontconfig is not installed.
+COMMON_FONTS = ("DejaVuSans-Bold.ttf", "NotoSans-Bold.ttf", "Arial Bold.ttf", "arialbd.ttf", "LiberationSans-Bold.ttf")
+FC_MATCH_SECONDS = 5.0
+MAX_LETTERS = 120  # of a text that is drawn
 
 
 def printable(text: str) -> str:
-    """`text` on one line: control characters, lone surrogates and what lies beyond the first 120 letters go.
+    """`text` on one line, without control characters and lone surrogates, at most MAX_LETTERS long.
 
     >>> printable("two\\nlines\\x00")
     'two lines'
     """
-    kept = "".join(" " if letter.isspace() else letter for letter in text[: 4 * LONGEST])
+    kept = "".join(" " if letter.isspace() else letter for letter in text[: 4 * MAX_LETTERS])
     kept = "".join(letter for letter in kept if unicodedata.category(letter) not in {"Cc", "Cs"})
-    return " ".join(kept.split())[:LONGEST]
+    return " ".join(kept.split())[:MAX_LETTERS]
 
 
 @lru_cache(maxsize=512)
 def fit(text: str, px: int, width: int) -> str:
-    """`printable(text)`, cut with "…" to at most `width` px, at `px` px high."""
+    """`printable(text)`, cut with "…" to at most `width` px at a height of `px` px."""
     text = printable(text)
     if length(text, px) <= width:
         return text
@@ -42,27 +42,27 @@ def fit(text: str, px: int, width: int) -> str:
 
 
 def length(text: str, px: int) -> float:
-    """How wide `text` is, in px."""
+    """The width of `text` in px at a height of `px` px."""
     return float(font_for(text, px).getlength(text))
 
 
 def font_for(text: str, px: int) -> Font:
-    """A bold sans-serif font of `px` px with the letters of `text`, as far as the system has one."""
+    """A bold sans-serif font of `px` px with the letters of `text`, where the system has one."""
     return _load(_file_for("".join(sorted({letter for letter in text if ord(letter) > 0x17F}))), px)
 
 
 @lru_cache(maxsize=256)
 def _file_for(letters: str) -> str | None:
-    """fontconfig's choice for letters beyond Latin; None for Pillow's own font, or where there is none."""
-    asked = shutil.which("fc-match")
-    if not asked:
+    """fontconfig's font for letters beyond Latin; None without fontconfig or without a font."""
+    command = shutil.which("fc-match")
+    if not command:
         return None
     charset = f":charset={' '.join(f'{ord(letter):x}' for letter in letters)}" if letters else ""
     try:
         done = subprocess.run(
-            [asked, "--format", "%{file}", f"sans:bold{charset}"],
+            [command, "--format", "%{file}", f"sans:bold{charset}"],
             capture_output=True,
-            timeout=ASK_SECONDS,
+            timeout=FC_MATCH_SECONDS,
             check=False,
         )
     except (OSError, subprocess.SubprocessError):
@@ -74,11 +74,11 @@ def _file_for(letters: str) -> str | None:
 def _load(file: str | None, px: int) -> Font:
     from PIL import ImageFont
 
-    for candidate in (file, *USUAL_FILES):
+    for candidate in (file, *COMMON_FONTS):
         if candidate:
             try:
                 font = ImageFont.truetype(candidate, px)
-                font.getlength("x")  # a font of pictures only has some sizes
+                font.getlength("x")  # a bitmap font may lack this size
                 return font
             except (OSError, ValueError):
                 continue

@@ -1,4 +1,4 @@
-"""The overlay as a listener: frames and what was known with them go to a thread that draws and encodes."""
+"""The overlay as callbacks of a watch: frames and their scenes go to a thread that draws and encodes."""
 
 from __future__ import annotations
 
@@ -13,31 +13,33 @@ from types import TracebackType
 
 from maclip_runtime.callbacks import Listener
 from maclip_runtime.decisions import Event, Verdict
-from maclip_runtime.errors import MaclipError
+from maclip_runtime.errors import EXIT_OUR_FAULT, MaclipError
 from maclip_runtime.overlay.drawing import Painter
-from maclip_runtime.overlay.scene import Scene, Story
+from maclip_runtime.overlay.scene import Scene, SceneTracker
 from maclip_runtime.overlay.writing import VideoWriter, check_path
 from maclip_runtime.sources import Frame, is_live, local_path
 
 log = logging.getLogger("maclip")
 
-WAITING_FRAMES = 8  # for the encoder; a frame of 1920 x 1080 is 6 MB
+MAX_WAITING_FRAMES = 8  # for the encoder; a frame of 1920 x 1080 is 6 MB
 CLOSE_SECONDS = 10.0
 
 
 class Overlay(Listener):
-    """Writes what is watched, with labels and a timeline drawn on, to `path` (.mp4 or .mkv).
+    """Writes the watched video with labels and a timeline to a file.
 
-    Of several sources the first that gives a frame is written to NAME.mp4, the next to NAME-2.mp4 and so on. A file
-    waits for the encoder; of a live source frames are dropped, and counted. A disk that is full ends the video, not
-    recognition: `problem` says so. Raises `output-unwritable`, also where `path` is one of `sources`.
+    path: an .mp4 or .mkv file. The first source that gives a frame is written to NAME.mp4, the next to NAME-2.mp4, ...
+    sources: the addresses of the sources, which must not be overwritten.
+
+    Files wait for the encoder; frames of live sources are dropped and counted. A full disk ends the video, not the
+    recognition: see `problem`. Raises `output-unwritable`, also where `path` is one of `sources`.
     """
 
     def __init__(self, path: str | PathLike[str], sources: Sequence[str] = ()) -> None:
         self._path = Path(path)
         check_path(self._path)
-        _spare(sources, [self._numbered(number) for number in range(1, len(sources) + 1)])
-        self._stories: dict[str, Story] = {}
+        _refuse_sources(sources, [self._numbered(number) for number in range(1, len(sources) + 1)])
+        self._trackers: dict[str, SceneTracker] = {}
         self._recordings: dict[str, _Recording] = {}
         self._closed = False
 
@@ -51,54 +53,54 @@ class Overlay(Listener):
 
     @property
     def name(self) -> str:
-        """Where it is written."""
+        """The path of the video."""
         return str(self._path)
 
     @property
     def dropped(self) -> int:
-        """Frames that are in no video: the encoder was too slow for them, or had failed."""
+        """Frames that were not written: the encoder was too slow or failed."""
         return sum(recording.dropped for recording in self._recordings.values())
 
     @property
     def problem(self) -> MaclipError | None:
-        """What ended a video early; None where nothing did."""
+        """The error that ended a video early; None without one."""
         return next((found.problem for found in self._recordings.values() if found.problem), None)
 
     def frame(self, source: str, frame: Frame) -> None:
-        """A frame to be drawn on, with what is known by now."""
+        """Queue a frame with the current scene."""
         if self._closed:
             return
         if source not in self._recordings:
             path = self._numbered(len(self._recordings) + 1)
             self._recordings[source] = _Recording(source, path, is_live(source))
         if frame.restarted:
-            self._story(source).restarted(frame.time_s)
-        self._recordings[source].put(frame, self._story(source).scene)
+            self._tracker(source).restarted(frame.time_s)
+        self._recordings[source].put(frame, self._tracker(source).scene)
 
     def verdict(self, source: str, verdict: Verdict, start_s: float, end_s: float) -> None:
-        """An answer for the timeline."""
-        self._story(source).verdict(verdict, start_s, end_s)
+        """Add an answer to the timeline."""
+        self._tracker(source).verdict(verdict, start_s, end_s)
 
     def event(self, event: Event) -> None:
-        """An event for the label and the timeline."""
-        self._story(event.source).event(event)
+        """Add an event to the label and the timeline."""
+        self._tracker(event.source).event(event)
 
     def close(self) -> None:
-        """Finish the videos and say what became of them. Closing twice does nothing."""
+        """Finish the videos and log the result. Closing twice does nothing."""
         if not self._closed:
             self._closed = True
             for recording in self._recordings.values():
                 recording.close()
 
-    def _story(self, source: str) -> Story:
-        return self._stories.setdefault(source, Story())
+    def _tracker(self, source: str) -> SceneTracker:
+        return self._trackers.setdefault(source, SceneTracker())
 
     def _numbered(self, number: int) -> Path:
         return self._path if number == 1 else self._path.with_stem(f"{self._path.stem}-{number}")
 
 
-def _spare(sources: Sequence[str], targets: Sequence[Path]) -> None:
-    """Raises `output-unwritable` where a target is a source: it would be replaced."""
+def _refuse_sources(sources: Sequence[str], targets: Sequence[Path]) -> None:
+    """Raises `output-unwritable` where a target is a source, which would be overwritten."""
     for source in sources:
         path = None if is_live(source) else local_path(source)
         for target in targets:
@@ -107,7 +109,7 @@ def _spare(sources: Sequence[str], targets: Sequence[Path]) -> None:
 
 
 class _Recording:
-    """One source's video and the thread that makes it."""
+    """One source's video and the thread that writes it."""
 
     def __init__(self, source: str, path: Path, live: bool) -> None:
         self.dropped = 0
@@ -116,7 +118,7 @@ class _Recording:
         self._path = path
         self._live = live
         self._written = 0
-        self._queue: queue.Queue[tuple[Frame, Scene] | None] = queue.Queue(WAITING_FRAMES)
+        self._queue: queue.Queue[tuple[Frame, Scene] | None] = queue.Queue(MAX_WAITING_FRAMES)
         self._thread = threading.Thread(target=self._run, name=f"overlay {path.name}", daemon=True)
         self._thread.start()
 
@@ -124,15 +126,15 @@ class _Recording:
         if self._live and self._queue.full():
             self.dropped += 1
             return
-        _ = frame.pixels  # made here: the recogniser's thread may make them too, and FFmpeg bears only one at a time
+        _ = frame.pixels  # converted here: the recogniser's thread may do so too, and FFmpeg is not thread-safe
         self._queue.put((frame, scene))
 
     def close(self) -> None:
-        with suppress(queue.Full):  # it hangs, as the next lines find
+        with suppress(queue.Full):  # the thread hangs, which is logged below
             self._queue.put(None, timeout=CLOSE_SECONDS)
         self._thread.join(CLOSE_SECONDS)
         if self._thread.is_alive():
-            log.error("%s: the disk does not answer, the video is not finished", self._path)
+            log.error("%s: the disk does not respond; the video is not finished", self._path)
         elif self._written and not self.problem:
             log.info("saved %s: %d frames of %s, %d dropped", self._path, self._written, self._source, self.dropped)
 
@@ -141,7 +143,7 @@ class _Recording:
         writer: VideoWriter | None = None
         while (item := self._queue.get()) is not None:
             if self.problem:
-                self.dropped += 1  # taken all the same: a file's reader waits for room
+                self.dropped += 1  # still taken from the queue: a file's reader waits for space in it
                 continue
             frame, scene = item
             try:
@@ -160,8 +162,10 @@ class _Recording:
 
     def _fail(self, error: Exception, writer: VideoWriter | None) -> None:
         self.dropped += 1
-        if not isinstance(error, MaclipError):  # a fault of ours must not leave the reader waiting for room
-            error = MaclipError("overlay-failed", f"{self._path}: {type(error).__name__}: {error}", "Report this.", 1)
+        if not isinstance(error, MaclipError):  # our own fault; the reader must not block
+            error = MaclipError(
+                "overlay-failed", f"{self._path}: {type(error).__name__}: {error}", "Report this.", EXIT_OUR_FAULT
+            )
         self.problem = error
         log.error("error[%s]: %s The video ends here; recognition goes on.", error.code, error.message)
         if writer:

@@ -1,4 +1,4 @@
-"""What is known of a source at one moment: the last answers and events, and nothing that comes later."""
+"""The state of a source at one moment: its latest answers and events."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 
 from maclip_runtime.decisions import UNCERTAIN, UNKNOWN, Event, Verdict
 
-TIMELINE_SECONDS = 30.0  # of the past are shown
+TIMELINE_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
 class Span:
-    """A label over `start_s` to `end_s` of the source's time. `going_on`: its end is not known yet.
+    """A label from `start_s` to `end_s` of the source's time; `going_on` while its end is unknown.
 
-    `tone` numbers the labels in the order in which they came; None for those that are no class.
+    `tone` numbers the labels in order of appearance; None for labels that are not classes.
     """
 
     label: str
@@ -26,9 +26,9 @@ class Span:
 
 @dataclass(frozen=True)
 class Scene:
-    """The last windows' answers and the last events, oldest first.
+    """The latest answers and events, oldest first.
 
-    `since_s`: when the source last came back; what was answered before says nothing of now.
+    `since_s` is when the source last reconnected; answers from before are outdated.
     """
 
     answers: tuple[Span, ...] = ()
@@ -37,7 +37,7 @@ class Scene:
 
     @property
     def headline(self) -> tuple[Span, bool] | None:
-        """What to say of now, and whether an event stands behind it; None before the first."""
+        """The current label, and whether it belongs to an event; None before the first answer."""
         for event in reversed(self.events):
             if event.going_on:
                 return event, True
@@ -46,7 +46,7 @@ class Scene:
         return None
 
 
-class Story:
+class SceneTracker:
     """Makes a source's `scene` from what its listeners are told."""
 
     def __init__(self) -> None:
@@ -54,14 +54,14 @@ class Story:
         self._tones: dict[str, int] = {}
 
     def restarted(self, time_s: float) -> None:
-        """The source was lost and is back, at `time_s`."""
+        """The source reconnected at `time_s`."""
         self.scene = replace(self.scene, since_s=time_s)
 
     def verdict(self, verdict: Verdict, start_s: float, end_s: float) -> None:
         """A window was answered."""
         span = Span(verdict.label, verdict.score, start_s, end_s, self._tone(verdict.label))
         answers = (*self._recent(self.scene.answers, end_s), span)
-        # Not every event that goes on is updated: "unknown" is not.
+        # "unknown" events get no updates, so answers extend them.
         events = tuple(
             replace(event, end_s=max(event.end_s, end_s)) if event.going_on and event.label == span.label else event
             for event in self.scene.events
@@ -69,7 +69,7 @@ class Story:
         self.scene = replace(self.scene, answers=answers, events=events)
 
     def event(self, event: Event) -> None:
-        """An event began, goes on or ended."""
+        """An event started, continued or ended."""
         going_on = event.kind != "end"
         span = Span(event.label, event.score, event.start_s, event.end_s, self._tone(event.label), going_on)
         others = tuple(other for other in self.scene.events if not (other.going_on and other.label == event.label))

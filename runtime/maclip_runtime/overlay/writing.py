@@ -1,4 +1,4 @@
-"""A video file that is whole under its name, and playable as far as it came where the program is killed."""
+"""Write a video file that stays playable up to the last fragment when the program is killed."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from maclip_runtime.reading.video import reason
 if TYPE_CHECKING:
     from av.video import VideoStream
 
-CODECS = ("libx264", "libopenh264", "mpeg4")  # the first one that this FFmpeg has
+CODECS = ("libx264", "libopenh264", "mpeg4")  # the first that this FFmpeg has is used
 TIME_BASE = Fraction(1, 1000)  # s; MPEG-4 has 16 bits for it
-KEY_FRAMES = 60  # frames between two that stand alone: what a kill costs at most
+KEY_FRAME_INTERVAL = 60  # frames; a kill loses at most so many
 QUALITY = {"libx264": {"preset": "superfast", "crf": "23"}}
-BITS = 0.15  # a pixel and frame, where the codec takes no quality
-NOMINAL_RATE = 25  # frames a second, for codecs that want one; the real times are kept
+BITS_PER_PIXEL = 0.15  # per frame, for codecs without a quality setting
+NOMINAL_RATE = 25  # frames per second, for codecs that need one; frames keep their real times
 CONTAINERS = {
-    # Written in fragments, and made an ordinary file at the end.
+    # Written in fragments, and rewritten as an ordinary file at the end.
     ".mp4": {"movflags": "+hybrid_fragmented+frag_keyframe", "flush_packets": "1"},
     ".mkv": {"flush_packets": "1"},
 }
 
 
 class VideoWriter:
-    """Writes frames at their times to NAME.part.mp4, and renames it to `path` when closed.
+    """Writes frames with their times to NAME.part.mp4, which `close` renames to `path`.
 
-    `width` and `height` are even. Raises `output-unwritable` here and in each method.
+    `width` and `height` must be even. Every method raises `output-unwritable`.
     """
 
     def __init__(self, path: Path, width: int, height: int) -> None:
@@ -44,20 +44,20 @@ class VideoWriter:
         try:
             self._container = av.open(f"file:{self.part}", "w", container_options=CONTAINERS[path.suffix.lower()])
             name = next(codec for codec in CODECS if codec in av.codec.codecs_available)
-            # No frames that need a later one: a file in fragments could not say by how much they shift the first.
-            options = {"g": str(KEY_FRAMES), "bf": "0", **QUALITY.get(name, {})}
+            # No B-frames: a fragmented file cannot store by how much they delay the first frame.
+            options = {"g": str(KEY_FRAME_INTERVAL), "bf": "0", **QUALITY.get(name, {})}
             stream = cast("VideoStream", self._container.add_stream(name, rate=NOMINAL_RATE, options=options))
             stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
             stream.codec_context.time_base = TIME_BASE
-            stream.codec_context.thread_count = 1  # the other cores are for recognition
+            stream.codec_context.thread_count = 1  # leave the other cores to recognition
             if name not in QUALITY:
-                stream.bit_rate = int(width * height * NOMINAL_RATE * BITS)
+                stream.bit_rate = int(width * height * NOMINAL_RATE * BITS_PER_PIXEL)
             self._stream = stream
         except OSError as error:
             raise _unwritable(path, reason(error)) from error
 
     def write(self, pixels: Pixels, time_s: float) -> None:
-        """Add uint8 [height, width, 3] RGB, shown at `time_s`; times that do not grow are moved by 1 ms."""
+        """Add a frame, uint8 [height, width, 3] RGB, at `time_s`; a time that does not increase is moved by 1 ms."""
         import av
 
         frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
@@ -69,7 +69,7 @@ class VideoWriter:
             raise _unwritable(self.path, reason(error)) from error
 
     def close(self) -> None:
-        """Finish the file and give it its name."""
+        """Finish the file and rename it to `path`."""
         try:
             self._container.mux(self._stream.encode())
             self._container.close()
@@ -78,13 +78,13 @@ class VideoWriter:
             raise _unwritable(self.path, reason(error)) from error
 
     def abandon(self) -> None:
-        """Let go after an error. What was written stays under the name `part`, playable as far as it came."""
+        """Close after an error. What was written stays in `part` and is playable."""
         with suppress(OSError):
             self._container.close()
 
 
 def check_path(path: Path) -> None:
-    """Raises `output-unwritable` where no video can be written to `path`, which may be there already."""
+    """Raises `output-unwritable` where no video can be written to `path`, which may already exist."""
     if path.suffix.lower() not in CONTAINERS:
         raise _unwritable(path, "its name does not end in .mp4 or .mkv")
     if path.is_dir():
@@ -92,10 +92,12 @@ def check_path(path: Path) -> None:
     if not path.parent.is_dir():
         raise _unwritable(path, "its folder does not exist")
     if not os.access(path.parent, os.W_OK):
-        raise _unwritable(path, "its folder may not be written to")
+        raise _unwritable(path, "its folder is not writable")
 
 
 def _unwritable(path: Path, why: str) -> MaclipError:
     return MaclipError(
-        "output-unwritable", f"{path} cannot be written ({why}).", "Give a name that ends in .mp4, where there is room."
+        "output-unwritable",
+        f"{path} cannot be written ({why}).",
+        "Give a path that ends in .mp4, on a disk with free space.",
     )

@@ -1,1 +1,5 @@
-"""Reading clips: video files, folders of pictures, frames."""
+"""Reading clips.
+
+`clip` reads a whole clip through `video` or `pictures`; `frames` samples, resizes and crops; `quality` judges clips
+that are to be enrolled.
+"""

@@ -1,4 +1,4 @@
-"""One whole clip: count its frames, choose a few, decode only as far as needed. Training reads here too."""
+"""Read a whole clip: count its frames, choose some, decode no further than needed. Training uses it too."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ Transform = Callable[[Pixels], Pixels]
 
 @dataclass(frozen=True)
 class Clip:
-    """Chosen frames of a clip, uint8 [T, H, W, 3] RGB; `indices` int64 [T]: which of its `total` they are.
+    """Frames chosen from a clip.
 
-    `duration_s` is how long the whole clip lasts, in seconds.
+    `frames` is uint8 [T, H, W, 3] RGB, `indices` int64 [T] their positions among the clip's `total` frames,
+    `duration_s` the length of the whole clip in seconds.
     """
 
     frames: Pixels
@@ -33,12 +34,14 @@ class Clip:
 
 
 def read_clip(path: str | PathLike[str], choose: Choose, transform: Transform | None = None) -> Clip:
-    """Read the frames that `choose(total)` names, from a video file or a folder of frames.
+    """Read chosen frames of a video file or a folder of pictures. Thread-safe.
 
-    `choose` gets the number of frames and returns int64 [T], for instance `segment_indices`; it may be called
-    again with a smaller number where pictures turn out to be broken. `transform` is applied to each chosen
-    frame as it is decoded, uint8 [H, W, 3] -> uint8 [h, w, 3]: use it to keep memory small. Safe to call from
-    many threads. Raises `clip-unreadable`; `clip-too-short` where there are fewer frames than chosen.
+    path: the video file or folder.
+    choose: maps the number of frames to int64 [T] indices, for instance `segment_indices`; it is called again with a
+        smaller number where some frames are broken.
+    transform: applied to each chosen frame when it is decoded, uint8 [H, W, 3] -> uint8 [h, w, 3], which saves memory.
+
+    Raises `clip-unreadable`, and `clip-too-short` where the clip has fewer frames than `choose` returns indices.
     """
     path = Path(path)
     if path.is_dir():
@@ -54,7 +57,7 @@ def _read_video(path: Path, choose: Choose, transform: Transform | None) -> Clip
     indices = _chosen(path, choose, total)
     frames, decoded = _decode_chosen(path, indices, transform)
     if len(frames) < len(set(indices.tolist())):
-        # The container promised more than could be decoded: go by what is really there.
+        # Fewer frames could be decoded than the container claims: choose again among those.
         total = decoded
         indices = _chosen(path, choose, total)
         frames, _ = _decode_chosen(path, indices, transform)
@@ -62,7 +65,7 @@ def _read_video(path: Path, choose: Choose, transform: Transform | None) -> Clip
 
 
 def _decode_chosen(path: Path, indices: Indices, transform: Transform | None) -> tuple[dict[int, Pixels], int]:
-    """The frames at `indices` by index, and how many were decoded; stops after the last one wanted."""
+    """The frames at `indices` by index, and how many were decoded; stops after the last wanted one."""
     import av
 
     wanted, last = set(indices.tolist()), int(indices.max())
@@ -104,7 +107,7 @@ def _read_folder(path: Path, choose: Choose, transform: Transform | None) -> Cli
 
 def _chosen(path: Path, choose: Choose, total: int) -> Indices:
     if total == 0:
-        raise video.unreadable(path, "holds no frame that can be decoded")
+        raise video.unreadable(path, "has no frame that can be decoded")
     indices = np.asarray(choose(total), dtype=np.int64)
     if total < len(indices):
         raise MaclipError(

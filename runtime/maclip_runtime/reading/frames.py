@@ -1,7 +1,7 @@
-"""Frames as the model sees them: sampled, resized and cropped by this one piece of code everywhere.
+"""Sample, resize and crop frames for the model: the only code that does so.
 
-Training, evaluation, enrolment and streams all come through here; two ways of resizing would be a silent
-loss of accuracy. Pixels stay bytes (uint8 RGB): normalisation is part of the exported graphs.
+Training, evaluation, enrolment and streams all use it, because two ways of resizing would silently cost accuracy.
+Pixels stay uint8 RGB; normalization is part of the exported graphs.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ Indices = npt.NDArray[np.int64]
 
 # Training resizes the short side to 256 and crops 224 (docs/method.md, section 1); other sizes keep that ratio.
 RESIZE_RATIO = 256 / 224
-MOST_STRETCHED = 32  # how many times its short side a frame's long side may be; no camera comes near
+MAX_ASPECT = 32  # long side over short side; more than any camera's
 
 
 @dataclass(frozen=True)
 class Preprocess:
-    """How a camera's frame becomes the model's: short side to `resize` px, then a `size` x `size` px crop.
+    """How a camera's frame is prepared for the model.
 
-    Where `resize` is None the whole frame is squashed to that square, as SigLIP and CLIPA have learned to see.
-    `mean` and `std` are per channel, for pixels scaled to 0..1; they are applied inside the graphs.
+    `resize` is the short side in px before a crop of `size` x `size` px; None: the whole frame is squashed to that
+    square, as SigLIP and CLIPA were trained. `mean` and `std` are per channel, for pixels scaled to 0..1, and applied
+    inside the graphs.
     """
 
     size: int
@@ -37,28 +38,28 @@ class Preprocess:
     def for_size(
         cls, size: int, mean: tuple[float, float, float], std: tuple[float, float, float], squash: bool = False
     ) -> Preprocess:
-        """The standard preparation for a model that takes `size` px squares."""
+        """The standard preparation for a model with inputs of `size` x `size` px."""
         return cls(size, None if squash else round(size * RESIZE_RATIO), mean, std)
 
 
 def segment_indices(total: int, frames: int, rng: np.random.Generator | None = None) -> Indices:
-    """Sparse sampling (docs/method.md, section 1): cut `total` frames into `frames` segments, one index each.
+    """Sparse sampling (docs/method.md, section 1): one index from each of `frames` equal segments of `total` frames.
 
-    Returns int64 [frames], ascending: the centre of each equal segment, or with `rng` a place in it.
-    Where `total` < `frames` some indices repeat; callers that mind refuse the clip first.
+    Returns int64 [frames], ascending: the centre of each segment, or with `rng` a random position in it. Indices repeat
+    where `total` < `frames`.
     """
     offset = rng.random(frames) if rng is not None else np.full(frames, 0.5)
     return np.minimum(((np.arange(frames) + offset) * total / frames).astype(np.int64), total - 1)
 
 
 def resize_short(frame: Pixels, short: int) -> Pixels:
-    """Resize uint8 [H, W, 3] so that its short side is `short` px (bicubic, antialiased as CLIP's own).
+    """Resize uint8 [H, W, 3] to a short side of `short` px (bicubic and antialiased, as CLIP does).
 
-    Of a strip longer than 32 times its short side only the middle is kept.
+    Of a frame with an aspect ratio above MAX_ASPECT only the middle is kept.
     """
     from PIL import Image
 
-    frame = _middle(frame)
+    frame = _limit_aspect(frame)
     height, width = frame.shape[:2]
     if min(height, width) == short:
         return frame
@@ -66,16 +67,16 @@ def resize_short(frame: Pixels, short: int) -> Pixels:
 
 
 def resize_to_crop(frame: Pixels, preprocess: Preprocess) -> Pixels:
-    """What training cuts its random `size` px square from: a little more than that of uint8 [H, W, 3].
+    """Resize uint8 [H, W, 3] for the random `size` px crops of training: to 256 px for 224 (docs/method.md, section 1).
 
-    Cut or squashed, a frame is 256 px for a square of 224 (docs/method.md, section 1).
+    The short side becomes 256 px, or both sides where `preprocess` squashes.
     """
     from PIL import Image
 
     if preprocess.resize is not None:
         return resize_short(frame, preprocess.resize)
     side = round(preprocess.size * RESIZE_RATIO)
-    return np.asarray(Image.fromarray(_middle(frame)).resize((side, side), Image.Resampling.BICUBIC))
+    return np.asarray(Image.fromarray(_limit_aspect(frame)).resize((side, side), Image.Resampling.BICUBIC))
 
 
 def _resized(width: int, height: int, short: int) -> tuple[int, int]:
@@ -83,18 +84,18 @@ def _resized(width: int, height: int, short: int) -> tuple[int, int]:
     return max(short, round(width * scale)), max(short, round(height * scale))
 
 
-def _middle(frame: Pixels) -> Pixels:
-    """The middle of a strip: one pixel by 60,000 would be gigabytes once its short side is resized."""
+def _limit_aspect(frame: Pixels) -> Pixels:
+    """The middle of a frame that is too long: 1 x 60,000 px would be gigabytes once its short side is resized."""
     height, width = frame.shape[:2]
-    longest = MOST_STRETCHED * min(height, width)
-    if max(height, width) <= longest:
+    max_side = MAX_ASPECT * min(height, width)
+    if max(height, width) <= max_side:
         return frame
-    top, left = max(0, height - longest) // 2, max(0, width - longest) // 2
-    return frame[top : top + longest, left : left + longest]
+    top, left = max(0, height - max_side) // 2, max(0, width - max_side) // 2
+    return frame[top : top + max_side, left : left + max_side]
 
 
 def crop(frame: Pixels, size: int, top: int, left: int) -> Pixels:
-    """The `size` x `size` px square of uint8 [..., H, W, 3] whose corner is (`top`, `left`)."""
+    """The `size` x `size` px square of uint8 [..., H, W, 3] with its corner at (`top`, `left`)."""
     return frame[..., top : top + size, left : left + size, :]
 
 
@@ -105,14 +106,15 @@ def center_crop(frame: Pixels, size: int) -> Pixels:
 
 
 def prepare(frame: Pixels, preprocess: Preprocess) -> Pixels:
-    """One camera frame, uint8 [H, W, 3] RGB, as the model takes it: uint8 [size, size, 3].
+    """Prepare one camera frame, uint8 [H, W, 3] RGB, for the model: uint8 [size, size, 3].
 
-    The centre crop of `resize_short`, of which only that crop is computed: half the time. No value differs by more than
-    1, except in strips, where Pillow may resize down before across. Squashed where `preprocess` says so.
+    The centre crop of `resize_short`, or squashed where `preprocess` says so. Only the crop is computed, which takes
+    half the time. Values differ by at most 1 from cropping afterwards, except in very long frames, where Pillow may
+    resize the columns first.
     """
     from PIL import Image
 
-    frame, size = _middle(frame), preprocess.size
+    frame, size = _limit_aspect(frame), preprocess.size
     if preprocess.resize is None:
         return np.asarray(Image.fromarray(frame).resize((size, size), Image.Resampling.BICUBIC))
     height, width = frame.shape[:2]
@@ -121,7 +123,7 @@ def prepare(frame: Pixels, preprocess: Preprocess) -> Pixels:
         return center_crop(frame, size)
     left, top = (to_width - size) // 2, (to_height - size) // 2
     across, down = width / to_width, height / to_height
-    # Rounding must not leave the picture.
+    # Rounding must not lead outside the frame.
     right, bottom = min((left + size) * across, width), min((top + size) * down, height)
     box = (left * across, top * down, right, bottom)
     return np.asarray(Image.fromarray(frame).resize((size, size), Image.Resampling.BICUBIC, box))

@@ -1,4 +1,4 @@
-"""A folder of numbered pictures as a clip: listed in natural order, read one at a time."""
+"""A folder of numbered pictures as a clip, in natural order."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import numpy as np
 
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.reading.frames import Pixels
-from maclip_runtime.reading.video import MOST_PIXELS, too_large, unreadable
+from maclip_runtime.reading.video import MAX_PIXELS, too_large, unreadable
 
 PICTURES = {".jpg", ".jpeg", ".png"}
-# Extracted frames carry no times. Sets such as SSv2-Small keep 8 a clip; at 8 a second such a clip lasts 1 s.
-FOLDER_RATE = 8.0  # frames a second
+# Extracted frames have no times. Datasets such as SSv2-Small keep 8 per clip, which then lasts 1 s.
+FOLDER_RATE = 8.0  # frames per second
 
 
 def list_pictures(folder: Path) -> list[Path]:
-    """The folder's JPEG and PNG files in natural order (2 before 10). Raises `clip-unreadable` where none."""
+    """The folder's JPEG and PNG files in natural order (2 before 10). Raises `clip-unreadable` where it has none."""
     try:
         files = [
             file
@@ -27,12 +27,12 @@ def list_pictures(folder: Path) -> list[Path]:
     except OSError as error:
         raise unreadable(folder, f"cannot be listed ({error.strerror})") from error
     if not files:
-        raise unreadable(folder, "holds no JPEG or PNG frames")
+        raise unreadable(folder, "has no JPEG or PNG frames")
     return sorted(files, key=lambda file: natural_key(file.name))
 
 
 def natural_key(name: str) -> list[tuple[int, str]]:
-    """A key that sorts numbers inside names by value.
+    """A sort key that compares numbers inside names by value.
 
     >>> sorted(["f10.jpg", "f2.jpg"], key=natural_key)
     ['f2.jpg', 'f10.jpg']
@@ -41,12 +41,12 @@ def natural_key(name: str) -> list[tuple[int, str]]:
 
 
 def read_picture(file: Path) -> Pixels:
-    """One picture, turned as its EXIF says: uint8 [H, W, 3] RGB. Raises `clip-unreadable`, `video-too-large`."""
+    """Read one picture, rotated by its EXIF: uint8 [H, W, 3] RGB. Raises `clip-unreadable` and `video-too-large`."""
     from PIL import Image, ImageOps
 
     try:
         with Image.open(file, formats=("JPEG", "PNG")) as image:
-            if image.width * image.height > MOST_PIXELS:  # nothing is decoded yet
+            if image.width * image.height > MAX_PIXELS:  # nothing is decoded yet
                 raise too_large(file, image.width, image.height)
             return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     except MaclipError:

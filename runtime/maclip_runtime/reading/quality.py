@@ -1,7 +1,7 @@
-"""What a clip to be enrolled looks like in figures, the reasons to refuse it, and a small strip of it for people.
+"""Quality figures of a clip that is to be enrolled, the reasons to refuse it, and its thumbnail.
 
-The limits leave room (`python -m benchmarks.enrolment`): of 111 real clips and 880 generated ones none is refused; the
-stillest has a motion of 11.4, the darkest a brightness of 24, the most blurred 0.62.
+The bounds are loose (`python -m benchmarks.enrolment`): none of 111 real clips and 880 generated ones is refused. Their
+lowest motion is 11.4, their lowest brightness 24, their highest blur 0.62.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from maclip_runtime.errors import MaclipError
 from maclip_runtime.reading.frames import Floats, Pixels
 
 MIN_SECONDS = 0.3  # an action is longer
-MIN_MOTION = 4.0  # grey levels, the most that any cell of the picture changes between neighbouring frames
-MAX_BLUR = 0.8  # 0 sharp .. 1 nothing but slopes
+MIN_MOTION = 4.0  # grey levels, the largest change of any cell between neighbouring frames
+MAX_BLUR = 0.8  # 0 (sharp) .. 1
 MIN_BRIGHTNESS = 12.0  # mean grey level, 0..255: a covered lens
 MAX_BRIGHTNESS = 245.0  # mean grey level: an overexposed picture
-CELLS = 16  # cells along each side of the picture: noise averages out in a cell, a moving hand does not
-BLUR_WIDTH = 9  # px of the mean that blurs once more
+CELLS = 16  # per side of the frame; noise averages out in a cell, a moving hand does not
+BLUR_WIDTH = 9  # px, of the mean filter that blurs the frame again
 
 STRIP_HEIGHT = 64  # px
 STRIP_FRAMES = 8  # at most
@@ -30,7 +30,7 @@ STRIP_QUALITY = 80  # JPEG
 
 @dataclass(frozen=True)
 class Reason:
-    """Why a clip should not be enrolled: a stable code, and words with the figure and its limit.
+    """Why a clip should not be enrolled: a stable code, and words with the figure and its bound.
 
     Codes: `too-short`, `still`, `blurred`, `dark`, `bright`, `duplicate`, `far-from-class`, `near-other-class`.
     """
@@ -41,25 +41,25 @@ class Reason:
 
 @dataclass(frozen=True)
 class Rejection:
-    """One refused clip, by its source without credentials, and why."""
+    """One refused clip, named by its source without credentials, and the reasons."""
 
     source: str
     reasons: tuple[Reason, ...]
 
 
 class ClipRejected(MaclipError):
-    """`clip-rejected`: at least one clip should not be enrolled; `rejections` says which and why."""
+    """The error `clip-rejected`: some clips should not be enrolled; `rejections` says which and why."""
 
     def __init__(self, rejections: Sequence[Rejection]) -> None:
         self.rejections = tuple(rejections)
-        said = "; ".join(
+        clips = "; ".join(
             f"{one.source}: " + ", ".join(f"{reason.code} ({reason.words})" for reason in one.reasons)
             for one in self.rejections
         )
         super().__init__(
             "clip-rejected",
-            f"Nothing was enrolled, for {said}.",
-            "Leave such clips out or give better ones; --force enrolls them all the same.",
+            f"Nothing was enrolled, because of {clips}.",
+            "Leave these clips out or give better ones; --force enrolls them anyway.",
         )
 
     def __reduce__(self) -> tuple[type[ClipRejected], tuple[tuple[Rejection, ...]]]:  # type: ignore[override]
@@ -69,9 +69,9 @@ class ClipRejected(MaclipError):
 def figures(frames: Pixels) -> dict[str, float]:
     """Brightness, blur and motion of uint8 [T, H, W, 3].
 
-    `brightness` is the mean grey level, 0..255; `motion` the largest change of any cell's mean grey level
-    between neighbouring frames; `blur` how little another blur takes away from the differences between
-    neighbouring pixels, 0..1 (Crete et al., "The blur effect", 2007: it does not depend on what is shown).
+    `brightness` is the mean grey level, 0..255. `motion` is the largest change of any cell's mean grey level between
+    neighbouring frames. `blur`, 0..1, is the share of the differences between neighbouring pixels that remains after
+    blurring again (Crete et al., "The blur effect", 2007), which is independent of the content.
     """
     grey = frames.astype(np.float32).mean(axis=-1)  # (T, H, W)
     values = {
@@ -83,7 +83,7 @@ def figures(frames: Pixels) -> dict[str, float]:
 
 
 def faults(values: dict[str, float], duration_s: float) -> list[Reason]:
-    """What speaks against a clip of these `figures`: reasons, none for a good one."""
+    """The reasons against enrolling a clip with these `figures`; empty for a good clip."""
     found = []
     if duration_s < MIN_SECONDS:
         found.append(Reason("too-short", f"{duration_s:.2f} s, at least {MIN_SECONDS:g} s"))
@@ -99,7 +99,7 @@ def faults(values: dict[str, float], duration_s: float) -> list[Reason]:
 
 
 def strip(frames: Pixels, height: int = STRIP_HEIGHT) -> Pixels:
-    """Up to 8 of uint8 [T, H, W, 3] side by side: uint8 [height, width, 3]."""
+    """Up to 8 frames of uint8 [T, H, W, 3] side by side: uint8 [height, width, 3]."""
     from PIL import Image
 
     chosen = frames[np.linspace(0, len(frames) - 1, min(len(frames), STRIP_FRAMES)).round().astype(int)]
@@ -108,7 +108,7 @@ def strip(frames: Pixels, height: int = STRIP_HEIGHT) -> Pixels:
 
 
 def thumbnail(frames: Pixels) -> bytes:
-    """The strip of uint8 [T, H, W, 3] as a small JPEG."""
+    """The `strip` of uint8 [T, H, W, 3] as JPEG bytes."""
     from PIL import Image
 
     buffer = io.BytesIO()
@@ -117,9 +117,9 @@ def thumbnail(frames: Pixels) -> bytes:
 
 
 def _motion(grey: Floats) -> float:
-    """The most that any of the CELLS x CELLS cells of [T, H, W] changes from one frame to the next."""
+    """The largest change of any of the CELLS x CELLS cells of [T, H, W] from one frame to the next."""
     length, height, width = grey.shape
-    rows, columns = max(1, height // CELLS), max(1, width // CELLS)  # px a cell
+    rows, columns = max(1, height // CELLS), max(1, width // CELLS)  # px per cell
     down, across = height // rows, width // columns
     cells = grey[:, : down * rows, : across * columns].reshape(length, down, rows, across, columns).mean(axis=(2, 4))
     return float(np.abs(np.diff(cells, axis=0)).max(initial=0.0))

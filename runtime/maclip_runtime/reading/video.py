@@ -1,7 +1,6 @@
-"""Video through FFmpeg (PyAV): opening safely, decoding past broken packets, turning pictures upright.
+"""Video through FFmpeg (PyAV): open safely, skip broken packets, rotate frames upright.
 
-Everything that reads a container comes through here; `av` is imported on first use, so that importing the
-package stays quick.
+All code that reads a container uses this module. `av` is imported on first use, so that importing the package is fast.
 """
 
 from __future__ import annotations
@@ -22,18 +21,19 @@ if TYPE_CHECKING:
     import av.packet
     import av.video
 
-# What clips come in, and sound, to say that there is no picture. A list of what is read and not of what is refused:
-# playlists (hls, concat, sdp, dash, …) and numbered pictures make FFmpeg open other files than the one that was named.
+# An allow list of video formats, and of audio formats, whose error says that there is no picture. Playlists (hls,
+# concat, sdp, dash, ...) and image sequences are left out: they make FFmpeg open other files than the one that was
+# given.
 _CONTAINERS = "mov matroska avi mpegts mpeg mpegvideo flv asf ogg mxf nut rm dv wtv gxf ivf gif apng yuv4mpegpipe dhav"
 _STREAMS = "h261 h263 h264 hevc vvc av1 obu m4v vc1 cavsvideo dirac mjpeg mpjpeg"
 _SOUND = "wav mp3 aac ac3 eac3 flac aiff"
 FORMATS = (*_CONTAINERS.split(), *_STREAMS.split(), *_SOUND.split())
 NETWORK_FORMATS = ("rtsp", "hls", "webvtt", *FORMATS)
-# A file opens no other protocol and no other format; `mov` does not follow references unless asked to.
+# A file may open no other protocol and no other format; `mov` follows references only on request.
 FILE_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": ",".join(FORMATS)}
-PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"file ", b"<?xml", b"<MPD", b"v=0")  # how they begin
-FALLBACK_RATE = 25.0  # frames a second, where a container states none
-MOST_PIXELS = 40_000_000  # of one picture: 8K video and the margins that decoders add to it
+PLAYLIST_STARTS = (b"#EXTM3U", b"ffconcat", b"file ", b"<?xml", b"<MPD", b"v=0")
+DEFAULT_RATE = 25.0  # frames per second, where a container gives none
+MAX_PIXELS = 40_000_000  # of one frame: 8K video and the decoder's padding
 
 Orientation = tuple[bool, bool, bool]  # transpose, then flip rows, then flip columns
 UPRIGHT: Orientation = (False, False, False)
@@ -44,12 +44,12 @@ def unreadable(path: object, why: str) -> MaclipError:
     return MaclipError(
         "clip-unreadable",
         f"{path} {why}.",
-        "Give a video file with a picture track, or a folder of JPEG or PNG frames.",
+        "Give a video file, or a folder of JPEG or PNG frames.",
     )
 
 
 def lenient() -> dict[str, Any]:
-    """Options of `av.open` under which a tag that is not UTF-8 is no reason to refuse a video; PyAV 19 needs none."""
+    """Options of `av.open` that accept metadata that is not UTF-8; PyAV 19 needs none."""
     import av
 
     return {"metadata_errors": "ignore"} if int(av.__version__.split(".")[0]) < 19 else {}
@@ -66,9 +66,9 @@ def open_file(path: Path) -> tuple[av.container.InputContainer, av.video.VideoSt
             raise unreadable(path, "is not a file")
         if path.stat().st_size == 0:
             raise unreadable(path, "is empty")
-        # "file:" keeps a name such as "concat:a|b" a name.
+        # "file:", so that a name such as "concat:a|b" is not read as a protocol.
         container = av.open(f"file:{path}", container_options=dict(FILE_OPTIONS), **lenient())
-    # Most of FFmpeg's errors are OSErrors or ValueErrors as well, but not all.
+    # Most of FFmpeg's errors are also OSErrors or ValueErrors, but not all.
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise unreadable(path, _refusal(path, error)) from error
     try:
@@ -79,44 +79,44 @@ def open_file(path: Path) -> tuple[av.container.InputContainer, av.video.VideoSt
 
 
 def picture_stream(container: av.container.InputContainer, name: object) -> av.video.VideoStream:
-    """The container's video track, cover pictures aside. Raises `clip-unreadable` for none, `video-too-large`."""
+    """The container's first video track that is no cover picture. Raises `clip-unreadable` and `video-too-large`."""
     for stream in container.streams.video:
         cover = "attached_pic" in str(getattr(stream, "disposition", "")).lower()
         # A track whose codec FFmpeg lacks has no codec context.
         if not cover and getattr(stream, "codec_context", None) is not None:
             return _bounded(stream, name)
-    raise unreadable(name, "holds no picture track (sound only, or a codec that cannot be decoded)")
+    raise unreadable(name, "has no video track (sound only, or a codec that cannot be decoded)")
 
 
 def _bounded(stream: av.video.VideoStream, name: object) -> av.video.VideoStream:
     context = stream.codec_context
-    if context.width * context.height > MOST_PIXELS:
+    if context.width * context.height > MAX_PIXELS:
         raise too_large(name, context.width, context.height)
-    # 200 bytes may claim a gigabyte. A picture that is larger than its container said is broken to the decoder.
-    context.options = {**context.options, "max_pixels": str(MOST_PIXELS)}
+    # A hostile file of 200 bytes may claim a gigabyte. The decoder rejects frames larger than this.
+    context.options = {**context.options, "max_pixels": str(MAX_PIXELS)}
     return stream
 
 
 def too_large(name: object, width: int, height: int) -> MaclipError:
-    """The error `video-too-large` for pictures of more than `MOST_PIXELS`."""
+    """The error `video-too-large` for frames of more than `MAX_PIXELS`."""
     return MaclipError(
         "video-too-large",
-        f"{name} claims pictures of {width} x {height}; at most {MOST_PIXELS / 1e6:.0f} million pixels are read.",
-        "Give a smaller video: the model looks at a few hundred pixels a side.",
+        f"{name} has frames of {width} x {height}; at most {MAX_PIXELS / 1e6:.0f} million pixels are read.",
+        "Give a smaller video; the model uses a few hundred pixels per side.",
     )
 
 
 def decode(container: av.container.InputContainer, stream: av.video.VideoStream) -> Iterator[av.video.VideoFrame]:
-    """Every picture that can be decoded, in order of presentation; broken packets are skipped.
+    """Every frame that can be decoded, in presentation order; broken packets are skipped.
 
-    Raises FFmpeg's error only where reading itself fails (a truncated container).
+    Raises FFmpeg's error only where reading the container fails (it is truncated).
     """
     for packet in container.demux(stream):
         yield from decode_packet(packet)
 
 
 def decode_packet(packet: av.packet.Packet[Any]) -> Iterator[av.video.VideoFrame]:
-    """The pictures that a packet completes; none where it is broken."""
+    """The frames that a packet completes; none where it is broken."""
     import av
 
     with suppress(av.error.FFmpegError):
@@ -124,21 +124,21 @@ def decode_packet(packet: av.packet.Packet[Any]) -> Iterator[av.video.VideoFrame
 
 
 def count_packets(container: av.container.InputContainer, stream: av.video.VideoStream) -> int:
-    """How many pictures the container promises: its packets, without decoding any. May be a few too many."""
+    """How many frames the container claims, counted by packets without decoding; may be slightly too many."""
     import av
 
     count = 0
     try:
         for packet in container.demux(stream):
-            # Packets before an edit list's start are decoded but never shown.
+            # Packets before the start of an edit list are decoded but not shown.
             count += packet.size > 0 and not packet.is_discard
     except (av.error.FFmpegError, OSError):
-        pass  # truncated: what came before still counts
+        pass  # truncated: the packets before still count
     return count
 
 
 def upright(frame: av.video.VideoFrame) -> Pixels:
-    """The picture as it should be seen: uint8 [H, W, 3] RGB, turned as its display matrix says."""
+    """The frame rotated by its display matrix: uint8 [H, W, 3] RGB."""
     pixels = cast(Pixels, frame.to_ndarray(format="rgb24"))
     transpose, flip_rows, flip_columns = orientation(frame)
     if transpose:
@@ -151,10 +151,10 @@ def upright(frame: av.video.VideoFrame) -> Pixels:
 
 
 def orientation(frame: av.video.VideoFrame) -> Orientation:
-    """What a frame's display matrix asks for, to the nearest quarter turn."""
+    """The rotation and flips of a frame's display matrix, to the nearest quarter turn."""
     import av.sidedata.sidedata as sidedata
 
-    # `frame.side_data` would tie a knot with the frame, and megabytes a frame would wait for the garbage collector.
+    # `frame.side_data` creates a reference cycle with the frame, which keeps its memory until garbage collection.
     container_of: Any = sidedata.SideDataContainer
     side_data = container_of(frame).get("DISPLAYMATRIX")
     if side_data is None:
@@ -167,7 +167,7 @@ def orientation(frame: av.video.VideoFrame) -> Orientation:
 
 
 def duration_s(container: av.container.InputContainer, stream: av.video.VideoStream, frames: int) -> float:
-    """How long the pictures last in seconds: as the container says, else `frames` at its rate."""
+    """The video's length in seconds: what the container gives, else `frames` at its rate."""
     if stream.duration and stream.time_base and stream.duration > 0:
         return float(stream.duration * stream.time_base)
     if container.duration and container.duration > 0:
@@ -176,13 +176,13 @@ def duration_s(container: av.container.InputContainer, stream: av.video.VideoStr
 
 
 def rate(stream: av.video.VideoStream) -> float:
-    """Frames a second, as the container says; 25 where it says nothing of use."""
-    stated: Fraction | None = stream.average_rate
-    return float(stated) if stated else FALLBACK_RATE
+    """The container's frames per second; `DEFAULT_RATE` where it gives none."""
+    average: Fraction | None = stream.average_rate
+    return float(average) if average else DEFAULT_RATE
 
 
 def reason(error: Exception) -> str:
-    """FFmpeg's own words, without the address that PyAV adds to them."""
+    """FFmpeg's message, without the address that PyAV adds."""
     return str(getattr(error, "strerror", None) or type(error).__name__)
 
 
@@ -191,8 +191,8 @@ def _refusal(path: Path, error: Exception) -> str:
     import av
 
     with suppress(OSError), path.open("rb") as file:
-        if file.read(16).startswith(PLAYLISTS):
-            return "is a playlist, which may lead to other files"
-    if isinstance(error, av.error.ArgumentError):  # what FFmpeg says of a format that is not in the list
-        return "is of a kind that is not read as video"
+        if file.read(16).startswith(PLAYLIST_STARTS):
+            return "is a playlist, which may open other files"
+    if isinstance(error, av.error.ArgumentError):  # FFmpeg's error for formats that are not in the list
+        return "has a format that is not read as video"
     return f"cannot be read as video ({reason(error)})"

@@ -4,7 +4,7 @@ Each is a listener; nothing here knows more than listeners are told. Metrics nee
 `maclip_runtime.telemetry.metrics`.
 """
 
-from maclip_runtime.telemetry.logs import Journal, configure_logs
+from maclip_runtime.telemetry.logs import EventLogger, configure_logs
 from maclip_runtime.telemetry.status import StatusBoard
 
-__all__ = ["Journal", "StatusBoard", "configure_logs"]
+__all__ = ["EventLogger", "StatusBoard", "configure_logs"]

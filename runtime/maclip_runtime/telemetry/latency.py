@@ -1,4 +1,4 @@
-"""How long an answer takes from the newest frame it rests on."""
+"""Latency: the time from the newest frame of a window to the answer."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import time
 
 
 class AnswerTimes:
-    """Notes when frames are taken and answers given, by source."""
+    """Measures the latency of answers, by source."""
 
     def __init__(self) -> None:
         self._taken: dict[str, float] = {}
 
     def taken(self, source: str) -> None:
-        """A frame was taken from `source` just now."""
+        """Note that a frame of `source` has just been taken."""
         self._taken[source] = time.monotonic()
 
     def answered(self, source: str) -> float | None:

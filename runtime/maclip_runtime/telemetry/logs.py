@@ -1,4 +1,4 @@
-"""Logs with fields, as text or as JSON Lines; no line of them holds a password."""
+"""Structured logs, as text or JSON Lines, without credentials."""
 
 from __future__ import annotations
 
@@ -15,15 +15,14 @@ from maclip_runtime.sources import SourceState, SourceStatus, redact
 
 log = logging.getLogger("maclip")
 
-TROUBLE = {SourceState.STALLED, SourceState.LOST}
+PROBLEM_STATES = {SourceState.STALLED, SourceState.LOST}
 
 
 def configure_logs(style: Literal["text", "json"], stream: TextIO | None = None) -> None:
-    """Send all logs of this process to `stream`, by default stderr.
+    """Send all logs of this process to `stream` (default: stderr): maclip's from INFO, others' from WARNING.
 
-    maclip's own from INFO on, others' from WARNING. A record's fields are what is given as
-    `extra={"fields": {…}}`. As JSON each line holds "time" (UTC), "level", "logger", "message", "exception" where
-    there was one, and the fields.
+    A record's fields come from `extra={"fields": {...}}`. A JSON line has "time" (UTC), "level", "logger", "message",
+    "exception" for a traceback, and the fields.
     """
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(_Json() if style == "json" else _Text())
@@ -35,7 +34,7 @@ def configure_logs(style: Literal["text", "json"], stream: TextIO | None = None)
 
 
 def redact_text(text: str) -> str:
-    """`text` with every address in it redacted.
+    """Redact the credentials of every address in `text`.
 
     >>> redact_text("cannot open rtsp://me:secret@camera/1: refused")
     'cannot open rtsp://***@camera/1: refused'
@@ -43,27 +42,27 @@ def redact_text(text: str) -> str:
     return re.sub(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+", lambda found: redact(found.group()), text)
 
 
-class Journal(Listener):
-    """Logs each source's changes of state and each event's start and end, with fields."""
+class EventLogger(Listener):
+    """Logs state changes of sources, and starts and ends of events, with fields."""
 
     def __init__(self) -> None:
         self._states: dict[str, SourceState] = {}
 
     def status(self, status: SourceStatus) -> None:
-        """Log a change of state, a source in trouble as a warning."""
+        """Log a change of state; a stalled or lost source as a warning."""
         if self._states.get(status.name) is status.state:
             return
         self._states[status.name] = status.state
-        trouble = status.state in TROUBLE
+        problem = status.state in PROBLEM_STATES
         fields = {
             "source": status.name,
             "state": status.state.value,
             "frames": status.frames,
             "dropped": status.dropped,
             "reconnects": status.reconnects,
-            **({"problem": status.problem} if trouble else {}),
+            **({"problem": status.problem} if problem else {}),
         }
-        log.log(logging.WARNING if trouble else logging.INFO, "source %s", status.state.value, extra={"fields": fields})
+        log.log(logging.WARNING if problem else logging.INFO, "source %s", status.state.value, extra={"fields": fields})
 
     def event(self, event: Event) -> None:
         """Log a start or an end."""
@@ -81,18 +80,18 @@ class Journal(Listener):
 
 class _Json(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        said = {"time": _utc(record), "level": record.levelname.lower(), "logger": record.name}
-        said["message"] = redact_text(record.getMessage())
+        own = {"time": _utc(record), "level": record.levelname.lower(), "logger": record.name}
+        own["message"] = redact_text(record.getMessage())
         if record.exc_info:
-            said["exception"] = redact_text(self.formatException(record.exc_info))
-        line = json.dumps({**_fields(record), **said}, ensure_ascii=False, default=str)
+            own["exception"] = redact_text(self.formatException(record.exc_info))
+        line = json.dumps({**_fields(record), **own}, ensure_ascii=False, default=str)
         return line.encode("utf-8", "replace").decode()
 
 
 class _Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         fields = "".join(f" {name}={_quoted(value)}" for name, value in _fields(record).items())
-        # One record, one line: a name with a line break must not forge another.
+        # One line per record: a name with a line break must not forge another.
         message = redact_text(record.getMessage()).replace("\r", "\\r").replace("\n", "\\n")
         line = f"{_utc(record)} {record.levelname:7} {message}{fields}"
         if record.exc_info:

@@ -1,4 +1,4 @@
-"""Prometheus metrics over HTTP: `maclip_…` by source, stage, label and sink, and the process's own."""
+"""Prometheus metrics over HTTP: `maclip_...` by source, stage, label and sink, and those of the process."""
 
 from __future__ import annotations
 
@@ -26,10 +26,13 @@ BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.
 
 
 class Metrics(Listener):
-    """Serves metrics at `address`: PORT (on 127.0.0.1) or HOST:PORT; port 0 takes a free one, see `url`.
+    """Serves metrics over HTTP, at `url`.
 
-    `outlets`: sinks and overlays whose losses are counted. `gallery`: whose classes are counted. Raises
-    `metrics-missing` where prometheus-client is not installed, `address-invalid`, `address-taken`.
+    address: PORT (on 127.0.0.1) or HOST:PORT; port 0 takes a free one.
+    outlets: sinks and overlays whose losses are counted.
+    gallery: the gallery whose classes are counted.
+
+    Raises `metrics-missing` where prometheus-client is not installed, `address-invalid`, `address-taken`.
     """
 
     def __init__(self, address: str, outlets: Sequence[Outlet] = (), gallery: Gallery | None = None) -> None:
@@ -37,15 +40,17 @@ class Metrics(Listener):
         prometheus = _import_prometheus()
         self._outlets = outlets
         self._gallery = gallery
-        self._classes: tuple[tuple[int, ...], int] = (), 0  # of a version of the gallery
+        self._classes: tuple[tuple[int, ...], int] = (), 0  # the gallery's version, and its number of classes
         self._lock = threading.Lock()
         self._sources: dict[str, _Source] = {}
         self._times = AnswerTimes()
         registry = prometheus.CollectorRegistry()
         made: dict[str, Any] = {"registry": registry, "namespace": "maclip"}
-        self._stages = prometheus.Histogram("stage_seconds", "One step's time.", ["stage"], buckets=BUCKETS, **made)
+        self._stages = prometheus.Histogram(
+            "stage_seconds", "Duration of one step.", ["stage"], buckets=BUCKETS, **made
+        )
         self._latency = prometheus.Histogram(
-            "answer_latency_seconds", "From the newest frame to the answer.", ["source"], buckets=BUCKETS, **made
+            "answer_latency_seconds", "Time from the newest frame to the answer.", ["source"], buckets=BUCKETS, **made
         )
         self._answers = prometheus.Counter("answers", "Windows answered.", ["source", "label"], **made)
         self._events = prometheus.Counter("events", "Events.", ["source", "kind", "label"], **made)
@@ -77,12 +82,12 @@ class Metrics(Listener):
         self._thread.join()
 
     def frame(self, source: str, frame: Frame) -> None:
-        """Note when a frame was taken."""
+        """Note the time of a frame."""
         self._times.taken(source)
         self._source(source).frame_at = time.time()
 
     def verdict(self, source: str, verdict: Verdict, start_s: float, end_s: float) -> None:
-        """Count an answer, and how long it took."""
+        """Count an answer, and record its latency."""
         self._answers.labels(source, verdict.label).inc()
         seconds = self._times.answered(source)
         if seconds is not None:
@@ -93,16 +98,16 @@ class Metrics(Listener):
         self._events.labels(event.source, event.kind, event.label).inc()
 
     def status(self, status: SourceStatus) -> None:
-        """Note how a source fares."""
+        """Keep the source's last status."""
         source = self._source(status.name)
-        source.status, source.told_at = status, time.time()
+        source.status, source.status_at = status, time.time()
 
     def timing(self, stage: str, seconds: float) -> None:
-        """Count a step's time."""
+        """Record the duration of a step."""
         self._stages.labels(stage).observe(seconds)
 
     def collect(self) -> Iterator[Any]:
-        """What is read when the page is asked for, for Prometheus's registry; not for others."""
+        """The metrics that are read at each scrape; called by Prometheus's registry."""
         yield from self._source_families()
         yield from self._outlet_families()
         if self._gallery is not None:
@@ -118,11 +123,13 @@ class Metrics(Listener):
         gauge, counter = core.GaugeMetricFamily, core.CounterMetricFamily
         label = ["source"]
         state = gauge("maclip_source_state", "1 for the state a source is in.", labels=["source", "state"])
-        told = gauge("maclip_source_report_timestamp_seconds", "When the source last reported (Unix).", labels=label)
+        reported = gauge(
+            "maclip_source_report_timestamp_seconds", "When the source last reported (Unix).", labels=label
+        )
         seen = gauge("maclip_source_frame_timestamp_seconds", "When the last frame came (Unix).", labels=label)
-        rate = gauge("maclip_source_frame_rate", "Frames a second that came lately.", labels=label)
+        rate = gauge("maclip_source_frame_rate", "Recent frames per second.", labels=label)
         frames = counter("maclip_source_frames", "Frames taken.", labels=label)
-        dropped = counter("maclip_source_dropped_frames", "Frames overtaken by a newer one.", labels=label)
+        dropped = counter("maclip_source_dropped_frames", "Frames dropped for a newer one.", labels=label)
         reconnects = counter("maclip_source_reconnects", "Times a source came back.", labels=label)
         with self._lock:
             sources = list(self._sources.items())
@@ -133,12 +140,12 @@ class Metrics(Listener):
                 continue
             for one in SourceState:
                 state.add_metric([name, one.value], float(status.state is one))
-            told.add_metric([name], source.told_at)
+            reported.add_metric([name], source.status_at)
             rate.add_metric([name], status.rate)
             frames.add_metric([name], status.frames)
             dropped.add_metric([name], status.dropped)
             reconnects.add_metric([name], status.reconnects)
-        yield from (state, told, seen, rate, frames, dropped, reconnects)
+        yield from (state, reported, seen, rate, frames, dropped, reconnects)
 
     def _outlet_families(self) -> Iterator[Any]:
         core = _import_prometheus().core
@@ -154,7 +161,7 @@ class Metrics(Listener):
         yield from (dropped, delivered, waiting)
 
     def _class_count(self) -> float:
-        """The gallery's classes, counted again when it has changed; NaN while it cannot be read."""
+        """The number of classes in the gallery, cached until it changes; NaN while it cannot be read."""
         assert self._gallery is not None
         try:
             version = self._gallery.version
@@ -166,11 +173,11 @@ class Metrics(Listener):
 
 
 class _Source:
-    """What was last told of a source; times are Unix seconds."""
+    """The last report of a source; times are Unix seconds."""
 
     def __init__(self) -> None:
         self.status: SourceStatus | None = None
-        self.told_at = 0.0
+        self.status_at = 0.0
         self.frame_at = 0.0
 
 

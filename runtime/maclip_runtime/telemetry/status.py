@@ -1,4 +1,4 @@
-"""One line for people: sources, frame rate, latency, what was dropped, what happened last."""
+"""A status line for people: sources, frame rate, latency, dropped frames, the last event."""
 
 from __future__ import annotations
 
@@ -13,27 +13,28 @@ from maclip_runtime.decisions import Event, Verdict
 from maclip_runtime.sources import Frame, SourceState, SourceStatus
 from maclip_runtime.telemetry.latency import AnswerTimes
 
-SAY_SECONDS = 10.0
-FRAMES = 100  # whose rate is shown
-ANSWERS = 50  # whose median is the latency that is shown
+STATUS_SECONDS = 10.0
+RATE_FRAMES = 100  # the shown rate is over so many frames
+LATENCY_ANSWERS = 50  # the shown latency is the median of so many answers
 
 
 class Outlet(Protocol):
-    """A sink or an overlay, as far as telemetry cares."""
+    """What telemetry needs of a sink or an overlay."""
 
     @property
     def name(self) -> str:
-        """Where things go, without credentials."""
+        """The destination, without credentials."""
 
     @property
     def dropped(self) -> int:
-        """What never arrived there."""
+        """How many events or frames were lost."""
 
 
 class StatusBoard(Listener):
-    """Keeps the last of everything; `line()` may be asked from any thread.
+    """Keeps the latest status; `line` is thread-safe.
 
-    `say` is called with the line every `SAY_SECONDS`, as the sources report.
+    outlets: sinks and overlays whose losses are shown.
+    say: called with the line every `STATUS_SECONDS` while sources report.
 
     >>> StatusBoard().line()
     'opening'
@@ -45,35 +46,35 @@ class StatusBoard(Listener):
         self._said_at = time.monotonic()
         self._statuses: dict[str, SourceStatus] = {}
         self._times = AnswerTimes()
-        self._latencies: deque[float] = deque(maxlen=ANSWERS)
-        self._taken_at: deque[float] = deque(maxlen=FRAMES)
+        self._latencies: deque[float] = deque(maxlen=LATENCY_ANSWERS)
+        self._taken_at: deque[float] = deque(maxlen=RATE_FRAMES)
         self._last: tuple[Event, float] | None = None
 
     def frame(self, source: str, frame: Frame) -> None:
-        """For the frame rate and the latency."""
+        """Update the frame rate and the latency."""
         self._times.taken(source)
         self._taken_at.append(time.monotonic())
 
     def verdict(self, source: str, verdict: Verdict, start_s: float, end_s: float) -> None:
-        """For the latency."""
+        """Update the latency."""
         seconds = self._times.answered(source)
         if seconds is not None:
             self._latencies.append(seconds)
 
     def event(self, event: Event) -> None:
-        """The last start or end is shown."""
+        """Keep the last start or end."""
         if event.kind != "update":
             self._last = event, time.monotonic()
 
     def status(self, status: SourceStatus) -> None:
-        """The last one of each source is shown."""
+        """Keep the last status of each source."""
         self._statuses[status.name] = status
-        if self._say and time.monotonic() - self._said_at >= SAY_SECONDS:
+        if self._say and time.monotonic() - self._said_at >= STATUS_SECONDS:
             self._said_at = time.monotonic()
             self._say(self.line())
 
     def line(self) -> str:
-        """The status in one line, most important first."""
+        """The status in one line, the most important first."""
         statuses = list(self._statuses.values())
         if not statuses:
             return "opening"
@@ -82,12 +83,12 @@ class StatusBoard(Listener):
             parts.append(f"answer in {1000 * median(list(self._latencies)):.0f} ms")
         parts += self._dropped(statuses)
         if self._last:
-            event, told = self._last
-            parts.append(f"{event.kind} {event.label!r} {event.score:.2f}, {time.monotonic() - told:.0f} s ago")
+            event, at = self._last
+            parts.append(f"{event.kind} {event.label!r} {event.score:.2f}, {time.monotonic() - at:.0f} s ago")
         return " · ".join(parts)
 
     def _rate(self) -> float:
-        """Frames a second of all sources that recognition took lately; falls while none comes."""
+        """Recent frames per second of all sources; it falls while none arrive."""
         taken_at = list(self._taken_at)
         return len(taken_at) / max(time.monotonic() - taken_at[0], 1e-3) if taken_at else 0.0
 
@@ -101,13 +102,13 @@ class StatusBoard(Listener):
 
 
 def _sources(statuses: Sequence[SourceStatus]) -> str:
-    troubled = [status for status in statuses if status.state in {SourceState.STALLED, SourceState.LOST}]
+    failing = [status for status in statuses if status.state in {SourceState.STALLED, SourceState.LOST}]
     if len(statuses) == 1:
-        said = statuses[0].state.value
+        text = statuses[0].state.value
     else:
         counts = Counter(status.state.value for status in statuses)
-        said = ", ".join(f"{count} {state}" for state, count in counts.items())
-    for status in troubled[:1]:
+        text = ", ".join(f"{count} {state}" for state, count in counts.items())
+    for status in failing[:1]:
         where = f"{status.name}: " if len(statuses) > 1 else ""
-        said += f" for {status.since_s:.0f} s ({where}{status.problem or 'no frames'})"
-    return said
+        text += f" for {status.since_s:.0f} s ({where}{status.problem or 'no frames'})"
+    return text

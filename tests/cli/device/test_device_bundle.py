@@ -20,7 +20,7 @@ from maclip_runtime.bundle.manifest import Census, EngineFile, GateAccuracy, Gat
 @pytest.fixture
 def measured(tmp_path: Path) -> Path:
     """A bundle whose manifest has everything; one of its figures overflowed and was allowed."""
-    path = write_bundle(tmp_path / "bundle", unknown_distance=1.25)
+    path = write_bundle(tmp_path / "bundle", limit=1.25)
     manifest = Bundle.open(path).manifest
     (path / "visual.engine").write_bytes(b"engine")
     visual = dataclasses.replace(manifest.graphs["visual"], census=Census({"float16": 1 << 20}, {"float16": 41}, 97))
@@ -61,6 +61,7 @@ def test_people_read_precision_gate_accuracy_engines_and_origin(measured: Path) 
     shown = info(measured).stdout
     assert "int8 (dynamic)" in row(shown, "precision")
     assert "1.25" in row(shown, "limit")
+    assert "unit" in row(shown, "text length")
     assert "yes" in row(shown, "signature")
     assert all(word in row(shown, "visual") for word in ("97", "float16 1.0 MiB", "41 float16"))
     assert "2.5e-04" in shown

@@ -100,3 +100,10 @@ def test_plain_locale_and_no_home(bundle: Path, enrolled: Path, clips: Path) -> 
         done = run("recognize", clips / "red3.mp4", *both, *more, env=plain)
         assert done.returncode == 0, done.stderr
         assert b"red light" in done.stdout
+
+
+def test_help_loads_neither_numpy_nor_an_engine() -> None:
+    code = "import sys, maclip_cli.device.app; print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=ENDS_S, check=True)
+    assert {"typer", "maclip_runtime"} <= set(done.stdout.split())
+    assert not {"numpy", "PIL", "av", "onnxruntime", "openvino", "safetensors"} & set(done.stdout.split())

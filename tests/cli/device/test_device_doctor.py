@@ -32,8 +32,8 @@ def test_of_many_nodes_that_strayed_people_read_a_few(bundle: Path) -> None:
     command = ["doctor", "--device", TAKES_NOTHING, "--bundle", str(bundle)]
     shown = CliRunner().invoke(app, command, env=WIDE).stdout
     assert "and 9 more" in shown
-    strays = json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)["graphs"][0]["strays"]
-    assert len(strays) == 12
+    fallback_nodes = json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)["graphs"][0]["fallback_nodes"]
+    assert len(fallback_nodes) == 12
     assert "Mul_0 (Mul)" in shown  # the only one of its graph
 
 
@@ -42,7 +42,7 @@ def test_programs_read_one_object(bundle: Path) -> None:
     found = json.loads(done.stdout)
     assert (found["device"], found["chosen"], found["signed"]) == ("cpu", "cpu", False)
     assert {run["graph"] for run in found["graphs"]} == {"visual", "prototype", "match"}
-    assert all({"what", "fix", "about"} == set(problem) for problem in found["problems"])
+    assert all({"subject", "message", "fix"} == set(problem) for problem in found["problems"])
 
 
 def test_a_missing_device_is_reported_and_ends_with_three() -> None:

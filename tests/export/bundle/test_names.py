@@ -14,7 +14,7 @@ from torch.nn import functional as F
 import maclip
 from maclip.runs import ClassNames
 from maclip_export.bundle.names import BUILT_IN, read_names, vocabulary
-from maclip_runtime.bundle.opening import name_key
+from maclip_runtime.bundle.names import name_key
 from maclip_runtime.errors import MaclipError
 
 LISTS = Path(str(files("maclip_export") / "name_lists"))

@@ -70,7 +70,7 @@ def only_a_tokenizer(own: object, length: int) -> MaClip:
 
 
 def device_tokens(folder: Path, spec: TextEncoder, prompts: list[str]) -> np.ndarray:
-    manifest = SimpleNamespace(text_encoder=spec, names=SimpleNamespace(templates=("{}",)))
+    manifest = SimpleNamespace(text_encoder=spec, names=Names(1, ("{}",), "unit"))
     return NameEncoder(SimpleNamespace(path=folder, manifest=manifest), lambda *_: ()).tokens(prompts)  # type: ignore[arg-type]
 
 
@@ -94,7 +94,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[MaClip, Path]:
     manifest = dataclasses.replace(
         manifest,
         feature_width=model.feature_width,
-        names=Names(len(names), TEMPLATES),
+        names=Names(len(names), TEMPLATES, "unit"),
         text_encoder=write_tokenizer(model, out),
         graphs={**manifest.graphs, "text": spec},
     )

@@ -34,7 +34,7 @@ from maclip_runtime.engines.tensorrt.builder import Parsed, build_config, build_
 from maclip_runtime.engines.tensorrt.cache import EngineCache
 from maclip_runtime.engines.tensorrt.engines import PORTABLE, build_all
 from maclip_runtime.engines.tensorrt.library import find_library
-from maclip_runtime.engines.tensorrt.profile import Limits, profile_of
+from maclip_runtime.engines.tensorrt.profile import MaxSizes, profile_of
 
 pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed (x86-64 only)")
 
@@ -67,7 +67,7 @@ def check(graph: Graph, path: Path, precision: str) -> memoryview:
         free = [-1 if isinstance(n, str) else n for n in tensor.shape]
         assert list(parsed.network.get_input(index).shape) == free, tensor.name
     check_types(graph.name, parsed, precision, path)
-    profile = profile_of(spec, 8, Limits())
+    profile = profile_of(spec, 8, MaxSizes())
     assert not build_config(library, parsed, spec, profile).get_flag(library.module.BuilderFlag.TF32)
     engine = build_engine(library, path, spec, profile)
     assert engine.nbytes > sum(census(path).weights.values()) / 2
@@ -194,7 +194,7 @@ def test_engines_travel_with_the_bundle_and_nothing_is_left_to_build(
         assert (engine.library, engine.library_version) == ("tensorrt_rtx", library.version)
         assert "8.6" in engine.compute_capabilities
     cache = EngineCache(tmp_path)
-    done = list(build_all(opened, library, PORTABLE, cache, Limits()))
+    done = list(build_all(opened, library, PORTABLE, cache))
     assert {(one.graph, one.origin) for one in done} == {(graph, "bundled") for graph in graphs}
     assert not cache.folder.exists()
 

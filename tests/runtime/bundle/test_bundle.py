@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from tiny_bundle import NAMES, seal, text_features, write_bundle
 
-from maclip_runtime.bundle.manifest import BLANK, Manifest, sealed
+from maclip_runtime.bundle.manifest import BLANK_SEAL, Manifest, sealed
 from maclip_runtime.bundle.opening import Bundle
 from maclip_runtime.errors import MaclipError
 
@@ -30,7 +30,7 @@ def code_of(path: Path) -> str:
 
 def edit(path: Path, **changes: object) -> None:
     data = json.loads((path / "manifest.json").read_text())
-    (path / "manifest.json").write_text(sealed(json.dumps({**data, **changes, "seal": BLANK})))
+    (path / "manifest.json").write_text(sealed(json.dumps({**data, **changes, "seal": BLANK_SEAL})))
 
 
 def files_of(path: Path) -> dict[str, dict[str, object]]:
@@ -98,6 +98,16 @@ def test_other_schema_and_unknown_keys(copy: Path) -> None:
     edit(copy, schema=99)
     assert code_of(copy) == "bundle-schema"
     (copy / "manifest.json").write_text("{")
+    assert code_of(copy) == "bundle-schema"
+
+
+@pytest.mark.parametrize("text_length", ["long", "", 1, None])
+def test_text_length_is_unit_or_raw(copy: Path, text_length: object) -> None:
+    names = json.loads((copy / "manifest.json").read_text())["names"]
+    assert names["text_length"] == "unit"
+    edit(copy, names={**names, "text_length": "raw"})
+    assert Bundle.open(copy).manifest.names.text_length == "raw"
+    edit(copy, names={**names, "text_length": text_length})
     assert code_of(copy) == "bundle-schema"
 
 

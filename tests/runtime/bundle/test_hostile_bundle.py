@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from tiny_bundle import write_bundle
 
-from maclip_runtime.bundle.manifest import BLANK, Manifest, sealed
+from maclip_runtime.bundle.manifest import BLANK_SEAL, Manifest, sealed
 from maclip_runtime.bundle.opening import Bundle
 from maclip_runtime.errors import MaclipError
 
@@ -40,7 +40,7 @@ def edit(path: Path, change: Callable[[dict[str, object]], object]) -> None:
     """Change the manifest as one would who can also seal it."""
     data = json.loads((path / "manifest.json").read_text())
     change(data)
-    (path / "manifest.json").write_text(sealed(json.dumps({**data, "seal": BLANK}, indent=2)))
+    (path / "manifest.json").write_text(sealed(json.dumps({**data, "seal": BLANK_SEAL}, indent=2)))
 
 
 @pytest.mark.parametrize("split", [False, True])
@@ -70,13 +70,13 @@ def test_every_byte_of_the_manifest_counts(copy: Path) -> None:
         assert caught.value.code in REFUSED
 
 
-def test_manifests_before_the_seal_are_still_read(copy: Path) -> None:
+def test_a_manifest_without_its_seal_is_refused(copy: Path) -> None:
     data = json.loads((copy / "manifest.json").read_text())
     del data["seal"]
-    (copy / "manifest.json").write_text(json.dumps({**data, "schema": 2}))
-    Bundle.open(copy)
     (copy / "manifest.json").write_text(json.dumps(data))
     assert code_of(copy) == "bundle-corrupt"
+    (copy / "manifest.json").write_text(json.dumps({**data, "schema": 2}))
+    assert code_of(copy) == "bundle-schema"
 
 
 @pytest.mark.parametrize(

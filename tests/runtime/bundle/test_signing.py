@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 from maclip_runtime import Bundle, MaclipError, Recognizer
-from maclip_runtime.bundle.manifest import BLANK, sealed
+from maclip_runtime.bundle.manifest import BLANK_SEAL, sealed
 from maclip_runtime.bundle.opening import SIGNATURE_FILE
 from maclip_runtime.bundle.signing import sign_bundle, verify_bundle
 
@@ -82,7 +82,7 @@ def refused(code: str, call, *args: object, **kwargs: object) -> MaclipError:
 
 
 def test_a_signed_bundle_verifies_opens_and_recognises(signed: Path, keys: Path, clips: Path, tmp_path: Path) -> None:
-    assert verify_bundle(signed, keys / "own.pub").manifest == Bundle.open(signed).manifest
+    assert verify_bundle(signed, public_key=keys / "own.pub").manifest == Bundle.open(signed).manifest
     with Recognizer.open(signed, tmp_path / "g.db") as recognizer:
         recognizer.enroll("red light", [clips / "red1.mp4"])
         recognizer.enroll("green light", [clips / "green1.mp4"])
@@ -90,13 +90,13 @@ def test_a_signed_bundle_verifies_opens_and_recognises(signed: Path, keys: Path,
     # A bundle is found by a link to it, and a file manager leaves hidden files.
     (signed / ".DS_Store").write_text("icons")
     (tmp_path / "current").symlink_to(signed)
-    verify_bundle(tmp_path / "current", keys / "own.pub")
+    verify_bundle(tmp_path / "current", public_key=keys / "own.pub")
 
 
 def test_signing_again_replaces_the_signature(signed: Path, keys: Path) -> None:
     sign_bundle(signed, keys / "other.key")
-    verify_bundle(signed, keys / "other.pub")
-    refused("bundle-corrupt", verify_bundle, signed, keys / "own.pub")
+    verify_bundle(signed, public_key=keys / "other.pub")
+    refused("bundle-corrupt", verify_bundle, signed, public_key=keys / "own.pub")
 
 
 def test_no_byte_of_any_file_may_change(signed: Path, keys: Path) -> None:
@@ -108,28 +108,28 @@ def test_no_byte_of_any_file_may_change(signed: Path, keys: Path) -> None:
             changed = bytearray(whole)
             changed[place] ^= 1
             file.write_bytes(changed)
-            refused("bundle-corrupt", verify_bundle, signed, keys / "own.pub")
+            refused("bundle-corrupt", verify_bundle, signed, public_key=keys / "own.pub")
         file.write_bytes(whole)
-        verify_bundle(signed, keys / "own.pub")
+        verify_bundle(signed, public_key=keys / "own.pub")
 
 
 def test_a_stranger_cannot_make_a_manifest_that_fits_his_files(signed: Path, keys: Path) -> None:
     manifest = json.loads((signed / "manifest.json").read_text())
     manifest["scale"] += 1.0
-    (signed / "manifest.json").write_text(sealed(json.dumps({**manifest, "seal": BLANK})))
+    (signed / "manifest.json").write_text(sealed(json.dumps({**manifest, "seal": BLANK_SEAL})))
     Bundle.open(signed)  # digests alone do not notice
-    error = refused("bundle-corrupt", verify_bundle, signed, keys / "own.pub")
+    error = refused("bundle-corrupt", verify_bundle, signed, public_key=keys / "own.pub")
     assert error.message.endswith("is not what was signed: manifest.json changed.")
 
 
 def test_files_that_come_go_or_are_cut_are_noticed(signed: Path, keys: Path) -> None:
     (signed / "extra.onnx").write_text("extra")
-    refused("bundle-corrupt", verify_bundle, signed, keys / "own.pub")
+    refused("bundle-corrupt", verify_bundle, signed, public_key=keys / "own.pub")
     (signed / "extra.onnx").unlink()
     (signed / SIGNATURE_FILE).write_text('{"mediaType": "none"}')
-    refused("bundle-corrupt", verify_bundle, signed, keys / "own.pub")
+    refused("bundle-corrupt", verify_bundle, signed, public_key=keys / "own.pub")
     (signed / SIGNATURE_FILE).unlink()
-    assert "no signature" in refused("bundle-corrupt", verify_bundle, signed, keys / "own.pub").message
+    assert "no signature" in refused("bundle-corrupt", verify_bundle, signed, public_key=keys / "own.pub").message
 
 
 def test_another_bundles_signature_does_not_fit(signed: Path, keys: Path, tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_another_bundles_signature_does_not_fit(signed: Path, keys: Path, tmp_pa
     other = write_bundle(tmp_path / "other", contract="another")
     sign_bundle(other, keys / "own.key")
     shutil.copy(other / SIGNATURE_FILE, signed)
-    refused("bundle-corrupt", verify_bundle, signed, keys / "own.pub")
+    refused("bundle-corrupt", verify_bundle, signed, public_key=keys / "own.pub")
 
 
 def test_keys_that_are_none_say_so(signed: Path, keys: Path, tmp_path: Path) -> None:
@@ -152,9 +152,9 @@ def test_keys_that_are_none_say_so(signed: Path, keys: Path, tmp_path: Path) -> 
     for name in ("none.key", "rsa.key", "words.key", "locked.key"):
         error = refused("key-invalid", sign_bundle, signed, tmp_path / name)
         assert name in error.message
-    refused("key-invalid", verify_bundle, signed, keys / "own.key")  # the private one
-    refused("key-invalid", verify_bundle, signed, tmp_path / "none.pub")
-    verify_bundle(signed, keys / "own.pub")  # what failed left the signature alone
+    refused("key-invalid", verify_bundle, signed, public_key=keys / "own.key")  # the private one
+    refused("key-invalid", verify_bundle, signed, public_key=tmp_path / "none.pub")
+    verify_bundle(signed, public_key=keys / "own.pub")  # what failed left the signature alone
 
 
 def test_an_authority_vouches_for_the_signer(bundle: Path, keys: Path, tmp_path: Path) -> None:
@@ -162,27 +162,27 @@ def test_an_authority_vouches_for_the_signer(bundle: Path, keys: Path, tmp_path:
     sign_bundle(copy, keys / "own.key", certificate=keys / "own.pem")
     verify_bundle(copy, chain=[keys / "root.pem"])
     refused("bundle-corrupt", verify_bundle, copy, chain=[keys / "stranger.pem"])
-    refused("bundle-corrupt", verify_bundle, copy, keys / "own.pub")  # not signed in this way
+    refused("bundle-corrupt", verify_bundle, copy, public_key=keys / "own.pub")  # not signed in this way
     refused("key-invalid", sign_bundle, copy, keys / "other.key", certificate=keys / "own.pem")
 
 
 def test_only_a_sound_bundle_is_signed_and_only_beside_its_files(bundle: Path, keys: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(bundle, tmp_path / "copy"))
-    refused("output-unwritable", sign_bundle, copy, keys / "own.key", copy / "visual.onnx")
-    outside = sign_bundle(copy, keys / "own.key", tmp_path / "kept.sig")
+    refused("output-unwritable", sign_bundle, copy, keys / "own.key", out=copy / "visual.onnx")
+    outside = sign_bundle(copy, keys / "own.key", out=tmp_path / "kept.sig")
     assert not (copy / SIGNATURE_FILE).exists()
-    verify_bundle(copy, keys / "own.pub", outside)
+    verify_bundle(copy, public_key=keys / "own.pub", signature=outside)
     (copy / "names.json").write_text("[]")
     refused("bundle-corrupt", sign_bundle, copy, keys / "own.key")
     refused("bundle-missing", sign_bundle, tmp_path / "none", keys / "own.key")
-    refused("bundle-missing", verify_bundle, tmp_path / "none", keys / "own.pub")
+    refused("bundle-missing", verify_bundle, tmp_path / "none", public_key=keys / "own.pub")
 
 
 def test_a_machine_without_the_library_says_how_to_get_it(
     signed: Path, keys: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "model_signing", None)
-    error = refused("signing-missing", verify_bundle, signed, keys / "own.pub")
+    error = refused("signing-missing", verify_bundle, signed, public_key=keys / "own.pub")
     assert error.exit_code == 3
     assert "maclip[sign]" in error.fix
     Bundle.open(signed)

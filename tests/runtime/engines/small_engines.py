@@ -9,17 +9,17 @@ from maclip_runtime.bundle.opening import Bundle
 from maclip_runtime.engines.tensorrt.cache import EngineCache
 from maclip_runtime.engines.tensorrt.engines import PORTABLE, Built, build_all
 from maclip_runtime.engines.tensorrt.library import find_library
-from maclip_runtime.engines.tensorrt.profile import Limits
+from maclip_runtime.engines.tensorrt.profile import MaxSizes
 
-SMALL = Limits(clips=2, classes=64)
-
-
-def built(bundle: Path, cache: EngineCache, limits: Limits = SMALL) -> list[Built]:
-    return list(build_all(Bundle.open(bundle), find_library("rtx"), PORTABLE, cache, limits))
+SMALL = MaxSizes(clips=2, classes=64)
 
 
-def origins(bundle: Path, cache: EngineCache, limits: Limits = SMALL) -> set[str]:
-    return {one.origin for one in built(bundle, cache, limits)}
+def built(bundle: Path, cache: EngineCache, max_sizes: MaxSizes = SMALL) -> list[Built]:
+    return list(build_all(Bundle.open(bundle), find_library("rtx"), PORTABLE, cache, max_sizes=max_sizes))
+
+
+def origins(bundle: Path, cache: EngineCache, max_sizes: MaxSizes = SMALL) -> set[str]:
+    return {one.origin for one in built(bundle, cache, max_sizes)}
 
 
 def manifest_of(bundle: Path) -> Manifest:

@@ -58,7 +58,7 @@ def test_the_processor_is_audited_on_request_and_strays_nowhere(
     engine.run("match", **match_inputs())
     assert set(engine.placements) == {"visual", "match"}
     for placement in engine.placements.values():
-        assert placement.strays == ()
+        assert placement.fallback_nodes == ()
         assert list(placement.nodes) == [CPU]
         assert placement.nodes[CPU] > 3
     assert list(tmp_path.iterdir()) == []  # profiles are not left behind
@@ -110,7 +110,7 @@ ON_GPU = node("conv", "Conv", CUDA, {"float": [1, 197, 768]}, 605184)
 )
 def test_only_sizes_flags_and_control_belong_on_the_processor(one: dict[str, Any], strayed: bool) -> None:
     placement = read_profile(profile(ON_GPU, one), "tower", CUDA)
-    assert bool(placement.strays) == strayed
+    assert bool(placement.fallback_nodes) == strayed
     if strayed:
         name = one["name"].removesuffix("_kernel_time")
         provider = one["args"]["provider"]
@@ -119,7 +119,7 @@ def test_only_sizes_flags_and_control_belong_on_the_processor(one: dict[str, Any
 
 def test_a_node_that_ran_often_is_one_stray() -> None:
     inner = node("step", "Add", CPU, {"float": [8]}, 32)
-    assert read_profile(profile(ON_GPU, inner, inner, inner), "match", CUDA).strays == ("step (Add)",)
+    assert read_profile(profile(ON_GPU, inner, inner, inner), "match", CUDA).fallback_nodes == ("step (Add)",)
 
 
 def test_a_profile_without_nodes_proves_nothing() -> None:

@@ -19,7 +19,7 @@ from tiny_bundle import FRAMES, SIZE, WIDTH, seal, write_bundle
 
 from maclip_runtime.bundle.opening import Bundle
 from maclip_runtime.engines import base, open_engine, pieces
-from maclip_runtime.engines.providers import SMALLEST_GRAPH
+from maclip_runtime.engines.providers import PROBE_GRAPH
 from maclip_runtime.errors import EXIT_MACHINE_LACKS, MaclipError
 
 CUDA = "CUDAExecutionProvider"
@@ -152,7 +152,7 @@ def test_threads_are_those_asked_for(bundle: Path) -> None:
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("openvino-f32", marks=needs_openvino)])
 def test_a_large_batch_goes_in_pieces_of_one_clip(device: str, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pieces, "PIECE_NUMBERS", 3 * FRAMES * SIZE * SIZE * 3 + 1)
+    monkeypatch.setattr(pieces, "PIECE_ELEMENTS", 3 * FRAMES * SIZE * SIZE * 3 + 1)
     engine, seen = open_engine(Bundle.open(bundle), device), []
     engine.run("visual", **visual_inputs(1))
     if device == "cpu":
@@ -168,8 +168,8 @@ def test_a_large_batch_goes_in_pieces_of_one_clip(device: str, bundle: Path, mon
 
 def test_pieces_are_by_the_size_of_a_row(bundle: Path) -> None:
     visual, match = (Bundle.open(bundle).manifest.graphs[name] for name in ("visual", "match"))
-    assert pieces.rows_at_once(visual) == pieces.PIECE_NUMBERS // (FRAMES * SIZE * SIZE * 3)
-    assert pieces.rows_at_once(match) == pieces.PIECE_NUMBERS // (FRAMES * WIDTH)
+    assert pieces.rows_at_once(visual) == pieces.PIECE_ELEMENTS // (FRAMES * SIZE * SIZE * 3)
+    assert pieces.rows_at_once(match) == pieces.PIECE_ELEMENTS // (FRAMES * WIDTH)
     frames = dataclasses.replace(visual.inputs[0], shape=("B", 16, 336, 336, 3))
     assert pieces.rows_at_once(dataclasses.replace(visual, inputs=(frames, *visual.inputs[1:]))) == 1
 
@@ -213,7 +213,7 @@ def test_a_containers_share_counts(quota: str, cores: int, tmp_path: Path, monke
 
 def test_the_smallest_graph_is_what_its_text_says() -> None:
     text = '<ir_version: 8, opset_import: ["" : 13]> g (float[1] x) => (float[1] y) { y = Neg(x) }'
-    assert onnx.parser.parse_model(text).SerializeToString() == SMALLEST_GRAPH
+    assert onnx.parser.parse_model(text).SerializeToString() == PROBE_GRAPH
 
 
 def test_a_plug_in_that_is_no_library_is_missing(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,7 +221,7 @@ def test_a_plug_in_that_is_no_library_is_missing(bundle: Path, tmp_path: Path, m
     broken = tmp_path / "libbroken.so"
     broken.write_bytes(b"no library")
     if not hasattr(onnxruntime, "register_execution_provider_library"):
-        assert "knows no plug-in providers" in refusal(bundle, str(broken)).message
+        assert "does not support plug-in providers" in refusal(bundle, str(broken)).message
         return
     assert "cannot load libbroken.so" in refusal(bundle, str(broken)).message
     # By the name of its provider, as wheels of plug-ins say it; another wheel that breaks does no harm.

@@ -20,7 +20,7 @@ from maclip_runtime.engines.encoder import Encoder
 from maclip_runtime.engines.tensorrt.cache import EngineCache, EngineKey, default_cache
 from maclip_runtime.engines.tensorrt.engines import PORTABLE, build_all, engine_key
 from maclip_runtime.engines.tensorrt.library import find_library
-from maclip_runtime.engines.tensorrt.profile import Limits, Profile, profile_of
+from maclip_runtime.engines.tensorrt.profile import MaxSizes, Profile, profile_of
 from maclip_runtime.errors import MaclipError
 
 pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed (x86-64 only)")
@@ -28,15 +28,15 @@ pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed (x
 
 def test_rows_are_few_and_classes_many(bundle: Path, tmp_path: Path) -> None:
     graphs = manifest_of(bundle).graphs | manifest_of(write_bundle(tmp_path / "split", split=True)).graphs
-    limits = Limits(clips=4, classes=500)
-    assert {name: str(profile_of(spec, FRAMES, limits)) for name, spec in graphs.items()} == {
+    max_sizes = MaxSizes(clips=4, classes=500)
+    assert {name: str(profile_of(spec, FRAMES, max_sizes)) for name, spec in graphs.items()} == {
         "visual": "B=1:1:4",
         "stem": f"F=1:{FRAMES}:{4 * FRAMES}",
         "tower": "B=1:1:4",
         "prototype": "C=1:1:4",
         "match": "B=1:1:4 C=1:16:500",
     }
-    match = profile_of(graphs["match"], FRAMES, limits)
+    match = profile_of(graphs["match"], FRAMES, max_sizes)
     assert match.shapes(graphs["match"].inputs[1]) == tuple((c, FRAMES, WIDTH) for c in (1, 16, 500))
     assert Profile.parse(str(match)) == match
 
@@ -50,7 +50,7 @@ def test_a_bundle_is_built_once(bundle: Path, tmp_path: Path) -> None:
     again = built(bundle, cache)
     assert {one.origin for one in again} == {"cached"}
     assert [one.size for one in again] == [one.size for one in first]
-    assert origins(bundle, cache, Limits(clips=2, classes=65)) == {"built", "cached"}  # match knows classes
+    assert origins(bundle, cache, MaxSizes(clips=2, classes=65)) == {"built", "cached"}  # match knows classes
     assert origins(write_bundle(tmp_path / "other", prototype_factor=2.0), cache) == {"built", "cached"}
 
 
@@ -157,7 +157,16 @@ def test_an_interrupted_build_ends_and_leaves_nothing(tmp_path: Path, bundle: Pa
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        list(build_all(Bundle.open(bundle), find_library("rtx"), PORTABLE, EngineCache(tmp_path), SMALL, interrupt))
+        list(
+            build_all(
+                Bundle.open(bundle),
+                find_library("rtx"),
+                PORTABLE,
+                EngineCache(tmp_path),
+                max_sizes=SMALL,
+                progress=interrupt,
+            )
+        )
     assert seen == sorted(seen)
     assert len(seen) > 3
     assert not (tmp_path / "engines").exists()
@@ -182,7 +191,7 @@ def test_two_processes_build_at_once(bundle: Path, tmp_path: Path) -> None:
         out, errors = process.communicate(timeout=120)
         assert process.returncode == 0, errors
         assert [json.loads(line)["graph"] for line in out.splitlines()] == ["visual", "prototype", "match"]
-    assert origins(bundle, EngineCache(tmp_path), Limits()) == {"cached"}
+    assert origins(bundle, EngineCache(tmp_path), MaxSizes()) == {"cached"}
     assert len(list((tmp_path / "engines").iterdir())) == 3
     out, errors = command(bundle, "--device", "rtx", "--json", cache=tmp_path).communicate(timeout=120)
     lines = [json.loads(line) for line in out.splitlines()]
@@ -230,11 +239,11 @@ SLOW_BUILD = """
 import sys, time
 from maclip_runtime.engines.tensorrt import engines
 build = engines.build_engine
-def slow(library, file, spec, profile, watch):
-    def step(share, what):
+def slow(library, file, spec, profile, progress):
+    def step(fraction, phase):
         print("step", file=sys.stderr, flush=True)
         time.sleep(0.5)
-    return build(library, file, spec, profile, step)
+    return build(library, file, spec, profile, progress=step)
 engines.build_engine = slow
 from maclip_cli.device.app import main
 main()

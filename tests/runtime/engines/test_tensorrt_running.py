@@ -27,7 +27,7 @@ from maclip_runtime.engines.tensorrt.builder import build_engine
 from maclip_runtime.engines.tensorrt.cache import EngineCache
 from maclip_runtime.engines.tensorrt.cuda import Cuda
 from maclip_runtime.engines.tensorrt.library import find_library
-from maclip_runtime.engines.tensorrt.profile import Limits, Profile, profile_of
+from maclip_runtime.engines.tensorrt.profile import MaxSizes, Profile, profile_of
 from maclip_runtime.errors import MaclipError
 
 pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed (x86-64 only)")
@@ -145,8 +145,8 @@ class Rig:
                     Profile.parse(json.loads(file.open("rb").readline())["key"]["profile"])
                     for file in self.files(cache, graph)
                 ),
-                key=lambda profile: profile.most(profile.axes[-1].name),
-                default=profile_of(spec, FRAMES, Limits()),
+                key=lambda profile: profile.axes[-1].max,
+                default=profile_of(spec, FRAMES, MaxSizes()),
             )
             context = StandIn(opened.graph_file(graph), spec, widest)
             self.contexts[graph] = context
@@ -210,7 +210,7 @@ def test_a_gallery_beyond_the_engine_says_what_to_build(
         rig.engine.run("match", **random_inputs("match", 1, 10_001))
     assert caught.value.code == "engine-too-small"
     assert "--max-classes" in caught.value.fix
-    match = built(bundle, cache, Limits(classes=20_000))[-1]
+    match = built(bundle, cache, MaxSizes(classes=20_000))[-1]
     distances, _ = rig.engine.run("match", **random_inputs("match", 1, 10_001))
     assert distances.shape == (1, 10_001)
     assert match.file.read_bytes().endswith(rig.loaded["match"])
@@ -225,14 +225,14 @@ def test_the_bundles_own_engine_comes_first_if_its_library_is_this_one(
     manifest, library = manifest_of(path), find_library("rtx")
     engines = []
     for graph, spec in manifest.graphs.items():
-        profile = profile_of(spec, FRAMES, Limits())
+        profile = profile_of(spec, FRAMES, MaxSizes())
         (path / f"{graph}.rtx.engine").write_bytes(build_engine(library, path / spec.file, spec, profile))
         file = f"{graph}.rtx.engine"
         engines.append(EngineFile(graph, file, library.key, library.version, ("8.6",), str(profile)))
     seal(path, dataclasses.replace(manifest, engines=tuple(engines)))
     cache = EngineCache(tmp_path / "cache")
     assert origins(path, cache) == {"bundled"}
-    assert origins(path, cache, Limits(classes=10_001)) == {"bundled", "built"}  # match has no room there
+    assert origins(path, cache, MaxSizes(classes=10_001)) == {"bundled", "built"}  # match has no room there
     rig = Rig(path, EngineCache(tmp_path / "empty"), monkeypatch)
     rig.engine.run("visual", **random_inputs("visual", 1))
     assert rig.loaded["visual"] == (path / "visual.rtx.engine").read_bytes()

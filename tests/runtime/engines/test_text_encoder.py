@@ -15,7 +15,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from maclip_runtime import Recognizer
 from maclip_runtime.bundle.manifest import MANIFEST_FILE, Manifest, Names, TextEncoder
-from maclip_runtime.bundle.opening import Bundle, unit_rows
+from maclip_runtime.bundle.names import unit_rows
+from maclip_runtime.bundle.opening import Bundle
 from maclip_runtime.engines import encoder
 from maclip_runtime.engines.encoder import Encoder
 from maclip_runtime.errors import MaclipError
@@ -51,7 +52,7 @@ def speaking(tmp_path_factory: pytest.TempPathFactory) -> Path:
     text = tiny_bundle.write_graph(out / "text.onnx", TEXT)
     change(
         out,
-        names=Names(len(tiny_bundle.NAMES), TEMPLATES),
+        names=Names(len(tiny_bundle.NAMES), TEMPLATES, "unit"),
         graphs={**manifest_of(out).graphs, "text": text},
         text_encoder=TextEncoder("tokenizer.json", LENGTH, "lower"),
     )
@@ -78,11 +79,15 @@ def code_of(path: Path, name: str = "juggling balls") -> str:
 
 
 def counted(*prompts: str) -> np.ndarray:
+    return unit_rows(unit_rows(word_counts(*prompts)).mean(0, keepdims=True))[0]
+
+
+def word_counts(*prompts: str) -> np.ndarray:
     rows = np.zeros((len(prompts), WIDTH), np.float32)
     for row, prompt in zip(rows, prompts, strict=True):
         for word in [*prompt.split(), *["!"] * LENGTH][:LENGTH]:
             row[WORDS.get(word, 1)] += 1
-    return unit_rows(unit_rows(rows).mean(0, keepdims=True))[0]
+    return rows
 
 
 def test_a_name_outside_the_vocabulary_is_the_mean_of_its_prompts(speaking: Path) -> None:
@@ -170,6 +175,32 @@ def test_a_tokenizer_that_cannot_be_read_here_is_told(copy: Path) -> None:
     (copy / "tokenizer.json").write_text('{"version": "9.0"}')
     change(copy, text_encoder=TextEncoder("tokenizer.json", LENGTH, "lower"))
     assert code_of(copy) == "bundle-schema"
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_raw_names_keep_the_length_they_were_written_with(copy: Path, dtype: type) -> None:
+    from safetensors.numpy import save_file
+
+    written = (7 * tiny_bundle.text_features()).astype(dtype)
+    save_file({"text": written}, copy / "names.safetensors")
+    change(copy, names=Names(len(tiny_bundle.NAMES), TEMPLATES, "raw"))
+    opened = Bundle.open(copy)
+    np.testing.assert_array_equal(opened.text, written.astype(np.float32))
+    np.testing.assert_array_equal(Encoder(opened, "cpu").text_feature("waving hello"), written[3].astype(np.float32))
+
+
+def test_a_raw_text_encoder_gives_the_mean_of_raw_features(copy: Path) -> None:
+    raw = TEXT.replace("text = Div(counts, length)", "text = Identity(counts)")
+    change(
+        copy,
+        names=Names(len(tiny_bundle.NAMES), TEMPLATES, "raw"),
+        graphs={**manifest_of(copy).graphs, "text": tiny_bundle.write_graph(copy / "text.onnx", raw)},
+    )
+    found = Encoder(Bundle.open(copy), "cpu").text_feature("juggling balls")
+    prompts = ("a photo of juggling balls", "juggling balls video")
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, word_counts(*prompts).mean(0), atol=1e-6)
+    assert np.linalg.norm(found) > 2  # of six words: not a unit feature
 
 
 def test_names_in_half_precision_have_length_one(copy: Path) -> None:

@@ -14,9 +14,11 @@ import pytest
 
 from maclip_runtime.decisions import Event, Verdict
 from maclip_runtime.errors import MaclipError
-from maclip_runtime.overlay import Overlay, Painter, Scene, Story, VideoWriter, fonts
+from maclip_runtime.overlay import Overlay, fonts
 from maclip_runtime.overlay import recording as recording_module
-from maclip_runtime.overlay.drawing import NO_CLASS, SHADE, TONES
+from maclip_runtime.overlay.drawing import NO_CLASS, SHADE, TONES, Painter
+from maclip_runtime.overlay.scene import Scene, SceneTracker
+from maclip_runtime.overlay.writing import VideoWriter
 from maclip_runtime.sources import Frame
 
 FILE, CAMERA = "clips/a.mp4", "rtsp://***@camera/1"
@@ -47,13 +49,13 @@ def near(pixels: np.ndarray, colour: tuple[int, ...], within: int = 40) -> int:
 
 
 def told_scene() -> Scene:
-    story = Story()
-    story.verdict(verdict("waving"), 0.0, 5.0)
-    story.event(event("start", "waving", 0.0, 5.0))
-    story.verdict(verdict("unknown"), 5.0, 10.0)
-    story.event(event("end", "waving", 0.0, 5.0))
-    story.event(event("start", "unknown", 5.0, 10.0))
-    return story.scene
+    tracker = SceneTracker()
+    tracker.verdict(verdict("waving"), 0.0, 5.0)
+    tracker.event(event("start", "waving", 0.0, 5.0))
+    tracker.verdict(verdict("unknown"), 5.0, 10.0)
+    tracker.event(event("end", "waving", 0.0, 5.0))
+    tracker.event(event("start", "unknown", 5.0, 10.0))
+    return tracker.scene
 
 
 def test_video_keeps_frames_and_times_and_shows_only_what_was_known(tmp_path: Path) -> None:
@@ -92,22 +94,22 @@ def test_timeline_shows_the_past_where_it_was() -> None:
 
 
 def test_event_that_goes_on_grows_with_its_answers() -> None:
-    story = Story()
-    story.event(event("start", "unknown", 0.0, 1.0))
-    story.verdict(verdict("unknown"), 1.0, 2.0)
-    story.verdict(verdict("waving"), 2.0, 3.0)
-    (span,) = story.scene.events
+    tracker = SceneTracker()
+    tracker.event(event("start", "unknown", 0.0, 1.0))
+    tracker.verdict(verdict("unknown"), 1.0, 2.0)
+    tracker.verdict(verdict("waving"), 2.0, 3.0)
+    (span,) = tracker.scene.events
     assert (span.end_s, span.going_on) == (2.0, True)
-    assert story.scene.headline == (span, True)
-    story.event(event("end", "unknown", 0.0, 2.0))
-    headline = story.scene.headline
+    assert tracker.scene.headline == (span, True)
+    tracker.event(event("end", "unknown", 0.0, 2.0))
+    headline = tracker.scene.headline
     assert headline
     assert (headline[0].label, headline[1]) == ("waving", False)
-    story.restarted(10.0)  # what was answered before says nothing of now
-    assert story.scene.headline is None
+    tracker.restarted(10.0)  # what was answered before says nothing of now
+    assert tracker.scene.headline is None
     for second in range(1000):
-        story.verdict(verdict("waving"), second, second + 1)
-    assert len(story.scene.answers) < 100
+        tracker.verdict(verdict("waving"), second, second + 1)
+    assert len(tracker.scene.answers) < 100
 
 
 @pytest.mark.parametrize("level", [0, 128, 255])
@@ -140,18 +142,18 @@ def test_label_is_legible_on_any_picture(size: tuple[int, int], level: int) -> N
     ],
 )
 def test_any_name_is_drawn(label: str) -> None:
-    story = Story()
-    story.verdict(verdict(label), 0.0, 5.0)
-    story.event(event("start", label, 0.0, 5.0))
+    tracker = SceneTracker()
+    tracker.verdict(verdict(label), 0.0, 5.0)
+    tracker.event(event("start", label, 0.0, 5.0))
     painter = Painter(320, 240)
-    picture = painter.paint(frame(0, size=(320, 240)).pixels, 6.0, story.scene)
+    picture = painter.paint(frame(0, size=(320, 240)).pixels, 6.0, tracker.scene)
     assert near(picture[:240], SHADE) > 500
     assert fonts.printable(" two\nlines\x00\udcff ") == "two lines"
     assert near(picture[:240, painter.width - 4 :], SHADE) == 0  # it ends within the picture
 
 
 def test_names_are_drawn_without_fontconfig(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fonts, "USUAL_FILES", ())
+    monkeypatch.setattr(fonts, "COMMON_FONTS", ())
     monkeypatch.setattr(fonts.shutil, "which", lambda name: None)
     for cached in (fonts._file_for, fonts._load, fonts.fit):
         cached.cache_clear()
@@ -189,7 +191,7 @@ def test_file_waits_for_the_encoder_and_a_camera_does_not(tmp_path: Path, monkey
         for index in range(50):
             camera.frame(CAMERA, frame(index))
         assert time.monotonic() - began < 5
-        waiting = recording_module.WAITING_FRAMES
+        waiting = recording_module.MAX_WAITING_FRAMES
         assert 50 - waiting - 1 <= camera.dropped <= 50 - waiting
         threading.Timer(0.2, opened.set).start()
         with Overlay(tmp_path / "file.mp4") as file:

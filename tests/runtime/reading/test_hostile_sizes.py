@@ -87,7 +87,7 @@ def test_pictures_that_outgrow_their_container_are_left_out(tmp_path: Path, monk
     both.write_bytes(small.read_bytes() + large.read_bytes())
     with open_source(both) as source:
         assert {frame.pixels.shape for frame in source} >= {(384, 512, 3), (1536, 2048, 3)}
-    monkeypatch.setattr(video, "MOST_PIXELS", 3 * 384 * 512)
+    monkeypatch.setattr(video, "MAX_PIXELS", 3 * 384 * 512)
     with open_source(both) as source:
         shapes = {frame.pixels.shape for frame in source}
     assert shapes == {(384, 512, 3)}

@@ -73,7 +73,7 @@ def _truncated(path: Path) -> Path:
     [
         ("missing.mp4", lambda path: path, "does not exist"),
         ("empty.mp4", lambda path: path.touch(), "is empty"),
-        ("sound.mp4", write_sound, "no picture track"),
+        ("sound.mp4", write_sound, "no video track"),
         ("words.mp4", _text, "cannot be read"),
         ("words.txt", _text, "not read as video"),
         ("truncated.mp4", _truncated, "cannot be read"),

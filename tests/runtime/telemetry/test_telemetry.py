@@ -17,7 +17,7 @@ from maclip_runtime import Gallery
 from maclip_runtime.decisions import Event, Verdict
 from maclip_runtime.errors import EXIT_MACHINE_LACKS, MaclipError
 from maclip_runtime.sources import Frame, SourceState, SourceStatus
-from maclip_runtime.telemetry import Journal, StatusBoard, configure_logs, status
+from maclip_runtime.telemetry import EventLogger, StatusBoard, configure_logs, status
 from maclip_runtime.telemetry.metrics import Metrics, parse_address
 
 CAMERA = "rtsp://***@camera/1"
@@ -124,12 +124,12 @@ def test_metrics_without_the_library_say_what_to_install(monkeypatch: pytest.Mon
 def test_json_logs_have_fields_and_no_passwords() -> None:
     stream = io.StringIO()
     configure_logs("json", stream)
-    journal = Journal()
-    journal.status(told())
-    journal.status(told(frames=91))  # no change of state
-    journal.status(told(SourceState.STALLED))
-    journal.event(START)
-    journal.event(Event("update", "waving", 0.9, 0.5, 1.0, 2.0, CAMERA))
+    event_logger = EventLogger()
+    event_logger.status(told())
+    event_logger.status(told(frames=91))  # no change of state
+    event_logger.status(told(SourceState.STALLED))
+    event_logger.event(START)
+    event_logger.event(Event("update", "waving", 0.9, 0.5, 1.0, 2.0, CAMERA))
     log = logging.getLogger("maclip")
     log.info("opening %s, then http://u:secret@h/?key=secret", "rtsp://me:secret@camera/1")
     try:
@@ -151,7 +151,7 @@ def test_json_logs_have_fields_and_no_passwords() -> None:
 def test_text_logs_are_one_line_a_record() -> None:
     stream = io.StringIO()
     configure_logs("text", stream)
-    Journal().event(START)
+    EventLogger().event(START)
     logging.getLogger("maclip").warning("a name\nwith breaks %s", "\udcff")
     first, second = stream.getvalue().splitlines()
     assert " INFO    event start source=rtsp://***@camera/1 label=" in first

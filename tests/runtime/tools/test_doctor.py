@@ -26,10 +26,10 @@ def test_a_sound_machine_runs_every_graph_where_asked(bundle: Path, monkeypatch:
     found = diagnose("cpu", bundle)
     assert found.chosen == "cpu"
     assert [run.graph for run in found.graphs] == ["visual", "prototype", "match"]
-    assert all("nodes on CPUExecutionProvider" in run.ran and not run.strays for run in found.graphs)
+    assert all("nodes on CPUExecutionProvider" in run.ran and not run.fallback_nodes for run in found.graphs)
     assert found.versions["onnxruntime"] == onnxruntime.__version__
     assert found.signed is False
-    assert [problem.about for problem in found.problems] == []
+    assert [problem.subject for problem in found.problems] == []
 
 
 def test_every_word_for_a_device_is_tried() -> None:
@@ -38,8 +38,8 @@ def test_every_word_for_a_device_is_tried() -> None:
     assert {"cuda", "tensorrt", "rtx", "openvino", "openvino-f32"} < set(states)
     missing = states["NoSuchExecutionProvider"]
     assert not missing.works
-    assert "no plug-in" in missing.says
-    assert "cannot be used" not in missing.says  # the table says so already
+    assert "no plug-in" in missing.message
+    assert "cannot be used" not in missing.message  # the table says so already
     assert missing.fix
 
 
@@ -47,15 +47,15 @@ def test_a_missing_device_is_a_problem_and_nothing_is_run_instead(bundle: Path) 
     found = diagnose("NoSuchExecutionProvider", bundle)
     assert found.chosen is None
     assert found.graphs == ()
-    assert found.problems[0].about == "NoSuchExecutionProvider"
+    assert found.problems[0].subject == "NoSuchExecutionProvider"
 
 
 @pytest.mark.skipif(TAKES_NOTHING not in onnxruntime.get_available_providers(), reason="a build without it")
 def test_nodes_that_run_elsewhere_are_problems(bundle: Path) -> None:
     found = diagnose(TAKES_NOTHING, bundle)
-    assert [run.strays for run in found.graphs if run.graph == "prototype"] == [("Mul_0 (Mul)",)]
-    strayed = [problem for problem in found.problems if "ran elsewhere" in problem.what]
-    assert [problem.about for problem in strayed] == ["visual", "prototype", "match"]
+    assert [run.fallback_nodes for run in found.graphs if run.graph == "prototype"] == [("Mul_0 (Mul)",)]
+    strayed = [problem for problem in found.problems if "did not run on" in problem.message]
+    assert [problem.subject for problem in strayed] == ["visual", "prototype", "match"]
     assert "--allow-fallback" in strayed[0].fix
 
 
@@ -92,18 +92,20 @@ def test_libraries_that_are_lacking_are_named_with_what_brings_them(tmp_path: Pa
     (tmp_path / "libcudnn.so.9").unlink()
     plugins = {"OursExecutionProvider": tmp_path / "libof_ours.so", "WholeExecutionProvider": tmp_path / "libwhole.so"}
     found = {one.provider: one for one in libraries.provider_libraries(plugins) if one.provider in plugins}
-    assert found["OursExecutionProvider"].lacks == ("libcudnn.so.9",)
+    assert found["OursExecutionProvider"].missing == ("libcudnn.so.9",)
     assert "onnxruntime-gpu[cuda,cudnn]" in found["OursExecutionProvider"].fix
-    assert found["WholeExecutionProvider"].lacks == ()
+    assert found["WholeExecutionProvider"].missing == ()
     (problem,) = report._libraries(tuple(found.values()), "OursExecutionProvider")
-    assert "libof_ours.so lacks libcudnn.so.9" in problem.what
+    assert "libof_ours.so needs libcudnn.so.9" in problem.message
     assert report._libraries(tuple(found.values()), "auto") == []
 
 
 def test_a_gpu_that_auto_does_not_use_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report, "has_nvidia_gpu", lambda: True)
     monkeypatch.setattr(report, "choose_device", lambda: ("cpu", "this onnxruntime was built without CUDA"))
-    assert any(problem.about == "cuda" and "GPU" in problem.what and problem.fix for problem in diagnose().problems)
+    assert any(
+        problem.subject == "cuda" and "GPU" in problem.message and problem.fix for problem in diagnose().problems
+    )
 
 
 def test_a_camera_that_may_not_be_read_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,8 +119,8 @@ def test_a_camera_that_may_not_be_read_is_a_problem(tmp_path: Path, monkeypatch:
     seen = surroundings.cameras(tmp_path, tmp_path / "names")
     assert [(camera.name, camera.readable) for camera in seen] == [("USB Camera", True), ("", False)]
     monkeypatch.setattr(report, "cameras", lambda: seen)
-    (problem,) = [problem for problem in diagnose("cpu").problems if "read" in problem.what]
-    assert problem.about == str(tmp_path / "video1")
+    (problem,) = [problem for problem in diagnose("cpu").problems if "read" in problem.message]
+    assert problem.subject == str(tmp_path / "video1")
     assert "video" in problem.fix
 
 
@@ -128,7 +130,7 @@ def test_a_cache_that_cannot_be_written_is_a_problem(tmp_path: Path, monkeypatch
     (tmp_path / "file").touch()
     assert "cannot be written" in surroundings.cache_fault(tmp_path / "file")
     monkeypatch.setenv("MACLIP_CACHE", str(tmp_path / "file"))
-    (problem,) = [problem for problem in diagnose("cpu").problems if problem.about == "cache"]
+    (problem,) = [problem for problem in diagnose("cpu").problems if problem.subject == "cache"]
     assert "MACLIP_CACHE" in problem.fix
 
 
@@ -138,7 +140,7 @@ def test_without_any_engine_the_report_still_comes(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("maclip_runtime.engines.opening.find_spec", lambda name: None)
     found = diagnose()
     assert found.chosen is None
-    assert "maclip[cpu]" in next(one.fix for one in found.problems if one.about == "engine")
+    assert "maclip[cpu]" in next(one.fix for one in found.problems if one.subject == "engine")
 
 
 def test_a_bundle_that_does_not_load_is_a_problem(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,7 +148,7 @@ def test_a_bundle_that_does_not_load_is_a_problem(bundle: Path, monkeypatch: pyt
         raise MaclipError("bundle-corrupt", "onnxruntime 1.0 cannot load the visual graph.", "Update onnxruntime.")
 
     monkeypatch.setattr(report, "run_graphs", fail)
-    assert "cannot load" in next(one.what for one in diagnose("cpu", bundle).problems if one.about == "bundle")
+    assert "cannot load" in next(one.message for one in diagnose("cpu", bundle).problems if one.subject == "bundle")
 
 
 def test_a_jetson_is_told_by_its_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Parse a graph and build its engine. Networks are strongly typed: the precision is the graph's and no other."""
+"""Parse a graph and build its engine. Networks are strongly typed: they compute in the graph's own precision."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from maclip_runtime.bundle.manifest import GraphSpec
-from maclip_runtime.engines.tensorrt.library import Library, first_line
+from maclip_runtime.engines.tensorrt.library import Library
 from maclip_runtime.engines.tensorrt.profile import Profile
-from maclip_runtime.errors import MaclipError
+from maclip_runtime.errors import MaclipError, first_line
 
-# Called with the share that is done, 0..1, and the builder's name for what it is doing.
-Watch = Callable[[float, str], None]
+# Called with the fraction that is done, 0..1, and the builder's name for the current phase.
+Progress = Callable[[float, str], None]
 
 DTYPES = {"UINT8": "uint8", "FLOAT": "float32", "HALF": "float16", "BOOL": "bool", "INT32": "int32", "INT64": "int64"}
 
 
 @dataclass(frozen=True)
 class Parsed:
-    """A parsed network. Its weights belong to the parser and its memory to the builder: keep them together."""
+    """A parsed network with its builder and parser, which own its memory and its weights."""
 
     builder: Any
     network: Any
@@ -29,7 +29,7 @@ class Parsed:
 
 
 def parse_graph(library: Library, file: Path) -> Parsed:
-    """Parse an ONNX file, with the weights beside it. Raises `graph-unsupported` with the parser's own words."""
+    """Parse an ONNX file and its external weights. Raises `graph-unsupported` with the parser's message."""
     trt = library.module
     builder = trt.Builder(library.logger)
     network = builder.create_network(_strongly_typed(trt))
@@ -44,21 +44,32 @@ def parse_graph(library: Library, file: Path) -> Parsed:
 
 
 def build_engine(
-    library: Library, file: Path, spec: GraphSpec, profile: Profile, watch: Watch = lambda share, what: None
+    library: Library,
+    file: Path,
+    spec: GraphSpec,
+    profile: Profile,
+    *,
+    progress: Progress = lambda fraction, phase: None,
 ) -> memoryview:
-    """The engine of one graph for the sizes of `profile`, serialised.
+    """Build the engine of one graph, serialized.
 
-    Raises `graph-unsupported` where the library cannot read or build it, `bundle-schema` where the graph's inputs
-    or outputs are not those of `spec`. What `watch` raises ends the build and is raised again.
+    library: the library that builds it.
+    file: the graph's ONNX file.
+    spec: the graph's inputs and outputs by the manifest.
+    profile: the sizes that the engine takes.
+    progress: called with the fraction that is done and the phase; an exception from it ends the build and is raised.
+
+    Raises `graph-unsupported` where the library cannot read or build the graph, `bundle-schema` where its inputs or
+    outputs differ from `spec`.
     """
     parsed = parse_graph(library, file)
     network = parsed.network
     spec.require(_tensors(network.num_inputs, network.get_input), _tensors(network.num_outputs, network.get_output))
     config = build_config(library, parsed, spec, profile)
-    monitor = _monitor(library.module, watch)
+    monitor = _monitor(library.module, progress)
     config.progress_monitor = monitor
     library.errors.clear()
-    # In a thread of its own: the library swallows a Ctrl-C that arrives in one of its callbacks.
+    # In another thread, because the library swallows a Ctrl-C that arrives in one of its callbacks.
     with ThreadPoolExecutor(1) as pool:
         try:
             engine = pool.submit(parsed.builder.build_serialized_network, network, config).result()
@@ -77,9 +88,9 @@ def build_engine(
 
 
 def build_config(library: Library, parsed: Parsed, spec: GraphSpec, profile: Profile) -> Any:
-    """How an engine is built: for the sizes of `profile`, and in no other precision than the graph's."""
+    """The build's configuration: the sizes of `profile`, and the graph's own precision."""
     config = parsed.builder.create_builder_config()
-    # A float32 graph was checked in float32; TF32, on by default, would round its products to 10 bits.
+    # TF32, on by default, would round the products of a float32 graph to 10 bits.
     config.clear_flag(library.module.BuilderFlag.TF32)
     shapes = parsed.builder.create_optimization_profile()
     for tensor in spec.inputs:
@@ -89,14 +100,14 @@ def build_config(library: Library, parsed: Parsed, spec: GraphSpec, profile: Pro
 
 
 def _strongly_typed(trt: Any) -> int:
-    # TensorRT 10 must be told; later ones know no other networks and may not have the flag.
+    # TensorRT 10 needs the flag; later versions build only strongly typed networks and may lack it.
     flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
     return 0 if flag is None else 1 << int(flag)
 
 
 def _parser_error(parser: Any) -> str:
     if not parser.num_errors:
-        return "it does not say why"
+        return "no reason given"
     error = parser.get_error(0)
     where = f" (node {error.node_name()}, {error.node_operator()})" if error.node_operator() else ""
     return first_line(error.desc()) + where
@@ -107,14 +118,14 @@ def _tensors(count: int, tensor_at: Callable[[int], Any]) -> list[tuple[str, str
     return [(tensor.name, DTYPES.get(tensor.dtype.name, tensor.dtype.name)) for tensor in found]
 
 
-def _monitor(trt: Any, watch: Watch) -> Any:
+def _monitor(trt: Any, progress: Progress) -> Any:
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
-        """Turns the builder's nested phases into one share that only grows."""
+        """Turns the builder's nested phases into one fraction that never decreases."""
 
         def __init__(self) -> None:
             trt.IProgressMonitor.__init__(self)
             self.phases: list[list[Any]] = []  # outermost first: name, steps, steps done
-            self.share = 0.0
+            self.fraction = 0.0
             self.failure: BaseException | None = None
 
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
@@ -127,13 +138,13 @@ def _monitor(trt: Any, watch: Watch) -> Any:
             for phase in self.phases:
                 if phase[0] == phase_name:
                     phase[2] = step + 1
-            share = 0.0
+            fraction = 0.0
             for _, steps, done in reversed(self.phases):
-                share = min((done + share) / steps, 1.0)
-            self.share = max(self.share, share)
+                fraction = min((done + fraction) / steps, 1.0)
+            self.fraction = max(self.fraction, fraction)
             try:
-                watch(self.share, phase_name)
-            except BaseException as error:  # nothing may unwind through the library
+                progress(self.fraction, phase_name)
+            except BaseException as error:  # no exception may pass through the library
                 self.failure = error
             return self.failure is None
 

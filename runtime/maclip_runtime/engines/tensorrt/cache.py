@@ -1,7 +1,7 @@
-"""Engines that were built, in the user's cache: one file each, put in place at once and checked when it is read.
+"""Built engines in the user's cache: one file each, written atomically and checked when it is read.
 
-A file is a line of JSON (what the engine is, its size and sha256) and then the engine. Whatever does not agree with
-its own line is as good as not there.
+A file is a line of JSON (the engine's key, size and sha256), then the engine. A file that does not match its header is
+ignored.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from maclip_runtime.engines.tensorrt.profile import has_room
+from maclip_runtime.engines.tensorrt.profile import covers
 from maclip_runtime.errors import MaclipError
 
 CACHE_VARIABLE = "MACLIP_CACHE"
 SUFFIX = ".engine"
 BLOCK_BYTES = 1 << 20
-LONGEST_HEADER = 1 << 16  # bytes
+MAX_HEADER_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
 class EngineKey:
-    """What an engine depends on. `compute_capability` is like "8.6", or "portable"; `profile` as text."""
+    """Everything that an engine depends on. `compute_capability` is like "8.6", or "portable"; `profile` is text."""
 
     graph: str
     graph_digest: str
@@ -45,25 +45,25 @@ class EngineKey:
 
 
 def default_cache() -> Path:
-    """MACLIP_CACHE, else maclip's folder in XDG_CACHE_HOME or ~/.cache."""
-    if own := os.environ.get(CACHE_VARIABLE):
-        return Path(own)
-    shared = os.environ.get("XDG_CACHE_HOME")
-    return (Path(shared) if shared else Path.home() / ".cache") / "maclip"
+    """The folder MACLIP_CACHE, else `maclip` in XDG_CACHE_HOME or ~/.cache."""
+    if cache := os.environ.get(CACHE_VARIABLE):
+        return Path(cache)
+    parent = os.environ.get("XDG_CACHE_HOME")
+    return (Path(parent) if parent else Path.home() / ".cache") / "maclip"
 
 
 class EngineCache:
-    """The engines under `root`/engines. Any number of processes may use it at once."""
+    """The engines in `root`/engines; safe to use from several processes at once."""
 
     def __init__(self, root: Path | None = None) -> None:
         self.folder = (root or default_cache()) / "engines"
 
     def path(self, key: EngineKey) -> Path:
-        """Where the engine of `key` is or would be."""
+        """The file of the engine of `key`, which may not exist."""
         return self.folder / key.file
 
     def size(self, key: EngineKey) -> int | None:
-        """The bytes of the engine of exactly this key, or None where there is none or it is damaged."""
+        """The size in bytes of the engine of exactly this key; None where it is missing or damaged."""
         try:
             with self.path(key).open("rb") as file:
                 header, digest, size = _header(file), hashlib.sha256(), 0
@@ -75,36 +75,36 @@ class EngineCache:
         return size if header == _header_of(key, size, digest.hexdigest()) else None
 
     def find(self, key: EngineKey, sizes: dict[str, int]) -> bytes | None:
-        """An engine like `key` but of any profile that has room for `sizes`; the newest first."""
+        """The newest engine that matches `key` with any profile that covers `sizes`; None where there is none."""
         for file, found in self._entries(key.graph):
-            alike = dataclasses.replace(found, profile=key.profile) == key
-            if alike and has_room(found.profile, sizes) and (engine := _read(file, found)) is not None:
+            matches = dataclasses.replace(found, profile=key.profile) == key
+            if matches and covers(found.profile, sizes) and (engine := _read(file, found)) is not None:
                 return engine
         return None
 
     def put(self, key: EngineKey, engine: memoryview | bytes) -> None:
-        """Keep an engine. Raises `cache-unwritable`; a file of the final name is always whole."""
+        """Store an engine atomically. Raises `cache-unwritable`."""
         header = _header_of(key, len(engine), hashlib.sha256(engine).hexdigest())
-        unfinished: Path | None = None
+        part: Path | None = None
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(prefix=".", suffix=".part", dir=self.folder, delete=False) as file:
-                unfinished = Path(file.name)
+                part = Path(file.name)
                 file.write(json.dumps(header).encode() + b"\n")
                 file.write(engine)
                 file.flush()
                 os.fsync(file.fileno())
-            unfinished.chmod(0o644)  # a device may run as another user
-            os.replace(unfinished, self.path(key))
+            part.chmod(0o644)  # the device may run as another user
+            os.replace(part, self.path(key))
         except OSError as error:
             raise MaclipError(
                 "cache-unwritable",
-                f"The engine cannot be kept in {self.folder} ({error.strerror or error}).",
-                f"Free some space, or name another folder: --cache DIR or {CACHE_VARIABLE}=DIR.",
+                f"The engine cannot be stored in {self.folder} ({error.strerror or error}).",
+                f"Free some space, or use another folder: --cache DIR or {CACHE_VARIABLE}=DIR.",
             ) from error
         finally:
-            if unfinished is not None:
-                unfinished.unlink(missing_ok=True)
+            if part is not None:
+                part.unlink(missing_ok=True)
 
     def _entries(self, graph: str) -> Iterator[tuple[Path, EngineKey]]:
         dated = []
@@ -112,7 +112,7 @@ class EngineCache:
             try:
                 dated.append((file.stat().st_mtime_ns, file))
             except OSError:
-                continue  # another process has just replaced it
+                continue  # removed meanwhile by another process
         for _, file in sorted(dated, reverse=True):
             try:
                 with file.open("rb") as opened:
@@ -132,7 +132,7 @@ def _read(file: Path, key: EngineKey) -> bytes | None:
 
 
 def _header(opened: BinaryIO) -> dict[str, Any]:
-    header = json.loads(opened.readline(LONGEST_HEADER))
+    header = json.loads(opened.readline(MAX_HEADER_BYTES))
     if not isinstance(header, dict):
         raise ValueError("no header")
     return header

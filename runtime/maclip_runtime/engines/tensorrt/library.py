@@ -8,11 +8,12 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
-from maclip_runtime.errors import EXIT_MACHINE_LACKS, MaclipError
+from maclip_runtime.engines.base import device_missing
+from maclip_runtime.errors import first_line
 
 NATIVE_DEVICES = ("tensorrt", "rtx")
-OLDEST_TENSORRT = 10  # the first with strongly typed networks whose parser reads our graphs
-# What an engine of TensorRT for RTX runs on unless told otherwise, by its documentation; later ones too.
+MIN_TENSORRT = 10  # the first whose parser reads our graphs as strongly typed networks
+# The compute capabilities that engines of TensorRT for RTX run on by default, by its documentation; later ones too.
 RTX_CAPABILITIES = ("8.0", "8.6", "8.9", "12.0")
 
 log = logging.getLogger("maclip")
@@ -20,10 +21,10 @@ log = logging.getLogger("maclip")
 
 @dataclass(frozen=True)
 class Library:
-    """One library and its logger. `portable` engines are compiled for the GPU at hand only when they are loaded.
+    """One installed library and its logger.
 
-    `key` is the module's name, `name` what people call it, `errors` what its logger has been told since it was
-    last cleared.
+    `device` is the --device value, `key` the Python module's name, `name` the product's. `portable` engines are
+    compiled for the GPU when they are loaded. `errors` collects the errors that the library logs.
     """
 
     device: str
@@ -36,11 +37,11 @@ class Library:
     errors: list[str]
 
     def last_error(self) -> str:
-        """The library's own words for what went wrong, in one line."""
-        return first_line(self.errors[-1]) if self.errors else "it does not say why"
+        """The library's last error in one line."""
+        return first_line(self.errors[-1]) if self.errors else "no reason given"
 
 
-@functools.cache  # the libraries want one logger for the whole process
+@functools.cache  # the libraries allow one logger per process
 def find_library(device: str) -> Library:
     """The library behind the device "tensorrt" or "rtx". Raises `device-missing` where it is not installed."""
     key, name, fix = {
@@ -55,34 +56,23 @@ def find_library(device: str) -> Library:
     try:
         module = importlib.import_module(key)
     except (ImportError, OSError) as error:
-        raise MaclipError(
-            "device-missing",
-            f"The device {device!r} cannot be used: {name} is not installed ({first_line(str(error))}).",
-            fix,
-            EXIT_MACHINE_LACKS,
-        ) from error
-    if device == "tensorrt" and int(module.__version__.split(".")[0]) < OLDEST_TENSORRT:
-        raise MaclipError(
-            "device-missing",
-            f"The device {device!r} cannot be used: this is TensorRT {module.__version__}.",
-            f"TensorRT {OLDEST_TENSORRT} or later is needed; on a Jetson it comes with JetPack 6.1.",
-            EXIT_MACHINE_LACKS,
+        raise device_missing(device, f"{name} is not installed ({first_line(error)})", fix) from error
+    if device == "tensorrt" and int(module.__version__.split(".")[0]) < MIN_TENSORRT:
+        raise device_missing(
+            device,
+            f"this is TensorRT {module.__version__}",
+            f"Install TensorRT {MIN_TENSORRT} or later; on a Jetson it comes with JetPack 6.1.",
         )
     errors: list[str] = []
     logger = _logger(module, errors)
     return Library(device, key, name, module.__version__, device == "rtx", module, logger, errors)
 
 
-def first_line(text: str) -> str:
-    """The first line of `text`, of a length that a sentence bears."""
-    return (text.strip().splitlines() or ["unknown"])[0][:300]
-
-
 def _logger(module: Any, errors: list[str]) -> Any:
     severity = module.ILogger.Severity
 
     class Logger(module.ILogger):  # type: ignore[misc]
-        """Errors are kept for our own messages; the rest is for whoever debugs."""
+        """Keeps errors for our messages; warnings go to the debug log."""
 
         def __init__(self) -> None:
             module.ILogger.__init__(self)

@@ -1,8 +1,7 @@
-"""The sizes an engine is built for: least, usual and most of each free axis of a graph.
+"""The sizes that an engine is built for: min, opt and max of each dynamic axis of a graph, as TensorRT calls them.
 
-The rows of a graph (clips, frames or single prototypes: the first axis of what it gives) do not depend on each
-other, so any number of them is run in pieces and a few suffice. Classes are compared with each other: an engine
-has room for all of them, or the gallery does not fit.
+The rows of a graph (clips, frames or prototypes: the first axis of its first output) are independent, so any number of
+them runs in pieces. Classes are compared with each other, so an engine must take all classes of the gallery at once.
 """
 
 from __future__ import annotations
@@ -12,12 +11,12 @@ from dataclasses import dataclass
 from maclip_runtime.bundle.manifest import GraphSpec, TensorSpec
 from maclip_runtime.engines.pieces import row_axis
 
-USUAL_CLASSES = 16
+OPT_CLASSES = 16
 
 
 @dataclass(frozen=True)
-class Limits:
-    """The most clips that are run at once and the most classes that are matched."""
+class MaxSizes:
+    """How many clips an engine runs at once, and how many classes it matches."""
 
     clips: int = 8
     classes: int = 10_000
@@ -25,42 +24,38 @@ class Limits:
 
 @dataclass(frozen=True)
 class Axis:
-    """One free axis and its sizes; the engine is fastest at the usual one."""
+    """One dynamic axis and its sizes; the engine is fastest at `opt`."""
 
     name: str
-    least: int
-    usual: int
-    most: int
+    min: int
+    opt: int
+    max: int
 
 
 @dataclass(frozen=True)
 class Profile:
-    """The free axes of one graph."""
+    """The dynamic axes of one graph."""
 
     axes: tuple[Axis, ...]
 
     def shapes(self, tensor: TensorSpec) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-        """Least, usual and most shape of one input."""
-        sizes = {axis.name: (axis.least, axis.usual, axis.most) for axis in self.axes}
-        least, usual, most = (
+        """The min, opt and max shape of one input."""
+        sizes = {axis.name: (axis.min, axis.opt, axis.max) for axis in self.axes}
+        low, opt, high = (
             tuple(sizes[n][which] if isinstance(n, str) else n for n in tensor.shape) for which in range(3)
         )
-        return least, usual, most
-
-    def most(self, axis: str) -> int:
-        """The most of one axis."""
-        return next(each.most for each in self.axes if each.name == axis)
+        return low, opt, high
 
     def covers(self, sizes: dict[str, int]) -> bool:
-        """Whether every size of `sizes`, by axis, is within the profile."""
-        return all(axis.least <= sizes[axis.name] <= axis.most for axis in self.axes if axis.name in sizes)
+        """Whether each of `sizes`, by axis, is within the profile."""
+        return all(axis.min <= sizes[axis.name] <= axis.max for axis in self.axes if axis.name in sizes)
 
     def __str__(self) -> str:
-        return " ".join(f"{axis.name}={axis.least}:{axis.usual}:{axis.most}" for axis in self.axes)
+        return " ".join(f"{axis.name}={axis.min}:{axis.opt}:{axis.max}" for axis in self.axes)
 
     @classmethod
     def parse(cls, text: str) -> Profile:
-        """Read what `str` gives back.
+        """Read the text that `str` gives.
 
         >>> str(Profile.parse("B=1:1:8 C=1:16:10000"))
         'B=1:1:8 C=1:16:10000'
@@ -69,23 +64,23 @@ class Profile:
         return cls(tuple(Axis(name, *(int(n) for n in sizes.split(":"))) for name, _, sizes in parts))
 
 
-def profile_of(spec: GraphSpec, frames: int, limits: Limits) -> Profile:
-    """The profile of a graph: F counts single frames, `frames` of them a clip."""
+def profile_of(spec: GraphSpec, frames: int, max_sizes: MaxSizes) -> Profile:
+    """The profile of a graph; its axis F counts single frames, of which a clip has `frames`."""
     rows = row_axis(spec)
     axes = {n: None for tensor in spec.inputs for n in tensor.shape if isinstance(n, str)}
-    made = []
+    sized = []
     for name in axes:
         if name != rows:
-            made.append(Axis(name, 1, min(USUAL_CLASSES, limits.classes), limits.classes))
+            sized.append(Axis(name, 1, min(OPT_CLASSES, max_sizes.classes), max_sizes.classes))
         elif name == "F":
-            made.append(Axis(name, 1, frames, limits.clips * frames))
+            sized.append(Axis(name, 1, frames, max_sizes.clips * frames))
         else:
-            made.append(Axis(name, 1, 1, limits.clips))
-    return Profile(tuple(made))
+            sized.append(Axis(name, 1, 1, max_sizes.clips))
+    return Profile(tuple(sized))
 
 
-def has_room(profile: str, sizes: dict[str, int]) -> bool:
-    """Whether a profile, given as text, covers `sizes`; one that cannot be read has room for nothing."""
+def covers(profile: str, sizes: dict[str, int]) -> bool:
+    """Whether a profile, given as text, covers `sizes`; False where the text is no profile."""
     try:
         return Profile.parse(profile).covers(sizes)
     except (TypeError, ValueError):

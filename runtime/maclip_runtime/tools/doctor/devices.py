@@ -1,4 +1,4 @@
-"""Which devices work on this machine, and where the graphs of a bundle really run."""
+"""Which devices work on this machine, and where the graphs of a bundle run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from maclip_runtime.bundle.manifest import GraphSpec
 from maclip_runtime.bundle.opening import Bundle
 from maclip_runtime.engines.base import ASK_DOCTOR, CANNOT_BE_USED
 from maclip_runtime.engines.onnxruntime import OnnxEngine
-from maclip_runtime.engines.opening import DEVICES, OPENVINO_DEVICES, choose_device, open_engine
+from maclip_runtime.engines.opening import DEVICES, OPENVINO_DEVICES, choose_device, device_unknown, open_engine
 from maclip_runtime.engines.openvino import OpenVinoEngine, has_bf16, import_openvino
 from maclip_runtime.engines.providers import (
     PROVIDERS,
@@ -24,44 +24,44 @@ from maclip_runtime.engines.tensorrt.cuda import Cuda
 from maclip_runtime.engines.tensorrt.library import NATIVE_DEVICES, find_library
 from maclip_runtime.errors import MaclipError
 
-NOT_DEVICES = (*PROVIDERS.values(), "AzureExecutionProvider")  # that one calls a service for nodes we do not have
-ROWS = 2  # of the arrays that a graph is tried with
+NOT_DEVICES = (*PROVIDERS.values(), "AzureExecutionProvider")  # Azure's runs only nodes that our graphs do not have
+TRIAL_ROWS = 2  # size of every dynamic axis in a trial run
 
 
 @dataclass(frozen=True)
 class DeviceState:
-    """A word for --device: what it would run, or the error that it would give."""
+    """A --device value and what it would run (`message`), or the error that it would give and the fix."""
 
     device: str
     works: bool
-    says: str
+    message: str
     fix: str
 
 
 @dataclass(frozen=True)
 class GraphRun:
-    """Where one graph of the bundle ran, in words, and the nodes that ran elsewhere than asked."""
+    """Where one graph of the bundle ran, in words, and the nodes that ran elsewhere."""
 
     graph: str
     ran: str
-    strays: tuple[str, ...]
+    fallback_nodes: tuple[str, ...]
 
 
 def device_states(asked: str) -> tuple[DeviceState, ...]:
-    """Every device that has a word, every provider and plug-in that is installed, and the one that was asked for."""
-    words = [word for word in DEVICES if word != "auto"]
+    """The state of every known device, every installed provider and plug-in, and the one that was asked for."""
+    names = [name for name in DEVICES if name != "auto"]
     try:
-        words += [name for name in import_onnxruntime().get_available_providers() if name not in NOT_DEVICES]
-        words += installed_plugins()
+        names += [name for name in import_onnxruntime().get_available_providers() if name not in NOT_DEVICES]
+        names += installed_plugins()
     except MaclipError:
-        pass  # said of "cpu" already
+        pass  # reported for "cpu"
     if asked != "auto":
-        words.append(asked)
-    return tuple(_state(word) for word in dict.fromkeys(words))
+        names.append(asked)
+    return tuple(_state(name) for name in dict.fromkeys(names))
 
 
 def require_device(device: str) -> str:
-    """What a device would run, in words. Raises what `open_engine` would, but for the bundle's own faults."""
+    """What a device would run, in words. Raises what `open_engine` raises for the device."""
     if device == "auto":
         device, _ = choose_device()
     if device in OPENVINO_DEVICES:
@@ -72,7 +72,7 @@ def require_device(device: str) -> str:
         library = find_library(device)
         return f"{library.name} {library.version}, compute capability {Cuda(device).capability}"
     if not names_provider(device):
-        open_engine(None, device)  # type: ignore[arg-type]  # says which devices there are
+        raise device_unknown(device)
     runtime = import_onnxruntime()
     provider = find_provider(runtime, device)
     require_working(runtime, provider)
@@ -80,7 +80,7 @@ def require_device(device: str) -> str:
 
 
 def run_graphs(bundle: Bundle, device: str) -> tuple[GraphRun, ...]:
-    """Run every graph of a bundle once on arrays of zeros and say where. Engines that must be built are not."""
+    """Run every graph of a bundle once on zeros and say where it ran; TensorRT engines are not built for it."""
     if device in NATIVE_DEVICES:
         return tuple(GraphRun(graph, "as one engine (maclip-run build)", ()) for graph in bundle.manifest.graphs)
     engine = (
@@ -96,9 +96,9 @@ def run_graphs(bundle: Bundle, device: str) -> tuple[GraphRun, ...]:
         elif isinstance(engine, OnnxEngine) and graph in engine.placements:
             found = engine.placements[graph]
             counts = ", ".join(f"{count} nodes on {name}" for name, count in found.nodes.items())
-            runs.append(GraphRun(graph, counts, found.strays))
+            runs.append(GraphRun(graph, counts, found.fallback_nodes))
         else:
-            runs.append(GraphRun(graph, "cannot be told", ()))
+            runs.append(GraphRun(graph, "unknown", ()))
     return tuple(runs)
 
 
@@ -106,13 +106,13 @@ def _state(device: str) -> DeviceState:
     try:
         return DeviceState(device, True, require_device(device), "")
     except MaclipError as error:
-        # In the doctor's own words: that it knows more needs no saying here.
-        says, fix = error.message.removeprefix(CANNOT_BE_USED.format(device)), error.fix.replace(ASK_DOCTOR, "")
-        return DeviceState(device, False, says, fix)
+        # Without the device's name and the hint to run the doctor.
+        message, fix = error.message.removeprefix(CANNOT_BE_USED.format(device)), error.fix.replace(ASK_DOCTOR, "")
+        return DeviceState(device, False, message, fix)
 
 
 def _zeros(spec: GraphSpec) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.generic]]]:
     return {
-        tensor.name: np.zeros([n if isinstance(n, int) else ROWS for n in tensor.shape], tensor.dtype)
+        tensor.name: np.zeros([n if isinstance(n, int) else TRIAL_ROWS for n in tensor.shape], tensor.dtype)
         for tensor in spec.inputs
     }

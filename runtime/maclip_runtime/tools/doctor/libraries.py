@@ -1,4 +1,4 @@
-"""The shared libraries behind onnxruntime's providers, and those that they need and do not find."""
+"""The shared libraries of onnxruntime's providers, and the dependencies that are missing."""
 
 from __future__ import annotations
 
@@ -11,64 +11,64 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-LOOK_SECONDS = 60.0
+PROBE_SECONDS = 60.0
 CUDA_WHEELS = "pip install 'onnxruntime-gpu[cuda,cudnn]', or install them from your system"
-BUILT_IN = {"cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}  # by the end of the file's name
-# By the beginning of a library's name: what brings it.
+BUILT_IN = {"cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}  # by the file name's suffix
+# By the prefix of a library's name.
 FIXES = {
-    "libcuda.so": "install NVIDIA's driver (there is no need of it without an NVIDIA GPU)",
-    "libnvidia-": "install NVIDIA's driver (there is no need of it without an NVIDIA GPU)",
+    "libcuda.so": "install NVIDIA's driver (needed only with an NVIDIA GPU)",
+    "libnvidia-": "install NVIDIA's driver (needed only with an NVIDIA GPU)",
     "libcudnn": CUDA_WHEELS,
     "libcu": CUDA_WHEELS,
     "libnvrtc": CUDA_WHEELS,
     "libnvJitLink": CUDA_WHEELS,
-    "libnvinfer": "--device tensorrt needs none of it: pip install 'maclip[tensorrt]'",
-    "libnvonnxparser": "--device tensorrt needs none of it: pip install 'maclip[tensorrt]'",
+    "libnvinfer": "use --device tensorrt, which does not need it: pip install 'maclip[tensorrt]'",
+    "libnvonnxparser": "use --device tensorrt, which does not need it: pip install 'maclip[tensorrt]'",
 }
 
-# In a process of its own: what it loads must not stay in ours, and a broken library may end it. The libraries that
-# onnxruntime would load first count as found. argv: files; stdout: {file: [names]}.
-LOOK = """
+# Runs in a child process, because a broken library may crash it. Libraries that onnxruntime preloads count as found.
+# argv: files; stdout: {file: [missing names]}.
+PROBE = """
 import contextlib, ctypes, json, os, subprocess, sys
 with contextlib.redirect_stdout(sys.stderr), contextlib.suppress(Exception):
     import onnxruntime
     onnxruntime.preload_dlls()
-def lacks(file):
+def missing(file):
     lines = subprocess.run(["ldd", file], capture_output=True, text=True, env={**os.environ, "LC_ALL": "C"}).stdout
     for name in sorted({line.split()[0] for line in lines.splitlines() if "not found" in line and "=>" in line}):
         try:
             ctypes.CDLL(name)
         except OSError:
             yield name
-print(json.dumps({file: list(lacks(file)) for file in sys.argv[1:]}))
+print(json.dumps({file: list(missing(file)) for file in sys.argv[1:]}))
 """
 
 
 @dataclass(frozen=True)
 class SharedLibrary:
-    """One provider's library: its file's name, the provider it is of, and what it needs that is not here."""
+    """One provider's library: its file name, its provider, and the dependencies that are missing."""
 
     file: str
     provider: str
-    lacks: tuple[str, ...]
+    missing: tuple[str, ...]
 
     @property
     def fix(self) -> str:
-        """What brings the libraries that are lacking, each remedy once."""
-        found = [
-            next((fix for start, fix in FIXES.items() if name.startswith(start)), f"install what holds {name}")
-            for name in self.lacks
+        """How to install the missing dependencies."""
+        fixes = [
+            next((fix for prefix, fix in FIXES.items() if name.startswith(prefix)), f"install the package with {name}")
+            for name in self.missing
         ]
-        return "; ".join(dict.fromkeys(found))
+        return "; ".join(dict.fromkeys(fixes))
 
 
 def provider_libraries(plugins: dict[str, Path]) -> tuple[SharedLibrary, ...]:
-    """The libraries of the providers that onnxruntime was built with, and of plug-ins by name; on Linux only."""
+    """The libraries of onnxruntime's own providers and of `plugins`, a library by provider name; Linux only."""
     files = dict(_built_in()) | {str(path): name for name, path in plugins.items()}
     if not files or shutil.which("ldd") is None:
         return ()
-    lacks = _lacks(files)
-    return tuple(SharedLibrary(Path(file).name, files[file], tuple(lacks[file])) for file in files if file in lacks)
+    missing = _missing(files)
+    return tuple(SharedLibrary(Path(file).name, files[file], tuple(missing[file])) for file in files if file in missing)
 
 
 def _built_in() -> Iterable[tuple[str, str]]:
@@ -79,12 +79,12 @@ def _built_in() -> Iterable[tuple[str, str]]:
                 yield str(file), BUILT_IN[name]
 
 
-def _lacks(files: Iterable[str]) -> dict[str, list[str]]:
+def _missing(files: Iterable[str]) -> dict[str, list[str]]:
     try:
-        looked = subprocess.run(
-            [sys.executable, "-c", LOOK, *files], capture_output=True, text=True, timeout=LOOK_SECONDS, check=True
+        done = subprocess.run(
+            [sys.executable, "-c", PROBE, *files], capture_output=True, text=True, timeout=PROBE_SECONDS, check=True
         )
-        found: dict[str, list[str]] = json.loads(looked.stdout.splitlines()[-1])
+        found: dict[str, list[str]] = json.loads(done.stdout.splitlines()[-1])
     except (OSError, subprocess.SubprocessError, ValueError, IndexError):
         return {}
     return found

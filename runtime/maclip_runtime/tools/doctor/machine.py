@@ -1,4 +1,4 @@
-"""The machine and the versions of what matters on it."""
+"""Facts about the machine, and the versions of the libraries that matter."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from maclip_runtime.engines.base import usable_cores
 
-# What bears on speed: vector widths, and products in int8 and bfloat16, of x86 and Arm.
+# Instruction sets that affect speed, of x86 and Arm: vector widths, int8 and bfloat16 products.
 CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
 ARM_FLAGS = ("asimddp", "i8mm", "bf16", "sve")
 LIBRARIES = ("numpy", "av", "pillow", "safetensors", "onnxruntime", "openvino", "tensorrt", "tensorrt-rtx")
@@ -18,7 +18,7 @@ ONNXRUNTIME_MODULE = ("onnxruntime", "__init__.py")
 
 
 def machine_facts() -> dict[str, str]:
-    """What the machine is: system, processor, cores, memory, and on a Jetson its board and release."""
+    """System, processor, cores, memory, and on a Jetson the board and the JetPack release."""
     cpu = _fields(Path("/proc/cpuinfo"))
     flags = (cpu.get("flags") or cpu.get("Features") or "").split()
     known = [flag for flag in (*CPU_FLAGS, *ARM_FLAGS) if flag in flags]
@@ -26,7 +26,7 @@ def machine_facts() -> dict[str, str]:
         "system": platform.platform(),
         "processor": cpu.get("model name") or platform.processor() or platform.machine(),
         "instructions": " ".join(known),
-        "cores": f"{usable_cores()} to use, {os.cpu_count()} hardware threads in all",
+        "cores": f"{usable_cores()} usable, {os.cpu_count()} hardware threads in total",
         "memory": _memory(),
         "board": _text(Path("/proc/device-tree/model")),
         "JetPack release": _text(Path("/etc/nv_tegra_release")).split(", GCID")[0].lstrip("# "),
@@ -36,7 +36,7 @@ def machine_facts() -> dict[str, str]:
 
 
 def library_versions() -> dict[str, str | None]:
-    """Versions by name; None for what is not installed. onnxruntime is named by the wheel it comes from."""
+    """Versions by name; None where a library is not installed. onnxruntime is listed by its wheel's name."""
     found: dict[str, str | None] = {"python": sys.version.split()[0], "maclip": _version("maclip")}
     for name in LIBRARIES:
         if name != "onnxruntime":
@@ -52,7 +52,7 @@ def library_versions() -> dict[str, str | None]:
 
 
 def onnxruntime_wheels() -> dict[str, str | None]:
-    """The installed wheels that hold the module `onnxruntime`, by name: more than one overwrite each other."""
+    """The versions of the installed wheels with the module `onnxruntime`; several overwrite each other."""
     found: dict[str, str | None] = {}
     for wheel in distributions():
         name = str(wheel.metadata["Name"] or "")
@@ -64,7 +64,7 @@ def onnxruntime_wheels() -> dict[str, str | None]:
 
 
 def has_nvidia_gpu() -> bool:
-    """Whether the system shows an NVIDIA GPU, whatever Python may do with it; /dev/nvhost-gpu is a Jetson's."""
+    """Whether the system has an NVIDIA GPU, usable or not; /dev/nvhost-gpu is a Jetson's."""
     return any(Path(device).exists() for device in ("/dev/nvidia0", "/dev/nvhost-gpu", "/dev/nvgpu"))
 
 

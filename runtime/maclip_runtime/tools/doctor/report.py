@@ -1,4 +1,4 @@
-"""The whole examination, and what is wrong in one list."""
+"""The doctor's report: everything that was found, and a list of problems."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from maclip_runtime.tools.doctor.surroundings import Camera, Extra, cache_fault,
 
 @dataclass(frozen=True)
 class Problem:
-    """Something wrong: what it is about in a word, what is wrong, and what to do."""
+    """A problem: the `subject` in a word, what is wrong, and the fix."""
 
-    about: str
-    what: str
+    subject: str
+    message: str
     fix: str
 
 
 @dataclass(frozen=True)
 class Report:
-    """What `maclip-run doctor` prints; `dataclasses.asdict` is its JSON.
+    """What `maclip-run doctor` prints; `dataclasses.asdict` gives its JSON.
 
-    `device` is what was asked for, `chosen` what that stands for here (None where nothing runs) and `why` in words.
-    `signed` is None without a bundle. `gstreamer` is "" where csi:// cameras cannot be opened.
+    `device` is the --device value, `chosen` the device that it means on this machine (None where nothing runs), `why`
+    the reason. `signed` is None without a bundle. `gstreamer` is "" where csi:// cameras cannot be opened.
     """
 
     machine: dict[str, str]
@@ -51,10 +51,13 @@ class Report:
 
 
 def diagnose(device: str = "auto", bundle: Path | None = None) -> Report:
-    """Examine this machine for a device, and run each graph of a bundle once if one is given.
+    """Examine this machine.
 
-    A device that is missing or unknown is a problem of the report, not an error: `require_device` raises it. Raises
-    what `Bundle.open` raises.
+    device: the --device value to examine.
+    bundle: a bundle's folder, each of whose graphs is run once; None: no graph is run.
+
+    A missing or unknown device is a problem in the report, not an error; `require_device` raises it. Raises what
+    `Bundle.open` raises.
     """
     opened = Bundle.open(bundle) if bundle is not None else None
     problems = _wheels()
@@ -62,7 +65,9 @@ def diagnose(device: str = "auto", bundle: Path | None = None) -> Report:
     chosen, why = _choice(device, states, problems)
     if device == "auto" and chosen == "cpu" and has_nvidia_gpu():
         cuda = next(state for state in states if state.device == "cuda")
-        problems.append(Problem("cuda", f"There is an NVIDIA GPU here that auto does not use: {cuda.says}", cuda.fix))
+        problems.append(
+            Problem("cuda", f"This machine has an NVIDIA GPU that auto does not use: {cuda.message}", cuda.fix)
+        )
     libraries = provider_libraries(installed_plugins())
     problems += _libraries(libraries, device)
     graphs: tuple[GraphRun, ...] = ()
@@ -74,20 +79,22 @@ def diagnose(device: str = "auto", bundle: Path | None = None) -> Report:
     problems += [
         Problem(
             run.graph,
-            f"{len(run.strays)} of its nodes ran elsewhere than on {chosen}.",
+            f"{len(run.fallback_nodes)} of its nodes did not run on {chosen}.",
             "Use another --device, or accept it with --allow-fallback.",
         )
         for run in graphs
-        if run.strays
+        if run.fallback_nodes
     ]
     seen = cameras()
     problems += [
-        Problem(camera.path, "This user may not read it.", "sudo usermod -aG video $USER, then log in again.")
+        Problem(
+            camera.path, "This user has no permission to read it.", "sudo usermod -aG video $USER, then log in again."
+        )
         for camera in seen
         if not camera.readable
     ]
     if fault := cache_fault():
-        problems.append(Problem("cache", f"{fault}.", f"Name another folder: {CACHE_VARIABLE}=DIR."))
+        problems.append(Problem("cache", f"{fault}.", f"Use another folder: {CACHE_VARIABLE}=DIR."))
     return Report(
         machine_facts(),
         library_versions(),
@@ -111,8 +118,8 @@ def _choice(device: str, states: tuple[DeviceState, ...], problems: list[Problem
         state = next(state for state in states if state.device == device)
         if state.works:
             return device, "asked for"
-        problems.append(Problem(device, state.says, state.fix))
-        return None, state.says
+        problems.append(Problem(device, state.message, state.fix))
+        return None, state.message
     try:
         chosen, why = choose_device()
         return chosen, why.replace(ASK_DOCTOR, "")
@@ -128,17 +135,21 @@ def _wheels() -> list[Problem]:
     return [
         Problem(
             "onnxruntime",
-            f"{' and '.join(names)} are both installed: they are the same Python module and overwrite each other.",
+            f"{' and '.join(names)} are both installed; they are the same Python module and overwrite each other.",
             f"pip uninstall -y {' '.join(names)}, then pip install 'maclip[cpu]' or 'maclip[gpu]'.",
         )
     ]
 
 
 def _libraries(libraries: tuple[SharedLibrary, ...], device: str) -> list[Problem]:
-    """What CUDA's provider lacks, and that of the device asked for: the others may be there for nobody."""
+    """Missing dependencies of CUDA's provider and of the device that was asked for; nobody may need the others."""
     wanted = (PROVIDERS["cuda"], PROVIDERS.get(device, device))
     return [
-        Problem(library.provider, f"{library.file} lacks {', '.join(library.lacks)}.", f"{library.fix}.")
+        Problem(
+            library.provider,
+            f"{library.file} needs {', '.join(library.missing)}, which cannot be found.",
+            f"{library.fix}.",
+        )
         for library in libraries
-        if library.lacks and library.provider in wanted
+        if library.missing and library.provider in wanted
     ]

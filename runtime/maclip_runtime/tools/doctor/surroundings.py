@@ -1,4 +1,4 @@
-"""What else a device's work may need: extras, cameras, a place for what is kept."""
+"""What else a device may need: optional extras, cameras, GStreamer, a writable cache."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 
 from maclip_runtime.engines.tensorrt.cache import default_cache
 
-# Extra of maclip: the modules it brings and what they are for.
+# Extra of maclip: its modules and its purpose.
 EXTRAS = {
-    "text": (("tokenizers", "ftfy"), "any name on the device (bundles made with --text-encoder)"),
+    "text": (("tokenizers", "ftfy"), "names outside the vocabulary (bundles with --text-encoder)"),
     "sign": (("model_signing", "OpenSSL"), "maclip-run verify"),
     "mqtt": (("paho",), "events to an MQTT broker"),
     "metrics": (("prometheus_client",), "Prometheus metrics"),
@@ -25,7 +25,7 @@ EXTRAS = {
 
 @dataclass(frozen=True)
 class Extra:
-    """An extra of maclip, whether all its modules are here, and what it is for."""
+    """An extra of maclip, whether all its modules are installed, and its purpose."""
 
     name: str
     installed: bool
@@ -34,7 +34,7 @@ class Extra:
 
 @dataclass(frozen=True)
 class Camera:
-    """A video device of the system and whether this user may read it."""
+    """A video device, and whether this user may read it."""
 
     path: str
     name: str
@@ -42,7 +42,7 @@ class Camera:
 
 
 def extras() -> tuple[Extra, ...]:
-    """All extras of maclip that a device may want."""
+    """All extras of maclip that a device may use."""
     return tuple(
         Extra(name, all(find_spec(module) is not None for module in modules), purpose)
         for name, (modules, purpose) in EXTRAS.items()
@@ -50,7 +50,7 @@ def extras() -> tuple[Extra, ...]:
 
 
 def cameras(devices: Path = Path("/dev"), names: Path = Path("/sys/class/video4linux")) -> tuple[Camera, ...]:
-    """The system's video devices, with the names that their drivers give them."""
+    """The system's video devices and their drivers' names for them."""
     found = []
     for path in sorted(devices.glob("video*")):
         try:
@@ -62,7 +62,7 @@ def cameras(devices: Path = Path("/dev"), names: Path = Path("/sys/class/video4l
 
 
 def gstreamer() -> str:
-    """Whether csi:// cameras can be opened: GStreamer's version through `gi`, or what is missing in words."""
+    """GStreamer's version through `gi`, which csi:// cameras need; "" where either is missing."""
     try:
         import gi  # type: ignore[import-not-found]
 
@@ -76,13 +76,13 @@ def gstreamer() -> str:
 
 
 def cache_fault(folder: Path | None = None) -> str:
-    """Why nothing can be kept in the cache, or "" where it can. The folder itself is not made."""
+    """Why the cache cannot be written, or ""; `folder` (default: the user's cache) is not created."""
     folder = folder or default_cache()
-    place = folder
-    while not place.exists() and place != place.parent:
-        place = place.parent
+    existing = folder
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
     try:
-        with tempfile.TemporaryFile(dir=place):
+        with tempfile.TemporaryFile(dir=existing):
             return ""
     except OSError as error:
         return f"{folder} cannot be written ({error.strerror or error})"

@@ -1,0 +1,77 @@
+"""The bundle's vocabulary: action names and their frozen text features."""
+
+from __future__ import annotations
+
+import difflib
+import unicodedata
+from pathlib import Path
+
+import numpy as np
+
+from maclip_runtime.bundle.manifest import UNIT_LENGTH, Manifest
+from maclip_runtime.bundle.schema import corrupt_error, read_json
+from maclip_runtime.errors import MaclipError
+from maclip_runtime.reading.frames import Floats
+
+NAMES_FILE = "names.json"
+TEXT_FILE = "names.safetensors"
+TEXT_TENSOR = "text"
+MAX_SUGGESTIONS = 5
+
+
+def name_key(name: str) -> str:
+    """The form in which two spellings of one action name are equal.
+
+    Letter case, spaces, underscores and the Unicode composition of accents do not matter.
+
+    >>> name_key(" Push_up ") == name_key("push  UP")
+    True
+    """
+    return unicodedata.normalize("NFC", " ".join(name.replace("_", " ").split()).casefold())
+
+
+def find_name(names: tuple[str, ...], name: str) -> int | None:
+    """The index of `name` in `names`, compared by `name_key`; None where it is missing."""
+    wanted = name_key(name)
+    return next((row for row, known in enumerate(names) if name_key(known) == wanted), None)
+
+
+def name_unknown(names: tuple[str, ...], name: str) -> MaclipError:
+    """The error `name-unknown` for `name`, with the most similar of `names`."""
+    by_key = {name_key(known): known for known in names}
+    nearest = [by_key[key] for key in difflib.get_close_matches(name_key(name), by_key, MAX_SUGGESTIONS, cutoff=0.4)]
+    hint = f"; nearest: {', '.join(repr(known) for known in nearest)}" if nearest else ""
+    return MaclipError(
+        "name-unknown",
+        f"{name!r} is not among the bundle's {len(names)} action names{hint}.",
+        "Use --text NAME with one of them, --no-text to go without, or export with --names FILE or --text-encoder.",
+    )
+
+
+def read_names(path: Path, manifest: Manifest) -> tuple[tuple[str, ...], Floats]:
+    """The names of the bundle in the folder `path` and their text features, float32 [n, D'].
+
+    Features have length 1, or the length that CLIP gave them where the manifest's `names.text_length` is "raw".
+    Raises `bundle-corrupt`.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        data = read_json((path / NAMES_FILE).read_text(encoding="utf-8"))
+        names = tuple(str(name) for name in data["names"])
+        stored = load_file(path / TEXT_FILE)[TEXT_TENSOR]
+        text = np.asarray(stored, dtype=np.float32)
+    except (ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise corrupt_error(path, f"its action names cannot be read ({type(error).__name__})") from error
+    if text.shape != (len(names), manifest.feature_width) or len(names) != manifest.names.count:
+        raise corrupt_error(path, "its action names and their text features do not belong together")
+    # float16 keeps the direction to 1e-6 but the length only to 1e-3.
+    rescale = manifest.names.text_length == UNIT_LENGTH and stored.dtype != np.float32
+    return names, unit_rows(text) if rescale else text
+
+
+def unit_rows(rows: Floats) -> Floats:
+    """Scale each row of [n, D'] to length 1; float32."""
+    lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
+    return np.asarray(rows / np.maximum(lengths, 1e-12), dtype=np.float32)
