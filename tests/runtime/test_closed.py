@@ -53,13 +53,20 @@ def test_every_use_of_a_closed_recogniser_says_so(bundle: Path, enrolled: Path, 
     assert recognizer._gallery._opened is None  # nothing opened it again
 
 
-def test_closing_frees_the_loaded_graphs(bundle: Path, enrolled: Path, clips: Path) -> None:
-    recognizer = Recognizer.open(bundle, enrolled, device="cpu")
+@pytest.mark.parametrize(
+    ("device", "module", "kept"), [("cpu", "onnxruntime", "_sessions"), ("openvino-f32", "openvino", "_compiled")]
+)
+def test_closing_frees_the_loaded_graphs(
+    bundle: Path, enrolled: Path, clips: Path, device: str, module: str, kept: str
+) -> None:
+    pytest.importorskip(module)
+    recognizer = Recognizer.open(bundle, enrolled, device=device)
     recognizer.classify(clips / "red1.mp4")
-    sessions = [weakref.ref(session) for session in recognizer.encoder.engine._sessions.values()]  # type: ignore[attr-defined]
-    assert sessions
+    graphs = [weakref.ref(graph) for graph in getattr(recognizer.encoder.engine, kept).values()]
+    assert graphs
     recognizer.close()
-    assert all(session() is None for session in sessions)
+    assert all(graph() is None for graph in graphs)
+    assert recognizer.encoder.device == device
 
 
 def test_open_streams_and_watches_refuse(bundle: Path, enrolled: Path, clips: Path) -> None:
