@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 ANSWERS = "Answers and events"
 
 # The help states defaults as text: reading them from `Decisions` would load numpy for every --help.
-ThresholdOption = Annotated[
+ScoreOption = Annotated[
     float,
-    typer.Option("--threshold", min=0, max=1, help='Probability below which it is "unknown".', rich_help_panel=ANSWERS),
+    typer.Option("--min-score", min=0, max=1, help='Probability below which it is "unknown".', rich_help_panel=ANSWERS),
 ]
 LimitOption = Annotated[
     float | None,

@@ -19,8 +19,8 @@ from maclip_cli.device.decisions import (
     LimitOption,
     MarginOption,
     NoUnknownOption,
+    ScoreOption,
     SmoothingOption,
-    ThresholdOption,
     decisions_of,
 )
 from maclip_cli.device.options import (
@@ -113,7 +113,7 @@ def recognize(
         bool,
         typer.Option("--wait", help="Wait for a camera that does not answer at the start.", rich_help_panel=SOURCES),
     ] = False,
-    threshold: ThresholdOption = 0.0,
+    min_score: ScoreOption = 0.0,
     limit: LimitOption = None,
     margin: MarginOption = None,
     smoothing: SmoothingOption = None,
@@ -133,7 +133,7 @@ def recognize(
     """Say which enrolled action a clip shows, or what happens when in long videos or on cameras."""
     decisions = decisions_of(
         not no_unknown,
-        min_score=threshold,
+        min_score=min_score,
         limit=limit,
         min_margin=margin,
         smoothing_s=smoothing,

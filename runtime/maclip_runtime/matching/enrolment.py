@@ -171,13 +171,13 @@ class Enroller:
         notes = []
         if stale:
             notes.append(
-                f"The calibrated limit of {name!r} does not count any more, for its clips changed: "
+                f"The calibrated limit of {name!r} no longer counts, because the clips of the class have changed: "
                 "calibrate again with `maclip-run calibrate`."
             )
         if self._encoder.bundle.manifest.limit is None and self._is_single():
             notes.append(
-                "One clip cannot tell strangers yet: everything will be called "
-                f"{name!r} until there is a second clip, another class, a negative or a calibration."
+                f"With a single clip nothing is unknown yet: everything will be called {name!r} "
+                "until there is a second clip, another class, a negative or a calibration."
             )
         return notes
 

@@ -22,7 +22,7 @@ from maclip_runtime.reading.quality import Reason
 MIN_FELLOWS = 3  # clips of the class besides the one that is judged: with fewer, one bad clip condemns the good ones
 MAX_FELLOWS = 30  # clips of the class whose own distances are measured
 MIN_STRANGERS = 4  # clips of other classes
-SAME = 0.3  # of a clip's own change from frame to frame: two clips that differ by less are one, encoded twice
+SAME = 0.3  # of a clip's change from frame to frame: two clips that differ by less are the same clip, encoded twice
 
 
 def misplaced(
@@ -56,7 +56,7 @@ def misplaced(
 
 
 class _Judge:
-    """Compares a clip's place with where the clips of the other classes lie."""
+    """Compares a clip's distance to its class with the distances of other classes' clips."""
 
     def __init__(self, gallery: Gallery, encoder: Encoder, index: Index, name: str) -> None:
         self._gallery, self._encoder, self._index, self._name = gallery, encoder, index, name
@@ -65,7 +65,10 @@ class _Judge:
         self._strangers = np.stack([clip.query for clip in chosen]) if len(chosen) >= MIN_STRANGERS else None
 
     def reasons(self, clip: EnrolledClip, beside: Sequence[tuple[EnrolledClip, Floats]]) -> list[Reason]:
-        """Against the class's other clips and their prototypes: none where one of them lies as far from the rest."""
+        """The reasons against a clip; `beside`: the class's other clips and their prototypes.
+
+        None if one of those lies as far from the rest.
+        """
         prototype = np.mean([made for _, made in beside], axis=0)
         own = float(distances_to(self._encoder, clip.query[None], prototype)[0])
         if own <= self._farthest(beside):
@@ -89,11 +92,10 @@ class _Judge:
         return max(apart)
 
     def _nearer(self, clip: EnrolledClip, own: float) -> Reason | None:
-        """Nearer to another class, and as near to it as half of that class's own clips are."""
+        """A reason if the clip is nearer to another class, and as near to it as half of that class's own clips."""
         index = self._index
-        distances = match_all(self._encoder, clip.query[None], index.prototypes, index.text, index.has_text).distances[
-            0
-        ]
+        match = match_all(self._encoder, clip.query[None], index.prototypes, index.text, index.has_text)
+        distances = match.distances[0]
         order = [place for place in np.argsort(distances) if index.names[place] != self._name]
         if not order or distances[order[0]] >= own:
             return None
@@ -115,7 +117,7 @@ class _Judge:
 
 
 def _duplicate(gallery: Gallery, clip: EnrolledClip, fellows: Sequence[EnrolledClip]) -> Reason | None:
-    """The same frames anywhere in the gallery, or nearly the same features among `fellows`."""
+    """A reason if the same frames are in the gallery, or nearly the same features among `fellows`."""
     before = gallery.shown_before(clip.digest)
     if before:
         where = "a negative" if before[0] == NEGATIVE else f"a clip of {before[0]!r}"

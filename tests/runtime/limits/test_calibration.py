@@ -27,7 +27,7 @@ def test_a_class_of_one_clip_learns_what_strangers_are(
 ) -> None:
     with Recognizer.open(bundle, gallery) as recognizer:
         done = recognizer.enroll("red light", clips / "red1.mp4")
-        assert "cannot tell strangers" in done.notes[0]
+        assert "nothing is unknown yet" in done.notes[0]
         assert recognizer.classify(clips / "blue1.mp4").label == "red light"  # the gap
         with pytest.raises(MaclipError) as caught:
             recognizer.calibrate()
