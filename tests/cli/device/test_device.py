@@ -182,7 +182,7 @@ def test_wrong_usage_is_the_users_input() -> None:
 
 def test_our_own_fault_is_one_line_unless_asked(bundle: Path, enrolled: Path, clips: Path) -> None:
     broken = WITHOUT_TORCH.replace(
-        "main()", "import maclip_runtime.recognizer as r\nr.judge = lambda *a: 1 / 0\nmain()"
+        "main()", "import maclip_runtime.decisions.classification as c\nc.judge = lambda *a: 1 / 0\nmain()"
     )
     args = [sys.executable, "-c", broken, "recognize", str(clips / "red3.mp4"), "--whole-clip"]
     args += ["--bundle", str(bundle), "--gallery", str(enrolled), "--device", "cpu"]
