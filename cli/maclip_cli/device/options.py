@@ -45,7 +45,9 @@ def open_recognizer(
     """Open a recogniser on a bundle and a gallery; `decisions` None: the defaults."""
     from maclip_runtime import Recognizer
 
-    return Recognizer.open(bundle, gallery, device, decisions, allow_fallback, threads)
+    return Recognizer.open(
+        bundle, gallery, device=device, decisions=decisions, allow_fallback=allow_fallback, threads=threads
+    )
 
 
 def open_gallery(path: Path) -> Gallery:

@@ -31,6 +31,10 @@ class Engine(Protocol):
         """Run one graph on named inputs with the manifest's shapes and dtypes; returns its outputs in order."""
         ...
 
+    def close(self) -> None:
+        """Free the loaded graphs. Closing twice does nothing."""
+        ...
+
 
 def usable_cores() -> int:
     """How many cores this process may use, by its CPU affinity and its cgroup's quota.

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Protocol
 
-from maclip_runtime.callbacks import Listener
+from maclip_runtime.callbacks import Callbacks
 from maclip_runtime.decisions import Event, Verdict
 from maclip_runtime.sources import Frame, SourceState, SourceStatus
 from maclip_runtime.telemetry.latency import AnswerTimes
@@ -30,7 +30,7 @@ class Outlet(Protocol):
         """How many events or frames were lost."""
 
 
-class StatusBoard(Listener):
+class StatusBoard(Callbacks):
     """Keeps the latest status; `line` is thread-safe.
 
     outlets: sinks and overlays whose losses are shown.

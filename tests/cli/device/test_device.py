@@ -67,9 +67,7 @@ def test_enroll_recognise_and_list_without_torch(bundle: Path, gallery: Path, cl
     assert "red3.mp4: red light" in done.stdout
     (answer,) = json_lines(run("recognize", clips / "red3.mp4", *both, "--whole-clip", "--json"))
     assert (answer["label"], answer["unknown"]) == ("red light", False)
-    (answer,) = json_lines(
-        run("recognize", clips / "red3.mp4", *both, "--whole-clip", "--json", "--unknown-distance", "-1")
-    )
+    (answer,) = json_lines(run("recognize", clips / "red3.mp4", *both, "--whole-clip", "--json", "--limit", "-1"))
     assert (answer["label"], answer["nearest"]) == ("unknown", "red light")
 
     video = color_video(tmp_path / "long.mp4", [("red", 3.0), ("green", 3.0)])
@@ -184,7 +182,7 @@ def test_wrong_usage_is_the_users_input() -> None:
 
 def test_our_own_fault_is_one_line_unless_asked(bundle: Path, enrolled: Path, clips: Path) -> None:
     broken = WITHOUT_TORCH.replace(
-        "main()", "import maclip_runtime.recognizer as r\nr.judge = lambda *a: 1 / 0\nmain()"
+        "main()", "import maclip_runtime.decisions.classification as c\nc.judge = lambda *a: 1 / 0\nmain()"
     )
     args = [sys.executable, "-c", broken, "recognize", str(clips / "red3.mp4"), "--whole-clip"]
     args += ["--bundle", str(bundle), "--gallery", str(enrolled), "--device", "cpu"]

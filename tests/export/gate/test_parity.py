@@ -41,6 +41,19 @@ def test_tiny_features_equal_torchs_through_one_graph(deep):
     assert_same_features(*deep)
 
 
+def test_an_enrolled_clips_features_equal_separate_runs(shallow, deep):
+    for model, bundle in (shallow, deep):
+        encoder = Encoder(Bundle.open(bundle), "cpu")
+        clip = drawn_trial(model, 1).frames[0].numpy()
+        text = torch.nn.functional.normalize(torch.randn(model.feature_width), dim=-1).numpy()
+        for found, expected in zip(
+            encoder.enrolled(clip, text),
+            (encoder.features(clip[None])[0], encoder.features(clip[None], text[None])[0]),
+            strict=True,
+        ):
+            assert np.abs(found - expected).max() <= 1e-6 * max(1.0, np.abs(expected).max())
+
+
 @pytest.mark.long
 def test_vit_b32_features_equal_torchs(tmp_path):
     model = randomised(maclip.build("ViT-B-32", "none"))

@@ -216,6 +216,9 @@ def test_a_gallery_beyond_the_engine_says_what_to_build(
     assert match.file.read_bytes().endswith(rig.loaded["match"])
     assert rig.loaded["match"] != small
     assert len(rig.engine._cuda.pieces) == memory  # the smaller engine's memory was given back
+    for _ in range(2):
+        rig.engine.close()
+        assert not rig.engine._cuda.pieces
 
 
 def test_the_bundles_own_engine_comes_first_if_its_library_is_this_one(
