@@ -37,7 +37,7 @@ def list_classes(gallery: GalleryOption, as_json: JsonOption = False) -> None:
         for info in classes:
             print_json(dataclasses.asdict(info))
         return
-    table = Table("class", "clips", "text", "seconds", "last enrolled", "unknown above")
+    table = Table("class", "clips", "text", "seconds", "last enrolled", "limit")
     for info in classes:
         table.add_row(
             escape(info.name),
@@ -187,9 +187,9 @@ def _require_one(name: str | None, negatives: bool) -> None:
 
 
 def _limit(info: ClassInfo) -> str:
-    if info.max_distance is None:
+    if info.limit is None:
         return "measured"
-    return f"{info.max_distance:.3f}" + (", stale: calibrate again" if info.stale else "")
+    return f"{info.limit:.3f}" + (", stale: calibrate again" if info.stale else "")
 
 
 def _tail(source: str) -> str:

@@ -25,7 +25,7 @@ CREATE TABLE clips (
     text_name TEXT,              -- the action's name as its text feature was made from
     text BLOB,                   -- float32 [D'], NULL: enrolled without text
     features BLOB NOT NULL,      -- float32 [T, D'], support branch (with the text where there is one)
-    query BLOB NOT NULL,         -- float32 [T, D'], query branch: what thresholds are measured with
+    query BLOB NOT NULL,         -- float32 [T, D'], query branch: what limits are measured with
     frames INTEGER NOT NULL,     -- T
     width INTEGER NOT NULL,      -- D'
     digest TEXT NOT NULL,        -- sha256 of the sampled pixels: the same clip twice is noticed
@@ -41,11 +41,11 @@ CREATE TABLE prototypes (        -- derived: may be deleted at any time
     graph TEXT NOT NULL,         -- digest of the prototype graph it was made with
     data BLOB NOT NULL           -- float32 [T, D']
 );
-CREATE TABLE thresholds (        -- derived likewise
-    name TEXT PRIMARY KEY,
-    made_for TEXT NOT NULL,      -- what it was measured with: generation, prior and graphs
-    value REAL
-) WITHOUT ROWID;
+CREATE TABLE measured_limit (    -- derived likewise: one row, for the classes without a calibrated limit
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    made_for TEXT NOT NULL,      -- what it was measured with: generation, the bundle's limit and graphs
+    value REAL                   -- NULL: no limit
+);
 """
 # From schema 1 to 2 (`forced`: JSON list of the reasons that --force overrode). A new gallery takes the same way.
 # The index answers what a list of classes asks without a step into the clips' large rows.

@@ -15,7 +15,6 @@ from maclip_runtime.limits.measured import unknown_distance
 from maclip_runtime.matching.distances import SAMPLE, left_out, match_all, spread
 from maclip_runtime.reading.frames import Floats
 
-THRESHOLD = "unknown_distance"
 # A stream's window over an enrolled clip. A window as long as the action lies wholly within it for one moment only; in
 # benchmarks/events.py three quarters of it found more of what happened, with fewer false alarms.
 WINDOW_SHARE = 0.75
@@ -145,10 +144,10 @@ def _max_distance(
     limit = encoder.bundle.manifest.limit
     prior = limit.distance if limit else None
     made_for = f"{index.generation} {prior} {graphs_key(encoder)}"
-    kept, value = gallery.threshold(THRESHOLD, made_for)
+    kept, value = gallery.measured_limit(made_for)
     if not kept:
         value = _measure(gallery, encoder, index, groups, by_clip, prior)
-        gallery.keep_threshold(index.version, THRESHOLD, made_for, value)
+        gallery.keep_measured_limit(index.version, made_for, value)
     return value
 
 

@@ -82,8 +82,8 @@ def test_damage_is_told(bundle: Path, enrolled: Path, clips: Path, damage: str) 
         ("UPDATE prototypes SET data = ?", NAN),
         ("UPDATE prototypes SET data = x'0000'",),
         ("UPDATE prototypes SET data = 'none'",),
-        ("UPDATE thresholds SET value = 'far'",),
-        ("UPDATE thresholds SET value = 9e999",),
+        ("UPDATE measured_limit SET value = 'far'",),
+        ("UPDATE measured_limit SET value = 9e999",),
     ],
 )
 def test_what_is_derived_is_made_again(bundle: Path, enrolled: Path, clips: Path, damage: tuple[str, ...]) -> None:
@@ -96,7 +96,7 @@ def test_what_is_derived_is_made_again(bundle: Path, enrolled: Path, clips: Path
     with sqlite3.connect(enrolled) as connection:
         kept = connection.execute("SELECT length(data), typeof(data) FROM prototypes").fetchall()
         assert kept == [(4 * 4 * 12, "blob")] * 4
-        assert all(abs(row[0]) < 10 for row in connection.execute("SELECT value FROM thresholds"))
+        assert all(abs(row[0]) < 10 for row in connection.execute("SELECT value FROM measured_limit"))
     connection.close()
 
 

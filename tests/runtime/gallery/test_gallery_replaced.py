@@ -141,7 +141,7 @@ def test_what_is_made_of_one_is_not_kept_in_the_next(
     for path in (enrolled, other):
         with sqlite3.connect(path) as connection:
             connection.execute("DELETE FROM prototypes")
-            connection.execute("DELETE FROM thresholds")
+            connection.execute("DELETE FROM measured_limit")
         connection.close()
     make = index.make_prototype
 
@@ -155,7 +155,7 @@ def test_what_is_made_of_one_is_not_kept_in_the_next(
         recognizer._index.get()
         with sqlite3.connect(enrolled) as connection:
             assert connection.execute("SELECT * FROM prototypes").fetchall() == []
-            assert connection.execute("SELECT * FROM thresholds").fetchall() == []
+            assert connection.execute("SELECT * FROM measured_limit").fetchall() == []
         connection.close()
         assert recognizer.classify(clips / "blue1.mp4").label == "blue light"
 
