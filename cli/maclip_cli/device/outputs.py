@@ -140,9 +140,9 @@ def open_outputs(options: OutputOptions, sources: Sequence[str], gallery: Galler
 
             outputs.listeners.append(Journal())
         for uri in dict.fromkeys(options.to):
-            from maclip_runtime.sinks import open_sink
+            from maclip_runtime.sinks import SinkOptions, open_sink
 
-            sink = open_sink(uri, int(options.rotate_mb * 1e6), options.keep)
+            sink = open_sink(uri, SinkOptions(max_bytes=int(options.rotate_mb * 1e6), keep=options.keep))
             outputs.sinks.append(stack.enter_context(sink))
         outputs.listeners.extend(outputs.sinks)
         if options.save:
