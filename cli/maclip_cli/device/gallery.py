@@ -121,7 +121,7 @@ def remove(
     """Remove a class, or one clip of it; or the negatives."""
     _require_one(name, negatives)
     with open_gallery(gallery) as opened:
-        gone = opened.remove(name, clip) if name else opened.remove_negatives(clip)
+        gone = opened.remove(name, clip_id=clip) if name else opened.remove_negatives(clip_id=clip)
     if as_json:
         print_json({"name": name, "removed": gone})
     else:

@@ -150,7 +150,7 @@ class Enroller:
             replace(clip, forced=tuple(reason.code for reason in found))
             for clip, found in zip(made, faults, strict=True)
         ]
-        self.gallery.add(made, prototypes, self.encoder.bundle.graph_digest("prototype"), force)
+        self.gallery.add(made, prototypes, self.encoder.bundle.graph_digest("prototype"), force=force)
         return made
 
     def _notes(self, name: str, stale: bool) -> list[str]:

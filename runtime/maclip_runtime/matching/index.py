@@ -9,8 +9,8 @@ import numpy as np
 
 from maclip_runtime.engines.encoder import Encoder, Flags
 from maclip_runtime.gallery import EnrolledClip, Gallery, clips_key
+from maclip_runtime.gallery.errors import corrupt
 from maclip_runtime.gallery.rows import Member
-from maclip_runtime.gallery.schema import corrupt
 from maclip_runtime.limits.measured import unknown_distance
 from maclip_runtime.matching.distances import SAMPLE, left_out, match_all, spread
 from maclip_runtime.reading.frames import Floats

@@ -55,7 +55,6 @@ DAMAGE: dict[str, tuple[str, tuple[object, ...]]] = {
     "huge figure": ("UPDATE clips SET quality = ?", (f'{{"blur": {10**400}}}',)),
     "frames of text": ("UPDATE clips SET frames = 9999999999, width = 'ab'", ()),
     "contract of bytes": ("UPDATE meta SET value = x'ff' WHERE key = 'contract'", ()),
-    "older than it is": ("PRAGMA user_version = 1", ()),
     "source of bytes": ("UPDATE clips SET source = x'ff'", ()),
     "deep JSON": ("UPDATE clips SET forced = ?", ("[" * 100_000,)),
     "limit of text": ("INSERT INTO limits VALUES ('red light', 'far', '', '', '', '{}')", ()),
