@@ -88,7 +88,9 @@ class Registry(Generic[Opener]):
         from importlib.metadata import entry_points
 
         scheme = scheme_of(uri)
-        for entry in entry_points(group=self._group, name=scheme):
+        for entry in entry_points(group=self._group):
+            if entry.name.lower() != scheme:
+                continue
             try:
                 entry.load()
             except Exception as error:  # whatever a stranger's module does when it is imported
@@ -112,15 +114,15 @@ class Registry(Generic[Opener]):
         from importlib.metadata import entry_points
 
         registered = [form for kind in self._kinds[::-1] for form in kind.forms]
-        installed = [f"{entry.name}://" for entry in entry_points(group=self._group)]
+        installed = [f"{entry.name.lower()}://" for entry in entry_points(group=self._group)]
         return list(dict.fromkeys([*registered, *installed]))
 
     def _load_own(self) -> None:
         with self._loading:
             if not self._loaded:
-                self._loaded = True
                 for file in iter_modules(import_module(self._package).__path__):
                     import_module(f"{self._package}.{file.name}")
+                self._loaded = True
 
 
 SOURCES: Registry[Callable[[str, SourceOptions], Source]] = Registry(

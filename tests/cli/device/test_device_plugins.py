@@ -33,7 +33,7 @@ def run(command: list[str], env: dict[str, str]) -> subprocess.CompletedProcess[
 
 
 def test_an_installed_source_and_sink_are_found_by_their_scheme(command: list[str], tmp_path: Path) -> None:
-    env = install(tmp_path, sources="colors = own_source", sinks="csv = own_sink")
+    env = install(tmp_path, sources="Colors = own_source", sinks="csv = own_sink")
     rows = tmp_path / "events.csv"
     done = run([*command, "Colors://red,green", "--to", f"CSV://{rows}"], env)
     assert done.returncode == 0, done.stderr
