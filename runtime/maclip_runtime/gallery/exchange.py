@@ -23,6 +23,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from maclip_runtime.errors import MaclipError
+from maclip_runtime.gallery.errors import empty
 from maclip_runtime.gallery.rows import NEGATIVE, ClassLimit, EnrolledClip, printable, valid_name
 from maclip_runtime.gallery.store import Gallery
 from maclip_runtime.sources import redact
@@ -71,7 +72,7 @@ def export_gallery(gallery: Gallery, file: str | PathLike[str]) -> int:
         raise MaclipError("output-exists", f"{file} exists already.", "Choose another name, or remove it first.")
     clips = [*gallery.clips(), *gallery.negatives()]
     if not clips:
-        raise MaclipError("gallery-empty", f"The gallery {gallery.path} has no classes.", "Enroll a clip first.")
+        raise empty(gallery.path)
     limits = [_limit_facts(limit) for limit in gallery.limits().values()]
     index = {
         "format": FORMAT,
