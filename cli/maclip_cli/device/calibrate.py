@@ -73,7 +73,15 @@ def calibrate(
         def seen(seconds: float) -> None:
             progress.update(task, description=f"Looking at background: {seconds:.0f} s")
 
-        done = recognizer.calibrate(background or (), false_alarms, window, hop, seconds, seen, options)
+        done = recognizer.calibrate(
+            background or (),
+            false_alarms=false_alarms,
+            window_s=window,
+            hop_s=hop,
+            seconds=seconds,
+            progress=seen,
+            options=options,
+        )
     if figure is not None:
         from maclip_runtime.limits.figure import draw
 
@@ -102,7 +110,7 @@ def _clear(path: Path, more: bool, as_json: bool) -> None:
 def _print(done: Calibration) -> None:
     hours = bool(done.hours)
     last = "false alarms an hour" if hours else "strangers accepted"
-    table = Table("class", "unknown above", "missed", "95 %", last, "95 %")
+    table = Table("class", "limit", "missed", "95 %", last, "95 %")
     for one in done.classes:
         table.add_row(escape(one.name), f"{one.limit:.3f}", *_missed(one), *(_alarms(one) if hours else _accepted(one)))
     out = results()

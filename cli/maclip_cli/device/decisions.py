@@ -16,10 +16,10 @@ ThresholdOption = Annotated[
     float,
     typer.Option("--threshold", min=0, max=1, help='Probability below which it is "unknown".', rich_help_panel=ANSWERS),
 ]
-DistanceOption = Annotated[
+LimitOption = Annotated[
     float | None,
     typer.Option(
-        "--unknown-distance",
+        "--limit",
         help='Distance above which it is "unknown"; default: measured on the gallery.',
         rich_help_panel=ANSWERS,
     ),

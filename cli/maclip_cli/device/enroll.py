@@ -23,7 +23,7 @@ from maclip_cli.device.options import (
 from maclip_runtime.errors import MaclipError
 
 if TYPE_CHECKING:
-    from maclip_runtime.matching.enrolment import Enrolled
+    from maclip_runtime import Enrolled
     from maclip_runtime.sources import Roi
 
 CAMERA = "From a camera"
@@ -65,7 +65,7 @@ def enroll(
     threads: ThreadsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Learn an action from clips, or record them: all are added to the class NAME, or none where one is no good."""
+    """Learn an action from clips or recordings: all are added to the class NAME, or none if one is no good."""
     if bool(clips) == (source is not None):
         raise MaclipError("option-invalid", "Clips, or a source to record from, are needed.", "Give CLIP... or --from.")
     region = _roi(roi)
@@ -74,16 +74,22 @@ def enroll(
         if source is not None:
             from maclip_cli.device.record import record_takes
 
-            recognizer.enroller.check_name(name, text, no_text)
+            recognizer.enroller.check_name(name, text=text, no_text=no_text)
             made = record_takes(recognizer, source, record, countdown, takes, yes, strip, region)
-            done = recognizer.enroller.enroll_takes(name, made, text, no_text, force)
+            done = recognizer.enroller.enroll_takes(name, made, text=text, no_text=no_text, force=force)
         else:
             assert clips is not None
             # Where nobody watches, a bar is noise in a log.
             with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
                 task = progress.add_task("Reading clips", total=len(clips))
                 done = recognizer.enroll(
-                    name, clips, text, no_text, force, lambda count: progress.update(task, completed=count), region
+                    name,
+                    clips,
+                    text=text,
+                    no_text=no_text,
+                    force=force,
+                    progress=lambda count: progress.update(task, completed=count),
+                    roi=region,
                 )
     if as_json:
         print_json(dataclasses.asdict(done))
@@ -104,7 +110,7 @@ def negatives(
 ) -> None:
     """Keep clips that show none of the actions: what looks like them is called unknown."""
     with open_recognizer(bundle, gallery, device, None, allow_fallback, threads) as recognizer:
-        added = recognizer.add_negatives(clips, force, _roi(roi))
+        added = recognizer.add_negatives(clips, force=force, roi=_roi(roi))
         total = len(recognizer.gallery.negatives())
     if as_json:
         print_json({"added": added, "negatives": total})

@@ -187,9 +187,9 @@ def _require_one(name: str | None, negatives: bool) -> None:
 
 
 def _limit(info: ClassInfo) -> str:
-    if info.max_distance is None:
+    if info.limit is None:
         return "measured"
-    return f"{info.max_distance:.3f}" + (", stale: calibrate again" if info.stale else "")
+    return f"{info.limit:.3f}" + (", stale: calibrate again" if info.stale else "")
 
 
 def _tail(source: str) -> str:

@@ -13,10 +13,10 @@ from rich.table import Table
 from maclip_cli.console import print_json, results
 from maclip_cli.device.decisions import (
     CooldownOption,
-    DistanceOption,
     DurationOption,
     EnterOption,
     ExitOption,
+    LimitOption,
     MarginOption,
     NoUnknownOption,
     SmoothingOption,
@@ -112,7 +112,7 @@ def recognize(
         typer.Option("--wait", help="Wait for a camera that is not there at the start.", rich_help_panel=SOURCES),
     ] = False,
     threshold: ThresholdOption = 0.0,
-    unknown_distance: DistanceOption = None,
+    limit: LimitOption = None,
     margin: MarginOption = None,
     smoothing: SmoothingOption = None,
     enter: EnterOption = None,
@@ -132,7 +132,7 @@ def recognize(
     decisions = decisions_of(
         not no_unknown,
         min_score=threshold,
-        max_distance=unknown_distance,
+        limit=limit,
         min_margin=margin,
         smoothing_s=smoothing,
         enter_score=enter,
@@ -149,10 +149,17 @@ def recognize(
     with open_recognizer(bundle, gallery, device, decisions, allow_fallback, threads) as recognizer:
         if whole_clip:
             for source, option in zip(sources, options, strict=True):
-                _print_clip(recognizer.classify(source, option.roi), as_json)
+                _print_clip(recognizer.classify(source, roi=option.roi), as_json)
             return
         with open_outputs(wanted, sources, recognizer.gallery) as outputs:
-            events = recognizer.watch(sources, window, hop, outputs.listeners, options, motion_gate)
+            events = recognizer.watch(
+                sources,
+                window_s=window,
+                hop_s=hop,
+                callbacks=outputs.callbacks,
+                options=options,
+                motion_gate=motion_gate,
+            )
             _print_events(events, outputs, STDOUT in places, named=len(sources) > 1)
 
 
@@ -187,7 +194,7 @@ def _print_clip(answer: Classification, as_json: bool) -> None:
     if as_json:
         print_json({"kind": "clip", **dataclasses.asdict(answer), "unknown": answer.unknown})
         return
-    limit = "no limit" if answer.max_distance is None else f"unknown above {answer.max_distance:.3f}"
+    limit = "no limit" if answer.limit is None else f"unknown above {answer.limit:.3f}"
     results().print(escape(f"{answer.source}: {answer.label}"), soft_wrap=True)
     table = Table("class", "probability", f"distance ({limit})")
     for name in sorted(answer.probabilities, key=lambda name: -answer.probabilities[name]):

@@ -18,8 +18,8 @@ from maclip_runtime.errors import MaclipError
 
 if TYPE_CHECKING:
     from maclip_runtime import Recognizer
-    from maclip_runtime.matching.enrolment import Take
     from maclip_runtime.reading.frames import Pixels
+    from maclip_runtime.reading.take import Take
     from maclip_runtime.sources import Roi
 
 STRIP_HEIGHT = 128  # px, of the picture that is written

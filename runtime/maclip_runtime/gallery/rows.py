@@ -59,7 +59,7 @@ class Member:
 class ClassInfo:
     """One class of the gallery: how many clips, the text name used with it, their median duration in seconds.
 
-    `max_distance` is its calibrated limit (None: never calibrated); `stale` says that clips came or went since,
+    `limit` is its calibrated limit (None: never calibrated); `stale` says that clips came or went since,
     so that the limit does not count any more.
     """
 
@@ -68,7 +68,7 @@ class ClassInfo:
     text_name: str | None
     duration_s: float
     enrolled_at: str
-    max_distance: float | None = None
+    limit: float | None = None
     stale: bool = False
 
 

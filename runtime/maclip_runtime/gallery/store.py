@@ -199,16 +199,16 @@ class Gallery(Database):
             [(graph, blob(data), clip) for clip, data in prototypes.items()],
         )
 
-    def threshold(self, name: str, made_for: str) -> tuple[bool, float | None]:
-        """Whether a threshold measured for `made_for` is kept, and its value (None: no limit)."""
+    def measured_limit(self, name: str, made_for: str) -> tuple[bool, float | None]:
+        """Whether a limit measured for `made_for` is kept, and its value (None: no limit)."""
         rows = self._rows("SELECT value FROM thresholds WHERE name = ? AND made_for = ?", name, made_for)
         value = rows[0][0] if rows else None
         if not rows or not (value is None or (type(value) is float and math.isfinite(value))):
             return False, None  # a damaged one can be measured again
         return True, value
 
-    def keep_threshold(self, version: tuple[int, int], name: str, made_for: str, value: float | None) -> None:
-        """Keep a threshold derived from the gallery at `version`, like `keep_prototypes`."""
+    def keep_measured_limit(self, version: tuple[int, int], name: str, made_for: str, value: float | None) -> None:
+        """Keep a limit derived from the gallery at `version`, like `keep_prototypes`."""
         self._derive(version, "INSERT OR REPLACE INTO thresholds VALUES (?, ?, ?)", [(name, made_for, value)])
 
     def _insert(self, connection: sqlite3.Connection, clip: EnrolledClip) -> int:

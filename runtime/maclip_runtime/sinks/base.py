@@ -14,7 +14,7 @@ from abc import abstractmethod
 from collections import deque
 from types import TracebackType
 
-from maclip_runtime.callbacks import Listener
+from maclip_runtime.callbacks import Callbacks
 from maclip_runtime.decisions import Event
 from maclip_runtime.sinks.record import event_line
 
@@ -36,7 +36,7 @@ class Faltered(Exception):
     """The receiver is there but could not take this event now: it is tried a few times, then dropped."""
 
 
-class Sink(Listener):
+class Sink(Callbacks):
     """Delivers events in order. `name` holds no credentials; close it, or use it as a context manager.
 
     While the receiver cannot be reached, events wait; where more than `capacity` wait, the oldest "update" is

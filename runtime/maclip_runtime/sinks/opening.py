@@ -18,7 +18,7 @@ def open_sink(uri: str, max_bytes: int = ROTATE_BYTES, keep: int = KEPT_FILES) -
     Raises `output-unwritable`, `sink-invalid`, `sink-unknown`, `sink-missing`.
 
     >>> with open_sink("-") as sink:  # doctest: +SKIP
-    ...     recognizer.watch("rtsp://camera/stream", listeners=[sink])
+    ...     recognizer.watch("rtsp://camera/stream", callbacks=[sink])
     """
     scheme = scheme_of(uri)
     if uri == "-":

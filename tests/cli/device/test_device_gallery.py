@@ -140,9 +140,9 @@ def test_negatives_and_calibration(bundle: Path, enrolled: Path, clips: Path, tm
     assert "0 of 2" in shown
     assert "1 negatives and the clips of the other classes" in shown
     listed = lines(run("gallery", "list", *gallery, "--json"))
-    assert all(info["max_distance"] is not None and not info["stale"] for info in listed)
+    assert all(info["limit"] is not None and not info["stale"] for info in listed)
     assert lines(run("calibrate", *both, "--clear", "--json")) == [{"cleared": 2}]
-    assert lines(run("gallery", "list", *gallery, "--json"))[0]["max_distance"] is None
+    assert lines(run("gallery", "list", *gallery, "--json"))[0]["limit"] is None
     (negative,) = lines(run("gallery", "show", "--negatives", *gallery, "--json"))
     assert negative["source"] == str(clips / "blue1.mp4")
     assert lines(run("gallery", "remove", "--negatives", "--clip", negative["id"], *gallery, "--json")) == [
