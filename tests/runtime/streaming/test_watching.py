@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -275,64 +274,3 @@ def test_a_region_counts_for_short_files_and_whole_clips_too(recognizer: Recogni
         for window_s in (0.5, 30.0):
             events = list(recognizer.watch(video, window_s=window_s, options=SourceOptions(roi=roi)))
             assert ends(events) == [(str(video), label)]
-
-
-def test_pushed_frames_give_the_events_of_a_camera(recognizer: Recognizer, cameras: Callable[..., list[str]]) -> None:
-    frames = camera_frames(("red", 3.0), ("green", 3.0))
-    watched = list(recognizer.watch(cameras(Camera("robot", frames)), window_s=1.0))
-    with recognizer.stream(window_s=1.0, name="robot") as stream:
-        pushed = [event for one in frames for event in stream.push(one.pixels, one.time_s)]
-        pushed += stream.end()
-    assert [(e.kind, e.label, e.start_s, e.end_s, e.source) for e in pushed] == [
-        (e.kind, e.label, e.start_s, e.end_s, e.source) for e in watched
-    ]
-    assert stream.end() == []
-
-
-def test_frames_that_cannot_be_pushed(recognizer: Recognizer) -> None:
-    good = color_frames("red", 1)[0]
-    stream = recognizer.stream()
-    for bad, time_s in [(good[0], 0.0), (good.astype(float), 0.0), (good[:0], 0.0), (good, float("nan")), (None, 0.0)]:
-        with pytest.raises(MaclipError) as caught:
-            stream.push(bad, time_s)  # type: ignore[arg-type]
-        assert caught.value.code == "frames-invalid"
-
-
-def test_threads_push_classify_and_enroll_at_once(recognizer: Recognizer, clips: Path) -> None:
-    failures: list[BaseException] = []
-    found: dict[str, set[str]] = {}
-
-    def push(name: str, color: str) -> None:
-        events = []
-        with recognizer.stream(window_s=1.0, name=name) as stream:
-            for one in camera_frames((color, 8.0)):
-                events += stream.push(one.pixels, one.time_s)
-        found[name] = {event.label for event in [*events, *stream.end()]}
-
-    def classify() -> None:
-        for _ in range(10):
-            assert recognizer.classify(clips / "red3.mp4").label == "red light"
-
-    def enroll() -> None:
-        recognizer.enroll("blue light", clips / "blue1.mp4", force=True)
-        recognizer.rename("blue light", "sea")
-        recognizer.remove("sea")
-
-    def guarded(work: Callable[..., None], *args: str) -> threading.Thread:
-        def run() -> None:
-            try:
-                work(*args)
-            except BaseException as error:  # a thread's own failure would go unseen
-                failures.append(error)
-
-        return threading.Thread(target=run)
-
-    threads = [guarded(push, f"red {i}", "red") for i in range(3)]
-    threads += [guarded(push, f"green {i}", "green") for i in range(3)]
-    threads += [guarded(classify), guarded(classify), guarded(enroll)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert not failures
-    assert found == {f"{color} {i}": {f"{color} light"} for color in ("red", "green") for i in range(3)}
