@@ -37,7 +37,7 @@ def list_classes(gallery: GalleryOption, as_json: JsonOption = False) -> None:
         for info in classes:
             print_json(dataclasses.asdict(info))
         return
-    table = Table("class", "clips", "text", "seconds", "last enrolled", "unknown above")
+    table = Table("class", "clips", "text", "seconds", "last enrolled", "limit")
     for info in classes:
         table.add_row(
             escape(info.name),
