@@ -19,13 +19,13 @@ import numpy.typing as npt
 from maclip.world.classes import ActionClass, Split, classes, slug
 from maclip.world.clips import MOTIONS, RATE, make_stage, nothing
 from maclip.world.synth import Segment, write_clips
-from maclip_runtime import Encoder, Recognizer
-from maclip_runtime.matching.index import Index, build_index
+from maclip_runtime import Recognizer
+from maclip_runtime.engines.encoder import Encoder
+from maclip_runtime.matching.index import Index
 from maclip_runtime.reading.frames import Floats, Pixels, prepare, segment_indices
 from maclip_runtime.sources import Frame
 from maclip_runtime.sources.base import SequentialSource
-from maclip_runtime.streaming import Grid
-from maclip_runtime.streaming.network import watch_features
+from maclip_runtime.streaming import Grid, watch_features
 
 ACTION_SECONDS = (1.5, 2.7)
 REST_SECONDS = (1.0, 3.0)
@@ -147,9 +147,7 @@ def enroll(recognizer: Recognizer, clips: dict[str, list[Path]], names: list[str
     for name in names:
         # The quality gate is not what is measured here.
         recognizer.enroll(name, [clips[name][place] for place in places], force=True)
-    index = build_index(recognizer.gallery, recognizer.encoder)
-    assert index is not None
-    return index
+    return recognizer.index.ready()
 
 
 class _DrawnSource(SequentialSource):

@@ -91,7 +91,10 @@ def pictures(what: str, paths: list[Path], encoder: Encoder) -> Pictures:
 
 def offers(bundle: Path, classes: dict[str, list[Path]]) -> list[Offered]:
     """Offer clips to galleries of six of the classes."""
-    with tempfile.TemporaryDirectory() as folder, Recognizer.open(bundle, Path(folder) / "all.db", "cpu") as all_of:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Recognizer.open(bundle, Path(folder) / "all.db", device="cpu") as all_of,
+    ):
         known = all_of.bundle
         for name, paths in classes.items():
             all_of.enroll(name, paths, no_text=not known.has_name(name), force=True)
@@ -148,7 +151,7 @@ def main() -> None:
     args = parser.parse_args()
     data = open_data(args.clips)
     drawn = [path for split in ("train", "val", "test") for one in data.split(split) for path in one.clips]
-    with Recognizer.open(args.bundle, Path(tempfile.gettempdir()) / "maclip-no-gallery.db", "cpu") as recognizer:
+    with Recognizer.open(args.bundle, Path(tempfile.gettempdir()) / "maclip-no-gallery.db", device="cpu") as recognizer:
         looked = [pictures("generated", drawn, recognizer.encoder)]
         if args.also:
             looked.append(pictures("also", args.also, recognizer.encoder))

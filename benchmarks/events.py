@@ -41,7 +41,8 @@ from benchmarks.drawn import (
     windows_of,
 )
 from benchmarks.scoring import Scores, Watched, score_all, score_cut, total
-from maclip_runtime import Bundle, Decisions, Encoder, Gallery, Recognizer
+from maclip_runtime import Bundle, Decisions, Gallery, Recognizer
+from maclip_runtime.engines.encoder import Encoder
 from maclip_runtime.matching.distances import match_all
 from maclip_runtime.matching.index import WINDOW_SHARE, Index
 from maclip_runtime.reading.frames import Floats

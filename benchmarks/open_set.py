@@ -27,8 +27,9 @@ import numpy.typing as npt
 
 from benchmarks.circumstances import circumstances
 from benchmarks.drawn import TEST, VALIDATION, DrawnSet, draw_clips, draw_gallery, enroll
-from maclip_runtime import Bundle, Decisions, Encoder, Gallery, Recognizer, read_clip
+from maclip_runtime import Bundle, Decisions, Gallery, Recognizer, read_clip
 from maclip_runtime.decisions import judge
+from maclip_runtime.engines.encoder import Encoder
 from maclip_runtime.matching.distances import match_all
 from maclip_runtime.matching.index import Index, make_prototype
 from maclip_runtime.reading.frames import Floats, prepare, segment_indices

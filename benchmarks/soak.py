@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from maclip_runtime import Frame, Listener, Recognizer
+from maclip_runtime import Callbacks, Frame, Recognizer
 from maclip_runtime.decisions import Verdict
 from maclip_runtime.tools.bench.drawn import draw_video
 from maclip_runtime.tools.bench.machine import machine_facts, resident_mib
@@ -60,7 +60,7 @@ class Verdicts:
     flat: bool
 
 
-class Counter(Listener):
+class Counter(Callbacks):
     """Counts what passes, and says when it is enough."""
 
     def __init__(self, until: float) -> None:
@@ -79,7 +79,7 @@ class Counter(Listener):
 
 
 class Over(BaseException):
-    """The time is over. No `Exception`: of listeners those are caught."""
+    """The time is over. No `Exception`: of callbacks those are caught."""
 
 
 def main() -> None:
@@ -124,7 +124,7 @@ def soak(bundle: Path, place: Path, seconds: float) -> tuple[list[Sample], int]:
             worker.start()
         try:
             while not stop.is_set():
-                for _ in recognizer.watch(list(map(str, videos)), WINDOW_S, HOP_S, listeners=[counter]):
+                for _ in recognizer.watch(list(map(str, videos)), window_s=WINDOW_S, hop_s=HOP_S, callbacks=[counter]):
                     pass
         except Over:
             pass

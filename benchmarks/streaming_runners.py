@@ -90,12 +90,12 @@ class Stream:
     """`Recognizer.watch` on a live source that brings a frame when asked to."""
 
     def __init__(self, bundle: Path, device: str, threads: int) -> None:
-        from maclip_runtime import Recognizer, recognizer
-        from maclip_runtime.callbacks import Listener
+        from maclip_runtime import Callbacks, Recognizer
+        from maclip_runtime.streaming import opening
 
         outer = self
 
-        class Clock(Listener):
+        class Clock(Callbacks):
             def timing(self, stage: str, seconds: float) -> None:
                 outer._stages[stage] = outer._stages.get(stage, 0.0) + seconds * 1e3
 
@@ -107,14 +107,16 @@ class Stream:
         self._source = fed_source()
         self._number = 0
         self._scratch = tempfile.TemporaryDirectory()
-        self._recognizer = Recognizer.open(bundle, Path(self._scratch.name) / "gallery.db", device, threads=threads)
+        self._recognizer = Recognizer.open(
+            bundle, Path(self._scratch.name) / "gallery.db", device=device, threads=threads
+        )
         for number in range(CLASSES):
             clip = drawn_video(Path(self._scratch.name) / f"{number}.mp4", number)
             self._recognizer.enroll(f"class {number}", clip, no_text=True, force=True)
         self.facts = Facts(self._recognizer.embed(np.stack(pictures(FRAMES))))
-        mock.patch.object(recognizer, "open_source", return_value=self._source).start()
+        mock.patch.object(opening, "open_source", return_value=self._source).start()
         window_s = FRAMES * SPACING_S
-        events = self._recognizer.watch("camera", window_s, SPACING_S, listeners=[Clock()])
+        events = self._recognizer.watch("camera", window_s=window_s, hop_s=SPACING_S, callbacks=[Clock()])
         threading.Thread(target=lambda: list(events), daemon=True).start()
         for _ in range(FRAMES):
             self._feed()

@@ -1,10 +1,10 @@
-"""A robot that owns its camera: it hands its frames in, and learns a new action while it runs.
+"""A robot that owns its camera: it pushes its frames, and learns a new action while it runs.
 
     python own_camera.py BUNDLE GALLERY VIDEO
 
-VIDEO stands for the robot's camera; put its driver in the place of `frames`. Each frame is pushed with the time at
-which it was taken, on any clock. Once something unknown has gone on for a while, the last seconds are enrolled under a
-new name, and count from the next window on.
+VIDEO stands for the robot's camera; replace `frames` with its driver. Each frame is pushed with the time at which it
+was taken, on any clock. When something unknown has gone on for a while, the last seconds are enrolled under a new name,
+which counts from the next window on.
 """
 
 from __future__ import annotations
@@ -38,21 +38,21 @@ def main() -> int:
     recent: deque[Frame] = deque()
     unknown_since_s: float | None = None
     try:
-        with Recognizer.open(bundle, gallery=gallery) as recognizer:
+        with Recognizer.open(bundle, gallery=gallery) as recognizer, recognizer.stream() as stream:
             for frame in frames(camera):
                 recent.append(frame)
                 while frame.time_s - recent[0].time_s > LEARNT_FROM_SECONDS:
                     recent.popleft()
-                for event in recognizer.push(frame.pixels, frame.time_s):
+                for event in stream.push(frame.pixels, frame.time_s):
                     tell(event)
                     if event.label == "unknown":
                         unknown_since_s = event.start_s if event.kind == "start" else None
                 if unknown_since_s is not None and frame.time_s - unknown_since_s > PATIENCE_SECONDS:
                     shown = np.stack([one.pixels for one in recent])
                     name = f"new action {len(recognizer.classes()) + 1}"
-                    recognizer.enroll_frames(name, shown, LEARNT_FROM_SECONDS, no_text=True, force=True)
+                    recognizer.enroll_frames(name, shown, duration_s=LEARNT_FROM_SECONDS, no_text=True, force=True)
                     unknown_since_s = None
-            for event in recognizer.end():
+            for event in stream.end():
                 tell(event)
     except MaclipError as error:
         print(f"{error.code}: {error.message} {error.fix}", file=sys.stderr)

@@ -40,7 +40,7 @@ def main() -> int:
     bundle, gallery, video, address = sys.argv[1:]
     try:
         with Recognizer.open(bundle, gallery=gallery) as recognizer, open_sink(address) as opened:
-            for _ in recognizer.watch(video, listeners=[opened]):
+            for _ in recognizer.watch(video, callbacks=[opened]):
                 pass
         print(f"{opened.delivered} events delivered, {opened.dropped} dropped")
     except MaclipError as error:

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from maclip_runtime.bundle.opening import Bundle
-    from maclip_runtime.callbacks import Listener
-    from maclip_runtime.decisions import Decisions, Event
-    from maclip_runtime.engines.encoder import Encoder, Match
+    from maclip_runtime.callbacks import Callbacks
+    from maclip_runtime.decisions import Decisions, Event, Verdict
     from maclip_runtime.errors import MaclipError
     from maclip_runtime.gallery import ClassInfo, EnrolledClip, Gallery
     from maclip_runtime.limits.calibrate import Calibration
@@ -25,30 +24,33 @@ if TYPE_CHECKING:
     from maclip_runtime.reading.quality import ClipRejected
     from maclip_runtime.recognizer import Classification, Recognizer
     from maclip_runtime.sinks import open_sink
-    from maclip_runtime.sources import Frame, Roi, SourceOptions, open_source, redact
+    from maclip_runtime.sources import Frame, Roi, SourceOptions, SourceState, SourceStatus, open_source, redact
+    from maclip_runtime.streaming import Stream
 
-# Loaded when first asked for: a command's --help need not wait for numpy.
+# Loaded at first use: a command's --help need not wait for numpy.
 _HOME = {
-    "ClipRejected": "reading.quality",
-    "Calibration": "limits.calibrate",
     "Bundle": "bundle.opening",
+    "Calibration": "limits.calibrate",
+    "Callbacks": "callbacks",
     "ClassInfo": "gallery",
     "Classification": "recognizer",
     "Clip": "reading.clip",
+    "ClipRejected": "reading.quality",
     "Decisions": "decisions",
-    "Encoder": "engines.encoder",
     "Enrolled": "matching.enrolment",
     "EnrolledClip": "gallery",
     "Event": "decisions",
     "Frame": "sources",
     "Gallery": "gallery",
     "MaclipError": "errors",
-    "Listener": "callbacks",
-    "Match": "engines.encoder",
     "Overlay": "overlay",
     "Recognizer": "recognizer",
     "Roi": "sources",
     "SourceOptions": "sources",
+    "SourceState": "sources",
+    "SourceStatus": "sources",
+    "Stream": "streaming",
+    "Verdict": "decisions",
     "open_sink": "sinks",
     "open_source": "sources",
     "read_clip": "reading.clip",
@@ -58,24 +60,26 @@ _HOME = {
 __all__ = [
     "Bundle",
     "Calibration",
+    "Callbacks",
     "ClassInfo",
     "Classification",
     "Clip",
     "ClipRejected",
     "Decisions",
-    "Encoder",
     "Enrolled",
     "EnrolledClip",
     "Event",
     "Frame",
     "Gallery",
-    "Listener",
     "MaclipError",
-    "Match",
     "Overlay",
     "Recognizer",
     "Roi",
     "SourceOptions",
+    "SourceState",
+    "SourceStatus",
+    "Stream",
+    "Verdict",
     "open_sink",
     "open_source",
     "read_clip",

@@ -1,4 +1,4 @@
-"""What may be told while streams are watched: the overlay, the telemetry, a status line and benchmarks listen."""
+"""Callbacks of a running watch: the overlay, the telemetry, sinks and benchmarks implement them."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from maclip_runtime.sources import Frame, SourceStatus
 log = logging.getLogger("maclip")
 
 
-class Listener:
-    """Override what is of interest; each method does nothing.
+class Callbacks:
+    """Override the methods you need; each does nothing by default.
 
-    Called by the watching thread in the order of things, so a method returns at once: whoever needs longer
-    hands over to a thread of its own. `source` is the source's name, without credentials.
+    The watching thread calls them in order and waits for them, so return quickly: hand longer work to a thread of
+    your own. `source` is the source's name, without credentials.
     """
 
     def frame(self, source: str, frame: Frame) -> None:
-        """A frame was taken from a source."""
+        """A frame was read from a source."""
 
     def verdict(self, source: str, verdict: Verdict, start_s: float, end_s: float) -> None:
-        """A window was answered; the answer speaks for `start_s` to `end_s` of the source's time."""
+        """A window was answered; the answer stands for `start_s` to `end_s` of the source's time."""
 
     def event(self, event: Event) -> None:
         """An event happened."""
@@ -31,42 +31,42 @@ class Listener:
         """A source's state changed, or a second has passed."""
 
     def timing(self, stage: str, seconds: float) -> None:
-        """One step took so long. Stages: "decode", "prepare", "stem", "tower", "visual", "match", "decide"."""
+        """A stage took so long. Stages: "decode", "prepare", "stem", "tower", "visual", "match", "decide"."""
 
 
-class Audience(Listener):
-    """All listeners of one watch. One that raises is logged once and left out; recognition goes on."""
+class CallbackList(Callbacks):
+    """Calls several callbacks in turn. One that raises is logged once and dropped; recognition goes on."""
 
-    def __init__(self, listeners: Iterable[Listener] = ()) -> None:
-        self._listeners = list(listeners)
+    def __init__(self, callbacks: Iterable[Callbacks] = ()) -> None:
+        self._callbacks = list(callbacks)
 
     def __bool__(self) -> bool:
-        return bool(self._listeners)
+        return bool(self._callbacks)
 
     def frame(self, source: str, frame: Frame) -> None:
-        """Tell everyone."""
-        self._tell(lambda listener: listener.frame(source, frame))
+        """Call each `frame`."""
+        self._each(lambda one: one.frame(source, frame))
 
     def verdict(self, source: str, verdict: Verdict, start_s: float, end_s: float) -> None:
-        """Tell everyone."""
-        self._tell(lambda listener: listener.verdict(source, verdict, start_s, end_s))
+        """Call each `verdict`."""
+        self._each(lambda one: one.verdict(source, verdict, start_s, end_s))
 
     def event(self, event: Event) -> None:
-        """Tell everyone."""
-        self._tell(lambda listener: listener.event(event))
+        """Call each `event`."""
+        self._each(lambda one: one.event(event))
 
     def status(self, status: SourceStatus) -> None:
-        """Tell everyone."""
-        self._tell(lambda listener: listener.status(status))
+        """Call each `status`."""
+        self._each(lambda one: one.status(status))
 
     def timing(self, stage: str, seconds: float) -> None:
-        """Tell everyone."""
-        self._tell(lambda listener: listener.timing(stage, seconds))
+        """Call each `timing`."""
+        self._each(lambda one: one.timing(stage, seconds))
 
-    def _tell(self, call: Callable[[Listener], None]) -> None:
-        for listener in list(self._listeners):
+    def _each(self, call: Callable[[Callbacks], None]) -> None:
+        for one in list(self._callbacks):
             try:
-                call(listener)
+                call(one)
             except Exception:
-                log.exception("%s failed and is told nothing more", type(listener).__name__)
-                self._listeners.remove(listener)
+                log.exception("%s failed and is not called again", type(one).__name__)
+                self._callbacks.remove(one)

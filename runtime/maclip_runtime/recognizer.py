@@ -2,45 +2,46 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from os import PathLike
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from maclip_runtime.bundle.opening import Bundle
-from maclip_runtime.callbacks import Audience, Listener
-from maclip_runtime.decisions import UNKNOWN, Answer, Decisions, Event, Smoother, judge
+from maclip_runtime.callbacks import CallbackList, Callbacks
+from maclip_runtime.decisions import UNKNOWN, Decisions, Event, judge
 from maclip_runtime.engines.encoder import Encoder
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.gallery import ClassInfo, Gallery
-from maclip_runtime.matching.current import CurrentIndex
-from maclip_runtime.matching.enrolment import Enrolled, Enroller, Take
-from maclip_runtime.matching.index import Index
-from maclip_runtime.reading.clip import Clip, read_clip
-from maclip_runtime.reading.frames import Floats, Pixels, prepare, segment_indices
-from maclip_runtime.sources import Roi, SourceOptions, local_path, open_source, redact
-from maclip_runtime.streaming import Answerer, Cutter, Feed, Grid, MotionGate, Network, Pushed, Stream, Watcher, gate_of
-
-if TYPE_CHECKING:
-    from maclip_runtime.limits.calibrate import Calibration
+from maclip_runtime.limits.calibrate import Calibration, calibrate
+from maclip_runtime.limits.measured import gallery_limits
+from maclip_runtime.matching.clips import sampled
+from maclip_runtime.matching.enrolment import Enrolled, Enroller
+from maclip_runtime.matching.index import CurrentIndex, Index
+from maclip_runtime.reading.frames import Floats, Pixels
+from maclip_runtime.reading.take import Take
+from maclip_runtime.sources import Roi, SourceOptions, redact
+from maclip_runtime.streaming import Address, Grid, Pipeline, Stream, gate_of, see_background, watch
 
 PathOrName = str | PathLike[str]
-Watched = PathOrName | int  # a camera may be a number
 
 
 @dataclass(frozen=True)
 class Classification:
     """The answer for a whole clip.
 
-    `label` is a class or "unknown"; `nearest` the likeliest class either way, with its probability `score`,
-    its `distance`, and `margin`, how far the next class's probability lies below. `max_distance` is where
-    "unknown" begins for that class (None: no limit). `probabilities` and `distances` are by class. `source` has
-    no credentials.
+    Attributes:
+        label: a class, "unknown" or "uncertain".
+        nearest: the likeliest class, also if `label` is none.
+        score: its probability, 0..1.
+        distance: its distance, in the metric's own unit.
+        margin: how far the next class's probability lies below `score`.
+        limit: the distance above which the answer is "unknown"; None: no limit.
+        probabilities: of each class.
+        distances: to each class.
+        source: the clip, without credentials.
+        duration_s: how long the clip lasts, in seconds.
     """
 
     label: str
@@ -48,7 +49,7 @@ class Classification:
     score: float
     distance: float
     margin: float
-    max_distance: float | None
+    limit: float | None
     probabilities: dict[str, float]
     distances: dict[str, float]
     source: str
@@ -61,35 +62,44 @@ class Classification:
 
 
 class Recognizer:
-    """A bundle and a gallery at work. Use as a context manager, from `Recognizer.open`.
+    """A bundle and a gallery at work. Open one with `Recognizer.open` and use it in a `with` block.
 
     A change of the gallery, by this program or another, counts from the next clip or window on. Safe to use from
-    several threads.
+    several threads. Once closed, it raises `recognizer-closed`.
     """
 
     def __init__(self, bundle: Bundle, gallery: Gallery, encoder: Encoder, decisions: Decisions) -> None:
         self.bundle = bundle
-        self.gallery = gallery
         self.encoder = encoder
         self.decisions = decisions
-        self.enroller = Enroller(gallery, encoder)
-        self._index = CurrentIndex(gallery, encoder)
-        self._pushed = Pushed(self._answerer(Audience()))
+        self._gallery = gallery
+        self._index = CurrentIndex(gallery, encoder, self._limits)
+        self._enroller = Enroller(gallery, encoder, self._index)
+        self._pipeline = Pipeline(encoder, self._index, decisions)
 
     @classmethod
     def open(
         cls,
         bundle: PathOrName,
         gallery: PathOrName,
+        *,
         device: str = "auto",
         decisions: Decisions | None = None,
         allow_fallback: bool = False,
         threads: int | None = None,
     ) -> Recognizer:
-        """Open a bundle's folder and a gallery's file (which the first enrolment creates).
+        """Open a bundle and a gallery.
 
-        `allow_fallback` and `threads` are those of `open_engine`. Raises `bundle-missing`, `bundle-schema`,
-        `bundle-corrupt`, `contract-mismatch`, `gallery-corrupt`, `engine-missing`, `device-missing`.
+        Args:
+            bundle: the folder that `maclip export` wrote.
+            gallery: the gallery's file; the first enrolment creates it.
+            device: "auto", "cpu", "cuda", "tensorrt", ...: see `open_engine`.
+            decisions: when an answer counts; default: `Decisions()`.
+            allow_fallback: warn, instead of failing, if part of a graph runs on another device.
+            threads: CPU threads; default: one for each usable core.
+
+        Raises `bundle-missing`, `bundle-schema`, `bundle-corrupt`, `contract-mismatch`, `gallery-corrupt`,
+        `engine-missing`, `device-missing`.
         """
         opened = Bundle.open(bundle)
         kept = Gallery(gallery, contract=opened.manifest.contract)
@@ -106,57 +116,105 @@ class Recognizer:
         self.close()
 
     def close(self) -> None:
-        """Close the gallery."""
-        self.gallery.close()
+        """Close the gallery and free the loaded graphs; open streams and watches end with `recognizer-closed`.
+
+        Waits for a run that is in progress in another thread. Closing twice does nothing.
+        """
+        self.encoder.close()
+        self._gallery.close()
+
+    @property
+    def gallery(self) -> Gallery:
+        """The gallery's file: its clips, negatives and limits."""
+        self.encoder.require_open()
+        return self._gallery
+
+    @property
+    def index(self) -> CurrentIndex:
+        """The classes as clips and windows are matched with them."""
+        self.encoder.require_open()
+        return self._index
+
+    @property
+    def enroller(self) -> Enroller:
+        """Adds clips to the gallery."""
+        self.encoder.require_open()
+        return self._enroller
 
     def enroll(
         self,
         name: str,
         clips: PathOrName | Sequence[PathOrName],
+        *,
         text: str | None = None,
         no_text: bool = False,
         force: bool = False,
         progress: Callable[[int], None] | None = None,
         roi: Roi | None = None,
     ) -> Enrolled:
-        """Add clips of an action to the class `name`: all of them, or none where one fails.
+        """Add clips of an action to the class `name`: all of them, or none if one fails.
 
-        The class's text is `text`, or what the class had before, or its own name; `no_text` goes without. A
-        bundle with a text encoder takes any text, another the names of its vocabulary.
-        `progress` is called with the number of clips read. Raises `name-unknown`, `text-missing`,
-        `name-invalid`, `clip-unreadable`, `clip-too-short`, `output-unwritable`; unless `force`, `clip-rejected` for
-        clips that are still, dark, blurred, enrolled already, or that look like another class (see `quality.Reason`).
+        Args:
+            name: the class; it need not exist yet.
+            clips: video files or folders of frames.
+            text: the action's name for the text branch: any text if the bundle has a text encoder, else a name of its
+                vocabulary. Default: what the class had before, else `name`.
+            no_text: enroll without text.
+            force: also keep clips that are still, dark, blurred, there already, or that look like another class (see
+                `quality.Reason`).
+            progress: called with the number of clips read so far.
+            roi: the part of each picture to use; default: all of it.
+
+        Raises `name-unknown`, `text-missing`, `name-invalid`, `clip-unreadable`, `clip-too-short`,
+        `output-unwritable`; `clip-rejected` unless `force`.
         """
-        return self.enroller.enroll(name, clips, text, no_text, force, progress, roi)
+        return self.enroller.enroll(name, clips, text=text, no_text=no_text, force=force, progress=progress, roi=roi)
 
     def enroll_frames(
         self,
         name: str,
         frames: Pixels,
+        *,
         duration_s: float,
         text: str | None = None,
         no_text: bool = False,
         force: bool = False,
         source: str = "frames",
     ) -> Enrolled:
-        """`enroll` for a program that owns its camera: one clip, uint8 [N, H, W, 3] RGB with N >= T, as it comes.
+        """Add one clip that the program recorded itself to the class `name`.
+
+        Args:
+            name: the class; it need not exist yet.
+            frames: uint8 [N, H, W, 3] RGB, N >= T, as they come from the camera.
+            duration_s: how long the clip lasts, in seconds.
+            text: see `enroll`.
+            no_text: see `enroll`.
+            force: see `enroll`.
+            source: where the clip comes from, for the gallery's list.
 
         Raises `frames-invalid`, and what `enroll` raises.
         """
-        return self.enroller.enroll_takes(name, [Take(frames, duration_s, redact(source))], text, no_text, force)
+        takes = [Take(frames, duration_s, redact(source))]
+        return self.enroller.enroll_takes(name, takes, text=text, no_text=no_text, force=force)
 
     def add_negatives(
-        self, clips: PathOrName | Sequence[PathOrName], force: bool = False, roi: Roi | None = None
+        self, clips: PathOrName | Sequence[PathOrName], *, force: bool = False, roi: Roi | None = None
     ) -> int:
-        """Keep clips that show none of the classes: they can only lower the limits. How many were added.
+        """Add clips that show none of the classes, and return how many; they can only lower the limits.
 
-        Raises `clip-rejected` for a clip that is there already, and what reading a clip raises.
+        Args:
+            clips: video files or folders of frames.
+            force: also add clips that are there already.
+            roi: the part of each picture to use; default: all of it.
+
+        Raises `clip-rejected` unless `force`, and what reading a clip raises.
         """
-        return self.enroller.add_negatives(clips, force, roi=roi)
+        return self.enroller.add_negatives(clips, force=force, roi=roi)
 
     def calibrate(
         self,
-        background: Watched | Sequence[Watched] = (),
+        background: Address | Sequence[Address] = (),
+        *,
         false_alarms: float | None = None,
         window_s: float | None = None,
         hop_s: float | None = None,
@@ -164,36 +222,51 @@ class Recognizer:
         progress: Callable[[float], None] | None = None,
         options: SourceOptions | None = None,
     ) -> Calibration:
-        """Measure and keep for each class the distance above which the answer is "unknown" (see `calibration`).
+        """Measure and keep for each class the distance above which the answer is "unknown".
 
-        `background`: videos in which none of the classes happens, cut into windows as `watch` does; without any the
-        negatives and the other classes stand for it. `false_alarms`: how many an hour each class may cause at most;
-        None for the fewest errors. `seconds`: how much of each source is looked at. Raises `gallery-empty`,
-        `background-missing`, `option-invalid`, `window-invalid`, and what reading a source raises.
+        Args:
+            background: videos or cameras in which none of the classes happens, cut into windows as `watch` does;
+                default: the negatives and the other classes stand for it.
+            false_alarms: how many an hour each class may cause; default: the limits with the fewest errors.
+            window_s: seconds of a window; default: as in `watch`.
+            hop_s: seconds between windows; default: a quarter of the window.
+            seconds: how much of each source to look at; default: all of it. A camera needs it.
+            progress: called with the seconds of background seen so far.
+            options: how to open the background.
+
+        Raises `gallery-empty`, `background-missing`, `option-invalid`, `window-invalid`, and what reading a source
+        raises.
         """
-        from maclip_runtime.limits.background import see_background
-        from maclip_runtime.limits.calibrate import calibrate
-
-        index = self._index.ready()
+        index = self.index.ready()
         sources = [background] if isinstance(background, (str, PathLike, int)) else list(background)
         seen = None
         if sources:
-            window_s = index.window_s if window_s is None else window_s
-            seen = see_background(self.encoder, sources, window_s, hop_s, seconds, progress, options)
-        return calibrate(self.gallery, self.encoder, seen, false_alarms)
+            seen = see_background(
+                self.encoder,
+                sources,
+                window_s=index.window_s if window_s is None else window_s,
+                hop_s=hop_s,
+                seconds=seconds,
+                progress=progress,
+                options=options,
+            )
+        return calibrate(self.gallery, self.encoder, self.index.ready(), seen, false_alarms=false_alarms)
 
-    def classify(self, clip: PathOrName, roi: Roi | None = None) -> Classification:
-        """Which enrolled action a whole clip shows, or the part `roi` of its picture.
+    def classify(self, clip: PathOrName, *, roi: Roi | None = None) -> Classification:
+        """Say which enrolled action a whole clip shows.
 
-        Raises `gallery-empty`, `clip-unreadable`, `clip-too-short`, `features-invalid` (numbers that are not finite).
+        Args:
+            clip: a video file or a folder of frames.
+            roi: the part of each picture to use; default: all of it.
+
+        Raises `gallery-empty`, `clip-unreadable`, `clip-too-short`, `features-invalid` (they are not finite).
         """
-        self._index.ready()
-        read = self._read(clip, roi)
-        answer = self._answerer(Audience()).measure([self._features(read.frames)])[0]
+        self.index.ready()
+        take, answer = self._pipeline.whole(clip, roi)
         if answer.missing:
             raise MaclipError(
                 "features-invalid",
-                f"{read.path} cannot be answered: nothing was measured ({answer.missing}).",
+                f"{take.source} cannot be answered: nothing was measured ({answer.missing}).",
                 "Try --device cpu; if that does not help, export the bundle again in float32.",
             )
         verdict = judge(answer.distances, answer.probabilities, answer.names, answer.limits, self.decisions)
@@ -207,29 +280,37 @@ class Recognizer:
             None if np.isinf(limit) else limit,
             dict(zip(answer.names, answer.probabilities.tolist(), strict=True)),
             dict(zip(answer.names, answer.distances.tolist(), strict=True)),
-            redact(clip),
-            read.duration_s,
+            take.source,
+            take.duration_s,
         )
 
     def watch(
         self,
-        sources: Watched | Sequence[Watched],
+        sources: Address | Sequence[Address],
+        *,
         window_s: float | None = None,
         hop_s: float | None = None,
-        listeners: Sequence[Listener] = (),
+        callbacks: Sequence[Callbacks] = (),
         options: SourceOptions | Sequence[SourceOptions] | None = None,
         motion_gate: float | None = None,
     ) -> Iterator[Event]:
-        """Events of a stream, or of several, as they happen; they are read as the iterator is consumed.
+        """Yield the events of one source or several as they happen; the sources are read as you iterate.
 
-        `window_s`: how much is looked at at once, by default 3/4 of the enrolled clips' median duration. `hop_s`: how
-        often, by default a quarter of that, rounded to a T-th of the window (see `Grid`). A file shorter than a
-        window is one whole clip. `listeners` are told what happens beside events. `options` for all sources, or one
-        for each. `motion_gate`: grey levels below which a frame is still (see `MotionGate`), None for no gate.
+        Several sources are opened at the same time. One that cannot be opened, or fails later, ends with the events of
+        what was open in it, and the others go on; once all have ended the first failure is raised. A file shorter than
+        a window is answered as one whole clip.
 
-        A source that fails ends what is open in it and the others go on; once all have ended the first failure is
-        raised. Raises `gallery-empty`, `window-invalid`, `motion-invalid`, `option-invalid` at once; while iterating
-        `source-unknown`, `source-lost`, `clip-unreadable`, `clip-too-short`.
+        Args:
+            sources: videos, folders of frames, cameras (a number or a device) or addresses.
+            window_s: seconds looked at together; default: 3/4 of the enrolled clips' median duration.
+            hop_s: seconds between windows, rounded to a T-th of the window; default: a quarter of the window.
+            callbacks: called for frames, verdicts, events, states and timings.
+            options: how to open the sources: for all of them, or one for each.
+            motion_gate: grey levels below which a picture is still and costs almost nothing (see `MotionGate`);
+                default: no gate.
+
+        Raises at once `gallery-empty`, `window-invalid`, `motion-invalid`, `option-invalid`; while iterating
+        `source-unknown`, `source-lost`, `clip-unreadable`, `clip-too-short`, `recognizer-closed`.
         """
         uris = [sources] if isinstance(sources, (str, PathLike, int)) else list(sources)
         chosen = list(options) if isinstance(options, Sequence) else [options or SourceOptions()] * len(uris)
@@ -241,105 +322,56 @@ class Recognizer:
             )
         grid = self._grid(window_s, hop_s)
         gates = [gate_of(motion_gate) for _ in uris]
-        return self._watch(list(zip(uris, chosen, gates, strict=True)), grid, Audience(listeners))
+        every = CallbackList(callbacks)
+        pipeline = Pipeline(self.encoder, self._index, self.decisions, every)
+        return watch(pipeline, list(zip(uris, chosen, strict=True)), gates, grid, every)
 
-    def push(
+    def stream(
         self,
-        frame: Pixels,
-        time_s: float,
-        source: str = "camera",
+        *,
+        name: str = "camera",
         window_s: float | None = None,
         hop_s: float | None = None,
         motion_gate: float | None = None,
-    ) -> list[Event]:
-        """Hand in one frame, uint8 [H, W, 3] RGB, of a camera that the program owns; the events it causes.
+    ) -> Stream:
+        """Open a stream for frames that the program hands in itself; use it in a `with` block.
 
-        `time_s` is any clock in seconds; one that goes back, or a gap of a minute, begins the stream anew. The first
-        frame of a `source` settles its window, hop and gate, as in `watch`. A call takes as long as the network where
-        a window is full. Raises `frames-invalid`; with the first frame `gallery-empty`, `window-invalid`.
+        Args:
+            name: the `source` of its events.
+            window_s: see `watch`.
+            hop_s: see `watch`.
+            motion_gate: see `watch`.
+
+        Raises `gallery-empty`, `window-invalid`, `motion-invalid`.
         """
-
-        def begin() -> Stream:
-            return self._stream(source, self._grid(window_s, hop_s), gate_of(motion_gate), live=True)
-
-        return self._pushed.push(frame, time_s, source, begin)
-
-    def end(self, source: str = "camera") -> list[Event]:
-        """No more frames of `source` will be pushed: the events that end what is open there."""
-        return self._pushed.end(source)
+        track = self._pipeline.track(name, self._grid(window_s, hop_s), gate_of(motion_gate), live=True)
+        return Stream(self._pipeline, track)
 
     def embed(self, frames: Pixels) -> Floats:
-        """Frame features of one clip, as a query: uint8 [T or more, H, W, 3] RGB -> float32 [T, D'].
+        """Frame features of one clip, as a query: uint8 [N, H, W, 3] RGB, N >= T -> float32 [T, D'].
 
-        Of more than T frames, T are sampled. Raises `clip-too-short` for fewer.
+        T of the frames are sampled. Raises `frames-invalid`, `clip-too-short`.
         """
-        wanted = self.bundle.manifest.frames
-        if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8:
-            raise MaclipError(
-                "frames-invalid",
-                f"Frames are uint8 [T, H, W, 3], not {frames.dtype} {list(frames.shape)}.",
-                "Give RGB bytes.",
-            )
-        if len(frames) < wanted:
-            raise MaclipError(
-                "clip-too-short", f"{len(frames)} frames; at least {wanted} are needed.", "Give more frames."
-            )
-        chosen = frames[segment_indices(len(frames), wanted)]
-        return self._features(np.stack([self._prepare(frame) for frame in chosen]))
+        return self.encoder.features(sampled(Take(frames, 0.0, "The clip"), self.bundle.manifest)[None])[0]
 
     def classes(self) -> list[ClassInfo]:
         """The enrolled classes."""
         return self.gallery.classes()
 
-    def remove(self, name: str, clip_id: int | None = None) -> int:
-        """Remove a class, or one clip of it; how many clips went. Raises `class-unknown`, `clip-unknown`."""
+    def remove(self, name: str, *, clip_id: int | None = None) -> int:
+        """Remove a class, or one clip of it, and return how many clips went. Raises `class-unknown`, `clip-unknown`."""
         return self.gallery.remove(name, clip_id=clip_id)
 
     def rename(self, old: str, new: str) -> None:
         """Rename a class. Raises `class-unknown`, `class-exists`, `name-invalid`."""
         self.gallery.rename(old, new)
 
-    def _watch(
-        self, wanted: list[tuple[Watched, SourceOptions, MotionGate | None]], grid: Grid, audience: Audience
-    ) -> Iterator[Event]:
-        with ExitStack() as stack:
-            feeds = []
-            for uri, options, gate in wanted:
-                source = stack.enter_context(open_source(uri, options))
-                stream = self._stream(source.name, grid, gate, source.live)
-                whole = None if source.live else partial(self._whole, uri, options)
-                feeds.append(Feed(source, stream, whole))
-            yield from Watcher(feeds, self._answerer(audience), audience).events()
-
-    def _whole(self, uri: Watched, options: SourceOptions) -> tuple[Answer, float]:
-        """The answer to a file as a whole clip, and its duration in seconds."""
-        clip = self._read(str(uri), options.roi)
-        return self._answerer(Audience()).measure([self._features(clip.frames)])[0], clip.duration_s
-
     def _grid(self, window_s: float | None, hop_s: float | None) -> Grid:
-        window_s = self._index.ready().window_s if window_s is None else window_s
-        return Grid.of(self.bundle.manifest.frames, window_s, hop_s)
+        index = self.index.ready()
+        return Grid.of(self.bundle.manifest.frames, index.window_s if window_s is None else window_s, hop_s)
 
-    def _stream(self, name: str, grid: Grid, gate: MotionGate | None, live: bool) -> Stream:
-        smoother = Smoother(name, self.decisions, time.time if live else None)
-        return Stream(Cutter(grid, self._prepare, gate, live), smoother)
-
-    def _answerer(self, audience: Audience) -> Answerer:
-        return Answerer(Network(self.encoder, audience), self._index.in_stream, self._limits)
-
-    def _limits(self, index: Index) -> Floats:
-        """For each class the distance above which the answer is "unknown": the user's, else the gallery's own."""
-        if self.decisions.max_distance is None:
-            return index.limits
-        return np.full(len(index.names), self.decisions.max_distance, np.float32)
-
-    def _read(self, path: PathOrName, roi: Roi | None = None) -> Clip:
-        wanted = self.bundle.manifest.frames
-        transform = self._prepare if roi is None else lambda frame: self._prepare(roi.view(frame))
-        return read_clip(local_path(path), partial(segment_indices, frames=wanted), transform)
-
-    def _prepare(self, frame: Pixels) -> Pixels:
-        return prepare(frame, self.bundle.manifest.preprocess)
-
-    def _features(self, frames: Pixels) -> Floats:
-        return self.encoder.features(frames[None])[0]
+    def _limits(self, index: Index, by_clip: Mapping[int, Floats]) -> Floats:
+        """The limits [C] of an index: the user's, else the gallery's own."""
+        if self.decisions.limit is None:
+            return gallery_limits(self._gallery, self.encoder, index, by_clip)
+        return np.full(len(index.names), self.decisions.limit, np.float32)

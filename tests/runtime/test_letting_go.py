@@ -68,14 +68,14 @@ def test_clips_keep_nothing(video: Path, held: list[int]) -> None:
 def test_watch_that_is_left_half_way_keeps_nothing(bundle: Path, gallery: Path, video: Path) -> None:
     with Recognizer.open(bundle, gallery) as recognizer:
         recognizer.enroll("one", video, no_text=True, force=True)
-        for _ in recognizer.watch(video, 0.2, 0.1):
+        for _ in recognizer.watch(video, window_s=0.2, hop_s=0.1):
             break
         gc.collect()
         gc.disable()
         try:
             before = counts()
             for _ in range(TIMES):
-                for _ in recognizer.watch([video, video], 0.2, 0.1):
+                for _ in recognizer.watch([video, video], window_s=0.2, hop_s=0.1):
                     break
             assert_let_go(before)
         finally:

@@ -37,14 +37,14 @@ def test_classify_known_and_unknown(bundle: Path, enrolled: Path, clips: Path) -
         assert sum(red.probabilities.values()) == pytest.approx(1.0, abs=1e-5)
         blue = recognizer.classify(clips / "blue1.mp4")
         assert (blue.label, blue.unknown) == ("unknown", True)
-        assert blue.max_distance is not None
-        assert blue.distance > blue.max_distance
+        assert blue.limit is not None
+        assert blue.distance > blue.limit
 
 
 def test_users_own_limits_come_first(bundle: Path, enrolled: Path, clips: Path) -> None:
-    with Recognizer.open(bundle, enrolled, decisions=Decisions(max_distance=99.0)) as recognizer:
+    with Recognizer.open(bundle, enrolled, decisions=Decisions(limit=99.0)) as recognizer:
         assert not recognizer.classify(clips / "blue1.mp4").unknown
-    with Recognizer.open(bundle, enrolled, decisions=Decisions(max_distance=-1.0)) as recognizer:
+    with Recognizer.open(bundle, enrolled, decisions=Decisions(limit=-1.0)) as recognizer:
         assert recognizer.classify(clips / "red3.mp4").unknown
     with Recognizer.open(bundle, enrolled, decisions=Decisions(min_score=1.0)) as recognizer:
         assert recognizer.classify(clips / "red3.mp4").unknown
@@ -54,7 +54,7 @@ def test_a_single_class_of_one_clip(bundle: Path, gallery: Path, clips: Path) ->
     with Recognizer.open(bundle, gallery) as recognizer:
         recognizer.enroll("red light", clips / "red1.mp4")
         answer = recognizer.classify(clips / "red2.mp4")
-        assert (answer.label, answer.score, answer.max_distance) == ("red light", 1.0, None)
+        assert (answer.label, answer.score, answer.limit) == ("red light", 1.0, None)
 
 
 def test_text_of_a_class(bundle: Path, gallery: Path, clips: Path) -> None:

@@ -18,7 +18,6 @@ from maclip_cli.demo.plan import Plan
 from maclip_cli.demo.screen import Update
 from maclip_runtime import Recognizer
 from maclip_runtime.decisions import UNKNOWN
-from maclip_runtime.matching.index import build_index
 from maclip_runtime.reading.clip import read_clip
 from maclip_runtime.reading.frames import Pixels, prepare, segment_indices
 
@@ -144,8 +143,7 @@ def _watch(recognizer: Recognizer, video: Path, enrolled: tuple[str, ...], segme
 def _latencies(recognizer: Recognizer, path: Path, repeats: int) -> tuple[Latency, ...]:
     """What a clip costs, part by part, as `Recognizer.classify` goes about it."""
     manifest, encoder = recognizer.bundle.manifest, recognizer.encoder
-    index = build_index(recognizer.gallery, encoder)
-    assert index is not None  # classes were enrolled
+    index = recognizer.index.ready()
 
     def decode() -> Pixels:
         choose = partial(segment_indices, frames=manifest.frames)

@@ -1,4 +1,4 @@
-"""`maclip-run calibrate`: where "unknown" begins for each class, and what that costs."""
+"""`maclip-run calibrate`: for each class the distance above which the answer is "unknown", and its errors."""
 
 from __future__ import annotations
 
@@ -41,13 +41,17 @@ def calibrate(
     ] = None,
     false_alarms: Annotated[
         float | None,
-        typer.Option(min=0, help="How many an hour each class may cause at most; default: the fewest errors."),
+        typer.Option(
+            min=0, help="False alarms an hour that each class may cause; default: the limits with the fewest errors."
+        ),
     ] = None,
-    window: Annotated[float | None, typer.Option(help="Seconds looked at at once, as in `recognize`.")] = None,
+    window: Annotated[float | None, typer.Option(help="Length of a window in seconds, as in `recognize`.")] = None,
     hop: Annotated[float | None, typer.Option(help="Seconds between windows, as in `recognize`.")] = None,
-    seconds: Annotated[float | None, typer.Option(min=0, help="How much of each source to look at.")] = None,
+    seconds: Annotated[
+        float | None, typer.Option(min=0, help="How many seconds of each source to look at; default: all.")
+    ] = None,
     roi: Annotated[
-        str | None, typer.Option(metavar="X,Y,W,H", help="The part of the picture, as in `recognize`.")
+        str | None, typer.Option(metavar="X,Y,W,H", help="Use only this part of the picture, as in `recognize`.")
     ] = None,
     figure: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw distances and limits, PNG or SVG.")] = None,
     clear: Annotated[
@@ -58,7 +62,7 @@ def calibrate(
     threads: ThreadsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Set for each class the distance above which the answer is "unknown", and say what that misses and lets in."""
+    """Set for each class the distance above which the answer is "unknown", and say how often it errs."""
     if clear:
         _clear(gallery, bool(background), as_json)
         return
@@ -73,7 +77,15 @@ def calibrate(
         def seen(seconds: float) -> None:
             progress.update(task, description=f"Looking at background: {seconds:.0f} s")
 
-        done = recognizer.calibrate(background or (), false_alarms, window, hop, seconds, seen, options)
+        done = recognizer.calibrate(
+            background or (),
+            false_alarms=false_alarms,
+            window_s=window,
+            hop_s=hop,
+            seconds=seconds,
+            progress=seen,
+            options=options,
+        )
     if figure is not None:
         from maclip_runtime.limits.figure import draw
 
@@ -88,7 +100,7 @@ def calibrate(
 
 def _clear(path: Path, more: bool, as_json: bool) -> None:
     if more:
-        raise MaclipError("option-invalid", "--clear takes no background.", "Calibrate, or clear.")
+        raise MaclipError("option-invalid", "--clear takes no background.", "Leave out either.")
     with open_gallery(path) as opened:
         count = len(opened.limits())
         if count:
@@ -102,7 +114,7 @@ def _clear(path: Path, more: bool, as_json: bool) -> None:
 def _print(done: Calibration) -> None:
     hours = bool(done.hours)
     last = "false alarms an hour" if hours else "strangers accepted"
-    table = Table("class", "unknown above", "missed", "95 %", last, "95 %")
+    table = Table("class", "limit", "missed", "95 %", last, "95 %")
     for one in done.classes:
         table.add_row(escape(one.name), f"{one.limit:.3f}", *_missed(one), *(_alarms(one) if hours else _accepted(one)))
     out = results()
@@ -112,14 +124,14 @@ def _print(done: Calibration) -> None:
     if interval is not None:
         out.print(
             f"All classes: {done.alarms_an_hour:.1f} false alarms an hour ({interval[0]:.1f} to {interval[1]:.1f}), "
-            "before smoothing, in that very background: expect a little more in another.",
+            "before smoothing, in this background: expect a few more in another.",
             soft_wrap=True,
         )
 
 
 def _missed(one: ClassCalibration) -> tuple[str, str]:
     if one.miss_interval is None:
-        return "not known", "one clip"
+        return "unknown", "one clip"
     return f"{one.misses} of {len(one.own)}", _percent(one.miss_interval)
 
 

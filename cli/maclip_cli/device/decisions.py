@@ -1,4 +1,4 @@
-"""The options of `recognize` that say when an answer counts."""
+"""The options of `recognize` that decide when an answer counts."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ if TYPE_CHECKING:
 
 ANSWERS = "Answers and events"
 
-# Defaults stand in the help as words: reading them from `Decisions` would load numpy for every --help.
+# The help states defaults as text: reading them from `Decisions` would load numpy for every --help.
 ThresholdOption = Annotated[
     float,
     typer.Option("--threshold", min=0, max=1, help='Probability below which it is "unknown".', rich_help_panel=ANSWERS),
 ]
-DistanceOption = Annotated[
+LimitOption = Annotated[
     float | None,
     typer.Option(
-        "--unknown-distance",
+        "--limit",
         help='Distance above which it is "unknown"; default: measured on the gallery.',
         rich_help_panel=ANSWERS,
     ),
@@ -36,7 +36,7 @@ SmoothingOption = Annotated[
     float | None,
     typer.Option(
         "--smoothing",
-        help="Seconds over which streams take the mean of probabilities and distances; default: 0.5.",
+        help="Seconds over which streams average probabilities and distances; default: 0.5.",
         rich_help_panel=ANSWERS,
     ),
 ]
@@ -56,7 +56,7 @@ DurationOption = Annotated[
     float | None,
     typer.Option(
         "--min-duration",
-        help="Seconds that an answer must hold to be reported; default: 0.5.",
+        help="Seconds an answer must hold to be reported; default: 0.5.",
         rich_help_panel=ANSWERS,
     ),
 ]
@@ -75,9 +75,9 @@ NoUnknownOption = Annotated[
 
 
 def decisions_of(report_unknown: bool, **numbers: float | None) -> Decisions:
-    """`Decisions` with the numbers that were given, by their names there, the others at their defaults.
+    """`Decisions` with the numbers that are not None, by field name; the others stay at their defaults.
 
-    An `exit_score` alone raises the `enter_score` to it. Raises `decisions-invalid`.
+    An `exit_score` without an `enter_score` sets both. Raises `decisions-invalid`.
     """
     from maclip_runtime import Decisions
 

@@ -1,31 +1,30 @@
-"""How watching ends when it is asked to: by SIGTERM, which is how services are stopped, or Ctrl-C."""
+"""How a watch ends on SIGTERM, which stops services, and on Ctrl-C."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from maclip_runtime import Frame, Listener
+from maclip_runtime import Callbacks, Frame, SourceStatus
 from maclip_runtime.interrupts import deferred
-from maclip_runtime.sources import SourceStatus
 
 
 @contextmanager
-def ended_politely() -> Iterator[Listener]:
-    """A listener that ends its watch with KeyboardInterrupt between two frames, once either signal came.
+def ended_politely() -> Iterator[Callbacks]:
+    """Callbacks that end their watch with KeyboardInterrupt between two frames, once either signal has come.
 
-    A source without frames reports its status every second, so that is how long it may take. Before the first of
-    either, while cameras are being opened, a signal ends things at once.
+    A source without frames reports its status every second, so it takes a second at most. While cameras are still
+    being opened, before the first frame or status, a signal ends the program at once.
     """
     ending = _Ending()
     with deferred(lambda: ending.begun) as asked:
         ending.asked = asked
         yield ending
-        if asked():  # came after the last frame: all is finished, and who asked is told so
+        if asked():  # came after the last frame: all is finished, but the exit code says that it was asked to end
             raise KeyboardInterrupt
 
 
-class _Ending(Listener):
+class _Ending(Callbacks):
     def __init__(self) -> None:
         self.begun = False
         self.asked: Callable[[], bool] = lambda: False

@@ -1,4 +1,4 @@
-"""`maclip-run enroll` and `maclip-run negatives`: learn an action from clips or from a camera, and what is none."""
+"""`maclip-run enroll` and `maclip-run negatives`: add clips of an action, or clips that show none."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from maclip_cli.device.options import (
 from maclip_runtime.errors import MaclipError
 
 if TYPE_CHECKING:
-    from maclip_runtime.matching.enrolment import Enrolled
+    from maclip_runtime import Enrolled
     from maclip_runtime.sources import Roi
 
 CAMERA = "From a camera"
 RoiOption = Annotated[
-    str | None, typer.Option(metavar="X,Y,W,H", help="The part of the picture that counts, as fractions.")
+    str | None, typer.Option(metavar="X,Y,W,H", help="Use only this part of the picture, as fractions.")
 ]
 
 
@@ -45,7 +45,10 @@ def enroll(
     ] = None,
     no_text: Annotated[bool, typer.Option("--no-text", help="Learn from the clips alone.")] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Enroll clips that are still, dark, blurred, there already or out of place.")
+        bool,
+        typer.Option(
+            "--force", help="Also enroll clips that are still, dark, blurred, there already, or like another class."
+        ),
     ] = False,
     roi: RoiOption = None,
     source: Annotated[
@@ -55,35 +58,43 @@ def enroll(
     record: Annotated[float, typer.Option(help="Seconds of a take.", rich_help_panel=CAMERA)] = 3.0,
     countdown: Annotated[float, typer.Option(help="Seconds to get ready.", rich_help_panel=CAMERA)] = 3.0,
     takes: Annotated[int, typer.Option(min=1, help="How many times to record.", rich_help_panel=CAMERA)] = 1,
-    yes: Annotated[bool, typer.Option("--yes", help="Keep each take unseen.", rich_help_panel=CAMERA)] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Keep each take without asking.", rich_help_panel=CAMERA)] = False,
     strip: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Leave the takes' pictures in this PNG.", rich_help_panel=CAMERA),
+        typer.Option(metavar="FILE", help="Write the takes' pictures to this PNG.", rich_help_panel=CAMERA),
     ] = None,
     device: DeviceOption = "auto",
     allow_fallback: AllowFallbackOption = False,
     threads: ThreadsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Learn an action from clips, or record them: all are added to the class NAME, or none where one is no good."""
+    """Learn an action from clips or recordings: all are added to the class NAME, or none if one is no good."""
     if bool(clips) == (source is not None):
-        raise MaclipError("option-invalid", "Clips, or a source to record from, are needed.", "Give CLIP... or --from.")
+        raise MaclipError(
+            "option-invalid", "Give clips or a source to record from, not both.", "Give CLIP... or --from."
+        )
     region = _roi(roi)
     console = people()
     with open_recognizer(bundle, gallery, device, None, allow_fallback, threads) as recognizer:
         if source is not None:
             from maclip_cli.device.record import record_takes
 
-            recognizer.enroller.check_name(name, text, no_text)
+            recognizer.enroller.check_name(name, text=text, no_text=no_text)
             made = record_takes(recognizer, source, record, countdown, takes, yes, strip, region)
-            done = recognizer.enroller.enroll_takes(name, made, text, no_text, force)
+            done = recognizer.enroller.enroll_takes(name, made, text=text, no_text=no_text, force=force)
         else:
             assert clips is not None
             # Where nobody watches, a bar is noise in a log.
             with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
                 task = progress.add_task("Reading clips", total=len(clips))
                 done = recognizer.enroll(
-                    name, clips, text, no_text, force, lambda count: progress.update(task, completed=count), region
+                    name,
+                    clips,
+                    text=text,
+                    no_text=no_text,
+                    force=force,
+                    progress=lambda count: progress.update(task, completed=count),
+                    roi=region,
                 )
     if as_json:
         print_json(dataclasses.asdict(done))
@@ -95,16 +106,16 @@ def negatives(
     clips: Annotated[list[str], typer.Argument(metavar="CLIP...", help="Video files or folders of frames.")],
     bundle: BundleOption,
     gallery: GalleryOption,
-    force: Annotated[bool, typer.Option("--force", help="Add clips that are there already.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Also add clips that are there already.")] = False,
     roi: RoiOption = None,
     device: DeviceOption = "auto",
     allow_fallback: AllowFallbackOption = False,
     threads: ThreadsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Keep clips that show none of the actions: what looks like them is called unknown."""
+    """Add clips that show none of the actions, so that what looks like them is called unknown."""
     with open_recognizer(bundle, gallery, device, None, allow_fallback, threads) as recognizer:
-        added = recognizer.add_negatives(clips, force, _roi(roi))
+        added = recognizer.add_negatives(clips, force=force, roi=_roi(roi))
         total = len(recognizer.gallery.negatives())
     if as_json:
         print_json({"added": added, "negatives": total})

@@ -44,7 +44,9 @@ def open_recognizer(
     """A recogniser on a bundle and a gallery, `decisions` None for the defaults."""
     from maclip_runtime import Recognizer
 
-    return Recognizer.open(bundle, gallery, device, decisions, allow_fallback, threads)
+    return Recognizer.open(
+        bundle, gallery, device=device, decisions=decisions, allow_fallback=allow_fallback, threads=threads
+    )
 
 
 def open_gallery(path: Path) -> Gallery:

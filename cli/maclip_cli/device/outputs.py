@@ -19,7 +19,7 @@ from maclip_runtime.errors import MaclipError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from maclip_runtime import Gallery, Listener
+    from maclip_runtime import Callbacks, Gallery
     from maclip_runtime.overlay import Overlay
     from maclip_runtime.sinks import Sink
 
@@ -112,9 +112,9 @@ class OutputOptions:
 
 @dataclass(frozen=True)
 class Outputs:
-    """Open outputs: the listeners to hand to `watch`, and those of them that deliver."""
+    """Open outputs: the callbacks to hand to `watch`, and those of them that deliver."""
 
-    listeners: list[Listener] = field(default_factory=list)
+    callbacks: list[Callbacks] = field(default_factory=list)
     sinks: list[Sink] = field(default_factory=list)
 
     @property
@@ -134,29 +134,29 @@ def open_outputs(options: OutputOptions, sources: Sequence[str], gallery: Galler
     overlay: Overlay | None = None
     outputs = Outputs()
     with ExitStack() as stack:
-        outputs.listeners.append(stack.enter_context(ended_politely()))
+        outputs.callbacks.append(stack.enter_context(ended_politely()))
         if options.log:
             from maclip_runtime.telemetry import Journal
 
-            outputs.listeners.append(Journal())
+            outputs.callbacks.append(Journal())
         for uri in dict.fromkeys(options.to):
             from maclip_runtime.sinks import SinkOptions, open_sink
 
             sink = open_sink(uri, SinkOptions(max_bytes=int(options.rotate_mb * 1e6), keep=options.keep))
             outputs.sinks.append(stack.enter_context(sink))
-        outputs.listeners.extend(outputs.sinks)
+        outputs.callbacks.extend(outputs.sinks)
         if options.save:
             from maclip_runtime.overlay import Overlay
 
             overlay = stack.enter_context(Overlay(options.save, sources))
-            outputs.listeners.append(overlay)
+            outputs.callbacks.append(overlay)
         outlets: list[Sink | Overlay] = [*outputs.sinks, *([overlay] if overlay else [])]
         if options.metrics:
             from maclip_runtime.telemetry.metrics import Metrics
 
-            outputs.listeners.append(stack.enter_context(Metrics(options.metrics, outlets, gallery)))
+            outputs.callbacks.append(stack.enter_context(Metrics(options.metrics, outlets, gallery)))
         if options.status:
-            outputs.listeners.append(stack.enter_context(_shown(outlets)))
+            outputs.callbacks.append(stack.enter_context(_shown(outlets)))
         yield outputs
     if overlay and overlay.problem:
         raise overlay.problem
@@ -170,7 +170,7 @@ def open_outputs(options: OutputOptions, sources: Sequence[str], gallery: Galler
 
 
 @contextmanager
-def _shown(outlets: Sequence[Sink | Overlay]) -> Iterator[Listener]:
+def _shown(outlets: Sequence[Sink | Overlay]) -> Iterator[Callbacks]:
     """A status board whose line is shown: rewritten in a terminal, otherwise logged now and then and at the end."""
     from maclip_runtime.telemetry import StatusBoard
 

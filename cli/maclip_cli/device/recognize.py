@@ -1,4 +1,4 @@
-"""`maclip-run recognize`: what clips show, or what happens when on one stream or several."""
+"""`maclip-run recognize`: what clips show, or what happens when in videos and on cameras."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from rich.table import Table
 from maclip_cli.console import print_json, results
 from maclip_cli.device.decisions import (
     CooldownOption,
-    DistanceOption,
     DurationOption,
     EnterOption,
     ExitOption,
+    LimitOption,
     MarginOption,
     NoUnknownOption,
     SmoothingOption,
@@ -73,12 +73,12 @@ def recognize(
     threads: ThreadsOption = None,
     window: Annotated[
         float | None,
-        typer.Option(help="Seconds looked at at once; default: 3/4 of an enrolled clip.", rich_help_panel=WINDOWS),
+        typer.Option(help="Length of a window in seconds; default: 3/4 of an enrolled clip.", rich_help_panel=WINDOWS),
     ] = None,
     hop: Annotated[
         float | None,
         typer.Option(
-            help="Seconds between windows, rounded to a T-th of the window; default: a quarter window.",
+            help="Seconds between windows, rounded to a T-th of the window; default: a quarter of the window.",
             rich_help_panel=WINDOWS,
         ),
     ] = None,
@@ -86,8 +86,8 @@ def recognize(
         float | None,
         typer.Option(
             metavar="LEVELS",
-            help="Grey levels (0 to 255) below which a picture is still and costs next to nothing, about 0.7 for a "
-            "camera that hangs still; default: no gate.",
+            help="Skip pictures that change by fewer grey levels (0 to 255); about 0.7 suits a fixed camera; "
+            "default: no gate.",
             rich_help_panel=WINDOWS,
         ),
     ] = None,
@@ -95,24 +95,26 @@ def recognize(
         list[str] | None,
         typer.Option(
             metavar="X,Y,W,H",
-            help="The part of the picture that counts, as fractions; once for all sources, or once for each.",
+            help="Use only this part of the picture, as fractions; once for all sources, or once for each.",
             rich_help_panel=SOURCES,
         ),
     ] = None,
     stall: Annotated[
         float | None,
-        typer.Option(help="Seconds of silence after which a camera is connected again.", rich_help_panel=SOURCES),
+        typer.Option(help="Seconds without a frame after which a camera is reconnected.", rich_help_panel=SOURCES),
     ] = None,
     reconnects: Annotated[
         int | None,
-        typer.Option(help="Tries in a row before a camera is given up; default: for ever.", rich_help_panel=SOURCES),
+        typer.Option(
+            help="Failed attempts in a row before a camera is given up; default: never.", rich_help_panel=SOURCES
+        ),
     ] = None,
     wait: Annotated[
         bool,
-        typer.Option("--wait", help="Wait for a camera that is not there at the start.", rich_help_panel=SOURCES),
+        typer.Option("--wait", help="Wait for a camera that does not answer at the start.", rich_help_panel=SOURCES),
     ] = False,
     threshold: ThresholdOption = 0.0,
-    unknown_distance: DistanceOption = None,
+    limit: LimitOption = None,
     margin: MarginOption = None,
     smoothing: SmoothingOption = None,
     enter: EnterOption = None,
@@ -132,7 +134,7 @@ def recognize(
     decisions = decisions_of(
         not no_unknown,
         min_score=threshold,
-        max_distance=unknown_distance,
+        limit=limit,
         min_margin=margin,
         smoothing_s=smoothing,
         enter_score=enter,
@@ -144,15 +146,26 @@ def recognize(
     places = [*([STDOUT] if as_json and not whole_clip else []), *(to or [])]
     wanted = OutputOptions(places, rotate_mb, keep, save, metrics, log, status)
     if whole_clip and wanted.any:
-        raise MaclipError("option-invalid", "--whole-clip has one answer and no stream.", "Leave out --to, --save, …")
+        raise MaclipError(
+            "option-invalid",
+            "--whole-clip gives one answer a clip, not a stream of events.",
+            "Leave out --to, --save, …",
+        )
     wanted.start_logs()
     with open_recognizer(bundle, gallery, device, decisions, allow_fallback, threads) as recognizer:
         if whole_clip:
             for source, option in zip(sources, options, strict=True):
-                _print_clip(recognizer.classify(source, option.roi), as_json)
+                _print_clip(recognizer.classify(source, roi=option.roi), as_json)
             return
         with open_outputs(wanted, sources, recognizer.gallery) as outputs:
-            events = recognizer.watch(sources, window, hop, outputs.listeners, options, motion_gate)
+            events = recognizer.watch(
+                sources,
+                window_s=window,
+                hop_s=hop,
+                callbacks=outputs.callbacks,
+                options=options,
+                motion_gate=motion_gate,
+            )
             _print_events(events, outputs, STDOUT in places, named=len(sources) > 1)
 
 
@@ -187,7 +200,7 @@ def _print_clip(answer: Classification, as_json: bool) -> None:
     if as_json:
         print_json({"kind": "clip", **dataclasses.asdict(answer), "unknown": answer.unknown})
         return
-    limit = "no limit" if answer.max_distance is None else f"unknown above {answer.max_distance:.3f}"
+    limit = "no limit" if answer.limit is None else f"limit {answer.limit:.3f}"
     results().print(escape(f"{answer.source}: {answer.label}"), soft_wrap=True)
     table = Table("class", "probability", f"distance ({limit})")
     for name in sorted(answer.probabilities, key=lambda name: -answer.probabilities[name]):

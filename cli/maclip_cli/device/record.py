@@ -1,4 +1,4 @@
-"""Recording takes for an enrolment: count down, record, show the strip, and ask."""
+"""Recording takes for an enrolment: count down, record, show the pictures, and ask."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from maclip_runtime.errors import MaclipError
 
 if TYPE_CHECKING:
     from maclip_runtime import Recognizer
-    from maclip_runtime.matching.enrolment import Take
     from maclip_runtime.reading.frames import Pixels
+    from maclip_runtime.reading.take import Take
     from maclip_runtime.sources import Roi
 
 STRIP_HEIGHT = 128  # px, of the picture that is written
-COARSE_COLUMNS = 160  # of a terminal, at most
+MAX_COLUMNS = 160  # of a terminal
 
 
 def record_takes(
@@ -36,10 +36,10 @@ def record_takes(
     strip: Path | None,
     roi: Roi | None,
 ) -> list[Take]:
-    """So many takes of a source, those that are refused recorded again. Nothing is enrolled yet.
+    """Record `takes` takes of a source; a take that is refused is recorded again. Nothing is enrolled yet.
 
-    Raises `source-lost`, `clip-unreadable`, `clip-too-short`, `output-unwritable`, and `answer-missing` where nobody
-    can be asked.
+    Raises `source-lost`, `clip-unreadable`, `clip-too-short`, `output-unwritable`, and `answer-missing` if nobody can
+    be asked.
     """
     from maclip_runtime.sources import SourceOptions, open_source
     from maclip_runtime.sources.recording import record
@@ -59,7 +59,7 @@ def record_takes(
 
 
 class _Countdown:
-    """Says each whole second once, and when the recording begins."""
+    """Prints each whole second once, and when the recording begins."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -81,11 +81,11 @@ def _wanted(console: Console, take: Take, strip: Path | None) -> bool:
         _write_strip([take], Path(shown))
         console.print(escape(f"see {shown}"), soft_wrap=True)
         if console.is_terminal:
-            console.print(coarse(_pictures([take]), min(console.width, COARSE_COLUMNS)))
+            console.print(coarse(_pictures([take]), min(console.width, MAX_COLUMNS)))
         # Not typer's: that one writes to stdout, which is for results.
         return Confirm.ask("Keep it?", console=console, default=True)
     except EOFError:
-        raise MaclipError("answer-missing", "Nobody is there to look at the take.", "Give --yes in scripts.") from None
+        raise MaclipError("answer-missing", "There is nobody to look at the take.", "Give --yes in scripts.") from None
     finally:
         if strip is None:
             with suppress(OSError):
@@ -93,7 +93,7 @@ def _wanted(console: Console, take: Take, strip: Path | None) -> bool:
 
 
 def coarse(picture: Pixels, columns: int) -> Text:
-    """Uint8 [H, W, 3] for a terminal: half a character is a pixel."""
+    """A picture, uint8 [H, W, 3], as text `columns` wide; half a character is a pixel."""
     from PIL import Image
 
     rows = max(1, round(picture.shape[0] * columns / picture.shape[1] / 2)) * 2

@@ -15,21 +15,25 @@ SHARES = ("min_score", "min_margin", "enter_score", "exit_score")
 class Decisions:
     """When an answer counts. Raises `decisions-invalid` for numbers that are not possible.
 
-    For clips and windows alike: `min_score`: probabilities below are "unknown". `max_distance`: distances above are
-    "unknown"; None for the gallery's own limits. `min_margin`: less ahead of the next class is "uncertain".
+    The defaults did best on drawn streams (benchmarks/events.py): there the distance decides, and a minimum for score
+    or margin only costs actions, so those are off.
 
-    For streams: `smoothing_s`: probabilities and distances are means over the windows of so long; 0 takes each window
-    by itself. `enter_score`: the mean probability at which an action may begin, "uncertain" below. `exit_score`: that
-    below which it ends. `min_duration_s`: whatever holds for less is not reported. `cooldown_s`: how long after
-    the end of an action the same one cannot begin again. `report_unknown`: whether stretches of "unknown" and
-    "uncertain" give start and end events too.
+    Attributes, for clips and streams alike:
+        min_score: a lower probability is "unknown".
+        limit: a larger distance is "unknown"; None: the gallery's own limits.
+        min_margin: a smaller lead over the next class is "uncertain".
 
-    The defaults are those that did best on drawn streams (benchmarks/events.py): there the distance decides, and a
-    threshold on the score or the margin only costs actions, so they are off.
+    Attributes for streams only:
+        smoothing_s: length of the mean over probabilities and distances; 0: each window by itself.
+        enter_score: the mean probability at which an action may begin; below it is "uncertain".
+        exit_score: the mean probability below which it ends.
+        min_duration_s: an answer that holds for less is not reported.
+        cooldown_s: how long after the end of an action the same one cannot begin again.
+        report_unknown: whether "unknown" and "uncertain" give start and end events too.
     """
 
     min_score: float = 0.0  # probability, 0..1
-    max_distance: float | None = None  # in the metric's own unit
+    limit: float | None = None  # in the metric's own unit
     min_margin: float = 0.0  # probability, 0..1
     smoothing_s: float = 0.5  # seconds
     enter_score: float = 0.0  # probability, 0..1
@@ -45,8 +49,8 @@ class Decisions:
                 raise _invalid(f"{field.name} is a probability, 0 to 1, not {value}.")
             if field.name in SECONDS and not 0 <= value < math.inf:
                 raise _invalid(f"{field.name} is a number of seconds, 0 or more, not {value}.")
-        if self.max_distance is not None and math.isnan(self.max_distance):
-            raise _invalid("max_distance is not a number.")
+        if self.limit is not None and math.isnan(self.limit):
+            raise _invalid("limit is not a number.")
         if self.exit_score > self.enter_score:
             raise _invalid(f"exit_score {self.exit_score} is above enter_score {self.enter_score}.")
 

@@ -32,6 +32,10 @@ class Engine(Protocol):
         """Run one graph on named arrays, shapes and types as the manifest says; its outputs in order."""
         ...
 
+    def close(self) -> None:
+        """Free the loaded graphs. Closing twice does nothing."""
+        ...
+
 
 def usable_cores() -> int:
     """How many cores this process may use: by its affinity and, in a container, by its share of time.

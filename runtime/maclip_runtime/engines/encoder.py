@@ -1,4 +1,4 @@
-"""From frames to features, prototypes and distances: the bundle's graphs behind four methods."""
+"""From frames to features, prototypes and distances: the bundle's graphs as methods."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from maclip_runtime.bundle.opening import Bundle, name_key
 from maclip_runtime.engines.base import Array, as_float
 from maclip_runtime.engines.opening import open_engine
 from maclip_runtime.engines.text_encoder import NameEncoder
+from maclip_runtime.errors import MaclipError
 from maclip_runtime.reading.frames import Floats, Pixels
 
 Flags = npt.NDArray[np.bool_]
@@ -32,7 +33,7 @@ class Encoder:
     """Runs a bundle's graphs. T and D' are the bundle's `frames` and `feature_width`.
 
     Safe to use from several threads, which take turns: two runs at once would share the same cores and need twice
-    the memory.
+    the memory. See `open_engine` for `device`, `allow_fallback` and `threads`.
     """
 
     def __init__(
@@ -40,13 +41,23 @@ class Encoder:
     ) -> None:
         self.bundle = bundle
         self.engine = open_engine(bundle, device, allow_fallback, threads)
+        self.device = self.engine.device  # where the graphs run: "cpu", "cuda", "tensorrt", ...
+        self.closed = False
         self._names: NameEncoder | None = None
         self._turn = threading.RLock()
 
-    @property
-    def device(self) -> str:
-        """Where the graphs run: "cpu", "cuda", "tensorrt" or "rtx"."""
-        return self.engine.device
+    def close(self) -> None:
+        """Free the loaded graphs, once a run in progress is over. Closing twice does nothing."""
+        with self._turn:
+            if not self.closed:
+                self.closed = True
+                self._names = None
+                self.engine.close()
+
+    def require_open(self) -> None:
+        """Raises `recognizer-closed` after `close`."""
+        if self.closed:
+            raise MaclipError("recognizer-closed", "The recogniser was closed.", "Open another with Recognizer.open.")
 
     def features(self, frames: Pixels, text: Floats | None = None) -> Floats:
         """Frame features of B clips: uint8 [B, T, size, size, 3] -> float32 [B, T, D'].
@@ -56,13 +67,28 @@ class Encoder:
         if self.has_stem:
             tokens = self.stem(frames.reshape(-1, *frames.shape[2:]))
             return self.tower(tokens.reshape(*frames.shape[:2], *tokens.shape[1:]), text)  # (F, N+1, D) -> (B, T, ...)
-        text, has_text = self._texts(len(frames), text)
-        (features,) = self._run("visual", frames=np.ascontiguousarray(frames), text=text, has_text=has_text)
-        return as_float(features)
+        return self._visual(frames, *self._texts(len(frames), text))
+
+    def enrolled(self, frames: Pixels, text: Floats | None) -> tuple[Floats, Floats]:
+        """Features of one clip as a query and as a support clip: uint8 [T, size, size, 3] -> two float32 [T, D'].
+
+        `text`: float32 [D'], None for a class without text, where both are equal. The stem, which never sees text,
+        runs once; what follows runs once for both.
+        """
+        if text is None:
+            query = self.features(frames[None])[0]
+            return query, query
+        texts, has_text = np.stack([np.zeros_like(text), text]), np.array([False, True])
+        if self.has_stem:
+            tokens = self.stem(frames)
+            query, support = self._tower(np.stack([tokens, tokens]), texts, has_text)  # (T, N+1, D) -> (2, T, D')
+        else:
+            query, support = self._visual(np.stack([frames, frames]), texts, has_text)
+        return query, support
 
     @property
     def has_stem(self) -> bool:
-        """Whether `features` is `stem` and then `tower`, so that a stream can keep what the stem made of a frame."""
+        """Whether `features` is `stem` and then `tower`, so that a stream can keep the stem's tokens of a frame."""
         return "stem" in self.bundle.manifest.graphs
 
     def stem(self, frames: Pixels) -> Floats:
@@ -72,9 +98,7 @@ class Encoder:
 
     def tower(self, tokens: Floats, text: Floats | None = None) -> Floats:
         """The adapted blocks on whole clips: tokens [B, T, N+1, D] of `stem` -> float32 [B, T, D']; text as above."""
-        text, has_text = self._texts(len(tokens), text)
-        (features,) = self._run("tower", tokens=as_float(tokens), text=text, has_text=has_text)
-        return as_float(features)
+        return self._tower(tokens, *self._texts(len(tokens), text))
 
     def prototypes(self, features: Floats, text: Floats | None = None) -> Floats:
         """A prototype for each clip: features [C, T, D'] (and text [C, D']) -> float32 [C, T, D'].
@@ -97,22 +121,31 @@ class Encoder:
         return Match(as_float(distances), as_float(probabilities))
 
     def text_feature(self, name: str) -> Floats:
-        """The text feature of an action name, float32 [D']: from the vocabulary, else made by the text encoder.
+        """The text feature of an action name, float32 [D']: from the vocabulary, else from the text encoder.
 
-        Raises `name-unknown` where the bundle has neither, and `text-missing` (see `NameEncoder`).
+        Raises `name-unknown` if the bundle has neither, and `text-missing` (see `NameEncoder`).
         """
         known = self.bundle.has_name(name) or not name_key(name)
         if known or self.bundle.manifest.text_encoder is None:
             return self.bundle.text_feature(name)
         if self._names is None:
             self._names = NameEncoder(self.bundle, self._run)
-        log.info("%r is not in the vocabulary: its text is made by the bundle's text encoder", name)
+        log.info("%r is not in the vocabulary: the bundle's text encoder encodes it", name)
         # As the vocabulary treats them: "brush_hair" is "brush hair".
         spoken: Floats = self._names.features([" ".join(name.replace("_", " ").split())])[0]
         return spoken
 
+    def _visual(self, frames: Pixels, text: Floats, has_text: Flags) -> Floats:
+        (features,) = self._run("visual", frames=np.ascontiguousarray(frames), text=text, has_text=has_text)
+        return as_float(features)
+
+    def _tower(self, tokens: Floats, text: Floats, has_text: Flags) -> Floats:
+        (features,) = self._run("tower", tokens=as_float(tokens), text=text, has_text=has_text)
+        return as_float(features)
+
     def _run(self, graph: str, **inputs: Array) -> tuple[Array, ...]:
         with self._turn:
+            self.require_open()
             return self.engine.run(graph, **inputs)
 
     def _texts(self, batch: int, text: Floats | None) -> tuple[Floats, Flags]:

@@ -68,6 +68,13 @@ class OnnxEngine:
                 self._judge(graph, session)
         return outputs
 
+    def close(self) -> None:
+        """Free the loaded graphs. Closing twice does nothing."""
+        with self._lock:
+            self._sessions.clear()
+            while self._profiles:
+                self._profiles.popitem()[1].cleanup()
+
     def _session(self, graph: str) -> Any:
         with self._lock:
             if graph not in self._sessions:

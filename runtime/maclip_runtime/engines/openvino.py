@@ -45,6 +45,12 @@ class OpenVinoEngine:
         spec = self._bundle.manifest.graphs[graph]
         return run_in_pieces(spec, inputs, rows_at_once(spec), partial(self._infer, compiled))
 
+    def close(self) -> None:
+        """Free the loaded graphs. Closing twice does nothing."""
+        with self._lock:
+            self._compiled.clear()
+            self._free.clear()
+
     def _infer(self, compiled: Any, inputs: dict[str, Array]) -> tuple[Array, ...]:
         free = self._free[compiled]
         try:

@@ -1,4 +1,4 @@
-"""Limits by class from a gallery's own distances, by leave-one-out, against what is none of the classes."""
+"""A limit for each class: its own clips by leave-one-out, against clips and windows that show none of the classes."""
 
 from __future__ import annotations
 
@@ -14,24 +14,54 @@ from maclip_runtime.errors import MaclipError
 from maclip_runtime.gallery import ClassLimit, Gallery, clips_key
 from maclip_runtime.gallery.rows import Member
 from maclip_runtime.gallery.store import now
-from maclip_runtime.limits.background import Background
 from maclip_runtime.limits.intervals import Interval, count_interval, share_interval
-from maclip_runtime.limits.measured import unknown_distance
+from maclip_runtime.limits.measured import best_limit, graphs_key, halfway
 from maclip_runtime.matching.distances import left_out, match_all, spread
-from maclip_runtime.matching.index import Index, build_index, class_prototypes, graphs_key, halfway
+from maclip_runtime.matching.index import Index, class_prototypes
 from maclip_runtime.reading.frames import Floats, Indices
 
-OWN_MOST = 100  # clips of a class that are left out one by one, at most
-STRANGERS_MOST = 500  # clips of other classes that stand for strangers where there is no background, at most
+MAX_OWN = 100  # clips of a class that are left out one by one
+MAX_STRANGERS = 500  # clips of other classes that stand for strangers if there is no background
+SECONDS_AN_HOUR = 3600.0
+
+
+@dataclass(frozen=True)
+class Background:
+    """W windows of background, cut and encoded as recognition does it.
+
+    Attributes:
+        features: query features, float32 [W, T, D'].
+        stretch: int64 [W], which stretch of video each window is from; its windows follow each other.
+        seconds: how much video the windows stand for.
+        source: its name, without credentials.
+        reach: windows of a stretch up to so many places apart share frames, so alarms in them count once.
+    """
+
+    features: Floats
+    stretch: Indices
+    seconds: float
+    source: str
+    reach: int = 1
+
+    @property
+    def hours(self) -> float:
+        """`seconds` in hours."""
+        return self.seconds / SECONDS_AN_HOUR
 
 
 @dataclass(frozen=True)
 class ClassCalibration:
-    """One class: its `limit`, and what it does to the samples it was chosen on, so expect a little worse.
+    """One class's limit, and its errors on the samples it was chosen on; on others expect a few more.
 
-    `own`: distances of the class's clips, each left out in turn; `misses` of them lie beyond the limit. `strangers`:
-    distances of what is none of the classes and would be taken for this one; `accepted` of them lie within. `alarms`:
-    false alarms in the background (windows that share frames count once), None without; `hours` of it were seen.
+    Attributes:
+        name: the class.
+        limit: the distance above which its answer is "unknown".
+        own: distances of the class's clips, each left out in turn.
+        misses: how many of `own` lie above the limit.
+        strangers: distances of clips and windows of no class whose likeliest class is this one.
+        accepted: how many of `strangers` lie within the limit.
+        alarms: false alarms in the background (windows that share frames count once), None without background.
+        hours: how much background was seen.
     """
 
     name: str
@@ -45,12 +75,12 @@ class ClassCalibration:
 
     @property
     def miss_interval(self) -> Interval | None:
-        """95 % interval of the share of clips that is missed; None for a class of one clip."""
+        """95 % interval of the share of clips that are missed; None for a class of one clip."""
         return share_interval(self.misses, len(self.own))
 
     @property
     def accepted_interval(self) -> Interval | None:
-        """95 % interval of the share of such strangers that is taken for the class."""
+        """95 % interval of the share of strangers that is taken for the class."""
         return share_interval(self.accepted, len(self.strangers))
 
     @property
@@ -67,7 +97,7 @@ class ClassCalibration:
         return low / self.hours, high / self.hours
 
     def facts(self) -> dict[str, Any]:
-        """What the gallery and --json keep: figures without the samples."""
+        """The figures without the samples, for the gallery and --json."""
         return {
             "clips": len(self.own),
             "misses": self.misses,
@@ -83,7 +113,7 @@ class ClassCalibration:
 
 @dataclass(frozen=True)
 class Calibration:
-    """The classes of a gallery, calibrated. `measured_on` says in words against what."""
+    """The limits of a gallery's classes. `measured_on`: against what, in words; `hours` of background were seen."""
 
     classes: tuple[ClassCalibration, ...]
     measured_on: str
@@ -104,25 +134,28 @@ class Calibration:
 
 
 def calibrate(
-    gallery: Gallery, encoder: Encoder, background: Background | None = None, false_alarms: float | None = None
+    gallery: Gallery,
+    encoder: Encoder,
+    index: Index,
+    background: Background | None = None,
+    *,
+    false_alarms: float | None = None,
 ) -> Calibration:
-    """Find a limit for each class, and keep them in the gallery.
+    """Find a limit for each class of `index`, and keep the limits in the gallery.
 
-    Strangers are the background's windows that are likeliest this class, and the gallery's negatives; without
+    A class's strangers are the background's windows whose likeliest class it is, and the gallery's negatives; without
     background the negatives and the clips of the other classes. The limit is the cut with the fewest errors
-    (`measured.unknown_distance`), or with `false_alarms` the farthest under which the class causes at most so many an
-    hour. A class of one clip has no distances of its own: its limit lies halfway from the clip's distance to itself to
-    the nearest stranger. Raises `gallery-empty`, `background-missing`, `option-invalid`, `output-unwritable`.
+    (`measured.best_limit`), or with `false_alarms` the farthest one under which the class causes at most so many an
+    hour. A class of one clip has no distances of its own: see `measured.halfway`.
+
+    Raises `background-missing`, `option-invalid`, `output-unwritable`.
     """
     if false_alarms is not None and (background is None or not 0 <= false_alarms < math.inf):
         raise MaclipError(
             "option-invalid",
-            "False alarms an hour, 0 or more, can be aimed at only with background video.",
-            "Give background video, or leave the aim out.",
+            "A number of false alarms an hour, 0 or more, needs background video.",
+            "Give background video, or leave the number out.",
         )
-    index = build_index(gallery, encoder)
-    if index is None:
-        raise MaclipError("gallery-empty", f"The gallery {gallery.path} has no classes.", "Enroll a clip first.")
     work = _Work(gallery, encoder, index, background)
     classes = tuple(work.class_of(name, false_alarms) for name in index.names)
     hours = background.hours if background else 0.0
@@ -177,7 +210,7 @@ class _Work:
     def class_of(self, name: str, false_alarms: float | None) -> ClassCalibration:
         """One class's limit and figures."""
         group = self.groups[name]
-        chosen = self._gallery.clips(ids=[group[place].id for place in spread(len(group), OWN_MOST)])
+        chosen = self._gallery.clips(ids=[group[place].id for place in spread(len(group), MAX_OWN)])
         apart = [left_out(self._encoder, clip, group, self._by_clip) for clip in chosen]
         own = sorted(distance for distance in apart if distance is not None)
         column = self._index.names.index(name)
@@ -185,7 +218,7 @@ class _Work:
         if self._background and false_alarms is not None:
             limit = _aimed(self._windows_of(column), likeliest, self._background, own, false_alarms)
         elif own:
-            measured = unknown_distance(own, strangers.tolist(), self._prior)
+            measured = best_limit(own, strangers.tolist(), self._prior)
             assert measured is not None  # there are samples
             limit = measured
         else:
@@ -236,7 +269,7 @@ class _Work:
         return match.distances, match.probabilities.argmax(axis=1)
 
     def _sample(self, members: Sequence[Member]) -> list[tuple[str, Floats]]:
-        ids = [members[place].id for place in spread(len(members), STRANGERS_MOST)]
+        ids = [members[place].id for place in spread(len(members), MAX_STRANGERS)]
         return [(clip.class_name, clip.query) for clip in self._gallery.clips(ids=ids)]
 
 
@@ -249,7 +282,7 @@ def runs(places: Indices, background: Background) -> int:
 
 
 def _aimed(distances: Floats, likeliest: Indices, background: Background, own: Sequence[float], aim: float) -> float:
-    """The farthest limit with at most `aim` alarms an hour, in the middle of the gap that it may lie in."""
+    """The farthest limit with at most `aim` alarms an hour, in the middle of the gap it can lie in."""
     budget = aim * background.hours
     order = likeliest[np.argsort(distances[likeliest], kind="stable")]
     allowed = 0

@@ -11,7 +11,7 @@ from maclip_runtime.limits.calibrate import Calibration
 
 ROW_INCHES = 0.45
 OWN, STRANGER, LIMIT = "#2a6fbb", "#c9712e", "#222222"
-ROWS_MOST = 60  # classes shown, those with the most errors first
+MAX_ROWS = 60  # classes shown, those with the most errors first
 
 
 def draw(calibration: Calibration, file: Path) -> None:
@@ -26,7 +26,7 @@ def draw(calibration: Calibration, file: Path) -> None:
             "pip install 'maclip[figures]'",
             EXIT_MACHINE_LACKS,
         ) from error
-    rows = sorted(calibration.classes, key=lambda one: -(one.misses + one.accepted))[:ROWS_MOST][::-1]
+    rows = sorted(calibration.classes, key=lambda one: -(one.misses + one.accepted))[:MAX_ROWS][::-1]
     figure = Figure(figsize=(8, 1.4 + ROW_INCHES * len(rows)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()

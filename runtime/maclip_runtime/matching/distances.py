@@ -12,11 +12,11 @@ from maclip_runtime.gallery.rows import Member
 from maclip_runtime.reading.frames import Floats
 
 BATCH = 8  # queries at once: memory grows with queries times classes
-SAMPLE = 100  # clips that a figure of the whole gallery is measured on, at most
+MAX_SAMPLE = 100  # clips that a figure of the whole gallery is measured on
 
 
 def match_all(encoder: Encoder, queries: Floats, prototypes: Floats, text: Floats, has_text: Flags) -> Match:
-    """`Encoder.match` of any number of queries [N, T, D'], a few at a time: distances, probabilities [N, C]."""
+    """`Encoder.match` of any number of queries [N, T, D'], `BATCH` at a time: distances and probabilities [N, C]."""
     parts = [
         encoder.match(queries[start : start + BATCH], prototypes, text, has_text)
         for start in range(0, len(queries), BATCH)
@@ -30,7 +30,7 @@ def match_all(encoder: Encoder, queries: Floats, prototypes: Floats, text: Float
 
 
 def distances_to(encoder: Encoder, queries: Floats, prototype: Floats) -> Floats:
-    """Distances [N] of queries [N, T, D'] to one prototype [T, D']. A class's text does not count in a distance."""
+    """Distances [N] of queries [N, T, D'] to one prototype [T, D']. A class's text has no part in a distance."""
     width = prototype.shape[-1]
     no_text = np.zeros((1, width), np.float32), np.zeros(1, np.bool_)
     found: Floats = match_all(encoder, queries, prototype[None], *no_text).distances[:, 0]
@@ -40,9 +40,9 @@ def distances_to(encoder: Encoder, queries: Floats, prototype: Floats) -> Floats
 def left_out(
     encoder: Encoder, clip: EnrolledClip, group: Sequence[Member], by_clip: Mapping[int, Floats]
 ) -> float | None:
-    """The distance of `clip`, as a query, to its class `group` without it; None where nothing else is in it.
+    """The distance of `clip`, as a query, to its class `group` without it; None if the class has no other clip.
 
-    The same frames enrolled twice are left out twice. `by_clip` holds the prototypes by clip id.
+    Clips of the same frames are left out too. `by_clip` holds the prototypes by clip id.
     """
     fellows = [by_clip[member.id] for member in group if member.digest != clip.digest]
     if not fellows:
@@ -50,6 +50,6 @@ def left_out(
     return float(distances_to(encoder, clip.query[None], np.mean(fellows, axis=0))[0])
 
 
-def spread(count: int, most: int = SAMPLE) -> list[int]:
-    """At most `most` places of `count`, evenly spread: the same ones each time."""
-    return sorted({int(place) for place in np.linspace(0, count - 1, min(count, most))}) if count else []
+def spread(count: int, wanted: int = MAX_SAMPLE) -> list[int]:
+    """Up to `wanted` evenly spaced indices into `count` items; deterministic."""
+    return sorted({int(place) for place in np.linspace(0, count - 1, min(count, wanted))}) if count else []

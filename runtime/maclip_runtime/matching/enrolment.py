@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from os import PathLike
 
 import numpy as np
@@ -13,35 +12,29 @@ import numpy as np
 from maclip_runtime.engines.encoder import Encoder
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.gallery import NEGATIVE, EnrolledClip, Gallery, valid_name
-from maclip_runtime.matching.index import Index, build_index, make_prototype
+from maclip_runtime.matching.clips import read_take, sampled
+from maclip_runtime.matching.index import CurrentIndex, make_prototype
 from maclip_runtime.matching.placement import misplaced
 from maclip_runtime.reading import quality
-from maclip_runtime.reading.clip import read_clip
-from maclip_runtime.reading.frames import Floats, Pixels, prepare, segment_indices
+from maclip_runtime.reading.frames import Floats
 from maclip_runtime.reading.quality import ClipRejected, Rejection
-from maclip_runtime.sources import Roi, local_path, redact
+from maclip_runtime.reading.take import Take
+from maclip_runtime.sources import Roi
 
 PathOrName = str | PathLike[str]
 
 
 @dataclass(frozen=True)
-class Take:
-    """A clip that is in memory: frames uint8 [N, H, W, 3] RGB of `duration_s` seconds, and where they are from.
-
-    `prepared`: the frames have been through `frames.prepare` already.
-    """
-
-    frames: Pixels
-    duration_s: float
-    source: str
-    prepared: bool = False
-
-
-@dataclass(frozen=True)
 class Enrolled:
-    """What an enrolment did: clips added to `name`, how many it has now, the text name used (None: without).
+    """What an enrolment did.
 
-    `forced`: reason codes that were overridden. `notes`: what a person should know about the class, in sentences.
+    Attributes:
+        name: the class.
+        added: how many clips were added.
+        clips: how many the class has now.
+        text_name: the text it is enrolled with, None: without.
+        forced: reason codes that were overridden.
+        notes: what a person should know about the class, in sentences.
     """
 
     name: str
@@ -53,17 +46,18 @@ class Enrolled:
 
 
 class Enroller:
-    """Adds clips to a gallery with a bundle's graphs."""
+    """Adds clips to a gallery with a bundle's graphs. `index` is the recogniser's."""
 
-    def __init__(self, gallery: Gallery, encoder: Encoder) -> None:
-        self.gallery = gallery
-        self.encoder = encoder
-        self._index: Index | None = None
+    def __init__(self, gallery: Gallery, encoder: Encoder, index: CurrentIndex) -> None:
+        self._gallery = gallery
+        self._encoder = encoder
+        self._index = index
 
     def enroll(
         self,
         name: str,
         clips: PathOrName | Sequence[PathOrName],
+        *,
         text: str | None = None,
         no_text: bool = False,
         force: bool = False,
@@ -71,11 +65,10 @@ class Enroller:
         roi: Roi | None = None,
     ) -> Enrolled:
         """See `Recognizer.enroll`."""
-        takes = (self._read(path, roi) for path in _listed(clips))
-        return self._enroll(valid_name(name), takes, text, no_text, force, progress)
+        return self._enroll(valid_name(name), self._takes(clips, roi), text, no_text, force, progress)
 
     def enroll_takes(
-        self, name: str, takes: Sequence[Take], text: str | None = None, no_text: bool = False, force: bool = False
+        self, name: str, takes: Sequence[Take], *, text: str | None = None, no_text: bool = False, force: bool = False
     ) -> Enrolled:
         """`enroll` for clips in memory. Raises `frames-invalid`, `clip-too-short` and what `enroll` raises."""
         return self._enroll(valid_name(name), takes, text, no_text, force, None)
@@ -83,20 +76,23 @@ class Enroller:
     def add_negatives(
         self,
         clips: PathOrName | Sequence[PathOrName],
+        *,
         force: bool = False,
         progress: Callable[[int], None] | None = None,
         roi: Roi | None = None,
     ) -> int:
         """See `Recognizer.add_negatives`."""
-        takes = (self._read(path, roi) for path in _listed(clips))
-        made = self._encode(NEGATIVE, takes, None, None, progress)
-        return len(self._add(made, force))
+        return len(self._add(self._encode(NEGATIVE, self._takes(clips, roi), None, None, progress), force))
 
-    def check_name(self, name: str, text: str | None = None, no_text: bool = False) -> None:
+    def check_name(self, name: str, *, text: str | None = None, no_text: bool = False) -> None:
         """Raises what `enroll` would for its names, before anybody records a clip for nothing."""
         text_name = self._text_name(valid_name(name), text, no_text)
         if text_name is not None:
-            self.encoder.text_feature(text_name)
+            self._encoder.text_feature(text_name)
+
+    def _takes(self, clips: PathOrName | Sequence[PathOrName], roi: Roi | None) -> Iterator[Take]:
+        paths = [clips] if isinstance(clips, (str, PathLike)) else clips
+        return (read_take(path, self._encoder.bundle.manifest, roi) for path in paths)
 
     def _enroll(
         self,
@@ -108,11 +104,11 @@ class Enroller:
         progress: Callable[[int], None] | None,
     ) -> Enrolled:
         text_name = self._text_name(name, text, no_text)
-        feature = None if text_name is None else self.encoder.text_feature(text_name)
+        feature = None if text_name is None else self._encoder.text_feature(text_name)
         made = self._add(self._encode(name, takes, text_name, feature, progress), force)
         forced = tuple(dict.fromkeys(code for clip in made for code in clip.forced))
         # Another program may have removed the class again by now.
-        info = next((one for one in self.gallery.classes() if one.name == name), None)
+        info = next((one for one in self._gallery.classes() if one.name == name), None)
         notes = self._notes(name, info is not None and info.stale)
         return Enrolled(name, len(made), info.clips if info else 0, text_name, forced, tuple(notes))
 
@@ -133,63 +129,11 @@ class Enroller:
             raise MaclipError("clip-missing", "There is no clip to enroll.", "Give at least one clip.")
         return made
 
-    def _add(self, made: list[EnrolledClip], force: bool) -> list[EnrolledClip]:
-        """Check and keep clips of one class: all or none; as kept. Raises `clip-rejected`."""
-        prototypes = np.stack([make_prototype(self.encoder, clip) for clip in made])
-        _require_numbers(made, prototypes)
-        faults = misplaced(self.gallery, self.encoder, self._current_index(), made, prototypes)
-        if made[0].class_name != NEGATIVE:  # a still, dark room is what negatives are for
-            faults = [
-                quality.faults(clip.quality, clip.duration_s) + more for clip, more in zip(made, faults, strict=True)
-            ]
-        if any(faults) and not force:
-            raise ClipRejected(
-                [Rejection(clip.source, tuple(found)) for clip, found in zip(made, faults, strict=True) if found]
-            )
-        made = [
-            replace(clip, forced=tuple(reason.code for reason in found))
-            for clip, found in zip(made, faults, strict=True)
-        ]
-        self.gallery.add(made, prototypes, self.encoder.bundle.graph_digest("prototype"), force=force)
-        return made
-
-    def _notes(self, name: str, stale: bool) -> list[str]:
-        notes = []
-        if stale:
-            notes.append(
-                f"The calibrated limit of {name!r} does not count any more, for its clips changed: "
-                "calibrate again with `maclip-run calibrate`."
-            )
-        unlimited = self.encoder.bundle.manifest.limit is None and not self.gallery.negatives()
-        if unlimited and len({member.digest for member in self.gallery.members()}) == 1:
-            notes.append(
-                "One clip cannot tell strangers yet: everything will be called "
-                f"{name!r} until there is a second clip, another class, a negative or a calibration."
-            )
-        return notes
-
-    def _current_index(self) -> Index | None:
-        if self._index is None or self._index.version != self.gallery.version:
-            self._index = build_index(self.gallery, self.encoder)
-        return self._index
-
-    def _read(self, path: PathOrName, roi: Roi | None) -> Take:
-        manifest = self.encoder.bundle.manifest
-
-        def prepared(frame: Pixels) -> Pixels:
-            return prepare(frame if roi is None else roi.view(frame), manifest.preprocess)
-
-        clip = read_clip(
-            local_path(path),
-            partial(segment_indices, frames=manifest.frames),
-            prepared,
-        )
-        return Take(clip.frames, clip.duration_s, redact(path), prepared=True)
-
     def _enrolled_clip(self, name: str, take: Take, text_name: str | None, text: Floats | None) -> EnrolledClip:
-        frames = self._sampled(take)
-        query = self.encoder.features(frames[None])[0]
-        features = query if text is None else self.encoder.features(frames[None], text[None])[0]
+        frames = sampled(take, self._encoder.bundle.manifest)
+        if not 0 < take.duration_s < float("inf"):
+            raise MaclipError("frames-invalid", f"A clip cannot last {take.duration_s} s.", "Give seconds above 0.")
+        query, features = self._encoder.enrolled(frames, text)
         return EnrolledClip(
             class_name=name,
             text_name=text_name,
@@ -203,48 +147,64 @@ class Enroller:
             thumbnail=quality.thumbnail(frames),
         )
 
-    def _sampled(self, take: Take) -> Pixels:
-        """T prepared frames, chosen and made as those of a file are."""
-        manifest, frames = self.encoder.bundle.manifest, take.frames
-        if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or 0 in frames.shape[1:]:
-            raise MaclipError(
-                "frames-invalid",
-                f"Frames are uint8 [N, H, W, 3], not {frames.dtype} {list(frames.shape)}.",
-                "Give RGB bytes.",
+    def _add(self, made: list[EnrolledClip], force: bool) -> list[EnrolledClip]:
+        """Check and keep clips of one class, all or none; the clips as kept. Raises `clip-rejected`."""
+        prototypes = np.stack([make_prototype(self._encoder, clip) for clip in made])
+        _require_finite(made, prototypes)
+        faults = misplaced(self._gallery, self._encoder, self._index.get(), made, prototypes)
+        if made[0].class_name != NEGATIVE:  # a still, dark room is what negatives are for
+            faults = [
+                quality.faults(clip.quality, clip.duration_s) + more for clip, more in zip(made, faults, strict=True)
+            ]
+        if any(faults) and not force:
+            raise ClipRejected(
+                [Rejection(clip.source, tuple(found)) for clip, found in zip(made, faults, strict=True) if found]
             )
-        if not 0 < take.duration_s < float("inf"):
-            raise MaclipError("frames-invalid", f"A clip cannot last {take.duration_s} s.", "Give seconds above 0.")
-        if len(frames) < manifest.frames:
-            raise MaclipError(
-                "clip-too-short",
-                f"{take.source} has {len(frames)} frames; at least {manifest.frames} are needed.",
-                "Give a longer clip of the action.",
+        made = [
+            replace(clip, forced=tuple(reason.code for reason in found))
+            for clip, found in zip(made, faults, strict=True)
+        ]
+        self._gallery.add(made, prototypes, self._encoder.bundle.graph_digest("prototype"), force=force)
+        return made
+
+    def _notes(self, name: str, stale: bool) -> list[str]:
+        notes = []
+        if stale:
+            notes.append(
+                f"The calibrated limit of {name!r} does not count any more, for its clips changed: "
+                "calibrate again with `maclip-run calibrate`."
             )
-        chosen = frames[segment_indices(len(frames), manifest.frames)]
-        if take.prepared:
-            return chosen
-        return np.stack([prepare(frame, manifest.preprocess) for frame in chosen])
+        if self._encoder.bundle.manifest.limit is None and self._is_single():
+            notes.append(
+                "One clip cannot tell strangers yet: everything will be called "
+                f"{name!r} until there is a second clip, another class, a negative or a calibration."
+            )
+        return notes
+
+    def _is_single(self) -> bool:
+        """Whether the gallery shows only one clip and no negatives, so that nothing limits its answers."""
+        return len({member.digest for member in self._gallery.members()}) == 1 and not self._gallery.negatives()
 
     def _text_name(self, name: str, text: str | None, no_text: bool) -> str | None:
+        """The text to enroll with: as given, else the one that the class has, else its name; None: without."""
         if text is not None and no_text:
             raise MaclipError("text-conflict", "A text and no text were asked for.", "Give only one of them.")
         if text is not None or no_text:
             return text
-        known = {info.name: info.text_name for info in self.gallery.classes()}
-        return known.get(name, name)
+        index = self._index.get()
+        if index is None or name not in index.groups:
+            return name
+        texts = (member.text_name for member in reversed(index.groups[name]))
+        return next((one for one in texts if one is not None), None)
 
 
-def _listed(clips: PathOrName | Sequence[PathOrName]) -> list[PathOrName]:
-    return [clips] if isinstance(clips, (str, PathLike)) else list(clips)
-
-
-def _require_numbers(clips: Sequence[EnrolledClip], prototypes: Floats) -> None:
-    """One clip that overflowed would make every answer of the gallery nothing. Raises `features-invalid`."""
+def _require_finite(clips: Sequence[EnrolledClip], prototypes: Floats) -> None:
+    """A single clip that overflowed would spoil every answer of the gallery. Raises `features-invalid`."""
     for clip, prototype in zip(clips, prototypes, strict=True):
         text = clip.text if clip.text is not None else clip.features
         if not all(np.isfinite(array).all() for array in (clip.features, clip.query, text, prototype)):
             raise MaclipError(
                 "features-invalid",
-                f"{clip.source} cannot be enrolled: the network's answer to it is not finite.",
+                f"{clip.source} cannot be enrolled: its features are not finite.",
                 "Try --device cpu; if that does not help, export the bundle again in float32.",
             )

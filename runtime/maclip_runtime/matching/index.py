@@ -1,32 +1,43 @@
-"""What a query is matched against: the gallery's classes as arrays, and the distance that means "unknown"."""
+"""What a query is matched against: the gallery's classes as arrays, made anew when the gallery has changed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from maclip_runtime.engines.encoder import Encoder, Flags
-from maclip_runtime.gallery import EnrolledClip, Gallery, clips_key
+from maclip_runtime.errors import MaclipError
+from maclip_runtime.gallery import EnrolledClip, Gallery
 from maclip_runtime.gallery.errors import corrupt
 from maclip_runtime.gallery.rows import Member
-from maclip_runtime.limits.measured import unknown_distance
-from maclip_runtime.matching.distances import SAMPLE, left_out, match_all, spread
 from maclip_runtime.reading.frames import Floats
 
 # A stream's window over an enrolled clip. A window as long as the action lies wholly within it for one moment only; in
 # benchmarks/events.py three quarters of it found more of what happened, with fewer false alarms.
 WINDOW_SHARE = 0.75
 PROTOTYPE_BATCH = 64  # clips whose prototypes are made again at once
+STREAM_PATIENCE_SECONDS = 0.1  # that a stream waits for another program that enrolls; it asks again soon
+
+log = logging.getLogger("maclip")
 
 
 @dataclass(frozen=True)
 class Index:
-    """The C classes of a gallery at one `version`: prototypes [C, T, D'], text [C, D'], has_text [C].
+    """The C classes of a gallery at one `version`.
 
-    `limits` [C] is the distance above which each class's answer is "unknown" (inf: never); `duration_s` the
-    enrolled clips' median duration.
+    Attributes:
+        version: of the gallery that this was read from.
+        names: the classes, in the order of the arrays' rows.
+        prototypes: float32 [C, T, D'].
+        text: float32 [C, D'].
+        has_text: bool [C], whether `text` counts.
+        limits: float32 [C], the distance above which each class's answer is "unknown"; inf: never.
+        duration_s: median duration of the enrolled clips, in seconds.
+        groups: the clips of each class, without their features.
     """
 
     version: tuple[int, int]
@@ -36,6 +47,7 @@ class Index:
     has_text: Flags
     limits: Floats
     duration_s: float
+    groups: Mapping[str, Sequence[Member]]
 
     @property
     def generation(self) -> int:
@@ -44,15 +56,67 @@ class Index:
 
     @property
     def window_s(self) -> float:
-        """How much of a stream is looked at at once, unless told otherwise; seconds."""
+        """Default length of a stream's window, in seconds."""
         return WINDOW_SHARE * self.duration_s
 
 
-def build_index(gallery: Gallery, encoder: Encoder) -> Index | None:
-    """Read the gallery as it stands; None where it has no class. Makes and keeps prototypes that are missing.
+LimitsOf = Callable[[Index, Mapping[int, Floats]], Floats]  # limits [C] of an index, from the prototypes by clip id
 
-    A class's limit is the calibrated one while it was measured with the class's clips as they are, else one for
-    all classes measured here on at most `SAMPLE` clips.
+
+class CurrentIndex:
+    """The one index of a recogniser. A change by any program counts from the next question on. Safe from threads.
+
+    `limits_of` measures a new index's limits; None: no class has one.
+    """
+
+    def __init__(self, gallery: Gallery, encoder: Encoder, limits_of: LimitsOf | None = None) -> None:
+        self._gallery = gallery
+        self._encoder = encoder
+        self._limits_of = limits_of
+        self._index: Index | None = None
+        self._lock = threading.Lock()
+        self._failure = ""
+
+    def get(self) -> Index | None:
+        """The index, None if the gallery has no class. Raises `gallery-corrupt`, `contract-mismatch`."""
+        with self._lock:
+            if self._index is None or self._index.version != self._gallery.version:
+                self._index = build_index(self._gallery, self._encoder, self._limits_of)
+            return self._index
+
+    def ready(self) -> Index:
+        """The index. Raises `gallery-empty`, and what `get` raises."""
+        index = self.get()
+        if index is None:
+            raise MaclipError(
+                "gallery-empty", f"The gallery {self._gallery.path} has no classes.", "Enroll a clip first."
+            )
+        return index
+
+    def in_stream(self) -> Index | None:
+        """The index, or the last one if the gallery cannot be read: a stream goes on, and the log says why once.
+
+        The last one is also used while another program writes for longer than `STREAM_PATIENCE_SECONDS`.
+        """
+        try:
+            known = self._index
+            if known and not self._gallery.changed_since(known.version, STREAM_PATIENCE_SECONDS):
+                self._failure = ""
+                return known
+            index = self.get()
+        except (MaclipError, OSError) as error:
+            if str(error) != self._failure:
+                self._failure = str(error)
+                log.warning("the gallery as it was stays in use: %s", error)
+            return self._index
+        self._failure = ""
+        return index
+
+
+def build_index(gallery: Gallery, encoder: Encoder, limits_of: LimitsOf | None = None) -> Index | None:
+    """Read the gallery as it stands; None if it has no class. Makes and keeps prototypes that are missing.
+
+    Without `limits_of` no class has a limit. Raises `gallery-corrupt`, `contract-mismatch`.
     """
     manifest = encoder.bundle.manifest
     if gallery.shapes() - {(manifest.frames, manifest.feature_width)}:
@@ -77,7 +141,7 @@ def build_index(gallery: Gallery, encoder: Encoder) -> Index | None:
     for row, clip_id in enumerate(newest):
         if clip_id in texts:
             text[row], has_text[row] = texts[clip_id], True
-    plain = Index(
+    index = Index(
         version,
         tuple(groups),
         prototypes.astype(np.float32),
@@ -85,8 +149,9 @@ def build_index(gallery: Gallery, encoder: Encoder) -> Index | None:
         has_text,
         np.full(len(groups), np.inf, np.float32),
         float(np.median([member.duration_s for member in members])),
+        groups,
     )
-    return replace(plain, limits=_limits(gallery, encoder, plain, groups, by_clip))
+    return replace(index, limits=limits_of(index, by_clip)) if limits_of else index
 
 
 def make_prototype(encoder: Encoder, clip: EnrolledClip) -> Floats:
@@ -94,13 +159,8 @@ def make_prototype(encoder: Encoder, clip: EnrolledClip) -> Floats:
     return encoder.prototypes(clip.features[None], None if clip.text is None else clip.text[None])[0]
 
 
-def graphs_key(encoder: Encoder) -> str:
-    """Digests of the graphs that a distance depends on beside the contract."""
-    return " ".join(encoder.bundle.graph_digest(graph) for graph in ("prototype", "match"))
-
-
 def class_prototypes(gallery: Gallery, encoder: Encoder, members: Sequence[Member]) -> dict[int, Floats]:
-    """Each clip's prototype by clip id, made again where none is kept for this bundle's graph."""
+    """Each clip's prototype by clip id, made again if none is kept for this bundle's graph."""
     graph = encoder.bundle.graph_digest("prototype")
     found = gallery.prototypes(graph)
     missing = [member.id for member in members if member.id not in found]
@@ -111,88 +171,3 @@ def class_prototypes(gallery: Gallery, encoder: Encoder, members: Sequence[Membe
         gallery.keep_prototypes(version, graph, made)
         found.update(made)
     return found
-
-
-def _limits(
-    gallery: Gallery,
-    encoder: Encoder,
-    index: Index,
-    groups: Mapping[str, Sequence[Member]],
-    by_clip: Mapping[int, Floats],
-) -> Floats:
-    graphs = graphs_key(encoder)
-    calibrated = {
-        name: limit.value
-        for name, limit in gallery.limits().items()
-        if name in groups and limit.graphs == graphs and limit.clips == clips_key(groups[name])
-    }
-    measured = None
-    if len(calibrated) < len(groups):
-        measured = _max_distance(gallery, encoder, index, groups, by_clip)
-    unlimited = np.inf if measured is None else measured
-    return np.array([calibrated.get(name, unlimited) for name in groups], np.float32)
-
-
-def _max_distance(
-    gallery: Gallery,
-    encoder: Encoder,
-    index: Index,
-    groups: Mapping[str, Sequence[Member]],
-    by_clip: Mapping[int, Floats],
-) -> float | None:
-    """One limit for all classes: as kept for this very gallery, or measured anew and kept."""
-    limit = encoder.bundle.manifest.limit
-    prior = limit.distance if limit else None
-    made_for = f"{index.generation} {prior} {graphs_key(encoder)}"
-    kept, value = gallery.measured_limit(made_for)
-    if not kept:
-        value = _measure(gallery, encoder, index, groups, by_clip, prior)
-        gallery.keep_measured_limit(index.version, made_for, value)
-    return value
-
-
-def _measure(
-    gallery: Gallery,
-    encoder: Encoder,
-    index: Index,
-    groups: Mapping[str, Sequence[Member]],
-    by_clip: Mapping[int, Floats],
-    prior: float | None,
-) -> float | None:
-    """`limits.measured.unknown_distance` of the gallery's own distances; negatives can only lower it.
-
-    Where no class has two clips, negatives set the limit halfway from a clip's distance to itself to the nearest
-    negative.
-    """
-    members = [member for group in groups.values() for member in group]
-    clips = gallery.clips(ids=[members[place].id for place in spread(len(members))])
-    if not clips:
-        return prior
-    # By number, not by the clip's class as it was read: another program may have renamed it since.
-    owner = {member.id: name for name, group in groups.items() for member in group}
-    columns = {clip.id: index.names.index(owner[clip.id]) for clip in clips}
-    found = match_all(
-        encoder, np.stack([clip.query for clip in clips]), index.prototypes, index.text, index.has_text
-    ).distances
-    apart = [left_out(encoder, clip, groups[owner[clip.id]], by_clip) for clip in clips]
-    own = [distance for distance in apart if distance is not None]
-    others = []
-    if len(index.names) > 1:
-        others = [float(np.delete(row, columns[clip.id]).min()) for clip, row in zip(clips, found, strict=True)]
-    limit = unknown_distance(own, others, prior)
-    negatives = gallery.negatives()[:SAMPLE]
-    if not negatives:
-        return limit
-    queries = np.stack([clip.query for clip in negatives])
-    strangers = match_all(encoder, queries, index.prototypes, index.text, index.has_text).distances.min(axis=1)
-    if own:
-        lower = unknown_distance(own, strangers.tolist(), prior)
-    else:
-        itself = [float(row[columns[clip.id]]) for clip, row in zip(clips, found, strict=True)]
-        lower = halfway(itself, strangers)
-    return lower if limit is None or lower is None else min(limit, lower)
-
-
-def halfway(itself: Sequence[float], strangers: Floats) -> float:
-    """Between a class of one clip, as near as its clip is to itself, and the nearest stranger."""
-    return (float(np.median(itself)) + float(strangers.min())) / 2

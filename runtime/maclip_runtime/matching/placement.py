@@ -1,9 +1,9 @@
-"""Does a clip belong where it is to be enrolled? Duplicates, clips far from their class, clips nearer to another.
+"""Finds clips that are enrolled in the wrong place: duplicates, clips far from their class, clips nearer to another.
 
-Judged against the gallery's own distances, so no limit has a unit; only where there are enough clips to judge by, and
-only a clip that lies farther from its class than any other clip of it. On generated clips of unseen classes, four or
-five enrolled, 1 to 5 % of the right clips are held back and 56 to 63 % of those that show another action
-(`python -m benchmarks.enrolment`).
+A clip is compared with the gallery's own distances, so no constant depends on their scale. It is judged only if there
+are enough other clips, and if it lies farther from its class than any other clip of it. On generated clips of unseen
+classes, four or five enrolled, 1 to 5 % of the right clips are held back and 56 to 63 % of those that show another
+action (`python -m benchmarks.enrolment`).
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import numpy as np
 
 from maclip_runtime.engines.encoder import Encoder
 from maclip_runtime.gallery import NEGATIVE, EnrolledClip, Gallery
-from maclip_runtime.matching.distances import SAMPLE, distances_to, left_out, match_all, spread
+from maclip_runtime.matching.distances import distances_to, left_out, match_all, spread
 from maclip_runtime.matching.index import Index, class_prototypes
 from maclip_runtime.reading.frames import Floats
 from maclip_runtime.reading.quality import Reason
 
-MIN_FELLOWS = 3  # clips of the class beside the one that is judged: with fewer, one bad clip condemns the good ones
-FELLOWS_MOST = 30  # clips of the class whose own distances are measured
+MIN_FELLOWS = 3  # clips of the class besides the one that is judged: with fewer, one bad clip condemns the good ones
+MAX_FELLOWS = 30  # clips of the class whose own distances are measured
 MIN_STRANGERS = 4  # clips of other classes
 SAME = 0.3  # of a clip's own change from frame to frame: two clips that differ by less are one, encoded twice
 
@@ -28,20 +28,23 @@ SAME = 0.3  # of a clip's own change from frame to frame: two clips that differ 
 def misplaced(
     gallery: Gallery, encoder: Encoder, index: Index | None, clips: Sequence[EnrolledClip], prototypes: Floats
 ) -> list[list[Reason]]:
-    """For each new clip (all of one class, with their prototypes [N, T, D']) what speaks against its place.
+    """The reasons against enrolling each of N clips of one class, with their prototypes [N, T, D'].
 
     Codes: `duplicate`, `far-from-class`, `near-other-class`. `index` is the gallery's, None while it is empty.
     """
     name = clips[0].class_name
-    members = [member for member in gallery.members() if member.class_name == name]
-    fellows = gallery.clips(ids=[member.id for member in members]) if name != NEGATIVE else gallery.negatives()
+    members = index.groups.get(name, ()) if index else ()
+    if name == NEGATIVE:
+        fellows = gallery.negatives()
+    else:
+        fellows = gallery.clips(ids=[member.id for member in members]) if members else []
     reasons: list[list[Reason]] = []
     for place, clip in enumerate(clips):
         same = _duplicate(gallery, clip, [*fellows, *clips[:place]])
         reasons.append([same] if same else [])
-    if name == NEGATIVE or index is None:
+    if name == NEGATIVE or index is None or len(fellows) + len(clips) <= MIN_FELLOWS:
         return reasons
-    kept = class_prototypes(gallery, encoder, members)
+    kept = class_prototypes(gallery, encoder, members) if members else {}
     pool = [(clip, kept[clip.id]) for clip in fellows if clip.id in kept]
     pool += zip(clips, prototypes, strict=True)
     judge = _Judge(gallery, encoder, index, name)
@@ -57,8 +60,8 @@ class _Judge:
 
     def __init__(self, gallery: Gallery, encoder: Encoder, index: Index, name: str) -> None:
         self._gallery, self._encoder, self._index, self._name = gallery, encoder, index, name
-        others = [member.id for member in gallery.members() if member.class_name != name]
-        chosen = gallery.clips(ids=[others[place] for place in spread(len(others), SAMPLE)])
+        others = sorted(one.id for other, group in index.groups.items() if other != name for one in group)
+        chosen = gallery.clips(ids=[others[place] for place in spread(len(others))])
         self._strangers = np.stack([clip.query for clip in chosen]) if len(chosen) >= MIN_STRANGERS else None
 
     def reasons(self, clip: EnrolledClip, beside: Sequence[tuple[EnrolledClip, Floats]]) -> list[Reason]:
@@ -79,7 +82,7 @@ class _Judge:
     def _farthest(self, beside: Sequence[tuple[EnrolledClip, Floats]]) -> float:
         """How far the farthest of the class's clips lies from the rest."""
         apart = []
-        for place in spread(len(beside), FELLOWS_MOST):
+        for place in spread(len(beside), MAX_FELLOWS):
             rest = [made for number, (_, made) in enumerate(beside) if number != place]
             query = beside[place][0].query[None]
             apart.append(float(distances_to(self._encoder, query, np.mean(rest, axis=0))[0]))
@@ -95,7 +98,7 @@ class _Judge:
         if not order or distances[order[0]] >= own:
             return None
         other, distance = index.names[order[0]], float(distances[order[0]])
-        group = [member for member in self._gallery.members() if member.class_name == other]
+        group = index.groups[other]
         if len(group) < MIN_FELLOWS:
             return None
         prototypes = class_prototypes(self._gallery, self._encoder, group)

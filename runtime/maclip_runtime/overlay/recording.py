@@ -11,7 +11,7 @@ from os import PathLike
 from pathlib import Path
 from types import TracebackType
 
-from maclip_runtime.callbacks import Listener
+from maclip_runtime.callbacks import Callbacks
 from maclip_runtime.decisions import Event, Verdict
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.overlay.drawing import Painter
@@ -25,7 +25,7 @@ WAITING_FRAMES = 8  # for the encoder; a frame of 1920 x 1080 is 6 MB
 CLOSE_SECONDS = 10.0
 
 
-class Overlay(Listener):
+class Overlay(Callbacks):
     """Writes what is watched, with labels and a timeline drawn on, to `path` (.mp4 or .mkv).
 
     Of several sources the first that gives a frame is written to NAME.mp4, the next to NAME-2.mp4 and so on. A file

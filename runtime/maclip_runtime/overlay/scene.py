@@ -47,7 +47,7 @@ class Scene:
 
 
 class Story:
-    """Makes a source's `scene` from what its listeners are told."""
+    """Makes a source's `scene` from what callbacks are told."""
 
     def __init__(self) -> None:
         self.scene = Scene()

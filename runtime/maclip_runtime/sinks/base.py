@@ -14,7 +14,7 @@ from abc import abstractmethod
 from collections import deque
 from types import TracebackType
 
-from maclip_runtime.callbacks import Listener
+from maclip_runtime.callbacks import Callbacks
 from maclip_runtime.decisions import Event
 from maclip_runtime.sinks.record import event_line
 
@@ -36,7 +36,7 @@ class RetryLater(Exception):
     """The receiver answers but cannot accept this event now: it is retried a few times, then dropped."""
 
 
-class Sink(Listener):
+class Sink(Callbacks):
     """Delivers events in order. A context manager that closes itself; subclasses write `deliver`.
 
     While the receiver cannot be reached, events wait. Where more than `capacity` wait, the oldest "update" is dropped,

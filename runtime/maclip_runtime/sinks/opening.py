@@ -19,6 +19,6 @@ def open_sink(uri: str | PathLike[str], options: SinkOptions | None = None) -> S
     Raises `sink-unknown`, `sink-invalid`, `sink-missing`, `output-unwritable`.
 
     >>> with open_sink("-") as sink:  # doctest: +SKIP
-    ...     recognizer.watch("rtsp://camera/stream", listeners=[sink])
+    ...     recognizer.watch("rtsp://camera/stream", callbacks=[sink])
     """
     return SINKS.find(str(uri)).open(str(uri), options or DEFAULTS)

@@ -1,4 +1,4 @@
-"""Takes from a camera: so many seconds of it, prepared frame by frame, so that a recording stays small in memory."""
+"""Recording a take from a camera, prepared frame by frame so that it stays small in memory."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from functools import partial
 import numpy as np
 
 from maclip_runtime.errors import MaclipError
-from maclip_runtime.matching.enrolment import Take
 from maclip_runtime.reading.frames import Pixels, Preprocess, prepare
+from maclip_runtime.reading.take import Take
 from maclip_runtime.sources import Source, SourceState
 
-LONGEST_SECONDS = 60.0  # of a take: an action is shorter, and frames are kept in memory
+MAX_SECONDS = 60.0  # of a take or a countdown: an action is shorter, and its frames are kept in memory
 SILENCE_SECONDS = 10.0  # without a frame, before a recording is given up
 WAIT_SECONDS = 0.1
 
@@ -26,16 +26,22 @@ def record(
     countdown_s: float = 0.0,
     progress: Callable[[float, bool], None] | None = None,
 ) -> Take:
-    """Record `seconds` of an open source after a countdown (which a file does not wait for).
+    """Record one take of an open source; it starts anew if the camera is lost on the way.
 
-    Where the camera is lost on the way the take begins anew. `progress` is told the seconds still to go, and whether
-    it is recording yet. Raises `option-invalid`, `source-lost`, `clip-too-short` where the source ends at once.
+    Args:
+        source: where the frames come from.
+        seconds: length of the take, at most 60.
+        preprocess: how the bundle prepares frames.
+        countdown_s: seconds before the recording starts; a file does not wait.
+        progress: called with the seconds left, and whether it is recording yet.
+
+    Raises `option-invalid`, `source-lost`, `clip-too-short` if the source ends before its first frame.
     """
-    if not 0 < seconds <= LONGEST_SECONDS or not 0 <= countdown_s <= LONGEST_SECONDS:
+    if not 0 < seconds <= MAX_SECONDS or not 0 <= countdown_s <= MAX_SECONDS:
         raise MaclipError(
             "option-invalid",
             f"A recording of {seconds:g} s after {countdown_s:g} s is not possible.",
-            f"Give seconds above 0, at most {LONGEST_SECONDS:g}.",
+            f"Give seconds above 0, at most {MAX_SECONDS:g}.",
         )
     if source.live:
         _drain(source, countdown_s, progress)
@@ -69,7 +75,7 @@ def record(
 
 
 def _drain(source: Source, countdown_s: float, progress: Callable[[float, bool], None] | None) -> None:
-    """Count down while frames of before are thrown away."""
+    """Count down, and drop the frames that come meanwhile."""
     until = time.monotonic() + countdown_s
     while (left_s := until - time.monotonic()) > 0:
         if progress:
@@ -81,7 +87,7 @@ def _drain(source: Source, countdown_s: float, progress: Callable[[float, bool],
 
 
 def _still_there(source: Source, heard: float) -> float:
-    """When a frame came last. Raises `source-lost` where that is long ago."""
+    """When the last frame came. Raises `source-lost` if that is too long ago."""
     if time.monotonic() - heard > SILENCE_SECONDS:
         raise MaclipError(
             "source-lost",

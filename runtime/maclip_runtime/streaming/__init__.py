@@ -1,33 +1,31 @@
-"""Streams: each sampled frame passes the stem once, windows share what they have in common, sources share one run.
+"""Streams: each sampled frame passes the stem once, windows share their frames, sources share each run of a graph.
 
-`grid` says which frames count, `cutter` keeps them and cuts windows, `motion` leaves still pictures out, `network`
-runs the graphs, `answering` compares with the gallery, `watcher` reads sources to their end, `pushed` takes a
-program's frames.
+`windows` samples frames and cuts windows, `motion` skips still pictures, `pipeline` turns windows into events,
+`stream` takes frames that a program hands in, `watch` reads sources to their end (opened by `opening`), `background`
+gives windows to calibration.
 """
 
-from maclip_runtime.streaming.answering import Answerer
-from maclip_runtime.streaming.cutter import Cutter, Slot, Step, Window
-from maclip_runtime.streaming.grid import Grid
+from maclip_runtime.streaming.background import Seen, see_background, watch_features
 from maclip_runtime.streaming.motion import MotionGate, gate_of
-from maclip_runtime.streaming.network import Network, Seen, watch_features
-from maclip_runtime.streaming.pushed import Pushed
+from maclip_runtime.streaming.opening import Address
+from maclip_runtime.streaming.pipeline import Pipeline
 from maclip_runtime.streaming.stream import Stream
-from maclip_runtime.streaming.watch import Feed, Watcher
+from maclip_runtime.streaming.watch import watch
+from maclip_runtime.streaming.windows import Cutter, Grid, Slot, Step, Window
 
 __all__ = [
-    "Answerer",
+    "Address",
     "Cutter",
-    "Feed",
     "Grid",
     "MotionGate",
-    "Network",
-    "Pushed",
+    "Pipeline",
     "Seen",
     "Slot",
     "Step",
     "Stream",
-    "Watcher",
     "Window",
     "gate_of",
+    "see_background",
+    "watch",
     "watch_features",
 ]

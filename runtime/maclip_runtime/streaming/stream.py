@@ -1,41 +1,104 @@
-"""One source on its way from frames to events."""
+"""A stream whose frames a program hands in itself: for robots that own their camera."""
 
 from __future__ import annotations
 
-from maclip_runtime.decisions import Answer, Event, Smoother, Verdict
+import math
+import threading
+from types import TracebackType
+
+import numpy as np
+
+from maclip_runtime.decisions import Event
+from maclip_runtime.errors import MaclipError
+from maclip_runtime.reading.frames import Pixels
 from maclip_runtime.sources import Frame
-from maclip_runtime.streaming.cutter import Cutter, Step, Window
+from maclip_runtime.streaming.pipeline import Pipeline, Track
 
 
 class Stream:
-    """Cuts the frames of a source into windows and turns their answers into events. A loss ends what is open."""
+    """The frames of one camera, pushed one by one, and the events they cause. From `Recognizer.stream`.
 
-    def __init__(self, cutter: Cutter, smoother: Smoother) -> None:
-        self._cutter = cutter
-        self._smoother = smoother
+    >>> with recognizer.stream(window_s=2, name="arm") as stream:  # doctest: +SKIP
+    ...     for frame, time_s in camera:
+    ...         for event in stream.push(frame, time_s):
+    ...             print(event.kind, event.label)
+    ... for event in stream.end():  # what was still open
+    ...     print(event.kind, event.label)
+
+    Leaving the `with` block ends the stream; the events of that are kept for `end`. Safe to use from several
+    threads, which take turns.
+    """
+
+    def __init__(self, pipeline: Pipeline, track: Track) -> None:
+        self._pipeline = pipeline
+        self._track = track
+        self._turn = threading.Lock()
+        self._ended = False
+        self._closing: list[Event] = []  # events of the end that nobody has asked for yet
 
     @property
-    def windows(self) -> int:
-        """How many were cut so far."""
-        return self._cutter.windows
+    def name(self) -> str:
+        """The `source` of its events."""
+        return self._track.name
 
-    def add(self, frame: Frame) -> Step:
-        """Take the next frame; the step is to be answered before the next."""
-        return self._cutter.add(frame)
+    def push(self, frame: Pixels, time_s: float) -> list[Event]:
+        """Hand in the next frame and get the events it causes; takes as long as the network when a window is full.
 
-    def finish(self) -> Step:
-        """The source has ended."""
-        return self._cutter.finish()
+        A time that goes back, or a gap of a minute, starts the stream anew. An error of the engine leaves the window
+        unanswered; the stream can go on.
 
-    def lose(self, step: Step) -> list[Event]:
-        """The events that end what was open before a loss; to be asked before the step's windows are decided."""
-        return [] if step.lost_s is None else self._smoother.finish(step.lost_s)
+        Args:
+            frame: uint8 [H, W, 3] RGB.
+            time_s: when it was taken, in seconds, on any clock.
 
-    def decide(self, answer: Answer, window: Window) -> tuple[Verdict, list[Event]]:
-        """The answer to a window, in order: what it comes to with those before it, and the events it causes."""
-        events = self._smoother.push(answer, *window.covers_s)
-        return self._smoother.verdict, events
+        Raises `frames-invalid`, `stream-ended`, `recognizer-closed`.
+        """
+        _require_frame(frame, time_s)
+        with self._turn:
+            self._pipeline.encoder.require_open()
+            if self._ended:
+                raise MaclipError(
+                    "stream-ended", f"The stream {self.name!r} has ended.", "Open another with Recognizer.stream."
+                )
+            return list(self._pipeline.step([(self._track, self._track.add(Frame(frame, time_s, 0)))]))
 
     def end(self) -> list[Event]:
-        """After the last answer: the events that end what is still open."""
-        return self._smoother.finish(self._cutter.end_s)
+        """End the stream and get the events that end what was open: once, also after the `with` block.
+
+        Raises `recognizer-closed` if the recogniser was closed before the stream was ended.
+        """
+        with self._turn:
+            if not self._ended:
+                self._finish()
+            events, self._closing = self._closing, []
+            return events
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._turn:
+            if self._ended:
+                return
+            if error is None and not self._pipeline.encoder.closed:
+                self._finish()
+            else:  # to run the network once more could hide the error
+                self._ended, self._closing = True, self._track.end()
+
+    def _finish(self) -> None:
+        self._pipeline.encoder.require_open()
+        self._ended = True
+        self._closing = [*self._pipeline.step([(self._track, self._track.finish())]), *self._track.end()]
+
+
+def _require_frame(frame: object, time_s: float) -> None:
+    """Raises `frames-invalid`."""
+    if not isinstance(frame, np.ndarray) or frame.ndim != 3 or frame.shape[-1] != 3 or frame.dtype != np.uint8:
+        found = f"{frame.dtype} {list(frame.shape)}" if isinstance(frame, np.ndarray) else type(frame).__name__
+        raise MaclipError("frames-invalid", f"A frame is uint8 [H, W, 3], not {found}.", "Give RGB bytes.")
+    if 0 in frame.shape:
+        raise MaclipError("frames-invalid", f"A frame of {list(frame.shape)} has no pixels.", "Give a whole picture.")
+    if not math.isfinite(time_s):
+        raise MaclipError("frames-invalid", f"A frame cannot be taken at {time_s} s.", "Give a finite time in seconds.")

@@ -1,7 +1,7 @@
 """How recognition fares, for machines and people: Prometheus metrics, structured logs, one line of status.
 
-Each is a listener; nothing here knows more than listeners are told. Metrics need an extra and are imported from
-`maclip_runtime.telemetry.metrics`.
+Each implements `Callbacks`; nothing here knows more than callbacks are told. Metrics need an extra and are imported
+from `maclip_runtime.telemetry.metrics`.
 """
 
 from maclip_runtime.telemetry.logs import Journal, configure_logs

@@ -9,7 +9,7 @@ import sys
 import time
 from typing import Any, Literal, TextIO
 
-from maclip_runtime.callbacks import Listener
+from maclip_runtime.callbacks import Callbacks
 from maclip_runtime.decisions import Event
 from maclip_runtime.sources import SourceState, SourceStatus, redact
 
@@ -43,7 +43,7 @@ def redact_text(text: str) -> str:
     return re.sub(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+", lambda found: redact(found.group()), text)
 
 
-class Journal(Listener):
+class Journal(Callbacks):
     """Logs each source's changes of state and each event's start and end, with fields."""
 
     def __init__(self) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from maclip_runtime.callbacks import Listener
+from maclip_runtime.callbacks import Callbacks
 from maclip_runtime.decisions import Event, Verdict
 from maclip_runtime.errors import EXIT_MACHINE_LACKS, MaclipError
 from maclip_runtime.sources import Frame, SourceState, SourceStatus
@@ -25,7 +25,7 @@ LOCALHOST = "127.0.0.1"
 BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # s
 
 
-class Metrics(Listener):
+class Metrics(Callbacks):
     """Serves metrics at `address`: PORT (on 127.0.0.1) or HOST:PORT; port 0 takes a free one, see `url`.
 
     `outlets`: sinks and overlays whose losses are counted. `gallery`: whose classes are counted. Raises

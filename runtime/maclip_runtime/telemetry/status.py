@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Protocol
 
-from maclip_runtime.callbacks import Listener
+from maclip_runtime.callbacks import Callbacks
 from maclip_runtime.decisions import Event, Verdict
 from maclip_runtime.sources import Frame, SourceState, SourceStatus
 from maclip_runtime.telemetry.latency import AnswerTimes
@@ -30,7 +30,7 @@ class Outlet(Protocol):
         """What never arrived there."""
 
 
-class StatusBoard(Listener):
+class StatusBoard(Callbacks):
     """Keeps the last of everything; `line()` may be asked from any thread.
 
     `say` is called with the line every `SAY_SECONDS`, as the sources report.

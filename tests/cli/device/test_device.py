@@ -67,9 +67,7 @@ def test_enroll_recognise_and_list_without_torch(bundle: Path, gallery: Path, cl
     assert "red3.mp4: red light" in done.stdout
     (answer,) = json_lines(run("recognize", clips / "red3.mp4", *both, "--whole-clip", "--json"))
     assert (answer["label"], answer["unknown"]) == ("red light", False)
-    (answer,) = json_lines(
-        run("recognize", clips / "red3.mp4", *both, "--whole-clip", "--json", "--unknown-distance", "-1")
-    )
+    (answer,) = json_lines(run("recognize", clips / "red3.mp4", *both, "--whole-clip", "--json", "--limit", "-1"))
     assert (answer["label"], answer["nearest"]) == ("unknown", "red light")
 
     video = color_video(tmp_path / "long.mp4", [("red", 3.0), ("green", 3.0)])

@@ -73,7 +73,12 @@ def test_a_still_picture_is_said_to_be_still(recognize: Any, tmp_path: Path) -> 
     assert caught.value.code == "motion-invalid"
 
 
-def test_one_missing_source_is_told_before_anything_runs(recognize: Any, both: Path, tmp_path: Path) -> None:
-    with pytest.raises(MaclipError) as caught:
-        recognize(both, tmp_path / "none.mp4")
-    assert caught.value.code == "clip-unreadable"
+def test_a_missing_source_leaves_the_others_and_is_the_error_at_the_end(
+    recognize: Any, both: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for sources, events in [((both, tmp_path / "none.mp4"), 2), ((tmp_path / "none.mp4",), 0)]:
+        with pytest.raises(MaclipError) as caught:
+            recognize(*sources, "--window", 1)
+        assert caught.value.code == "clip-unreadable"
+        kinds = [json.loads(line)["kind"] for line in capfd.readouterr().out.splitlines()]
+        assert len([kind for kind in kinds if kind != "update"]) == events

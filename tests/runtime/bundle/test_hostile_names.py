@@ -41,7 +41,7 @@ def test_odd_names_come_out_as_they_went_in(bundle: Path, clips: Path, tmp_path:
         recognizer.enroll("other", clips / "green1.mp4", no_text=True)
         assert [known.name for known in recognizer.classes()] == [name, "other"]
         assert recognizer.classify(clips / "red2.mp4").nearest == name
-        assert {event.label for event in recognizer.watch(clips / "red2.mp4", 0.4, 0.1)} == {name}
+        assert {event.label for event in recognizer.watch(clips / "red2.mp4", window_s=0.4, hop_s=0.1)} == {name}
         recognizer.rename(name, "plain")
         recognizer.rename("plain", name)
         assert recognizer.remove(name) == 1

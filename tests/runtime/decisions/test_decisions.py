@@ -9,7 +9,7 @@ import pytest
 
 from maclip_runtime.decisions import Decisions, Verdict, judge
 from maclip_runtime.errors import MaclipError
-from maclip_runtime.limits.measured import unknown_distance
+from maclip_runtime.limits.measured import best_limit
 
 NAMES = ("a", "b")
 
@@ -65,7 +65,7 @@ def test_one_class_is_judged_by_distance() -> None:
         {"smoothing_s": -1.0},
         {"min_duration_s": math.inf},
         {"cooldown_s": math.nan},
-        {"max_distance": math.nan},
+        {"limit": math.nan},
     ],
 )
 def test_impossible_numbers_are_refused(numbers: dict[str, float]) -> None:
@@ -96,5 +96,5 @@ def test_impossible_numbers_are_refused(numbers: dict[str, float]) -> None:
         ([1, 2], [], 1.0, 2.0),
     ],
 )
-def test_unknown_distance(own: list[float], others: list[float], prior: float | None, expected: float | None) -> None:
-    assert unknown_distance(own, others, prior) == expected
+def test_best_limit(own: list[float], others: list[float], prior: float | None, expected: float | None) -> None:
+    assert best_limit(own, others, prior) == expected

@@ -108,7 +108,7 @@ def test_same_clip_twice_needs_force(bundle: Path, enrolled: Path, clips: Path) 
 def test_remove_and_rename(bundle: Path, enrolled: Path) -> None:
     with Recognizer.open(bundle, enrolled) as recognizer:
         first = recognizer.gallery.clips("red light")[0]
-        assert recognizer.remove("red light", first.id) == 1
+        assert recognizer.remove("red light", clip_id=first.id) == 1
         assert recognizer.classes()[0].clips == 1
         recognizer.rename("red light", "stop")
         first_class = recognizer.classes()[0]
@@ -116,7 +116,7 @@ def test_remove_and_rename(bundle: Path, enrolled: Path) -> None:
         assert recognizer.remove("stop") == 1
         for act, code in [
             (lambda: recognizer.remove("stop"), "class-unknown"),
-            (lambda: recognizer.remove("green light", 999), "clip-unknown"),
+            (lambda: recognizer.remove("green light", clip_id=999), "clip-unknown"),
             (lambda: recognizer.rename("green light", "green light"), "class-exists"),
             (lambda: recognizer.rename("green light", "Unknown"), "name-invalid"),
         ]:
@@ -155,15 +155,15 @@ def test_a_clip_is_not_measured_against_itself(bundle: Path, enrolled: Path, cli
             recognizer.encoder.match(query[None], other[None], *no_text).distances.item()
             for query, other in [(one.query, two.features), (two.query, one.features)]
         ]
-        assert recognizer.classify(clips / "red3.mp4").max_distance == pytest.approx(max(apart), rel=1e-3)
+        assert recognizer.classify(clips / "red3.mp4").limit == pytest.approx(max(apart), rel=1e-3)
 
 
 def test_limit_is_measured_again_after_a_change(bundle: Path, enrolled: Path, clips: Path) -> None:
     with Recognizer.open(bundle, enrolled) as recognizer:
-        before = recognizer.classify(clips / "red3.mp4").max_distance
+        before = recognizer.classify(clips / "red3.mp4").limit
         assert before is not None
         assert 0.1 < before < 1.2  # between a class's own clips (near 0) and the other's (4/3)
         recognizer.remove("green light")
-        after = recognizer.classify(clips / "red3.mp4").max_distance
+        after = recognizer.classify(clips / "red3.mp4").limit
         assert after is not None
         assert after < 0.1

@@ -65,10 +65,10 @@ def test_one_of_another_model_does_not_stop_a_stream(
     with Recognizer.open(write_bundle(tmp_path / "other", contract="another"), strange) as recognizer:
         recognizer.enroll("blue light", clips / "blue1.mp4")
     with Recognizer.open(bundle, enrolled) as recognizer:
-        before = recognizer._index.in_stream()
+        before = recognizer.index.in_stream()
         os.replace(strange, enrolled)
         for _ in range(2):  # refused each time, not only when it is opened
-            assert recognizer._index.in_stream() is before
+            assert recognizer.index.in_stream() is before
         assert caplog.text.count("another model") == 1
 
 
@@ -151,7 +151,7 @@ def test_what_is_made_of_one_is_not_kept_in_the_next(
 
     monkeypatch.setattr(index, "make_prototype", make_and_replace)
     with Recognizer.open(bundle, enrolled) as recognizer:
-        recognizer._index.get()
+        recognizer.index.get()
         with sqlite3.connect(enrolled) as connection:
             assert connection.execute("SELECT * FROM prototypes").fetchall() == []
             assert connection.execute("SELECT * FROM measured_limit").fetchall() == []
@@ -187,10 +187,10 @@ def test_a_fault_that_comes_back_is_told_again(
 
     with Recognizer.open(bundle, enrolled) as recognizer:
         for _ in range(2):
-            assert recognizer._index.in_stream() is not None
+            assert recognizer.index.in_stream() is not None
             with monkeypatch.context() as patch:
                 patch.setattr(Gallery, "changed_since", fail)
-                assert recognizer._index.in_stream() is not None
+                assert recognizer.index.in_stream() is not None
     assert caplog.text.count("The disk is gone") == 2
 
 

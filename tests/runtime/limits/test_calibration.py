@@ -11,8 +11,7 @@ from videos import color_frames, color_video
 
 from maclip_runtime import Recognizer
 from maclip_runtime.errors import MaclipError
-from maclip_runtime.limits.background import Background
-from maclip_runtime.limits.calibrate import runs
+from maclip_runtime.limits.calibrate import Background, runs
 from maclip_runtime.limits.figure import draw
 from maclip_runtime.limits.intervals import count_interval, share_interval
 
@@ -63,21 +62,21 @@ def test_limits_lie_between_own_clips_and_background(bundle: Path, enrolled: Pat
         kept = recognizer.gallery.limits()
         assert {name: limit.value for name, limit in kept.items()} == {one.name: one.limit for one in done.classes}
         answer = recognizer.classify(background)
-        assert (answer.label, answer.max_distance) == ("unknown", pytest.approx(kept[answer.nearest].value, rel=1e-6))
+        assert (answer.label, answer.limit) == ("unknown", pytest.approx(kept[answer.nearest].value, rel=1e-6))
 
 
 def test_an_aim_for_false_alarms_is_kept(bundle: Path, enrolled: Path, tmp_path: Path) -> None:
     # Background that looks like red for a moment.
     mixed = color_video(tmp_path / "mixed.mp4", [("blue", 4.0), ("red", 1.5), ("blue", 4.0)], seed=60)
     with Recognizer.open(bundle, enrolled) as recognizer:
-        strict = recognizer.calibrate(mixed, 0.0).classes[0]
+        strict = recognizer.calibrate(mixed, false_alarms=0.0).classes[0]
         assert (strict.name, strict.alarms) == ("red light", 0)
-        loose = recognizer.calibrate(mixed, 400.0).classes[0]
+        loose = recognizer.calibrate(mixed, false_alarms=400.0).classes[0]
         assert loose.alarms == 1  # windows that share frames are one alarm
         assert loose.accepted > 1
         assert strict.limit < loose.limit
         with pytest.raises(MaclipError) as caught:
-            recognizer.calibrate((), 1.0)
+            recognizer.calibrate((), false_alarms=1.0)
         assert caught.value.code == "option-invalid"
 
 
@@ -85,9 +84,9 @@ def test_another_clip_makes_a_limit_stale_and_removing_it_brings_it_back(
     bundle: Path, enrolled: Path, clips: Path, background: Path
 ) -> None:
     with Recognizer.open(bundle, enrolled) as recognizer:
-        before = recognizer.classify(clips / "red3.mp4").max_distance
+        before = recognizer.classify(clips / "red3.mp4").limit
         recognizer.calibrate(background)
-        calibrated = recognizer.classify(clips / "red3.mp4").max_distance
+        calibrated = recognizer.classify(clips / "red3.mp4").limit
         assert calibrated != pytest.approx(before)
         done = recognizer.enroll("red light", clips / "red3.mp4")
         assert "calibrate again" in done.notes[0]
@@ -95,12 +94,12 @@ def test_another_clip_makes_a_limit_stale_and_removing_it_brings_it_back(
             ("red light", True),
             ("green light", False),
         ]
-        assert recognizer.classify(clips / "red3.mp4").max_distance != pytest.approx(calibrated)
-        recognizer.remove("red light", recognizer.gallery.clips("red light")[-1].id)
+        assert recognizer.classify(clips / "red3.mp4").limit != pytest.approx(calibrated)
+        recognizer.remove("red light", clip_id=recognizer.gallery.clips("red light")[-1].id)
         recognizer.rename("red light", "stop")  # a name is no part of it
-        assert recognizer.classify(clips / "red3.mp4").max_distance == pytest.approx(calibrated)
+        assert recognizer.classify(clips / "red3.mp4").limit == pytest.approx(calibrated)
         recognizer.gallery.keep_limits([])
-        assert recognizer.classify(clips / "red3.mp4").max_distance == pytest.approx(before, rel=1e-5)
+        assert recognizer.classify(clips / "red3.mp4").limit == pytest.approx(before, rel=1e-5)
 
 
 def test_without_background_the_other_classes_stand_for_it(bundle: Path, enrolled: Path, tmp_path: Path) -> None:
@@ -149,5 +148,5 @@ def test_a_negative_may_be_still_but_not_come_twice(bundle: Path, enrolled: Path
             recognizer.add_negatives([clips / "blue1.mp4"])
         assert caught.value.code == "clip-rejected"
         with pytest.raises(MaclipError) as caught:
-            recognizer.enroll_frames("blue light", color_frames("blue", 10, seed=5)[:, :, :, :2], 1.0)
+            recognizer.enroll_frames("blue light", color_frames("blue", 10, seed=5)[:, :, :, :2], duration_s=1.0)
         assert caught.value.code == "frames-invalid"

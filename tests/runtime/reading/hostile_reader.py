@@ -75,7 +75,7 @@ def _check(pixels: Pixels, time_s: float) -> None:
 def main() -> None:
     work, bundle, first, last = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
     clips = [Path(name) for name in sys.argv[5:]]
-    with Recognizer.open(bundle, work / "gallery.db", "cpu") as recognizer:
+    with Recognizer.open(bundle, work / "gallery.db", device="cpu") as recognizer:
         for seed in range(first, last):
             print(seed, "begun", flush=True)
             faulthandler.dump_traceback_later(HANG_S, exit=True)

@@ -105,12 +105,12 @@ def test_a_clip_of_another_class_is_out_of_place(bundle: Path, gallery: Path) ->
     with Recognizer.open(bundle, gallery) as recognizer:
         for color in ("red", "green"):
             for seed in range(4):
-                recognizer.enroll_frames(f"{color} light", drawn(color, seed), 1.0)
+                recognizer.enroll_frames(f"{color} light", drawn(color, seed), duration_s=1.0)
         # The opposite of red lies farther from it than green does, and is near to nothing.
         for frames, code in ((255 - drawn("red", 77), "far-from-class"), (drawn("green", 77), "near-other-class")):
             with pytest.raises(ClipRejected) as caught:
-                recognizer.enroll_frames("red light", frames, 1.0)
+                recognizer.enroll_frames("red light", frames, duration_s=1.0)
             assert code in [reason.code for reason in caught.value.rejections[0].reasons]
-        assert recognizer.enroll_frames("red light", drawn("red", 78), 1.0).clips == 5
+        assert recognizer.enroll_frames("red light", drawn("red", 78), duration_s=1.0).clips == 5
         # A class that is new, or has few clips, is not judged by them.
-        assert recognizer.enroll_frames("blue light", drawn("green", 79), 1.0).clips == 1
+        assert recognizer.enroll_frames("blue light", drawn("green", 79), duration_s=1.0).clips == 1

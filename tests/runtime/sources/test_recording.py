@@ -106,7 +106,9 @@ def test_silence_ends_a_recording(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_program_enrolls_its_own_frames(bundle: Path, gallery: Path, clips: Path) -> None:
     with Recognizer.open(bundle, gallery) as recognizer:
-        done = recognizer.enroll_frames("red light", color_frames("red", 30), 1.5, source="rtsp://me:secret@camera/1")
+        done = recognizer.enroll_frames(
+            "red light", color_frames("red", 30), duration_s=1.5, source="rtsp://me:secret@camera/1"
+        )
         assert (done.added, done.text_name) == (1, "red light")
         recognizer.enroll("green light", [clips / "green1.mp4", clips / "green2.mp4"])
         assert recognizer.classify(clips / "red2.mp4").nearest == "red light"
@@ -119,5 +121,5 @@ def test_a_program_enrolls_its_own_frames(bundle: Path, gallery: Path, clips: Pa
             (color_frames("red", 8), float("nan"), "frames-invalid"),
         ]:
             with pytest.raises(MaclipError) as caught:
-                recognizer.enroll_frames("red light", frames, duration_s)
+                recognizer.enroll_frames("red light", frames, duration_s=duration_s)
             assert caught.value.code == code

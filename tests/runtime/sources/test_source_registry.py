@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from drawn_camera import Camera, camera_frames
 
+from maclip_runtime import Frame, Recognizer
 from maclip_runtime.errors import MaclipError
-from maclip_runtime.sources import SourceOptions, is_live, open_source, source
+from maclip_runtime.sources import SequentialSource, SourceOptions, is_live, open_source, source
 from maclip_runtime.sources.registry import SOURCES
 
 
@@ -65,6 +67,24 @@ def test_a_program_may_replace_what_the_package_offers() -> None:
         "print(open_source('rtsp://camera/1'))\n"
     )
     assert run(program) == "opened rtsp://camera/1\n"
+
+
+def test_what_is_no_file_is_not_read_as_a_whole_clip(bundle: Path, enrolled: Path) -> None:
+    """Neither where a clip is asked for, nor where a source ends before its first window."""
+
+    @source("short")
+    class Short(SequentialSource):
+        def __init__(self, uri: str, options: SourceOptions) -> None:
+            super().__init__(uri)
+
+        def produce(self) -> Iterator[Frame]:
+            return iter(camera_frames(("red", 0.3)))
+
+    with Recognizer.open(bundle, enrolled) as recognizer:
+        for read in (recognizer.classify, lambda uri: list(recognizer.watch(uri))):
+            with pytest.raises(MaclipError, match="short://me cannot be read as a whole clip") as caught:
+                read("short://me")
+            assert caught.value.code == "clip-unreadable"
 
 
 def test_the_error_lists_each_form_once() -> None:

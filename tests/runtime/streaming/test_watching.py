@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -16,11 +15,11 @@ from drawn_camera import Camera, camera_frames
 from tiny_bundle import write_bundle
 from videos import color_frames, color_video, write_video
 
-import maclip_runtime.recognizer as recognizing
-from maclip_runtime import Event, Frame, Listener, Recognizer
+from maclip_runtime import Callbacks, Event, Frame, Recognizer
 from maclip_runtime.decisions import Verdict
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.sources import Roi, Source, SourceOptions, SourceState, SourceStatus, open_source
+from maclip_runtime.streaming import opening
 
 
 @pytest.fixture
@@ -29,7 +28,7 @@ def cameras(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
 
     def install(*sources: Source) -> list[str]:
         by_name = {source.name: source for source in sources}
-        monkeypatch.setattr(recognizing, "open_source", lambda uri, options: by_name[uri])
+        monkeypatch.setattr(opening, "open_source", lambda uri, options: by_name[uri])
         return list(by_name)
 
     return install
@@ -75,7 +74,7 @@ def test_stems_of_several_sources_share_each_run(enrolled: Path, tmp_path: Path)
     videos = [color_video(tmp_path / f"{color}.mp4", [(color, 3.0)]) for color in ("red", "green")]
     with Recognizer.open(split, enrolled, device="cpu") as recognizer:
         timings = Timings()
-        events = list(recognizer.watch(videos, window_s=1.0, hop_s=0.5, listeners=[timings]))
+        events = list(recognizer.watch(videos, window_s=1.0, hop_s=0.5, callbacks=[timings]))
     assert sorted(label for _, label in ends(events)) == ["green light", "red light"]
     assert timings.stages["stem"] == 12  # grid points in 3 s: both sources' frames at once
     assert timings.stages["tower"] == 5
@@ -84,7 +83,7 @@ def test_stems_of_several_sources_share_each_run(enrolled: Path, tmp_path: Path)
     assert set(timings.stages) == {"decode", "prepare", "stem", "tower", "match", "decide"}
 
 
-class Timings(Listener):
+class Timings(Callbacks):
     def __init__(self) -> None:
         self.stages: Counter[str] = Counter()
 
@@ -136,7 +135,7 @@ def test_a_source_that_fails_ends_alone_and_is_raised_last(
     lost = MaclipError("source-lost", "camera 1 stopped sending.", "Look at it.")
     broken = Camera("camera 1", camera_frames(("red", 2.0)), lost)
     events: list[Event] = []
-    watching = recognizer.watch(cameras(broken, Camera("camera 2", camera_frames(("green", 6.0)))), 1.0)
+    watching = recognizer.watch(cameras(broken, Camera("camera 2", camera_frames(("green", 6.0)))), window_s=1.0)
     with pytest.raises(MaclipError) as caught:
         events.extend(watching)  # those that come before it raises stay
     assert caught.value is lost
@@ -174,17 +173,17 @@ def test_a_still_picture_costs_nothing_and_says_so(
     assert gated < Counter(graph for graph, _ in runs)["visual"] / 1.8
 
 
-def test_listeners_are_told_and_a_broken_one_is_left_out(
+def test_callbacks_are_called_and_a_broken_one_is_left_out(
     recognizer: Recognizer, cameras: Callable[..., list[str]], caplog: pytest.LogCaptureFixture
 ) -> None:
-    class Broken(Listener):
+    class Broken(Callbacks):
         calls = 0
 
         def frame(self, source: str, frame: Frame) -> None:
             self.calls += 1
             raise RuntimeError("no space left")
 
-    class Everything(Listener):
+    class Everything(Callbacks):
         def __init__(self) -> None:
             self.frames: list[int] = []
             self.verdicts: list[tuple[str, float, float]] = []
@@ -205,7 +204,7 @@ def test_listeners_are_told_and_a_broken_one_is_left_out(
 
     broken, told = Broken(), Everything()
     names = cameras(Camera("camera", camera_frames(("red", 3.0))))
-    events = list(recognizer.watch(names, 1.0, listeners=[broken, told]))
+    events = list(recognizer.watch(names, window_s=1.0, callbacks=[broken, told]))
     assert broken.calls == 1
     assert caplog.text.count("Broken failed") == 1
     assert told.frames == list(range(30))
@@ -271,65 +270,7 @@ def test_a_region_counts_for_short_files_and_whole_clips_too(recognizer: Recogni
     both = np.concatenate([color_frames("red", 10), color_frames("green", 10)], axis=2)
     video = write_video(tmp_path / "both.mp4", both)
     for roi, label in [(Roi(0, 0, 0.5, 1), "red light"), (Roi(0.5, 0, 0.5, 1), "green light")]:
-        assert recognizer.classify(video, roi).label == label
+        assert recognizer.classify(video, roi=roi).label == label
         for window_s in (0.5, 30.0):
             events = list(recognizer.watch(video, window_s=window_s, options=SourceOptions(roi=roi)))
             assert ends(events) == [(str(video), label)]
-
-
-def test_pushed_frames_give_the_events_of_a_camera(recognizer: Recognizer, cameras: Callable[..., list[str]]) -> None:
-    frames = camera_frames(("red", 3.0), ("green", 3.0))
-    watched = list(recognizer.watch(cameras(Camera("robot", frames)), window_s=1.0))
-    pushed = [event for one in frames for event in recognizer.push(one.pixels, one.time_s, "robot", window_s=1.0)]
-    pushed += recognizer.end("robot")
-    assert [(e.kind, e.label, e.start_s, e.end_s) for e in pushed] == [
-        (e.kind, e.label, e.start_s, e.end_s) for e in watched
-    ]
-    assert recognizer.end("robot") == []
-
-
-def test_frames_that_cannot_be_pushed(recognizer: Recognizer) -> None:
-    good = color_frames("red", 1)[0]
-    for bad, time_s in [(good[0], 0.0), (good.astype(float), 0.0), (good[:0], 0.0), (good, float("nan")), (None, 0.0)]:
-        with pytest.raises(MaclipError) as caught:
-            recognizer.push(bad, time_s)  # type: ignore[arg-type]
-        assert caught.value.code == "frames-invalid"
-
-
-def test_threads_push_classify_and_enroll_at_once(recognizer: Recognizer, clips: Path) -> None:
-    failures: list[BaseException] = []
-    found: dict[str, set[str]] = {}
-
-    def push(name: str, color: str) -> None:
-        events = []
-        for one in camera_frames((color, 8.0)):
-            events += recognizer.push(one.pixels, one.time_s, name, window_s=1.0)
-        found[name] = {event.label for event in [*events, *recognizer.end(name)]}
-
-    def classify() -> None:
-        for _ in range(10):
-            assert recognizer.classify(clips / "red3.mp4").label == "red light"
-
-    def enroll() -> None:
-        recognizer.enroll("blue light", clips / "blue1.mp4", force=True)
-        recognizer.rename("blue light", "sea")
-        recognizer.remove("sea")
-
-    def guarded(work: Callable[..., None], *args: str) -> threading.Thread:
-        def run() -> None:
-            try:
-                work(*args)
-            except BaseException as error:  # a thread's own failure would go unseen
-                failures.append(error)
-
-        return threading.Thread(target=run)
-
-    threads = [guarded(push, f"red {i}", "red") for i in range(3)]
-    threads += [guarded(push, f"green {i}", "green") for i in range(3)]
-    threads += [guarded(classify), guarded(classify), guarded(enroll)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert not failures
-    assert found == {f"{color} {i}": {f"{color} light"} for color in ("red", "green") for i in range(3)}

@@ -49,6 +49,12 @@ class TensorRTEngine:
             program = self._program(graph, inputs)
             return run_in_pieces(program.spec, inputs, program.most_rows, program.run)
 
+    def close(self) -> None:
+        """Free the loaded graphs and their memory on the GPU. Closing twice does nothing."""
+        with self._lock:
+            while self._programs:
+                self._programs.popitem()[1].release()
+
     def _program(self, graph: str, inputs: dict[str, Array]) -> Program:
         spec = self._bundle.manifest.graphs[graph]
         sizes = sizes_of(spec, inputs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from subprocess import TimeoutExpired
 from typing import Any
@@ -80,6 +81,7 @@ def load(begun: float, ready: float, bundle: str, classes: int, engine: dict[str
     from maclip_runtime.bundle.opening import Bundle
     from maclip_runtime.engines.encoder import Encoder
     from maclip_runtime.gallery import EnrolledClip, Gallery
+    from maclip_runtime.limits.measured import gallery_limits
     from maclip_runtime.matching.index import build_index
 
     opened = Bundle.open(bundle)
@@ -98,6 +100,6 @@ def load(begun: float, ready: float, bundle: str, classes: int, engine: dict[str
     for _ in range(2):
         with Gallery(path, contract=opened.manifest.contract) as gallery:
             start = time.perf_counter()
-            build_index(gallery, encoder)
+            build_index(gallery, encoder, partial(gallery_limits, gallery, encoder))
             took.append(time.perf_counter() - start)
     return {"first_load_s": took[0], "load_s": took[1], "file_mib": path.stat().st_size / MIB}

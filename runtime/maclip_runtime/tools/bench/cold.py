@@ -47,6 +47,7 @@ def first_answer(
     from maclip_runtime.bundle.opening import Bundle
     from maclip_runtime.engines.encoder import Encoder
     from maclip_runtime.gallery import Gallery
+    from maclip_runtime.limits.measured import gallery_limits
     from maclip_runtime.matching.index import build_index
     from maclip_runtime.reading.clip import read_clip
     from maclip_runtime.reading.frames import prepare, segment_indices
@@ -66,7 +67,7 @@ def first_answer(
     features = encoder.features(read.frames[None])
     mark("network")
     with Gallery(gallery, contract=manifest.contract) as kept:
-        index = build_index(kept, encoder)
+        index = build_index(kept, encoder, partial(gallery_limits, kept, encoder))
         mark("gallery")
         assert index is not None
         encoder.match(features, index.prototypes, index.text, index.has_text)

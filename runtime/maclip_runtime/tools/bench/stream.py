@@ -9,7 +9,7 @@ from dataclasses import asdict
 from statistics import median
 from typing import Any
 
-from maclip_runtime.callbacks import Listener
+from maclip_runtime.callbacks import Callbacks
 from maclip_runtime.decisions import Verdict
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.sources import Frame
@@ -19,7 +19,7 @@ from maclip_runtime.tools.bench.result import NETWORK, OTHER, STEP_STAGES, Times
 WARM_STEPS = 3  # graphs are loaded and memory is taken before the clock counts
 
 
-class StepClock(Listener):
+class StepClock(Callbacks):
     """Takes the time between two answers apart, stage by stage, and ends the watching after `seconds`.
 
     `steps` holds the seconds of each stage; what is in none of them is "other". The first window of a source is no
@@ -72,7 +72,7 @@ class StepClock(Listener):
 
 
 class Enough(BaseException):
-    """Measured for long enough: the way out of a source that goes on. No `Exception`: of listeners those are caught."""
+    """Measured for long enough: the way out of a source that goes on. No `Exception`: of callbacks those are caught."""
 
 
 def stream(
@@ -98,7 +98,7 @@ def stream(
         while True:
             clock.restart()
             before = len(clock.steps)
-            for _ in recognizer.watch(sources if len(sources) > 1 else sources[0], window_s, hop_s, listeners=[clock]):
+            for _ in recognizer.watch(sources, window_s=window_s, hop_s=hop_s, callbacks=[clock]):
                 pass
             if clock.answers and len(clock.steps) == before:
                 raise MaclipError(

@@ -1,0 +1,56 @@
+"""Whole clips as the network sees them: T frames, sampled over the clip and prepared as the bundle asks."""
+
+from __future__ import annotations
+
+from functools import partial
+from os import PathLike
+
+import numpy as np
+
+from maclip_runtime.bundle.manifest import Manifest
+from maclip_runtime.errors import MaclipError
+from maclip_runtime.reading.clip import read_clip
+from maclip_runtime.reading.frames import Pixels, prepare, segment_indices
+from maclip_runtime.reading.take import Take
+from maclip_runtime.sources import Roi, local_path, redact, scheme_of
+
+
+def read_take(path: str | PathLike[str], manifest: Manifest, roi: Roi | None = None) -> Take:
+    """Read T prepared frames of a video file or folder of frames; with `roi` only that part of each picture.
+
+    Raises `clip-unreadable`, `clip-too-short`.
+    """
+    if scheme_of(str(path)) not in {"", "file"}:
+        raise MaclipError(
+            "clip-unreadable",
+            f"{redact(path)} cannot be read as a whole clip: only a video file or a folder of frames can.",
+            "Give a file or a folder; in a stream, give a source that lasts longer than the window.",
+        )
+
+    def prepared(frame: Pixels) -> Pixels:
+        return prepare(frame if roi is None else roi.view(frame), manifest.preprocess)
+
+    clip = read_clip(local_path(path), partial(segment_indices, frames=manifest.frames), prepared)
+    return Take(clip.frames, clip.duration_s, redact(path), prepared=True)
+
+
+def sampled(take: Take, manifest: Manifest) -> Pixels:
+    """T prepared frames of a clip in memory, uint8 [T, size, size, 3], sampled as those of a file are.
+
+    Raises `frames-invalid`, `clip-too-short`.
+    """
+    frames = take.frames
+    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or 0 in frames.shape[1:]:
+        raise MaclipError(
+            "frames-invalid",
+            f"Frames are uint8 [N, H, W, 3], not {frames.dtype} {list(frames.shape)}.",
+            "Give RGB bytes.",
+        )
+    if len(frames) < manifest.frames:
+        raise MaclipError(
+            "clip-too-short",
+            f"{take.source} has {len(frames)} frames; at least {manifest.frames} are needed.",
+            "Give a longer clip of the action.",
+        )
+    chosen = frames[segment_indices(len(frames), manifest.frames)]
+    return chosen if take.prepared else np.stack([prepare(frame, manifest.preprocess) for frame in chosen])
