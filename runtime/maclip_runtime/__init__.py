@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from maclip_runtime.bundle.opening import Bundle
     from maclip_runtime.callbacks import Callbacks
-    from maclip_runtime.decisions import Decisions, Event, Verdict
+    from maclip_runtime.decisions import Classification, Decisions, Event, Verdict
     from maclip_runtime.errors import MaclipError
     from maclip_runtime.gallery import ClassInfo, EnrolledClip, Gallery
     from maclip_runtime.limits.calibrate import Calibration
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from maclip_runtime.overlay import Overlay
     from maclip_runtime.reading.clip import Clip, read_clip
     from maclip_runtime.reading.quality import ClipRejected
-    from maclip_runtime.recognizer import Classification, Recognizer
+    from maclip_runtime.recognizer import Recognizer
     from maclip_runtime.sinks import open_sink
     from maclip_runtime.sources import Frame, Roi, SourceOptions, SourceState, SourceStatus, open_source, redact
     from maclip_runtime.streaming import Stream
@@ -33,7 +33,7 @@ _HOME = {
     "Calibration": "limits.calibrate",
     "Callbacks": "callbacks",
     "ClassInfo": "gallery",
-    "Classification": "recognizer",
+    "Classification": "decisions",
     "Clip": "reading.clip",
     "ClipRejected": "reading.quality",
     "Decisions": "decisions",

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from os import PathLike
 
 import numpy as np
 
 from maclip_runtime.bundle.opening import Bundle
 from maclip_runtime.callbacks import CallbackList, Callbacks
-from maclip_runtime.decisions import UNKNOWN, Decisions, Event, judge
+from maclip_runtime.decisions import Classification, Decisions, Event
 from maclip_runtime.engines.encoder import Encoder
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.gallery import ClassInfo, Gallery
@@ -25,40 +24,6 @@ from maclip_runtime.sources import Roi, SourceOptions, redact
 from maclip_runtime.streaming import Address, Grid, Pipeline, Stream, gate_of, see_background, watch
 
 PathOrName = str | PathLike[str]
-
-
-@dataclass(frozen=True)
-class Classification:
-    """The answer for a whole clip.
-
-    Attributes:
-        label: a class, "unknown" or "uncertain".
-        nearest: the likeliest class, also if `label` is none.
-        score: its probability, 0..1.
-        distance: its distance, in the metric's own unit.
-        margin: how far the next class's probability lies below `score`.
-        limit: the distance above which the answer is "unknown"; None: no limit.
-        probabilities: of each class.
-        distances: to each class.
-        source: the clip, without credentials.
-        duration_s: how long the clip lasts, in seconds.
-    """
-
-    label: str
-    nearest: str
-    score: float
-    distance: float
-    margin: float
-    limit: float | None
-    probabilities: dict[str, float]
-    distances: dict[str, float]
-    source: str
-    duration_s: float
-
-    @property
-    def unknown(self) -> bool:
-        """Whether no enrolled class fits."""
-        return self.label == UNKNOWN
 
 
 class Recognizer:
@@ -269,20 +234,7 @@ class Recognizer:
                 f"{take.source} cannot be answered: nothing was measured ({answer.missing}).",
                 "Try --device cpu; if that does not help, export the bundle again in float32.",
             )
-        verdict = judge(answer.distances, answer.probabilities, answer.names, answer.limits, self.decisions)
-        limit = float(answer.limits[answer.names.index(verdict.nearest)])
-        return Classification(
-            verdict.label,
-            verdict.nearest,
-            verdict.score,
-            verdict.distance,
-            verdict.margin,
-            None if np.isinf(limit) else limit,
-            dict(zip(answer.names, answer.probabilities.tolist(), strict=True)),
-            dict(zip(answer.names, answer.distances.tolist(), strict=True)),
-            take.source,
-            take.duration_s,
-        )
+        return Classification.of(answer, self.decisions, source=take.source, duration_s=take.duration_s)
 
     def watch(
         self,

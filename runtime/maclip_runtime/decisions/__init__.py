@@ -1,9 +1,10 @@
 """From distances to an answer, and from a stream of answers to events.
 
-`verdict` judges one clip or window; `smoothing` takes the mean of what was measured lately; `events` starts and ends
-an event only when an answer holds.
+`settings` says when an answer counts; `verdict` judges one clip or window, `classification` is the answer for a whole
+clip; `smoothing` averages the latest windows; `events` starts and ends an event only when an answer holds.
 """
 
+from maclip_runtime.decisions.classification import Classification
 from maclip_runtime.decisions.events import Event, Smoother
 from maclip_runtime.decisions.settings import Decisions
 from maclip_runtime.decisions.smoothing import MovingMean
@@ -31,6 +32,7 @@ __all__ = [
     "UNCERTAIN",
     "UNKNOWN",
     "Answer",
+    "Classification",
     "Decisions",
     "Event",
     "MovingMean",

@@ -26,11 +26,18 @@ Kind = Literal["start", "update", "end"]
 
 @dataclass(frozen=True)
 class Event:
-    """Something began, goes on, or ended in `source`.
+    """An action, or a stretch of "unknown", began, goes on, or ended.
 
-    `start_s` and `end_s` are seconds since the source's first frame; `end_s` is as far as is known by now. `score` and
-    `margin` are the smoothed ones of now for "start" and "update", their mean over all windows for "end". `reason`
-    says why `label` is no class, "" for one: see `Verdict`. `at`: Unix time of the decision, None for files.
+    Attributes:
+        kind: "start", "update" or "end".
+        label: a class, "unknown" or "uncertain".
+        score: smoothed probability; for "end" the mean over all its windows.
+        margin: smoothed lead over the next class; for "end" the mean over all its windows.
+        start_s: when it began, in the source's own time in seconds.
+        end_s: until when it is known to last, likewise.
+        source: the source's name, without credentials.
+        reason: why `label` is no class, "" for a class; see `Verdict`.
+        at: Unix time of the decision; None for files.
     """
 
     kind: Kind
@@ -45,10 +52,7 @@ class Event:
 
 
 class Smoother:
-    """Turns one answer a window into events, for one source.
-
-    `clock` gives the Unix time for a live source's events.
-    """
+    """Turns the answers of one source's windows into events; `clock` gives the Unix time of a live source's events."""
 
     def __init__(self, source: str, decisions: Decisions, clock: Callable[[], float] | None = None) -> None:
         self._source = source
@@ -62,12 +66,12 @@ class Smoother:
         self.verdict = nothing_seen(EMPTY)
 
     def push(self, answer: Answer, start_s: float, end_s: float) -> list[Event]:
-        """Take the next window's answer, which speaks for `start_s` to `end_s`; the events it causes, in order.
+        """Take the next window's answer, which stands for `start_s` to `end_s`; the events it causes, in order.
 
-        `verdict` is then what it came to, with what was seen before it.
+        Then `verdict` is the verdict on it, smoothed.
         """
         self._windows += 1
-        if end_s < self._now_s:  # the clock went back: what ended by the old one tells nothing of this one
+        if end_s < self._now_s:  # the clock went back: times of the old one mean nothing now
             self._ended_s.clear()
         self._now_s = end_s
         self.verdict = verdict = self._judge(self._mean.push(answer, end_s))
@@ -80,9 +84,9 @@ class Smoother:
         return events + self._report(self._stretch)
 
     def finish(self, end_s: float | None = None) -> list[Event]:
-        """The source has ended or was lost, at `end_s`: what is still open ends there, and nothing is remembered.
+        """End what is still open at `end_s`, because the source has ended or was lost, and forget it all.
 
-        A source of one window has its answer reported, however short it is.
+        The answer of a source of one window is reported, however short the source is.
         """
         events: list[Event] = []
         if self._stretch:
@@ -117,7 +121,7 @@ class Smoother:
         return Verdict(label, label, score, distance, score - max(others, default=0.0))
 
     def _report(self, stretch: _Stretch, anyhow: bool = False) -> list[Event]:
-        """The start of a stretch that has held long enough, or its update."""
+        """The start event of a stretch that has held long enough, or its update."""
         if stretch.reported:
             return [] if stretch.reason else [self._event("update", stretch, stretch.last)]
         if stretch.end_s - stretch.start_s < self._decisions.min_duration_s - 1e-6 and not anyhow:
@@ -145,12 +149,12 @@ class Smoother:
 
 
 def _key(verdict: Verdict) -> tuple[str, str]:
-    """What makes a stretch: the label, and for "unknown" whether anything was measured at all."""
+    """Windows with the same key make a stretch: the label, and for "unknown" whether anything was measured."""
     return verdict.label, verdict.reason if verdict.reason in (STILL, INVALID, EMPTY) else ""
 
 
 class _Stretch:
-    """Windows in a row with one answer; `reason` is the first one's."""
+    """Successive windows with the same key; `reason` is the first window's."""
 
     def __init__(self, verdict: Verdict, start_s: float, end_s: float) -> None:
         self.key = _key(verdict)

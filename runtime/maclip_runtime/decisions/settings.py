@@ -1,4 +1,4 @@
-"""When an answer counts: every number that decides, with its unit."""
+"""Settings: the numbers that decide when an answer counts."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ class Decisions:
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name in SHARES and not 0 <= value <= 1:
-                raise _invalid(f"{field.name} is a probability, 0 to 1, not {value}.")
+                raise _invalid(f"{field.name} must be a probability, 0 to 1, not {value}.")
             if field.name in SECONDS and not 0 <= value < math.inf:
-                raise _invalid(f"{field.name} is a number of seconds, 0 or more, not {value}.")
+                raise _invalid(f"{field.name} must be seconds, 0 or more, not {value}.")
         if self.limit is not None and math.isnan(self.limit):
             raise _invalid("limit is not a number.")
         if self.exit_score > self.enter_score:

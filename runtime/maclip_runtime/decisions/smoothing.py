@@ -1,4 +1,4 @@
-"""The mean of what was measured lately."""
+"""The mean over the latest windows."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from maclip_runtime.decisions.verdict import INVALID, STILL, Answer
 
 
 class MovingMean:
-    """Distances and probabilities of each class, averaged over the windows that ended in the last `seconds`.
+    """The mean of each class's distance and probability over the windows that ended in the last `seconds`.
 
-    Both are averaged, for both decide: of the softmax's probabilities the mean is again one, and a distance that is
-    compared with a limit is as noisy as they are. A plain mean, not an exponential one, forgets wholly: what was seen
-    longer ago than `seconds` cannot hold a new action back. Kept by class name, so classes may come and go.
+    Both are averaged because both decide, and both are noisy; the mean of probabilities still sums to one. The mean is
+    plain, not exponential, so what was seen longer ago than `seconds` cannot hold a new action back. Answers are kept
+    by class name, so classes may come and go.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -22,9 +22,10 @@ class MovingMean:
         self._kept: deque[tuple[float, Answer]] = deque()
 
     def push(self, answer: Answer, end_s: float) -> Answer:
-        """Take the next window's answer, which speaks until `end_s`; the mean over it and the kept ones.
+        """Take the next window's answer, which stands until `end_s`; the mean over it and the kept ones.
 
-        A window that is still or invalid was not measured: the mean is over the others, and that where none is left.
+        A window that is still or invalid was not measured and does not count; its answer is returned if no other is
+        left.
         """
         if answer.missing not in (STILL, INVALID):
             self._kept.append((end_s, answer))

@@ -1,4 +1,4 @@
-"""What one clip or window was measured to be, and the answer that follows."""
+"""What was measured of one clip or window, and the verdict on it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,17 @@ DISTANCE, SCORE, MARGIN, STILL, EMPTY, INVALID = "distance", "score", "margin", 
 
 @dataclass(frozen=True)
 class Answer:
-    """What was measured of one window, by class, before anything is decided: float32 [C] in the order of `names`.
+    """What was measured of one clip or window, before anything is decided.
 
-    `limits`: the distance above which each class's answer is "unknown", inf for never. C is 0 where the gallery is
-    empty, and where nothing was measured because the picture is `still` or the features were `invalid` (not finite).
+    C is 0 if the gallery is empty, and if nothing was measured.
+
+    Attributes:
+        names: the C classes.
+        distances: float32 [C].
+        probabilities: float32 [C].
+        limits: float32 [C], the distance above which each class's answer is "unknown"; inf: never.
+        still: nothing was measured because nothing moves in the picture.
+        invalid: nothing was measured because the features are not finite.
     """
 
     names: tuple[str, ...]
@@ -33,13 +40,13 @@ class Answer:
 
     @classmethod
     def nothing(cls, still: bool = False, invalid: bool = False) -> Answer:
-        """Nothing was measured: the gallery is empty, the picture is `still`, or its features are `invalid`."""
+        """An answer of no class: the gallery is empty, the picture is `still`, or its features are `invalid`."""
         none = np.zeros(0, np.float32)
         return cls((), none, none, none, still, invalid)
 
     @property
     def missing(self) -> str:
-        """Why nothing was measured: "still", "invalid" or "empty"; "" where something was."""
+        """Why nothing was measured: "still", "invalid" or "empty"; "" if something was."""
         if self.names:
             return ""
         return STILL if self.still else INVALID if self.invalid else EMPTY
@@ -49,10 +56,13 @@ class Answer:
 class Verdict:
     """The answer for one clip or window.
 
-    `label` is a class, "unknown" or "uncertain"; `nearest` the likeliest class either way, with its probability
-    `score`, its `distance`, and `margin`, how far the next class's probability lies below (the score itself, alone).
-    `reason`: why `label` is no class: its "distance" or "score" or "margin", or that the picture is "still", its
-    features "invalid" or the gallery "empty"; "" for a class.
+    Attributes:
+        label: a class, "unknown" or "uncertain".
+        nearest: the likeliest class, also if `label` is none.
+        score: its probability, 0..1.
+        distance: its distance, in the metric's own unit.
+        margin: how far the next class's probability lies below `score`; `score` itself if there is no other class.
+        reason: why `label` is no class: "distance", "score", "margin", "still", "invalid" or "empty"; "" for a class.
     """
 
     label: str
@@ -69,17 +79,14 @@ class Verdict:
 
 
 def nothing_seen(reason: str) -> Verdict:
-    """The answer where nothing was measured: "unknown" for `reason`."""
+    """The verdict if nothing was measured: "unknown" for `reason`."""
     return Verdict(UNKNOWN, UNKNOWN, 0.0, float("inf"), 0.0, reason)
 
 
 def judge(
     distances: Floats, probabilities: Floats, names: Sequence[str], limits: Floats, decisions: Decisions
 ) -> Verdict:
-    """The answer for one query: distances and probabilities float32 [C] in the order of `names`, C >= 1.
-
-    `limits` float32 [C]: the distance above which each class's answer is "unknown", inf for never.
-    """
+    """The verdict on one query against C >= 1 classes; see `Answer` for the arrays."""
     order = np.argsort(-probabilities, kind="stable")
     best = int(order[0])
     score, distance = float(probabilities[best]), float(distances[best])

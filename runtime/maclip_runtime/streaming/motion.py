@@ -1,4 +1,4 @@
-"""Whether anything moves: a still picture need not pass the network again."""
+"""Finds still pictures, which need not pass the network again."""
 
 from __future__ import annotations
 
@@ -9,31 +9,32 @@ import numpy as np
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.reading.frames import Floats, Pixels
 
-CELL = 8  # px a side: the mean over a cell takes most of a camera's noise away
+CELL = 8  # px a side: the mean over a cell removes most of a camera's noise
 
 
 class MotionGate:
-    """Compares prepared frames with the last one that was not still.
+    """Compares each prepared frame with the last one that was not still.
 
-    `limit`: the mean absolute difference, in grey levels of 0 to 255, below which a frame is still. Noise of
-    5 grey levels comes to 0.4, for cells of 8 x 8 px are compared; a hand that covers a hundredth of the picture and
-    moves on comes to about 1. So 0.7 suits a camera that hangs still; more where the picture is noisy. Raises
-    `motion-invalid`.
+    `levels`: the mean absolute difference, in grey levels of 0 to 255, below which a frame is still. Means over cells
+    of 8 x 8 px are compared, so noise of 5 grey levels comes to 0.4; a hand that covers a hundredth of the picture and
+    moves on comes to about 1. So 0.7 suits a fixed camera, and more a noisy one. Raises `motion-invalid`.
     """
 
-    def __init__(self, limit: float) -> None:
-        if not 0 <= limit < math.inf:
+    def __init__(self, levels: float) -> None:
+        if not 0 <= levels < math.inf:
             raise MaclipError(
-                "motion-invalid", f"{limit} is no difference in grey levels.", "Give a number such as 1.0; 0 for none."
+                "motion-invalid",
+                f"{levels} is not a difference in grey levels.",
+                "Give a number such as 1.0; 0: nothing is still.",
             )
-        self._limit = limit
+        self._levels = levels
         self._reference: Floats | None = None
 
     def is_still(self, pixels: Pixels) -> bool:
-        """Whether uint8 [size, size, 3] shows what the last frame did that was not still. The first never is."""
+        """Whether uint8 [size, size, 3] shows what the last frame that was not still did; the first frame never is."""
         cells = grey_cells(pixels)
-        # Against the last frame that moved, not the last one: a slow drift adds up and is noticed.
-        if self._reference is not None and float(np.abs(cells - self._reference).mean()) < self._limit:
+        # Compared with the last frame that moved, not the last one, so that a slow drift adds up and is noticed.
+        if self._reference is not None and float(np.abs(cells - self._reference).mean()) < self._levels:
             return True
         self._reference = cells
         return False
@@ -52,6 +53,6 @@ def grey_cells(pixels: Pixels) -> Floats:
     return cells
 
 
-def gate_of(limit: float | None) -> MotionGate | None:
-    """A new gate, or none. Raises `motion-invalid`."""
-    return None if limit is None else MotionGate(limit)
+def gate_of(levels: float | None) -> MotionGate | None:
+    """A new gate, None for none. Raises `motion-invalid`."""
+    return None if levels is None else MotionGate(levels)
