@@ -24,7 +24,7 @@ from maclip_runtime.engines.encoder import Encoder
 from maclip_runtime.matching.index import Index
 from maclip_runtime.reading.frames import Floats, Pixels, prepare, segment_indices
 from maclip_runtime.sources import Frame
-from maclip_runtime.sources.base import FileSource
+from maclip_runtime.sources.base import SequentialSource
 from maclip_runtime.streaming import Grid, watch_features
 
 ACTION_SECONDS = (1.5, 2.7)
@@ -66,7 +66,7 @@ class DrawnStream:
         """From the first frame to the end of the last one."""
         return len(self.frames) / RATE
 
-    def source(self) -> FileSource:
+    def source(self) -> SequentialSource:
         """The frames as a source."""
         return _DrawnSource(self.frames)
 
@@ -150,12 +150,13 @@ def enroll(recognizer: Recognizer, clips: dict[str, list[Path]], names: list[str
     return recognizer.index.ready()
 
 
-class _DrawnSource(FileSource):
+class _DrawnSource(SequentialSource):
     def __init__(self, frames: Pixels) -> None:
         super().__init__("drawn")
         self._pictures = frames
 
-    def _produce(self) -> Iterator[Frame]:
+    def produce(self) -> Iterator[Frame]:
+        """The drawn frames."""
         for index, pixels in enumerate(self._pictures):
             yield Frame(pixels, index / RATE, index)
 

@@ -106,7 +106,7 @@ def offers(bundle: Path, classes: dict[str, list[Path]]) -> list[Offered]:
             for number in range(GALLERIES):
                 chosen = [list(classes)[place] for place in rng.permutation(len(classes))[:CLASSES]]
                 dealt = {name: [clips[name][place] for place in rng.permutation(len(clips[name]))] for name in chosen}
-                with Gallery(Path(folder) / f"{each}.{number}.db", known.manifest.contract) as gallery:
+                with Gallery(Path(folder) / f"{each}.{number}.db", contract=known.manifest.contract) as gallery:
                     for name in chosen:
                         _add(gallery, encoder, dealt[name][:each])
                     for place, name in enumerate(chosen):

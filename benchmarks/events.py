@@ -93,7 +93,7 @@ def watch_all(bundle: Path, drawn: DrawnSet, shares: Sequence[float], folder: Pa
     galleries: list[Index] = []
     for number in range(drawn.galleries):
         names, order = draw_gallery(drawn, number)
-        with Gallery(folder / f"{number}.db", opened.manifest.contract) as gallery:
+        with Gallery(folder / f"{number}.db", contract=opened.manifest.contract) as gallery:
             recognizer = Recognizer(opened, gallery, encoder, Decisions())
             galleries.append(enroll(recognizer, clips, names, order[:CLIPS_ENROLLED]))
     found: dict[float, list[Watched]] = {share: [] for share in shares}

@@ -125,7 +125,7 @@ def compare(bundle: Path, drawn: DrawnSet, folder: Path) -> dict[int, list[Compa
     for number in range(drawn.galleries):
         names, order = draw_gallery(drawn, number)
         asked = {name: features[name][order[max(SHOTS) :]] for name in features}
-        with Gallery(folder / f"{number}.db", opened.manifest.contract) as gallery:
+        with Gallery(folder / f"{number}.db", contract=opened.manifest.contract) as gallery:
             recognizer = Recognizer(opened, gallery, encoder, Decisions())
             enrolled = 0
             for shots in SHOTS:

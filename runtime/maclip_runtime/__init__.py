@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from maclip_runtime.reading.clip import Clip, read_clip
     from maclip_runtime.reading.quality import ClipRejected
     from maclip_runtime.recognizer import Recognizer
-    from maclip_runtime.sinks import open_sink
+    from maclip_runtime.sinks import SinkOptions, open_sink
     from maclip_runtime.sources import Frame, Roi, SourceOptions, SourceState, SourceStatus, open_source, redact
     from maclip_runtime.streaming import Stream
 
@@ -46,6 +46,7 @@ _HOME = {
     "Overlay": "overlay",
     "Recognizer": "recognizer",
     "Roi": "sources",
+    "SinkOptions": "sinks",
     "SourceOptions": "sources",
     "SourceState": "sources",
     "SourceStatus": "sources",
@@ -75,6 +76,7 @@ __all__ = [
     "Overlay",
     "Recognizer",
     "Roi",
+    "SinkOptions",
     "SourceOptions",
     "SourceState",
     "SourceStatus",

@@ -67,7 +67,7 @@ class Recognizer:
         `engine-missing`, `device-missing`.
         """
         opened = Bundle.open(bundle)
-        kept = Gallery(gallery, opened.manifest.contract)
+        kept = Gallery(gallery, contract=opened.manifest.contract)
         try:
             return cls(opened, kept, Encoder(opened, device, allow_fallback, threads), decisions or Decisions())
         except BaseException:
@@ -312,7 +312,7 @@ class Recognizer:
 
     def remove(self, name: str, *, clip_id: int | None = None) -> int:
         """Remove a class, or one clip of it, and return how many clips went. Raises `class-unknown`, `clip-unknown`."""
-        return self.gallery.remove(name, clip_id)
+        return self.gallery.remove(name, clip_id=clip_id)
 
     def rename(self, old: str, new: str) -> None:
         """Rename a class. Raises `class-unknown`, `class-exists`, `name-invalid`."""

@@ -39,3 +39,26 @@ def test_own_camera_learns_what_it_did_not_know(bundle: Path, enrolled: Path, tm
         "start new action 3",
         "end new action 3",
     ]
+
+
+def test_own_source_is_watched_by_its_address(bundle: Path, enrolled: Path) -> None:
+    said = run("own_source.py", bundle, enrolled, "colors://red,green")
+    assert [line.split(": ")[1] for line in said.splitlines()] == [
+        "start red light",
+        "end red light",
+        "start green light",
+        "end green light",
+    ]
+
+
+def test_own_sink_gets_each_event(bundle: Path, enrolled: Path, tmp_path: Path) -> None:
+    video = color_video(tmp_path / "a.mp4", [("red", 4.0), ("green", 4.0)])
+    said = run("own_sink.py", bundle, enrolled, video, f"csv://{tmp_path / 'events.csv'}")
+    rows = [line.split(",") for line in (tmp_path / "events.csv").read_text().splitlines()]
+    assert said == f"{len(rows)} events delivered, 0 dropped\n"
+    assert [(kind, label) for _, kind, label in rows if kind != "update"] == [
+        ("start", "red light"),
+        ("end", "red light"),
+        ("start", "green light"),
+        ("end", "green light"),
+    ]

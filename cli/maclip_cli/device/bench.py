@@ -1,4 +1,4 @@
-"""`maclip-run bench`: what recognition costs on this machine."""
+"""`maclip-run bench`: the cost of recognition on this machine."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def bench(
     bundle: BundleOption,
     device: DeviceOption = "auto",
     source: Annotated[
-        Path | None, typer.Option(metavar="CLIP", help="A video to watch; default: a drawn one, 640 x 480.")
+        Path | None, typer.Option(metavar="CLIP", help="A video to watch; default: a generated one, 640 x 480.")
     ] = None,
-    seconds: Annotated[float, typer.Option(min=0.5, help="How long the stages are measured.")] = 10.0,
+    seconds: Annotated[float, typer.Option(min=0.5, help="Seconds for which the stages are measured.")] = 10.0,
     allow_fallback: AllowFallbackOption = False,
     threads: ThreadsOption = None,
     cold_starts: Annotated[int, typer.Option(min=1, help="How often it is started anew.")] = 5,
@@ -93,9 +93,9 @@ def _print(bench: Bench, console: Console) -> None:
     streaming, sustained, cold = bench.streaming, bench.streaming.sustained, bench.cold_start
     console.print(_stages(bench))
     console.print(
-        f"{streaming.beside_network:.1%} of a step beside the network; {sustained.windows_per_second:.1f} windows and "
-        f"{sustained.frames_per_second:.0f} frames of video a second, sustained; resident "
-        f"{_form(sustained.memory_mib, '.0f')} MiB, at its peak {_form(sustained.peak_mib, '.0f')}.",
+        f"{streaming.beside_network:.1%} of a step is spent outside the network; sustained, "
+        f"{sustained.windows_per_second:.1f} windows and {sustained.frames_per_second:.0f} frames of video per second; "
+        f"resident {_form(sustained.memory_mib, '.0f')} MiB, peak {_form(sustained.peak_mib, '.0f')} MiB.",
         soft_wrap=True,
     )
     parts = ", ".join(f"{part} {seconds:.3f}" for part, seconds in cold.parts_s.items())

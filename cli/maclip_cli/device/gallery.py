@@ -1,4 +1,4 @@
-"""`maclip-run gallery`: look at and change the enrolled classes."""
+"""`maclip-run gallery`: list, show, change, export and import the enrolled classes."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 OptionalName = Annotated[str | None, typer.Argument(metavar="[NAME]", help="A class of the gallery.")]
 NegativesOption = Annotated[
-    bool, typer.Option("--negatives", help="Instead of a class: the clips that show none of them.")
+    bool, typer.Option("--negatives", help="The negatives (clips that show none of the classes) instead of a class.")
 ]
 
-SHOWN_SOURCE = 24  # characters
+MAX_SOURCE_LENGTH = 24  # characters in a table
 
-gallery_app = typer.Typer(no_args_is_help=True, help="Look at and change the enrolled classes.")
+gallery_app = typer.Typer(no_args_is_help=True, help="List, show, change, export and import the enrolled classes.")
 
 
 @gallery_app.command("list")
 def list_classes(gallery: GalleryOption, as_json: JsonOption = False) -> None:
-    """The enrolled classes."""
+    """List the enrolled classes."""
     with open_gallery(gallery) as opened:
         classes = opened.classes()
         negatives = len(opened.negatives())
@@ -49,7 +49,7 @@ def list_classes(gallery: GalleryOption, as_json: JsonOption = False) -> None:
         )
     results().print(table)
     if negatives:
-        results().print(f"{negatives} negatives: see them with `maclip-run gallery show --negatives`.", soft_wrap=True)
+        results().print(f"{negatives} negatives; `maclip-run gallery show --negatives` lists them.", soft_wrap=True)
 
 
 @gallery_app.command()
@@ -58,11 +58,11 @@ def show(
     name: OptionalName = None,
     negatives: NegativesOption = False,
     sheet: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Leave the clips' pictures in this PNG, a row each.")
+        Path | None, typer.Option(metavar="FILE", help="Write the clips' thumbnails to this PNG, one row per clip.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """The clips of one class, or the negatives."""
+    """Show the clips of one class, or the negatives."""
     _require_one(name, negatives)
     with open_gallery(gallery) as opened:
         clips = opened.negatives() if negatives else opened.clips(name)
@@ -90,13 +90,13 @@ def show(
         return
     title = escape(name) if name else "none of the classes"
     table = Table("clip", title=title)
-    table.add_column("source", overflow="fold", min_width=SHOWN_SOURCE)
+    table.add_column("source", overflow="fold", min_width=MAX_SOURCE_LENGTH)
     figures = sorted({key for clip in clips for key in clip.quality})
     for heading in ("seconds", *figures):
         table.add_column(heading, justify="right")
-    # What no clip has would only take the others' room.
+    # A column that is empty for all clips would only take room.
     texts, forced = any(clip.text_name for clip in clips), any(clip.forced for clip in clips)
-    for heading in ["text"] * texts + ["kept in spite of"] * forced:
+    for heading in ["text"] * texts + ["forced"] * forced:
         table.add_column(heading)
     for clip in clips:
         table.add_row(
@@ -115,13 +115,13 @@ def remove(
     gallery: GalleryOption,
     name: OptionalName = None,
     negatives: NegativesOption = False,
-    clip: Annotated[int | None, typer.Option(help="Only this clip, by its number in `show`.")] = None,
+    clip: Annotated[int | None, typer.Option(help="Only this clip, by the number that `show` prints.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Remove a class, or one clip of it; or the negatives."""
+    """Remove a class or the negatives, or one clip of them."""
     _require_one(name, negatives)
     with open_gallery(gallery) as opened:
-        gone = opened.remove(name, clip) if name else opened.remove_negatives(clip)
+        gone = opened.remove(name, clip_id=clip) if name else opened.remove_negatives(clip_id=clip)
     if as_json:
         print_json({"name": name, "removed": gone})
     else:
@@ -136,7 +136,7 @@ def rename(
     gallery: GalleryOption,
     as_json: JsonOption = False,
 ) -> None:
-    """Give a class another name; the text it was enrolled with stays."""
+    """Rename a class; the text with which it was enrolled stays."""
     with open_gallery(gallery) as opened:
         opened.rename(old, new)
     if as_json:
@@ -147,7 +147,7 @@ def rename(
 
 @gallery_app.command("export")
 def export_to(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to; a ZIP.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The ZIP file to write.")],
     gallery: GalleryOption,
     as_json: JsonOption = False,
 ) -> None:
@@ -164,11 +164,11 @@ def export_to(
 
 @gallery_app.command("import")
 def import_from(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `export` wrote.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that `export` wrote.")],
     gallery: GalleryOption,
     as_json: JsonOption = False,
 ) -> None:
-    """Add an exported file's clips, all or none; clips that are there are skipped, classes of one name are joined."""
+    """Add the clips of an exported file, all or none; clips that are there already are skipped."""
     from maclip_runtime import Gallery
     from maclip_runtime.gallery.exchange import import_gallery
 
@@ -177,13 +177,15 @@ def import_from(
     if as_json:
         print_json(dataclasses.asdict(done))
         return
-    said = f"{done.added} clips in {len(done.classes)} classes ({done.negatives} negatives), {done.skipped} were there"
-    results().print(escape(f"Imported {said}; {done.limits} calibrated limits taken over."), soft_wrap=True)
+    said = f"{done.added} clips in {len(done.classes)} classes ({done.negatives} negatives), skipped {done.skipped}"
+    results().print(escape(f"Imported {said}; added {done.limits} calibrated limits."), soft_wrap=True)
 
 
 def _require_one(name: str | None, negatives: bool) -> None:
     if (name is None) == (not negatives):
-        raise MaclipError("option-invalid", "A class, or the negatives, are needed.", "Give NAME or --negatives.")
+        raise MaclipError(
+            "option-invalid", "Either a class or --negatives is needed, not both.", "Give NAME or --negatives."
+        )
 
 
 def _limit(info: ClassInfo) -> str:
@@ -193,5 +195,5 @@ def _limit(info: ClassInfo) -> str:
 
 
 def _tail(source: str) -> str:
-    """The end of a long source, which tells clips apart where its beginning does not; `--json` has all of it."""
-    return source if len(source) <= SHOWN_SOURCE else "…" + source[1 - SHOWN_SOURCE :]
+    """The end of a long source, which differs between clips more than its beginning; `--json` has all of it."""
+    return source if len(source) <= MAX_SOURCE_LENGTH else "…" + source[1 - MAX_SOURCE_LENGTH :]

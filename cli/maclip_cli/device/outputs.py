@@ -1,4 +1,4 @@
-"""Where `recognize` sends what it finds, and how it says how it fares: the options, and opening what they name."""
+"""The outputs of `recognize` (events, a video, metrics, logs, a status line): their options, and opening them."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ log = logging.getLogger("maclip")
 
 OUTPUTS = "Outputs"
 STDOUT = "-"
-REFRESHES = 2  # of the status line in a terminal, a second
+REFRESH_RATE = 2  # of the status line in a terminal, per second
 
 
 class LogStyle(str, Enum):
-    """How logs are written."""
+    """The format of log lines."""
 
     TEXT = "text"
     JSON = "json"
@@ -42,23 +42,23 @@ ToOption = Annotated[
     typer.Option(
         "--to",
         metavar="URI",
-        help="Send each event as JSON to - (stdout), a file, mqtt[s]://USER:PASSWORD@HOST/TOPIC or a webhook "
-        "(http[s]://…). Once for each place.",
+        help="Send each event as JSON to - (stdout), a file, mqtt[s]://USER:PASSWORD@HOST/TOPIC, a webhook "
+        "(http[s]://…) or a sink that another package provides. May be repeated.",
         rich_help_panel=OUTPUTS,
     ),
 ]
 RotateOption = Annotated[
-    float, typer.Option("--rotate-mb", min=0.001, help="MB at which a file is set aside.", rich_help_panel=OUTPUTS)
+    float, typer.Option("--rotate-mb", min=0.001, help="MB at which a file is rotated.", rich_help_panel=OUTPUTS)
 ]
 KeepOption = Annotated[
-    int, typer.Option("--keep", min=1, help="How many files set aside are kept.", rich_help_panel=OUTPUTS)
+    int, typer.Option("--keep", min=1, help="How many rotated files are kept.", rich_help_panel=OUTPUTS)
 ]
 SaveOption = Annotated[
     Path | None,
     typer.Option(
         "--save",
         metavar="VIDEO",
-        help="Write an .mp4 or .mkv with labels and a timeline drawn on.",
+        help="Write an .mp4 or .mkv with labels and a timeline drawn on it.",
         rich_help_panel=OUTPUTS,
     ),
 ]
@@ -67,19 +67,19 @@ MetricsOption = Annotated[
     typer.Option(
         "--metrics",
         metavar="[HOST:]PORT",
-        help="Serve Prometheus metrics, on 127.0.0.1 unless told otherwise.",
+        help="Serve Prometheus metrics; default host: 127.0.0.1.",
         rich_help_panel=OUTPUTS,
     ),
 ]
 LogOption = Annotated[
     LogStyle | None,
-    typer.Option("--log", help="Log states and events on stderr, a line each.", rich_help_panel=OUTPUTS),
+    typer.Option("--log", help="Log each event and each change of a source on stderr.", rich_help_panel=OUTPUTS),
 ]
 StatusOption = Annotated[
     bool,
     typer.Option(
         "--status",
-        help="Keep a line on stderr: sources, frame rate, latency, what was dropped, the last event.",
+        help="Show a status line on stderr: sources, frame rate, latency, drops, the last event.",
         rich_help_panel=OUTPUTS,
     ),
 ]
@@ -87,7 +87,7 @@ StatusOption = Annotated[
 
 @dataclass(frozen=True)
 class OutputOptions:
-    """What the options ask for; `to` without repetitions."""
+    """The options that choose outputs."""
 
     to: Sequence[str] = ()
     rotate_mb: float = 10.0
@@ -99,11 +99,11 @@ class OutputOptions:
 
     @property
     def any(self) -> bool:
-        """Whether anything is asked for that needs a stream."""
+        """Whether any output is chosen; each needs a stream."""
         return bool(self.to or self.save or self.metrics or self.log or self.status)
 
     def start_logs(self) -> None:
-        """Write logs as asked for; before anything else has something to say."""
+        """Set up logging as chosen; called before anything is logged."""
         if self.log:
             from maclip_runtime.telemetry import configure_logs
 
@@ -119,15 +119,15 @@ class Outputs:
 
     @property
     def reader_gone(self) -> bool:
-        """Whether whoever read stdout has seen enough (`| head`)."""
+        """Whether the reader of stdout has closed the pipe (`| head`)."""
         return any(getattr(sink, "gone", False) for sink in self.sinks)
 
 
 @contextmanager
 def open_outputs(options: OutputOptions, sources: Sequence[str], gallery: Gallery) -> Iterator[Outputs]:
-    """Open what is asked for; at the end, on SIGTERM or Ctrl-C finish it all and say what was dropped.
+    """Open the chosen outputs; at the end, also on SIGTERM and Ctrl-C, finish them and report what was dropped.
 
-    Raises what `open_sink`, `Overlay` and `Metrics` do, and at the end the error that ended a video early.
+    Raises what `open_sink`, `Overlay` and `Metrics` raise, and at the end the error that ended a video early.
     """
     from maclip_cli.device.ending import ended_politely
 
@@ -140,9 +140,9 @@ def open_outputs(options: OutputOptions, sources: Sequence[str], gallery: Galler
 
             outputs.callbacks.append(EventLogger())
         for uri in dict.fromkeys(options.to):
-            from maclip_runtime.sinks import open_sink
+            from maclip_runtime.sinks import SinkOptions, open_sink
 
-            sink = open_sink(uri, int(options.rotate_mb * 1e6), options.keep)
+            sink = open_sink(uri, SinkOptions(max_bytes=int(options.rotate_mb * 1e6), keep=options.keep))
             outputs.sinks.append(stack.enter_context(sink))
         outputs.callbacks.extend(outputs.sinks)
         if options.save:
@@ -165,7 +165,7 @@ def open_outputs(options: OutputOptions, sources: Sequence[str], gallery: Galler
         raise MaclipError(
             "output-unwritable",
             f"{lost[0]} events could not be written to stdout.",
-            "Send it to a place that takes them, or use --to FILE.",
+            "Make room where stdout is written to, or use --to FILE.",
         )
 
 
@@ -187,7 +187,7 @@ def _shown(outlets: Sequence[Sink | Overlay]) -> Iterator[Callbacks]:
 
 @contextmanager
 def _live(console: Console, line: Callable[[], str]) -> Iterator[None]:
-    """Rewrite `line()` at the bottom of the terminal; what else is written there scrolls by above it."""
+    """Keep `line()` at the bottom of the terminal; other output scrolls above it."""
     from rich.live import Live
     from rich.text import Text
 
@@ -195,7 +195,7 @@ def _live(console: Console, line: Callable[[], str]) -> Iterator[None]:
     live = Live(
         get_renderable=lambda: Text(line(), "dim", no_wrap=True, overflow="ellipsis"),
         console=console,
-        refresh_per_second=REFRESHES,
+        refresh_per_second=REFRESH_RATE,
         transient=True,
         redirect_stdout=sys.stdout.isatty(),
     )
@@ -203,7 +203,7 @@ def _live(console: Console, line: Callable[[], str]) -> Iterator[None]:
         found = [one for one in logging.getLogger().handlers if isinstance(one, logging.StreamHandler)]
         handlers = [one for one in found if one.stream is real]
         for handler in handlers:
-            handler.setStream(sys.stderr)  # the live line's stand-in
+            handler.setStream(sys.stderr)  # replaced by `Live`, so that log lines appear above the status line
         try:
             yield
         finally:

@@ -185,7 +185,7 @@ def _source_options(
     parts: list[Roi | None] = [*map(Roi.parse, rois)] or [None]
     stall_s = STALL_SECONDS if stall_s is None else stall_s
     each = parts * count if len(parts) == 1 else parts
-    return [SourceOptions(stall_s, reconnects, wait, part) for part in each]
+    return [SourceOptions(stall_s=stall_s, reconnects=reconnects, wait=wait, roi=part) for part in each]
 
 
 def _print_events(events: Iterable[Event], outputs: Outputs, as_json: bool, named: bool) -> None:

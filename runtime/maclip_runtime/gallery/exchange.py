@@ -1,8 +1,8 @@
-"""A gallery in one file for other machines: a ZIP of JSON, safetensors and JPEGs, read as if a stranger had made it.
+"""A gallery as one file for other machines: a ZIP of JSON, safetensors and JPEGs. An import trusts none of it.
 
-`gallery.json` describes the clips; `clips/N.safetensors` holds the features of the N-th and `clips/N.jpg` its strip.
-Nothing is ever unpacked to disk, members are stored, not compressed, so that nothing can swell, and all that is read
-is checked before it is kept.
+`gallery.json` describes the clips; `clips/N.safetensors` holds the features of clip N, `clips/N.jpg` its thumbnail.
+Nothing is unpacked to disk. Members are stored, not compressed, so that nothing can expand. All that is read is checked
+before it is stored.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from maclip_runtime.errors import MaclipError
+from maclip_runtime.gallery.errors import empty
 from maclip_runtime.gallery.rows import NEGATIVE, ClassLimit, EnrolledClip, printable, valid_name
 from maclip_runtime.gallery.store import Gallery
 from maclip_runtime.sources import redact
@@ -30,13 +31,13 @@ from maclip_runtime.sources import redact
 FORMAT = "maclip-gallery"
 FORMAT_VERSION = 1
 INDEX = "gallery.json"
-MAX_INDEX = 256 << 20  # bytes
+MAX_INDEX_BYTES = 256 << 20
 MAX_CLIPS = 1_000_000
 MAX_VALUES = 1 << 20  # numbers in one clip's features: T times D'
-MAX_PICTURE = 1 << 20  # bytes
-MAX_TEXT = 1000  # characters
-MAX_FACTS = 10_000  # characters of a limit's figures
-HEADER_ROOM = 4096  # bytes that safetensors may spend on names and shapes
+MAX_PICTURE_BYTES = 1 << 20
+MAX_TEXT_LENGTH = 1000  # characters
+MAX_FACTS_LENGTH = 10_000  # characters of a limit's figures as JSON
+MAX_HEADER_BYTES = 4096  # names and shapes in a safetensors file
 CLIP_KEYS = {
     "class", "text_name", "digest", "source", "duration_s", "quality", "forced", "enrolled_at", "frames", "width"
 }  # fmt: skip
@@ -45,7 +46,14 @@ LIMIT_KEYS = {"class", "value", "clips", "graphs", "calibrated_at", "facts"}
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import did: clips `added` and `skipped` (already there), the classes that got some, limits taken over."""
+    """What an import did.
+
+    added: how many clips were added, negatives included.
+    skipped: how many were there already.
+    negatives: how many of those added are negatives.
+    classes: names of the classes that got clips.
+    limits: how many calibrated limits were added.
+    """
 
     added: int
     skipped: int
@@ -55,7 +63,7 @@ class Imported:
 
 
 def export_gallery(gallery: Gallery, file: str | PathLike[str]) -> int:
-    """Write all clips, negatives and calibrated limits to `file`, whole or not at all; how many clips.
+    """Write all clips, negatives and calibrated limits to a new file, or nothing; returns how many clips.
 
     Raises `gallery-empty`, `output-exists`, `output-unwritable`.
     """
@@ -64,7 +72,7 @@ def export_gallery(gallery: Gallery, file: str | PathLike[str]) -> int:
         raise MaclipError("output-exists", f"{file} exists already.", "Choose another name, or remove it first.")
     clips = [*gallery.clips(), *gallery.negatives()]
     if not clips:
-        raise MaclipError("gallery-empty", f"The gallery {gallery.path} has no classes.", "Enroll a clip first.")
+        raise empty(gallery.path)
     limits = [_limit_facts(limit) for limit in gallery.limits().values()]
     index = {
         "format": FORMAT,
@@ -75,7 +83,7 @@ def export_gallery(gallery: Gallery, file: str | PathLike[str]) -> int:
     }
     made = None
     try:
-        # Beside its place, so that it can be moved there in one step.
+        # In the same folder, so that it can be renamed in one step.
         handle, made = tempfile.mkstemp(prefix=".maclip-", suffix=".part", dir=file.parent)
         with os.fdopen(handle, "wb") as raw, zipfile.ZipFile(raw, "w", zipfile.ZIP_STORED) as archive:
             archive.writestr(INDEX, json.dumps(index, ensure_ascii=False))
@@ -98,8 +106,8 @@ def export_gallery(gallery: Gallery, file: str | PathLike[str]) -> int:
 def import_gallery(gallery: Gallery, file: str | PathLike[str]) -> Imported:
     """Add the clips of an exported file, all or none.
 
-    A clip whose frames are in the same class already is skipped; clips of a class that exists join it; a calibrated
-    limit is taken over where the class had none, and counts while the class's clips are those it was measured with.
+    A clip with the same frames as one in its class is skipped. Clips of a class that exists join it. A calibrated limit
+    is added where the class had none; it applies while the class's clips are those with which it was measured.
     Raises `import-corrupt` for anything that an export does not write, `contract-mismatch`, `output-unwritable`.
     """
     file = Path(file)
@@ -121,7 +129,7 @@ def corrupt(file: Path, why: str) -> MaclipError:
 
 
 class _Reader:
-    """An archive whose every part is doubted."""
+    """Reads an archive and checks every part of it. Raises `import-corrupt`."""
 
     def __init__(self, file: Path, archive: zipfile.ZipFile) -> None:
         self.file, self._archive = file, archive
@@ -130,13 +138,13 @@ class _Reader:
             raise corrupt(file, "it has the same member twice")
         if any(info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1 for info in self._members.values()):
             raise corrupt(file, "its members are compressed or encrypted")
-        # Members that overlap could name the same bytes over and over.
+        # Overlapping members could refer to the same bytes many times.
         if sum(info.file_size for info in self._members.values()) > file.stat().st_size:
             raise corrupt(file, "its members claim more bytes than it has")
         try:
-            index = json.loads(self._read(INDEX, MAX_INDEX))
+            index = json.loads(self._read(INDEX, MAX_INDEX_BYTES))
         except (ValueError, RecursionError) as error:
-            raise corrupt(file, f"{INDEX} is no JSON") from error
+            raise corrupt(file, f"{INDEX} is not JSON") from error
         self._check_index(index)
         self.contract: str | None = index["contract"]
         self.facts: list[dict[str, Any]] = index["clips"]
@@ -146,20 +154,20 @@ class _Reader:
             raise corrupt(file, f"it holds other members than it should: {sorted(set(self._members) ^ wanted)[:3]}")
 
     def checked(self, number: int) -> dict[str, Any]:
-        """What is said about the clip at that place, once all of the clip was checked. Raises as `clip` does."""
+        """The facts of clip `number`, after the whole clip was checked. Raises what `clip` raises."""
         self.clip(number)
         return self.facts[number]
 
     def clip(self, number: int) -> EnrolledClip:
-        """The clip at that place. Raises `import-corrupt`, `name-invalid`."""
+        """Clip `number`. Raises `import-corrupt`, `name-invalid`."""
         facts = self.facts[number]
         self._check(isinstance(facts, dict) and set(facts) == CLIP_KEYS, f"clip {number} has other keys")
         frames, width = facts["frames"], facts["width"]
         self._check(_whole(frames) and _whole(width) and frames * width <= MAX_VALUES, f"clip {number} has odd sizes")
         for key in ("digest", "enrolled_at"):
             self._check(_text(facts[key]), f"clip {number} has an odd {key}")
-        source = facts["source"]  # a path may hold what cannot be printed
-        self._check(isinstance(source, str) and len(source) <= MAX_TEXT, f"clip {number} has an odd source")
+        source = facts["source"]  # a path may hold characters that cannot be printed
+        self._check(isinstance(source, str) and len(source) <= MAX_TEXT_LENGTH, f"clip {number} has an odd source")
         self._check(facts["text_name"] is None or _text(facts["text_name"]), f"clip {number} has an odd text_name")
         self._check(facts["class"] is None or _text(facts["class"]), f"clip {number} has an odd class")
         self._check(_figure(facts["duration_s"]) and facts["duration_s"] > 0, f"clip {number} has an odd duration_s")
@@ -172,8 +180,8 @@ class _Reader:
         self._check(
             (facts["text_name"] is None) == ("text" not in arrays), f"clip {number} has a text without its name"
         )
-        picture = self._read(f"clips/{number}.jpg", MAX_PICTURE)
-        self._check(picture.startswith(b"\xff\xd8\xff"), f"the picture of clip {number} is no JPEG")
+        picture = self._read(f"clips/{number}.jpg", MAX_PICTURE_BYTES)
+        self._check(picture.startswith(b"\xff\xd8\xff"), f"the picture of clip {number} is not a JPEG")
         return EnrolledClip(
             NEGATIVE if facts["class"] is None else valid_name(facts["class"]),
             facts["text_name"],
@@ -191,7 +199,7 @@ class _Reader:
 
     def _arrays(self, number: int, frames: int, width: int) -> dict[str, Any]:
         name = f"clips/{number}.safetensors"
-        data = self._read(name, 4 * (2 * frames * width + width) + HEADER_ROOM)
+        data = self._read(name, 4 * (2 * frames * width + width) + MAX_HEADER_BYTES)
         try:
             arrays = load(data)
         except (SafetensorError, ValueError, KeyError, TypeError) as error:
@@ -209,8 +217,8 @@ class _Reader:
         self._check(good, "a limit has other keys")
         texts = all(_text(facts[key]) for key in ("class", "clips", "graphs", "calibrated_at"))
         figures = facts["facts"]
-        self._check(texts and _figure(facts["value"]) and isinstance(figures, dict), "a limit is odd")
-        self._check(len(json.dumps(figures)) <= MAX_FACTS, "a limit says too much")
+        self._check(texts and _figure(facts["value"]) and isinstance(figures, dict), "a limit has odd values")
+        self._check(len(json.dumps(figures)) <= MAX_FACTS_LENGTH, "a limit has too many figures")
         return ClassLimit(
             valid_name(facts["class"]),
             float(facts["value"]),
@@ -221,17 +229,19 @@ class _Reader:
         )
 
     def _check_index(self, index: Any) -> None:
-        self._check(isinstance(index, dict) and index.get("format") == FORMAT, f"{INDEX} describes no gallery")
+        self._check(isinstance(index, dict) and index.get("format") == FORMAT, f"{INDEX} does not describe a gallery")
         version = index.get("version")
-        self._check(version == FORMAT_VERSION, f"it has version {version!r}, and this maclip reads {FORMAT_VERSION}")
+        self._check(
+            version == FORMAT_VERSION, f"it has version {version!r}; this version of maclip reads {FORMAT_VERSION}"
+        )
         self._check(set(index) == {"format", "version", "contract", "clips", "limits"}, f"{INDEX} has other keys")
         self._check(_text(index["contract"]) and bool(index["contract"]), "it names no contract")
-        for key, most in (("clips", MAX_CLIPS), ("limits", MAX_CLIPS)):
-            self._check(isinstance(index[key], list) and len(index[key]) <= most, f"its {key} are no list")
+        for key in ("clips", "limits"):
+            self._check(isinstance(index[key], list) and len(index[key]) <= MAX_CLIPS, f"its {key} are not a list")
 
-    def _read(self, name: str, most: int) -> bytes:
+    def _read(self, name: str, max_bytes: int) -> bytes:
         info = self._members.get(name)
-        if info is None or info.file_size > most:
+        if info is None or info.file_size > max_bytes:
             raise corrupt(self.file, f"{name} is missing" if info is None else f"{name} is too large")
         return self._archive.read(info)
 
@@ -296,4 +306,4 @@ def _figure(value: Any) -> bool:
 
 
 def _text(value: Any) -> bool:
-    return isinstance(value, str) and len(value) <= MAX_TEXT and printable(value)
+    return isinstance(value, str) and len(value) <= MAX_TEXT_LENGTH and printable(value)

@@ -1,4 +1,4 @@
-"""The gallery's file under one lock: reading what is there, and changes that are made as a whole or not at all."""
+"""The gallery's file under one lock: reading it, and changing it in whole transactions."""
 
 from __future__ import annotations
 
@@ -12,40 +12,35 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from maclip_runtime.errors import MaclipError
-from maclip_runtime.gallery.schema import (
-    BUSY,
-    BUSY_SECONDS,
-    Opened,
-    Stamp,
-    connect,
-    corrupt,
-    plain_errors,
-    stamp_of,
-    transaction,
-    unwritable,
-    wait,
-)
+from maclip_runtime.gallery.errors import BUSY, corrupt, empty, translated, unwritable
+from maclip_runtime.gallery.opening import BUSY_SECONDS, Opened, Stamp, connect, set_wait, stamp_of, transaction
 
-Self = TypeVar("Self", bound="Database")
+Self = TypeVar("Self", bound="GalleryFile")
 Made = TypeVar("Made")
 
 
-class Database:
-    """One gallery file. It is created by the first change that adds, not by opening or reading.
+class GalleryFile:
+    """One gallery file. Opening and reading do not create it; the first enrolment does.
 
-    A file that is put in its place, or removed, counts from the next question on, as any program's changes do.
-    `contract` is the bundle's: a gallery made under another one is refused with `contract-mismatch`; None
-    asks for no check (listing needs no bundle). Safe to use from several threads and several programs.
+    Where another program changes, replaces or removes the file, the next call sees it. Safe to use from several
+    threads and several programs.
     """
 
-    def __init__(self, path: str | PathLike[str], contract: str | None = None) -> None:
-        self.path = Path(path).absolute()  # wherever the program goes later
+    def __init__(self, path: str | PathLike[str], *, contract: str | None = None) -> None:
+        """Open the file, if there is one.
+
+        path: of the file.
+        contract: the bundle's; a gallery made under another one is refused. None: no check, as for listing.
+
+        Raises `gallery-corrupt`, `gallery-schema`, `contract-mismatch`, `output-unwritable`.
+        """
+        self.path = Path(path).absolute()  # the program may change its working directory
         self._contract = contract
         self._lock = threading.RLock()
         self._opened: Opened | None = None
         self._openings = 0
-        self._patience = BUSY_SECONDS
-        with plain_errors(self.path):
+        self._wait_s = BUSY_SECONDS
+        with translated(self.path):
             self._reader()
 
     def __enter__(self: Self) -> Self:
@@ -63,20 +58,20 @@ class Database:
 
     @property
     def generation(self) -> int:
-        """Grows with every change by any program; 0 for a gallery that does not exist yet."""
+        """A number that every change by any program increases; 0 for a gallery that does not exist yet."""
         return self._made(int, [self._meta("generation") or 0])[0]
 
     @property
     def version(self) -> tuple[int, int]:
-        """Another one after every change by any program, and where another file was put in this one's place."""
+        """Differs after every change by any program, and after the file was replaced by another one."""
         with self._lock:
-            generation = self.generation  # first, for it opens the file that is there now
+            generation = self.generation  # first: it opens the file that is there now
             return generation, self._openings
 
-    def changed_since(self, version: tuple[int, int], patience: float) -> bool:
-        """Whether `version` is another one now; no, where programs that write leave no room to ask in `patience` s."""
+    def changed_since(self, version: tuple[int, int], wait_s: float) -> bool:
+        """Whether `version` differs now; False where other programs keep the file locked for `wait_s` seconds."""
         with self._lock:
-            self._wait(patience)
+            self._set_wait(wait_s)
             try:
                 return self.version != version
             except MaclipError as error:
@@ -84,11 +79,11 @@ class Database:
                     return False
                 raise
             finally:
-                self._wait(BUSY_SECONDS)
+                self._set_wait(BUSY_SECONDS)
 
     @property
     def contract(self) -> str | None:
-        """The contract of the bundle that the clips were enrolled with; None for an empty gallery."""
+        """The contract of the bundle with which the clips were enrolled; None for an empty gallery."""
         return self._meta("contract")
 
     def _reader(self) -> sqlite3.Connection | None:
@@ -101,7 +96,7 @@ class Database:
         return self._opened.connection if self._opened else None
 
     def _open(self, create: bool) -> None:
-        opened = connect(self.path, create, self._patience)
+        opened = connect(self.path, create=create, wait_s=self._wait_s)
         if opened:
             self._openings += 1
             try:
@@ -111,14 +106,13 @@ class Database:
                 raise
         self._opened = opened
 
-    def _wait(self, patience: float) -> None:
-        """Wait so many seconds for other programs from now on."""
-        self._patience = patience
+    def _set_wait(self, wait_s: float) -> None:
+        self._wait_s = wait_s
         if self._opened:
-            wait(self._opened.connection, patience)
+            set_wait(self._opened.connection, wait_s)
 
     def _stamp(self, otherwise: Stamp) -> Stamp:
-        """That of the file as it is now; a disk that does not answer says nothing against what is open."""
+        """The stamp of the file as it is now; `otherwise` where the disk does not answer."""
         try:
             return stamp_of(self.path)
         except OSError:
@@ -126,7 +120,7 @@ class Database:
 
     @contextmanager
     def _transaction(self, connection: sqlite3.Connection) -> Iterator[None]:
-        """One whose change is known to be this program's own. Raises `output-unwritable` where it would be lost."""
+        """A transaction after which the file is not opened again. Raises `output-unwritable` where it was replaced."""
         opened = self._opened
         assert opened
         with transaction(connection):
@@ -136,12 +130,12 @@ class Database:
         self._opened = replace(opened, stamp=self._stamp(opened.stamp))
 
     def _rows(self, query: str, *values: Any) -> list[Any]:
-        with self._lock, plain_errors(self.path):
+        with self._lock, translated(self.path):
             connection = self._reader()
             return connection.execute(query, values).fetchall() if connection else []
 
     def _made(self, make: Callable[[Any], Made], rows: Iterable[Any]) -> list[Made]:
-        """What `make` reads from each row. Raises `gallery-corrupt` for one that maclip would not have written."""
+        """What `make` makes of each row. Raises `gallery-corrupt` for a row that maclip would not have written."""
         try:
             return [make(row) for row in rows]
         except (ValueError, TypeError, OverflowError, RecursionError) as error:
@@ -153,8 +147,8 @@ class Database:
 
     @contextmanager
     def _changing(self, create: bool = False) -> Iterator[sqlite3.Connection]:
-        """One transaction that counts as a change; undone as a whole on any error. Raises `gallery-empty`."""
-        with self._lock, plain_errors(self.path):
+        """A transaction that increases the generation; rolled back on any error. Raises `gallery-empty`."""
+        with self._lock, translated(self.path):
             connection = self._reader()
             if connection is None and create:
                 self._open(create=True)
@@ -169,12 +163,12 @@ class Database:
                 )
 
     def _derive(self, version: tuple[int, int], statement: str, rows: Sequence[Sequence[Any]]) -> None:
-        """Keep what was made of the gallery at `version` and can be made again.
+        """Store what was derived from the gallery at `version` and can be derived again.
 
-        Does nothing where the gallery cannot be written, and where another file may have been put in its place.
+        Does nothing where the gallery cannot be written, or where its file may have been replaced.
         """
         try:
-            with self._lock, plain_errors(self.path):
+            with self._lock, translated(self.path):
                 connection = self._reader()
                 if connection and self._openings == version[1]:
                     with self._transaction(connection):
@@ -184,7 +178,7 @@ class Database:
                 raise
 
     def _claim(self, connection: sqlite3.Connection, contract: str | None) -> None:
-        """Bind a new gallery to a contract; refuse one that is bound to another."""
+        """Bind a new gallery to a contract. Raises `contract-mismatch`."""
         self._check_contract(connection, contract)
         if contract:
             connection.execute("INSERT OR IGNORE INTO meta VALUES ('contract', ?)", (contract,))
@@ -192,15 +186,10 @@ class Database:
     def _check_contract(self, connection: sqlite3.Connection, contract: str | None) -> None:
         found = connection.execute("SELECT value FROM meta WHERE key = 'contract'").fetchone()
         if found and not isinstance(found[0], str):
-            raise corrupt(self.path, "its contract is no text")
+            raise corrupt(self.path, "its contract is not text")
         if found and contract and found[0] != contract:
             raise MaclipError(
                 "contract-mismatch",
                 f"The gallery {self.path} was made with another model: its features cannot be compared.",
-                "Use the bundle it was made with, or enroll the clips again into another gallery.",
+                "Use the bundle with which it was made, or enroll the clips again into another gallery.",
             )
-
-
-def empty(path: Path) -> MaclipError:
-    """The error `gallery-empty`."""
-    return MaclipError("gallery-empty", f"The gallery {path} has no classes.", "Enroll a clip first.")

@@ -1,4 +1,4 @@
-"""What a gallery holds, as frozen dataclasses, and how arrays and names are kept."""
+"""What a gallery holds, as frozen dataclasses, and how its rows are read and its arrays stored."""
 
 from __future__ import annotations
 
@@ -15,17 +15,27 @@ from maclip_runtime.decisions import UNCERTAIN, UNKNOWN
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.reading.frames import Floats
 
-NEGATIVE = ""  # the class of a negative: a clip that shows none of the classes
-MAX_NAME = 200  # characters
-JOINERS = "\u200c\u200d"  # unprintable to Python, but part of Persian words and of emoji
+NEGATIVE = ""  # class name of a negative: a clip that shows none of the classes
+MAX_NAME_LENGTH = 200  # characters
+JOINERS = "\u200c\u200d"  # not printable to Python, but part of Persian words and of emoji
 
 
 @dataclass(frozen=True)
 class EnrolledClip:
-    """One enrolled clip: `features` and `query` float32 [T, D'], `text` float32 [D'] or None.
+    """One enrolled clip.
 
-    `class_name` is `NEGATIVE` for a clip of none of the classes. `features` are those of the support branch,
-    `query` of the query branch. `source` has no credentials. `forced`: reason codes that --force overrode.
+    class_name: `NEGATIVE` for a clip that shows none of the classes.
+    text_name: the action's name from which `text` was made; None without text.
+    text: text feature, float32 [D']; None without text.
+    features: of the support branch, with the text where there is one, float32 [T, D'].
+    query: of the query branch, float32 [T, D'].
+    digest: SHA-256 of the sampled pixels.
+    source: where it came from, without credentials.
+    quality: figures by name, see `reading.quality`.
+    thumbnail: a small JPEG of some frames side by side.
+    enrolled_at: ISO 8601, UTC; "" until it is stored.
+    id: its number in the gallery; 0 until it is stored.
+    forced: codes of the reasons for rejection that --force overrode.
     """
 
     class_name: str
@@ -45,7 +55,7 @@ class EnrolledClip:
 
 @dataclass(frozen=True)
 class Member:
-    """One enrolled clip without its arrays: what a list of thousands needs."""
+    """One enrolled clip without its arrays and picture."""
 
     id: int
     class_name: str
@@ -57,10 +67,14 @@ class Member:
 
 @dataclass(frozen=True)
 class ClassInfo:
-    """One class of the gallery: how many clips, the text name used with it, their median duration in seconds.
+    """One class of the gallery.
 
-    `limit` is its calibrated limit (None: never calibrated); `stale` says that clips came or went since,
-    so that the limit does not count any more.
+    clips: how many were enrolled.
+    text_name: the action's name from which its text was made; None without text.
+    duration_s: median duration of its clips.
+    enrolled_at: when its newest clip was enrolled, ISO 8601, UTC.
+    limit: its calibrated limit; None where it was not calibrated.
+    stale: whether clips were added or removed since, so that the limit no longer applies.
     """
 
     name: str
@@ -74,10 +88,13 @@ class ClassInfo:
 
 @dataclass(frozen=True)
 class ClassLimit:
-    """A calibrated limit: the distance above which the class's answer is "unknown".
+    """A calibrated limit. It applies while the class has the clips, and the bundle the graphs, it was measured with.
 
-    `clips` is the `clips_key` of the clips and `graphs` the digests of the graphs that it was measured with;
-    where either differs the limit does not count. `facts` are the calibration's figures, as it wrote them.
+    value: the distance above which the class's answer is "unknown".
+    clips: `clips_key` of those clips.
+    graphs: digests of those graphs.
+    calibrated_at: ISO 8601, UTC.
+    facts: the calibration's figures.
     """
 
     class_name: str
@@ -89,30 +106,30 @@ class ClassLimit:
 
 
 def clips_key(clips: Iterable[Member | EnrolledClip]) -> str:
-    """A digest of which clips (and texts) make up a class: the same in another gallery with the same clips."""
+    """A digest of the clips (and texts) of a class; equal in another gallery with the same clips."""
     shown = sorted(f"{clip.digest} {clip.text_name or ''}" for clip in clips)
     return hashlib.sha256("\n".join(shown).encode()).hexdigest()
 
 
 def valid_name(name: str) -> str:
-    """A class name without stray spaces. Raises `name-invalid`: empty, unprintable, too long, or an answer's name."""
+    """`name` without extra spaces. Raises `name-invalid` where it is empty, not printable, too long or reserved."""
     name = " ".join(name.split())
     if (
         not name.strip(JOINERS)
         or not printable(name)
-        or len(name) > MAX_NAME
+        or len(name) > MAX_NAME_LENGTH
         or name.casefold() in {UNKNOWN, UNCERTAIN}
     ):
         raise MaclipError(
             "name-invalid",
-            f"{name[:MAX_NAME]!r} cannot name a class.",
-            f"Give printable text other than {UNKNOWN!r} and {UNCERTAIN!r}, up to {MAX_NAME} characters.",
+            f"{name[:MAX_NAME_LENGTH]!r} cannot name a class.",
+            f"Give printable text other than {UNKNOWN!r} and {UNCERTAIN!r}, at most {MAX_NAME_LENGTH} characters.",
         )
     return name
 
 
 def printable(text: str) -> bool:
-    """Whether `text` prints as it reads: no control signs, no marks that turn the direction of a line."""
+    """Whether `text` has no control characters and no marks that change the direction of a line."""
     return "".join(sign for sign in text if sign not in JOINERS).isprintable()
 
 
@@ -127,7 +144,7 @@ LIMIT_COLUMNS = "class, value, clips, graphs, calibrated_at, facts"
 
 
 def clip_from(row: Sequence[Any]) -> EnrolledClip:
-    """The clip of a row of `CLIP_COLUMNS`. Raises ValueError and TypeError for one that maclip did not write."""
+    """The clip of a row of `CLIP_COLUMNS`. Raises ValueError or TypeError for a row that maclip did not write."""
     name, text_name, text, features, query, frames, width, digest, source, duration, quality, *rest = row
     thumbnail, enrolled_at, forced, clip_id = rest
     if (text is None) != (text_name is None):
@@ -150,25 +167,25 @@ def clip_from(row: Sequence[Any]) -> EnrolledClip:
 
 
 def member_from(row: Sequence[Any]) -> Member:
-    """The clip of a row of `MEMBER_COLUMNS`. Raises as `clip_from` does."""
+    """The clip of a row of `MEMBER_COLUMNS`. Raises what `clip_from` raises."""
     clip_id, name, text_name, digest, duration, enrolled_at = row
     shown = None if text_name is None else _text(text_name)
     return Member(clip_id, _text(name), shown, _text(digest), _seconds(duration), _text(enrolled_at))
 
 
 def limit_from(row: Sequence[Any]) -> ClassLimit:
-    """The limit of a row of `LIMIT_COLUMNS`. Raises as `clip_from` does."""
+    """The limit of a row of `LIMIT_COLUMNS`. Raises what `clip_from` raises."""
     name, value, clips, graphs, calibrated_at, facts = row
     return ClassLimit(_text(name), _number(value), _text(clips), _text(graphs), _text(calibrated_at), _object(facts))
 
 
 def blob(array: Floats) -> bytes:
-    """An array as the file keeps it: little-endian float32."""
+    """An array as the file stores it: little-endian float32."""
     return np.ascontiguousarray(array, "<f4").tobytes()
 
 
 def array_from(data: bytes, frames: int, width: int) -> Floats:
-    """The float32 [frames, width] of a blob. Raises ValueError where it is another size, or not finite."""
+    """The array float32 [frames, width] of a blob. Raises ValueError where its size is another, or it is not finite."""
     array = np.frombuffer(_bytes(data), "<f4").astype(np.float32)
     if type(frames) is not int or type(width) is not int or array.size != frames * width:
         raise ValueError(f"its features are not {frames} x {width}")
@@ -178,18 +195,18 @@ def array_from(data: bytes, frames: int, width: int) -> Floats:
 
 
 def vector_from(data: bytes, width: int) -> Floats:
-    """The float32 [width] of a blob. Raises as `array_from` does."""
+    """The vector float32 [width] of a blob. Raises what `array_from` raises."""
     return array_from(data, 1, width)[0]
 
 
 def shown_from(row: Sequence[Any]) -> tuple[str, str]:
-    """Class and source of a row of these. Raises as `clip_from` does."""
+    """Class and source, of a row of these two. Raises what `clip_from` raises."""
     name, source = row
     return NEGATIVE if name is None else _text(name), _text(source)
 
 
 def shape_from(row: Sequence[Any]) -> tuple[int, int]:
-    """The (T, D') of a row of these. Raises as `clip_from` does."""
+    """The shape (T, D'), of a row of frames and width. Raises what `clip_from` raises."""
     frames, width = row
     if type(frames) is not int or type(width) is not int or frames < 1 or width < 1:
         raise ValueError(f"features cannot be {frames!r:.40} x {width!r:.40}")
@@ -198,19 +215,19 @@ def shape_from(row: Sequence[Any]) -> tuple[int, int]:
 
 def _bytes(value: Any) -> bytes:
     if type(value) is not bytes:
-        raise TypeError(f"{value!r:.40} stands where bytes belong")
+        raise TypeError(f"{value!r:.40} is stored where bytes belong")
     return value
 
 
 def _text(value: Any) -> str:
     if type(value) is not str:
-        raise TypeError(f"{value!r:.40} stands where a text belongs")
+        raise TypeError(f"{value!r:.40} is stored where text belongs")
     return value
 
 
 def _number(value: Any) -> float:
     if type(value) not in (int, float) or not math.isfinite(value):
-        raise TypeError(f"{value!r:.40} stands where a number belongs")
+        raise TypeError(f"{value!r:.40} is stored where a number belongs")
     return float(value)
 
 
@@ -223,12 +240,12 @@ def _seconds(value: Any) -> float:
 def _list(value: str) -> list[Any]:
     found = json.loads(value)
     if not isinstance(found, list):
-        raise TypeError(f"{value!r:.40} stands where a JSON list belongs")
+        raise TypeError(f"{value!r:.40} is stored where a JSON list belongs")
     return found
 
 
 def _object(value: str) -> dict[str, Any]:
     found = json.loads(value)
     if not isinstance(found, dict):
-        raise TypeError(f"{value!r:.40} stands where a JSON object belongs")
+        raise TypeError(f"{value!r:.40} is stored where a JSON object belongs")
     return found

@@ -1,4 +1,4 @@
-"""A contact sheet: the strips of clips under each other, numbered."""
+"""A contact sheet: the thumbnails of clips, one below the other, with their numbers."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from maclip_runtime.gallery.rows import EnrolledClip
 
 ROW_HEIGHT = 64  # px
 MARGIN = 48  # px, for the clip's number
-MAX_WIDTH = 4096  # px, of a strip: the picture may come from elsewhere
+MAX_WIDTH = 4096  # px, of a thumbnail, which may come from another machine
 MAX_ROWS = 500
 GAP = 4  # px
 
 
 def write_sheet(clips: Sequence[EnrolledClip], file: Path) -> None:
-    """The strips of clips as a PNG, the newest 500 at most. Raises `output-unwritable`."""
+    """Write the thumbnails of the newest clips, at most `MAX_ROWS`, as a PNG. Raises `output-unwritable`."""
     from PIL import Image, ImageDraw
 
     strips = []
@@ -27,7 +27,7 @@ def write_sheet(clips: Sequence[EnrolledClip], file: Path) -> None:
                 width = min(MAX_WIDTH, max(1, round(picture.width * ROW_HEIGHT / max(1, picture.height))))
                 strips.append(picture.convert("RGB").resize((width, ROW_HEIGHT)))
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-            strips.append(Image.new("RGB", (ROW_HEIGHT, ROW_HEIGHT), "grey"))  # an import may bring anything
+            strips.append(Image.new("RGB", (ROW_HEIGHT, ROW_HEIGHT), "grey"))  # an imported gallery may hold anything
     width = MARGIN + max((strip.width for strip in strips), default=ROW_HEIGHT)
     sheet = Image.new("RGB", (width, max(1, len(strips)) * (ROW_HEIGHT + GAP)), "white")
     draw = ImageDraw.Draw(sheet)

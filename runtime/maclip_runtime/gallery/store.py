@@ -1,4 +1,4 @@
-"""The gallery: enrolled clips in one SQLite file that is, at any moment, as before an enrolment or as after."""
+"""The gallery: enrolled clips, negatives and calibrated limits; each change is one transaction."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from datetime import datetime, timezone
 import numpy as np
 
 from maclip_runtime.errors import MaclipError
-from maclip_runtime.gallery.file import Database, empty
+from maclip_runtime.gallery.errors import empty
+from maclip_runtime.gallery.file import GalleryFile
 from maclip_runtime.gallery.rows import (
     CLIP_COLUMNS,
     LIMIT_COLUMNS,
@@ -38,8 +39,8 @@ from maclip_runtime.reading.frames import Floats
 from maclip_runtime.reading.quality import ClipRejected, Reason, Rejection
 
 
-class Gallery(Database):
-    """One gallery file: classes of enrolled clips, negatives, calibrated limits. See `Database` for opening it."""
+class Gallery(GalleryFile):
+    """One gallery file: classes of enrolled clips, negatives, calibrated limits. `GalleryFile` opens it."""
 
     def classes(self) -> list[ClassInfo]:
         """The enrolled classes, in the order in which they were first enrolled."""
@@ -64,19 +65,23 @@ class Gallery(Database):
         return found
 
     def members(self) -> list[Member]:
-        """All classes' clips without their features and pictures, oldest first."""
+        """The clips of all classes without their arrays and pictures, oldest first."""
         query = f"SELECT {MEMBER_COLUMNS} FROM clips WHERE class NOT NULL ORDER BY id"
         return self._made(member_from, self._rows(query))
 
     def texts(self, ids: Sequence[int]) -> dict[int, Floats]:
-        """The text features, float32 [D'], of those of the clips that have one, by clip id."""
+        """The text features, float32 [D'], by clip id; clips without text are left out."""
         query = "SELECT id, text FROM clips WHERE text NOT NULL AND id IN (SELECT value FROM json_each(?))"
         rows = self._rows(query, json.dumps(list(ids)))
-        width = max((width for _, width in self.shapes()), default=0)  # without a step into the clips' large rows
+        width = max((width for _, width in self.shapes()), default=0)  # without reading the clips' large rows
         return dict(self._made(lambda row: (row[0], vector_from(row[1], width)), rows))
 
-    def clips(self, class_name: str | None = None, ids: Sequence[int] | None = None) -> list[EnrolledClip]:
-        """The clips of one class, or of all, oldest first; with `ids` only those. Raises `class-unknown`."""
+    def clips(self, class_name: str | None = None, *, ids: Sequence[int] | None = None) -> list[EnrolledClip]:
+        """The clips of the classes, oldest first. Raises `class-unknown`.
+
+        class_name: only this class's; None for all classes.
+        ids: only these.
+        """
         query = (
             f"SELECT {CLIP_COLUMNS} FROM clips WHERE class NOT NULL AND (?1 IS NULL OR class = ?1) "
             "AND (?2 IS NULL OR id IN (SELECT value FROM json_each(?2))) ORDER BY id"
@@ -87,20 +92,24 @@ class Gallery(Database):
         return self._made(clip_from, rows)
 
     def negatives(self) -> list[EnrolledClip]:
-        """The clips that show none of the classes, oldest first."""
+        """The negatives, oldest first."""
         query = f"SELECT {CLIP_COLUMNS} FROM clips WHERE class IS NULL ORDER BY id"
         return self._made(clip_from, self._rows(query))
 
     def shown_before(self, digest: str) -> tuple[str, str] | None:
-        """Class (`NEGATIVE` for a negative) and source of a clip with these very frames, None where there is none."""
+        """Class (`NEGATIVE` for a negative) and source of a clip with the same frames; None where there is none."""
         rows = self._rows("SELECT class, source FROM clips WHERE digest = ? LIMIT 1", digest)
         return next(iter(self._made(shown_from, rows)), None)
 
-    def add(self, clips: Sequence[EnrolledClip], prototypes: Floats, graph: str, force: bool = False) -> None:
-        """Enroll clips in one transaction; `prototypes` [clips, T, D'] made by the graph `graph`.
+    def add(self, clips: Sequence[EnrolledClip], prototypes: Floats, graph: str, *, force: bool = False) -> None:
+        """Enroll clips in one transaction.
 
-        A prototype of a negative is not kept. Raises `clip-rejected` where a clip is in its class already, unless
-        `force`; `output-unwritable`.
+        clips: of classes, or negatives.
+        prototypes: float32 [clips, T, D']; those of negatives are not stored.
+        graph: digest of the graph that made the prototypes.
+        force: also where a clip with the same frames is in its class already.
+
+        Raises `clip-rejected`, `output-unwritable`.
         """
         with self._changing(create=True) as connection:
             self._claim(connection, self._contract)
@@ -111,8 +120,11 @@ class Gallery(Database):
                 if clip.class_name != NEGATIVE:
                     connection.execute("INSERT INTO prototypes VALUES (?, ?, ?)", (clip_id, graph, blob(prototype)))
 
-    def remove(self, class_name: str, clip_id: int | None = None) -> int:
-        """Remove a class, or one clip of it; how many clips went. Raises `class-unknown`, `clip-unknown`."""
+    def remove(self, class_name: str, *, clip_id: int | None = None) -> int:
+        """Remove a class, or only the clip `clip_id` of it; returns how many clips were removed.
+
+        Raises `class-unknown`, `clip-unknown`, `gallery-empty`.
+        """
         with self._changing() as connection:
             self._require(connection, class_name)
             gone = connection.execute(
@@ -124,8 +136,8 @@ class Gallery(Database):
             connection.execute(emptied, (class_name,))
         return gone
 
-    def remove_negatives(self, clip_id: int | None = None) -> int:
-        """Remove the negatives, or one of them; how many went. Raises `clip-unknown`, `gallery-empty`."""
+    def remove_negatives(self, *, clip_id: int | None = None) -> int:
+        """Remove the negatives, or only `clip_id`; returns how many. Raises `clip-unknown`, `gallery-empty`."""
         with self._changing() as connection:
             statement = "DELETE FROM clips WHERE class IS NULL AND (?1 IS NULL OR id = ?1)"
             gone = connection.execute(statement, (clip_id,)).rowcount
@@ -134,7 +146,7 @@ class Gallery(Database):
         return gone
 
     def rename(self, old: str, new: str) -> None:
-        """Rename a class; its text and its limit stay. Raises `class-unknown`, `name-invalid`, `class-exists`."""
+        """Rename a class; its text and its limit stay. Raises `class-unknown`, `class-exists`, `name-invalid`."""
         new = valid_name(new)
         with self._changing() as connection:
             self._require(connection, old)
@@ -146,36 +158,42 @@ class Gallery(Database):
             connection.execute("UPDATE limits SET class = ? WHERE class = ?", (new, old))
 
     def limits(self) -> dict[str, ClassLimit]:
-        """The calibrated limits by class, those included that do not count any more."""
+        """The calibrated limits by class, including those that no longer apply."""
         limits = self._made(limit_from, self._rows(f"SELECT {LIMIT_COLUMNS} FROM limits"))
         return {limit.class_name: limit for limit in limits}
 
     def keep_limits(self, limits: Sequence[ClassLimit]) -> None:
-        """Replace all calibrated limits, in one transaction that counts as a change. Raises `output-unwritable`."""
+        """Replace all calibrated limits. Raises `gallery-empty`, `output-unwritable`."""
         with self._changing() as connection:
             connection.execute("DELETE FROM limits")
             for limit in limits:
                 insert_limit(connection, limit)
 
     def shapes(self) -> set[tuple[int, int]]:
-        """The (T, D') of the kept features: one for all, in a gallery that maclip wrote."""
+        """The shapes (T, D') of the stored features: a single one, in a gallery that maclip wrote."""
         return set(self._made(shape_from, self._rows("SELECT DISTINCT frames, width FROM clips")))
 
     @contextmanager
     def importing(self, contract: str | None, shape: tuple[int, int]) -> Iterator[Importing]:
-        """One transaction for clips from elsewhere, `shape` (T, D'). Raises `contract-mismatch`, `import-corrupt`."""
+        """A transaction that adds clips of another gallery.
+
+        contract: of the bundle with which they were enrolled.
+        shape: (T, D') of their features.
+
+        Raises `contract-mismatch`, `import-corrupt`, `output-unwritable`.
+        """
         with self._changing(create=True) as connection:
             self._claim(connection, contract)
             if self.shapes() - {shape}:
                 raise MaclipError(
                     "import-corrupt",
-                    f"Its clips have features of {shape[0]} x {shape[1]}, those of {self.path} have not.",
+                    f"Its features are {shape[0]} x {shape[1]}; those of {self.path} are not.",
                     "Give a file that was exported from a gallery of the same bundle.",
                 )
             yield Importing(self, connection)
 
     def prototypes(self, graph: str) -> dict[int, Floats]:
-        """The kept prototypes made by the graph of that digest, float32 [T, D'] by clip id; no damaged ones."""
+        """The stored prototypes of the graph of this digest, float32 [T, D'] by clip id, without damaged ones."""
         shapes = self.shapes()
         if len(shapes) != 1:
             return {}
@@ -183,33 +201,35 @@ class Gallery(Database):
         rows = self._rows("SELECT clip, data FROM prototypes WHERE graph = ?", graph)
         found = {}
         for clip, data in rows:
-            with suppress(ValueError, TypeError):  # it can be made again
+            with suppress(ValueError, TypeError):  # it is made again
                 found[clip] = array_from(data, *shape)
         return found
 
     def keep_prototypes(self, version: tuple[int, int], graph: str, prototypes: dict[int, Floats]) -> None:
-        """Keep prototypes derived from the gallery at `version`.
+        """Store prototypes, which can be made again.
 
-        Does nothing where it cannot be written or may be another one now: they can be made again.
+        version: of the gallery from which they were made; nothing is stored where the file was replaced since.
+        graph: digest of the graph that made them.
+        prototypes: float32 [T, D'] by clip id.
         """
-        # A clip may have been removed meanwhile.
+        # Selected by id, because a clip may have been removed meanwhile.
         self._derive(
             version,
             "INSERT OR REPLACE INTO prototypes SELECT id, ?, ? FROM clips WHERE id = ?",
             [(graph, blob(data), clip) for clip, data in prototypes.items()],
         )
 
-    def measured_limit(self, name: str, made_for: str) -> tuple[bool, float | None]:
-        """Whether a limit measured for `made_for` is kept, and its value (None: no limit)."""
-        rows = self._rows("SELECT value FROM thresholds WHERE name = ? AND made_for = ?", name, made_for)
+    def measured_limit(self, made_for: str) -> tuple[bool, float | None]:
+        """Whether a limit measured for `made_for` is stored, and its value (None: no limit)."""
+        rows = self._rows("SELECT value FROM measured_limit WHERE made_for = ?", made_for)
         value = rows[0][0] if rows else None
         if not rows or not (value is None or (type(value) is float and math.isfinite(value))):
-            return False, None  # a damaged one can be measured again
+            return False, None  # a damaged one is measured again
         return True, value
 
-    def keep_measured_limit(self, version: tuple[int, int], name: str, made_for: str, value: float | None) -> None:
-        """Keep a limit derived from the gallery at `version`, like `keep_prototypes`."""
-        self._derive(version, "INSERT OR REPLACE INTO thresholds VALUES (?, ?, ?)", [(name, made_for, value)])
+    def keep_measured_limit(self, version: tuple[int, int], made_for: str, value: float | None) -> None:
+        """Store the limit measured for `made_for` from the gallery at `version`, like `keep_prototypes`."""
+        self._derive(version, "INSERT OR REPLACE INTO measured_limit VALUES (1, ?, ?)", [(made_for, value)])
 
     def _insert(self, connection: sqlite3.Connection, clip: EnrolledClip) -> int:
         row = {
@@ -244,26 +264,26 @@ class Gallery(Database):
         nearest = difflib.get_close_matches(class_name, names, cutoff=0.4) or names[:5]
         return MaclipError(
             "class-unknown",
-            f"The gallery has no class {class_name!r}; nearest: {', '.join(map(repr, nearest))}.",
+            f"The gallery has no class {class_name!r}; the nearest are {', '.join(map(repr, nearest))}.",
             "See them with `maclip-run gallery list`.",
         )
 
 
 class Importing:
-    """Adds rows within the transaction of `Gallery.importing`."""
+    """Adds clips and limits within the transaction of `Gallery.importing`."""
 
     def __init__(self, gallery: Gallery, connection: sqlite3.Connection) -> None:
         self._gallery, self._connection = gallery, connection
 
     def clip(self, clip: EnrolledClip) -> bool:
-        """Add a clip; whether it was not in its class yet. Its prototype is made when it is needed."""
+        """Add a clip, unless its class has it; whether it was added. Its prototype is made when it is needed."""
         if _same(self._connection, clip) is not None:
             return False
         self._gallery._insert(self._connection, clip)
         return True
 
     def limit(self, limit: ClassLimit) -> bool:
-        """Take over a limit of a class that has none and is there; whether it was."""
+        """Add the limit of a class that exists and has none; whether it was added."""
         return insert_limit(
             self._connection,
             limit,
@@ -273,12 +293,12 @@ class Importing:
 
 
 def now() -> str:
-    """The time as the gallery keeps it: ISO 8601, UTC, whole seconds."""
+    """The current time as the gallery stores it: ISO 8601, UTC, whole seconds."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def insert_limit(connection: sqlite3.Connection, limit: ClassLimit, clash: str = "", where: str = "") -> bool:
-    """One row of `limits`, within a transaction of the caller's; whether it was written."""
+    """Insert one row of `limits`, within the caller's transaction; whether it was inserted."""
     values = (limit.class_name, limit.value, limit.clips, limit.graphs, limit.calibrated_at, json.dumps(limit.facts))
     statement = f"INSERT {clash} INTO limits SELECT ?1, ?2, ?3, ?4, ?5, ?6 {where}"
     return connection.execute(statement, values).rowcount > 0
@@ -290,14 +310,14 @@ def _clip_unknown(whose: str, clip_id: int | None) -> MaclipError:
 
 
 def _refuse_duplicate(connection: sqlite3.Connection, clip: EnrolledClip) -> None:
-    """Once more within the transaction: another program may have enrolled the same clip a moment ago."""
+    """Raises `clip-rejected`. Within the transaction: another program may have enrolled the clip a moment ago."""
     source = _same(connection, clip)
     if source is not None:
         raise ClipRejected([Rejection(clip.source, (Reason("duplicate", f"the same frames as {source}"),))])
 
 
 def _same(connection: sqlite3.Connection, clip: EnrolledClip) -> str | None:
-    """The source of a clip with the same frames in the same class."""
+    """The source of a clip with the same frames in the same class; None where there is none."""
     found = connection.execute(
         "SELECT source FROM clips WHERE class IS ? AND digest = ?", (clip.class_name or None, clip.digest)
     ).fetchone()

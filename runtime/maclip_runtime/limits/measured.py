@@ -12,7 +12,6 @@ from maclip_runtime.matching.distances import MAX_SAMPLE, left_out, match_all, s
 from maclip_runtime.matching.index import Index
 from maclip_runtime.reading.frames import Floats
 
-KEPT = "limit"  # the name under which the gallery keeps it
 # Above this balanced error (0 perfect, 1 chance) the gallery cannot tell its own clips from others.
 SEPARABLE = 0.5
 
@@ -74,10 +73,10 @@ def _kept_or_measured(gallery: Gallery, encoder: Encoder, index: Index, by_clip:
     limit = encoder.bundle.manifest.limit
     prior = limit.distance if limit else None
     made_for = f"{index.generation} {prior} {graphs_key(encoder)}"
-    kept, value = gallery.measured_limit(KEPT, made_for)
+    kept, value = gallery.measured_limit(made_for)
     if not kept:
         value = _measured(gallery, encoder, index, by_clip, prior)
-        gallery.keep_measured_limit(index.version, KEPT, made_for, value)
+        gallery.keep_measured_limit(index.version, made_for, value)
     return value
 
 

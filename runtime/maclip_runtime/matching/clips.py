@@ -12,7 +12,7 @@ from maclip_runtime.errors import MaclipError
 from maclip_runtime.reading.clip import read_clip
 from maclip_runtime.reading.frames import Pixels, prepare, segment_indices
 from maclip_runtime.reading.take import Take
-from maclip_runtime.sources import Roi, local_path, redact
+from maclip_runtime.sources import Roi, local_path, redact, scheme_of
 
 
 def read_take(path: str | PathLike[str], manifest: Manifest, roi: Roi | None = None) -> Take:
@@ -20,6 +20,12 @@ def read_take(path: str | PathLike[str], manifest: Manifest, roi: Roi | None = N
 
     Raises `clip-unreadable`, `clip-too-short`.
     """
+    if scheme_of(str(path)) not in {"", "file"}:
+        raise MaclipError(
+            "clip-unreadable",
+            f"{redact(path)} cannot be read as a whole clip: only a video file or a folder of frames can.",
+            "Give a file or a folder; in a stream, give a source that lasts longer than the window.",
+        )
 
     def prepared(frame: Pixels) -> Pixels:
         return prepare(frame if roi is None else roi.view(frame), manifest.preprocess)

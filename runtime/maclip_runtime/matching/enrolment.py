@@ -164,7 +164,7 @@ class Enroller:
             replace(clip, forced=tuple(reason.code for reason in found))
             for clip, found in zip(made, faults, strict=True)
         ]
-        self._gallery.add(made, prototypes, self._encoder.bundle.graph_digest("prototype"), force)
+        self._gallery.add(made, prototypes, self._encoder.bundle.graph_digest("prototype"), force=force)
         return made
 
     def _notes(self, name: str, stale: bool) -> list[str]:

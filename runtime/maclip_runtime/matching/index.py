@@ -12,8 +12,8 @@ import numpy as np
 from maclip_runtime.engines.encoder import Encoder, Flags
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.gallery import EnrolledClip, Gallery
+from maclip_runtime.gallery.errors import corrupt
 from maclip_runtime.gallery.rows import Member
-from maclip_runtime.gallery.schema import corrupt
 from maclip_runtime.reading.frames import Floats
 
 # A stream's window over an enrolled clip. A window as long as the action lies wholly within it for one moment only; in

@@ -1,7 +1,7 @@
-"""A sink: a bounded outbox of events and the thread that delivers them.
+"""A sink: a bounded outbox of events, and the thread that delivers them.
 
-The watching thread only puts lines into the outbox. Where they cannot be delivered as fast as they come, the
-outbox fills and old ones are dropped: recognition goes on as if nothing was wrong, and the count says what is missing.
+The watching thread only puts events into the outbox. Where they cannot be delivered as fast as they happen, the outbox
+fills and old ones are dropped and counted; recognition never waits.
 """
 
 from __future__ import annotations
@@ -20,32 +20,37 @@ from maclip_runtime.sinks.record import event_line
 
 log = logging.getLogger("maclip")
 
-OUTBOX_EVENTS = 1000
-CLOSE_SECONDS = 5.0  # how long closing waits for what is still in the outbox
+MAX_WAITING_EVENTS = 1000
+CLOSE_SECONDS = 5.0  # how long closing waits for the outbox to empty
 FIRST_RETRY_SECONDS = 0.5
-LAST_RETRY_SECONDS = 30.0
-TRIES = 6  # of an event that the receiver answers but does not take
-NAG_SECONDS = 60.0  # between two warnings that events are being dropped
+MAX_RETRY_SECONDS = 30.0
+MAX_TRIES = 6  # of an event for which the receiver answers `RetryLater`
+WARNING_SECONDS = 60.0  # between two warnings that events are being dropped
 
 
 class Refused(Exception):
-    """The receiver will never take this event: it is dropped at once."""
+    """The receiver will never accept this event: it is dropped at once."""
 
 
-class Faltered(Exception):
-    """The receiver is there but could not take this event now: it is tried a few times, then dropped."""
+class RetryLater(Exception):
+    """The receiver answers but cannot accept this event now: it is retried a few times, then dropped."""
 
 
 class Sink(Callbacks):
-    """Delivers events in order. `name` holds no credentials; close it, or use it as a context manager.
+    """Delivers events in order. A context manager that closes itself; subclasses write `deliver`.
 
-    While the receiver cannot be reached, events wait; where more than `capacity` wait, the oldest "update" is
-    dropped, or else the oldest event. `dropped`, `delivered` and `waiting` may be read from any thread.
+    While the receiver cannot be reached, events wait. Where more than `capacity` wait, the oldest "update" is dropped,
+    or else the oldest event. `dropped`, `delivered` and `waiting` count events; any thread may read them.
     """
 
-    close_s: float | None = CLOSE_SECONDS  # None: as long as it takes
+    close_s: float | None = CLOSE_SECONDS  # how long closing waits for the outbox to empty; None: without limit
 
-    def __init__(self, name: str, capacity: int = OUTBOX_EVENTS) -> None:
+    def __init__(self, name: str, *, capacity: int = MAX_WAITING_EVENTS) -> None:
+        """Start the delivering thread: a subclass calls this last, once `deliver` has all that it needs.
+
+        name: for messages and metrics, without credentials.
+        capacity: how many events may wait.
+        """
         self.name = name
         self.dropped = 0
         self.delivered = 0
@@ -55,7 +60,7 @@ class Sink(Callbacks):
         self._change = threading.Condition()
         self._deadline: float | None = None  # set once closing
         self._abandoned = False
-        self._nagged_at = -NAG_SECONDS
+        self._warned_at = -WARNING_SECONDS
         self._thread = threading.Thread(target=self._run, name=f"sink {name}", daemon=True)
         self._thread.start()
 
@@ -69,12 +74,12 @@ class Sink(Callbacks):
 
     @property
     def waiting(self) -> int:
-        """Events that are not delivered yet."""
+        """How many events are not delivered yet."""
         with self._change:
             return len(self._outbox) + self._in_hand
 
     def event(self, event: Event) -> None:
-        """Take an event for delivery, at once. Once closed, it counts as dropped."""
+        """Queue an event; returns at once. After closing it counts as dropped."""
         line = event_line(event)
         with self._change:
             if self._deadline is not None:
@@ -86,7 +91,7 @@ class Sink(Callbacks):
             self._change.notify_all()
 
     def close(self) -> None:
-        """Deliver what waits, for `close_s` seconds at most, and let go. Says what was dropped. Twice is once."""
+        """Deliver what waits, for at most `close_s` seconds, then release the receiver. Logs how many were dropped."""
         with self._change:
             if self._deadline is not None:
                 return
@@ -102,21 +107,22 @@ class Sink(Callbacks):
             log.warning("%s: %d of %d events were dropped", self.name, self.dropped, self.dropped + self.delivered)
 
     @abstractmethod
-    def _deliver(self, line: bytes) -> None:
-        """Deliver one line of JSON, in the sink's own thread.
+    def deliver(self, line: bytes) -> None:
+        """Deliver one event, a line of JSON in UTF-8 (see `event_record`), in the sink's own thread.
 
-        Raises OSError where the receiver cannot be reached, `Faltered`, `Refused`.
+        Raises OSError where the receiver cannot be reached: the event is retried until it can. Raises `RetryLater`,
+        `Refused`. Any other exception counts as `Refused`.
         """
 
-    def _let_go(self, deadline: float) -> None:
-        """Close what is held, in the sink's own thread, by `deadline` (`time.monotonic`)."""
+    def release(self, deadline: float) -> None:
+        """Close files and connections, in the sink's own thread, before `deadline` (`time.monotonic`)."""
 
     def _make_room(self) -> None:
-        updates = (place for place, (kind, _) in enumerate(self._outbox) if kind == "update")
+        updates = (index for index, (kind, _) in enumerate(self._outbox) if kind == "update")
         del self._outbox[next(updates, 0)]
         self.dropped += 1
-        if time.monotonic() - self._nagged_at > NAG_SECONDS:
-            self._nagged_at = time.monotonic()
+        if time.monotonic() - self._warned_at > WARNING_SECONDS:
+            self._warned_at = time.monotonic()
             log.warning("%s: the outbox is full, events are dropped (%d so far)", self.name, self.dropped)
 
     def _run(self) -> None:
@@ -128,10 +134,10 @@ class Sink(Callbacks):
                 self._in_hand = 0
                 self.delivered += taken
                 self.dropped += not taken
-        self._let_go(self._deadline or 0.0)
+        self.release(self._deadline or 0.0)
 
     def _next(self) -> bytes | None:
-        """The next line; None once closing and empty, or closing and late."""
+        """The next line; None when closing, once the outbox is empty or time is up."""
         with self._change:
             self._change.wait_for(lambda: self._outbox or self._deadline is not None)
             if not self._outbox or self._late():
@@ -140,23 +146,23 @@ class Sink(Callbacks):
             return self._outbox.popleft()[1]
 
     def _insist(self, line: bytes) -> bool:
-        """Deliver one line, however often it takes; whether it was taken."""
+        """Deliver one line, retrying as needed; whether it was accepted."""
         delay_s, tries, troubled = FIRST_RETRY_SECONDS, 0, False
         while True:
             try:
-                self._deliver(line)
+                self.deliver(line)
             except OSError as error:
                 problem = _words(error)
-            except Faltered as error:
+            except RetryLater as error:
                 problem, tries = _words(error), tries + 1
-            except Exception as error:  # `Refused`, or a fault of ours that trying again would not mend
+            except Exception as error:  # `Refused`, or a bug that a retry would not mend
                 log.warning("%s: an event was refused (%s)", self.name, _words(error))
                 return False
             else:
                 if troubled:
                     log.info("%s: delivering again", self.name)
                 return True
-            if tries >= TRIES:
+            if tries >= MAX_TRIES:
                 log.warning("%s: an event was given up after %d tries (%s)", self.name, tries, problem)
                 return False
             if not troubled and not self._late():
@@ -164,10 +170,10 @@ class Sink(Callbacks):
             troubled = True
             if not self._pause(delay_s * random.uniform(0.75, 1.25)):
                 return False
-            delay_s = min(2 * delay_s, LAST_RETRY_SECONDS)
+            delay_s = min(2 * delay_s, MAX_RETRY_SECONDS)
 
     def _pause(self, seconds: float) -> bool:
-        """Wait, shorter when closing; whether there is time for another try."""
+        """Wait before a retry, less when closing; whether there is time for another one."""
         with self._change:
             if not self._change.wait_for(lambda: self._deadline is not None, seconds):
                 return True
@@ -180,5 +186,5 @@ class Sink(Callbacks):
 
 
 def _words(error: Exception) -> str:
-    """The error in a few words, without the address that it may repeat."""
+    """The error in a few words, without the address that its message may repeat."""
     return str(getattr(error, "strerror", None) or error or type(error).__name__)[:200]

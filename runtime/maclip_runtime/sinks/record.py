@@ -1,4 +1,4 @@
-"""An event as one line of JSON: the same record for every sink."""
+"""An event as one line of JSON, the same for every sink."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ SCHEMA = 1
 def event_record(event: Event) -> dict[str, Any]:
     """The fields of `Event` under their own names, after "schema".
 
-    Keys may be added under a schema's number, never renamed, dropped or given another meaning. A number that is
-    not finite is None. A sink may deliver a record twice; `source`, `kind`, `label` and `end_s` tell which it is.
+    Under one schema number keys may be added, but never renamed, removed or redefined. A number that is not finite
+    becomes None. A sink may deliver a record twice; `source`, `kind`, `label` and `end_s` identify it.
     """
     fields = {name: _finite(value) for name, value in dataclasses.asdict(event).items()}
     return {"schema": SCHEMA, **fields}
 
 
 def event_line(event: Event) -> bytes:
-    """`event_record` as UTF-8 JSON without a line break in it, and one at its end.
+    """`event_record` as one line of UTF-8 JSON, with its line break.
 
-    A file name that is not UTF-8 reaches Python with lone surrogates; they become "?".
+    A file name that is not UTF-8 reaches Python with lone surrogates, which become "?".
     """
     return json.dumps(event_record(event), ensure_ascii=False, allow_nan=False).encode("utf-8", "replace") + b"\n"
 

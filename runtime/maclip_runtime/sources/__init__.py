@@ -1,17 +1,27 @@
 """Where frames come from: `open_source(uri)` gives upright RGB frames with times, in order, one at a time.
 
-A source is a file, a folder of frames, a camera or an address; it holds one frame at a time, never a clip. A camera
-or address is read by a thread of its own, gives its newest frame, and is connected again when it is lost.
+A source is a file, a folder of frames, a camera or a stream; it holds one frame at a time, never a clip. A camera or
+stream is read by a thread of its own, gives its newest frame, and reconnects when it is lost.
+Each file in `kinds/` registers a kind with `@source`; a program or an installed package can register its own
+(docs/extending.md).
 """
 
-from maclip_runtime.sources.address import is_live, local_path, redact, scheme_of
-from maclip_runtime.sources.base import Frame, Source, SourceState, SourceStatus
-from maclip_runtime.sources.opening import open_source
+from maclip_runtime.sources.address import local_path, redact, scheme_of
+from maclip_runtime.sources.base import Frame, SequentialSource, Source, SourceState, SourceStatus
+from maclip_runtime.sources.connection import Arrival, Connection, ConnectionLost
+from maclip_runtime.sources.live import LiveSource
+from maclip_runtime.sources.opening import is_live, open_source
 from maclip_runtime.sources.options import Roi, SourceOptions
+from maclip_runtime.sources.registry import source
 
 __all__ = [
+    "Arrival",
+    "Connection",
+    "ConnectionLost",
     "Frame",
+    "LiveSource",
     "Roi",
+    "SequentialSource",
     "Source",
     "SourceOptions",
     "SourceState",
@@ -21,4 +31,5 @@ __all__ = [
     "open_source",
     "redact",
     "scheme_of",
+    "source",
 ]

@@ -1,4 +1,4 @@
-"""What a source is: frames with times, one at a time, and a state that can be watched."""
+"""What a source is: frames with times, one at a time, and a status."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ from maclip_runtime.sources.options import Roi
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One upright picture, `time_s` seconds after the source's first one.
+    """One upright picture.
 
-    `picture` is uint8 [H, W, 3] RGB, or gives that when it is called: of a stream most frames are never looked at, and
-    turning one into RGB takes longer than decoding it. `index` counts the frames that were given out. `restarted`: the
-    source was lost before this frame and has come back, so nothing before it belongs to the same window.
+    picture: uint8 [H, W, 3] RGB, or a function that returns it: most frames of a stream are never looked at, and
+        converting one to RGB takes longer than decoding it.
+    time_s: seconds after the source's first frame.
+    index: how many frames the source gave before this one.
+    restarted: whether the source was lost before this frame, so that no earlier frame belongs to the same window.
     """
 
     picture: Pixels | Callable[[], Pixels]
@@ -35,7 +37,7 @@ class Frame:
 
 
 class SourceState(str, Enum):
-    """`stalled`: connected, but nothing comes; `lost`: to be connected again; `ended`: no frame will come."""
+    """`stalled`: connected, but silent; `lost`: waiting to reconnect; `ended`: no frame will follow."""
 
     CONNECTING = "connecting"
     RUNNING = "running"
@@ -46,10 +48,14 @@ class SourceState(str, Enum):
 
 @dataclass(frozen=True)
 class SourceStatus:
-    """How a source fares. `name` and `problem` hold no credentials.
+    """The status of a source. `name` and `problem` hold no credentials.
 
-    `since_s`: seconds in this state. `frames` were given out; `dropped` came but were overtaken by a newer one.
-    `rate`: frames a second that came lately. `problem`: why it last stalled or was lost, "" for never.
+    since_s: seconds in this state.
+    frames: how many were given out.
+    dropped: how many arrived but were replaced by a newer one before they were read.
+    reconnects: how often the source came back.
+    rate: frames per second that arrived lately.
+    problem: why it last stalled or was lost, "" for never.
     """
 
     name: str
@@ -63,13 +69,18 @@ class SourceStatus:
 
 
 class Source(ABC):
-    """Frames in order; closed when its `with` block ends. `name` is safe to print.
+    """Frames in order. A context manager that closes itself.
 
-    A file gives each frame and waits to be read (`live` false). A camera or address goes on without its reader:
-    it gives the newest frame and never a queue that grows.
+    A file gives every frame and waits to be read (`live` is false). A camera or stream goes on without its reader: it
+    gives the newest frame and never builds a queue.
     """
 
-    def __init__(self, name: str, live: bool = False) -> None:
+    def __init__(self, name: str, *, live: bool = False) -> None:
+        """Name the source.
+
+        name: for messages and events, without credentials.
+        live: whether it goes on without its reader.
+        """
         self.name = name
         self.live = live
 
@@ -82,7 +93,7 @@ class Source(ABC):
         self.close()
 
     def __iter__(self) -> Iterator[Frame]:
-        """The frames from here to the end. Raises as `read` does."""
+        """The frames from here to the end. Raises what `read` raises."""
         while True:
             frame = self.read()
             if frame is None:
@@ -91,26 +102,31 @@ class Source(ABC):
 
     @abstractmethod
     def read(self, timeout_s: float | None = None) -> Frame | None:
-        """The next frame: of a file the next one, of a live source the newest that was not given yet.
+        """The next frame of a file, or a live source's newest frame that was not given yet.
 
-        None where the source has ended, or where a live one brought nothing within `timeout_s` seconds (None:
-        wait as long as it takes). Raises `source-lost` once a live source is given up, `clip-unreadable`.
+        None at the end, or where a live source has no new frame within `timeout_s` seconds (None: wait without limit).
+        Raises `source-lost` once a live source is given up, `clip-unreadable`.
         """
 
     @property
     @abstractmethod
     def status(self) -> SourceStatus:
-        """How the source fares right now. Safe to ask from another thread."""
+        """The current status. Any thread may ask."""
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of the file, camera or connection. Closing twice does nothing."""
+        """Release the file, camera or connection. Closing twice does nothing."""
 
 
-class FileSource(Source):
-    """A source that is read as it is consumed: running until it has ended. Only `roi` of each frame is given."""
+class SequentialSource(Source):
+    """A source that waits to be read and gives every frame. Subclasses write `produce`."""
 
     def __init__(self, name: str, roi: Roi | None = None) -> None:
+        """Name the source.
+
+        name: for messages and events, without credentials.
+        roi: the part of each frame that is given; None for all of it.
+        """
         super().__init__(name)
         self._roi = roi
         self._frames: Iterator[Frame] | None = None
@@ -119,13 +135,13 @@ class FileSource(Source):
         self._since = time.monotonic()
 
     @abstractmethod
-    def _produce(self) -> Iterator[Frame]:
-        """The frames, from the first to the last."""
+    def produce(self) -> Iterator[Frame]:
+        """The frames, from the first to the last. Raises `clip-unreadable`."""
 
     def read(self, timeout_s: float | None = None) -> Frame | None:
         """The next frame, None at the end. Raises `clip-unreadable`."""
         if self._frames is None:
-            self._frames = self._produce()
+            self._frames = self.produce()
         frame = next(self._frames, None)
         if frame is None:
             self._ended, self._since = True, self._since if self._ended else time.monotonic()
@@ -135,7 +151,7 @@ class FileSource(Source):
         return None
 
     def close(self) -> None:
-        """Nothing more is read. A generator that is left half way holds its source and the decoder's threads."""
+        """Stop. A generator that is not dropped would keep its file and the decoder's threads."""
         self._frames = iter(())
 
     @property
@@ -146,5 +162,5 @@ class FileSource(Source):
 
 
 def part_of(roi: Roi | None, frame: Frame) -> Frame:
-    """The frame with only `roi` of its picture, cut when it is first looked at; None is all of it."""
+    """The frame with only `roi` of its picture, cut out when it is first needed; None leaves it whole."""
     return frame if roi is None else replace(frame, picture=lambda: roi.view(frame.pixels))

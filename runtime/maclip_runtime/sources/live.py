@@ -1,57 +1,86 @@
-"""A live source: a thread that reads ahead and forgets, connects again by itself, and says how it fares."""
+"""A live source: a thread keeps its newest frame and reconnects by itself."""
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections import deque
+from dataclasses import dataclass
 
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.sources.base import Frame, Source, SourceState, SourceStatus, part_of
-from maclip_runtime.sources.clock import BACKOFF, Backoff, StreamClock
-from maclip_runtime.sources.ffmpeg import Arrival, Connect, Connection, ConnectionLost
+from maclip_runtime.sources.clock import StreamClock
+from maclip_runtime.sources.connection import Arrival, Connect, Connection, ConnectionLost
 from maclip_runtime.sources.options import DEFAULTS, SourceOptions
 
-# A try to connect takes this long at most, in turn: short ones, so that a server that comes back while one hangs is
+# How long each attempt to connect may take, in turn: short ones, so that a server that comes back while one hangs is
 # not missed for long, and now and then a long one for a server that is slow to answer.
 OPEN_SECONDS = (4.0, 4.0, 10.0)
-FIRST_TRIES = 3  # before a source that was never there is an error
-STEADY_SECONDS = 2.0  # a connection that held less than this counts as a failed try
-CLOSE_SECONDS = 1.0  # how long `close` waits for the reader; FFmpeg lets go of a silent server after `stall_s`
-RATE_SECONDS = 2.0  # over which the rate is taken
+MAX_FIRST_TRIES = 3  # before a source that never answered is an error
+STEADY_SECONDS = 2.0  # a connection that held for less counts as a failed attempt
+CLOSE_SECONDS = 1.0  # how long `close` waits for the reader; FFmpeg abandons a silent server after `stall_s`
+RATE_SECONDS = 2.0  # over which the frame rate is measured
+
+FIRST_DELAY_SECONDS = 0.1
+# Connecting and waiting for a key frame takes up to a second: so recognition resumes within two of a server's return.
+MAX_DELAY_SECONDS = 0.5
+REFUSED_DELAY_SECONDS = 10.0  # after a wrong password: cameras lock accounts
+
+
+@dataclass(frozen=True)
+class Backoff:
+    """Seconds between attempts to connect: `first_s`, doubled up to `max_s`; `refused_s` after a wrong password.
+
+    Each delay is shortened at random by up to half, so that many readers of one recorder do not return in step.
+    """
+
+    first_s: float = FIRST_DELAY_SECONDS
+    max_s: float = MAX_DELAY_SECONDS
+    refused_s: float = REFUSED_DELAY_SECONDS
+
+    def delay(self, tries: int, refused: bool) -> float:
+        """Seconds to wait after `tries` (1 or more) failed attempts in a row."""
+        delay_s = self.refused_s if refused else min(self.max_s, self.first_s * 2.0 ** min(tries - 1, 16))
+        return delay_s * random.uniform(0.5, 1.0)
+
+
+BACKOFF = Backoff()
 
 
 class LiveSource(Source):
-    """The newest frame of a connection that is made again whenever it breaks.
+    """Gives the newest frame of a connection, and reconnects whenever it breaks.
 
-    One thread connects, reads and decodes as fast as frames come, and keeps the newest. A source makes one thread and
-    one connection at a time, however often it is lost. `connect` is called by that thread.
+    One thread connects, reads and decodes as fast as frames arrive, and keeps the newest. There is one thread and one
+    connection at a time, however often it is lost.
     """
 
     def __init__(
-        self,
-        name: str,
-        connect: Connect,
-        options: SourceOptions = DEFAULTS,
-        backoff: Backoff = BACKOFF,
+        self, name: str, connect: Connect, *, options: SourceOptions = DEFAULTS, backoff: Backoff = BACKOFF
     ) -> None:
-        """Begin to connect; unless `options.wait`, wait until the first try that counts. Raises `source-lost`."""
+        """Start to connect; unless `options.wait`, return once the first frame has arrived. Raises `source-lost`.
+
+        name: for messages and events, without credentials.
+        connect: called by the reading thread with the seconds that it may take; raises `ConnectionLost`.
+        options: patience and region of interest.
+        backoff: seconds between attempts to connect.
+        """
         super().__init__(name, live=True)
         self._connect = connect
         self._options = options
         self._backoff = backoff
         self._clock = StreamClock()
         self._stop = threading.Event()
-        # All below is guarded by this.
+        # Guards everything below.
         self._changed = threading.Condition()
         self._newest: tuple[Arrival, float, int] | None = None  # picture, seconds since the first, connection
         self._state = SourceState.CONNECTING
         self._since = time.monotonic()
-        self._heard = self._since  # the last frame or the last connection's start
-        self._running_from = self._since  # the first frame of this connection
+        self._heard = self._since  # when the last frame arrived or the last connection started
+        self._running_from = self._since  # when this connection's first frame arrived
         self._came: deque[float] = deque(maxlen=512)
-        self._connections = 0  # that brought a frame
-        self._given_from = 0  # the connection of the last frame that was given
+        self._connections = 0  # that delivered a frame
+        self._given_from = 0  # the connection of the last frame given out
         self._given = self._dropped = 0
         self._problem = ""
         self._error: MaclipError | None = None
@@ -63,7 +92,7 @@ class LiveSource(Source):
     def read(self, timeout_s: float | None = None) -> Frame | None:
         """The newest frame that was not given yet; None after `timeout_s` seconds without one, or at the end.
 
-        Raises `source-lost` once the source is given up. One thread reads; `status` and `close` are for any.
+        Raises `source-lost` once the source is given up. For one thread; `status` and `close` are for any.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._newest or self._over, timeout_s)
@@ -78,7 +107,7 @@ class LiveSource(Source):
 
     @property
     def status(self) -> SourceStatus:
-        """How the source fares right now; "stalled" is said after half of `stall_s` without a frame."""
+        """The current state; "stalled" after half of `stall_s` without a frame."""
         now = time.monotonic()
         with self._changed:
             state, since, problem = self._state, self._since, self._problem
@@ -99,7 +128,7 @@ class LiveSource(Source):
             )
 
     def close(self) -> None:
-        """Stop reading. A reader that waits for a silent server closes its connection later by itself."""
+        """Stop reading. A reader that waits for a silent server closes its connection later."""
         self._stop.set()
         self._enter(SourceState.ENDED)
         if self._reader is not threading.current_thread():
@@ -120,19 +149,19 @@ class LiveSource(Source):
             raise
 
     def _run(self) -> None:
-        """The reader: connect, drain, and again, until the end."""
+        """The reading thread: connect, read until the connection breaks, and again."""
         tries = 0
         while not self._stop.is_set():
             self._enter(SourceState.CONNECTING)
             before = self._connections
             try:
-                self._attend(OPEN_SECONDS[tries % len(OPEN_SECONDS)])
+                self._read_one(OPEN_SECONDS[tries % len(OPEN_SECONDS)])
                 break
             except ConnectionLost as lost:
                 why, refused = lost.why, lost.refused
-            except MaclipError as error:  # what no second try can mend
+            except MaclipError as error:  # another attempt would not help
                 return self._finish(error)
-            except Exception as error:  # a reader that dies in silence would be a camera that lies
+            except Exception as error:  # a thread that dies silently would look like a silent camera
                 why, refused = f"cannot be read ({type(error).__name__})", False
             steady = self._connections > before and self._heard - self._running_from >= STEADY_SECONDS
             tries = 1 if steady else tries + 1
@@ -142,8 +171,8 @@ class LiveSource(Source):
             self._stop.wait(self._backoff.delay(tries, refused))
         self._finish(None)
 
-    def _attend(self, open_s: float) -> None:
-        """One connection, from its opening to its end. Raises `ConnectionLost` where it breaks or falls silent."""
+    def _read_one(self, open_s: float) -> None:
+        """Open one connection and read it to its end. Raises `ConnectionLost` where it breaks or falls silent."""
         connection = self._connect(open_s)
         try:
             self._clock.connect(connection.paced)
@@ -184,12 +213,12 @@ class LiveSource(Source):
 
     def _is_given_up(self, tries: int, refused: bool) -> bool:
         if self._connections == 0 and not self._options.wait:
-            return refused or tries >= FIRST_TRIES
+            return refused or tries >= MAX_FIRST_TRIES
         return self._options.reconnects is not None and tries > self._options.reconnects
 
     def _finish(self, error: MaclipError | None) -> None:
         with self._changed:
-            if not self._stop.is_set():  # who closed the source knows that it has ended
+            if not self._stop.is_set():  # whoever closed the source knows that it has ended
                 self._error = error
         self._enter(SourceState.ENDED)
 
@@ -202,10 +231,10 @@ class LiveSource(Source):
 
 
 def source_lost(name: str, why: str) -> MaclipError:
-    """The error `source-lost` for a camera or address; `why` continues the sentence."""
+    """The error `source-lost` of a camera or stream; `why` continues the sentence."""
     return MaclipError("source-lost", f"{name} {why}.", "Check that the camera is on and its address is right.")
 
 
 def _again(error: MaclipError) -> MaclipError:
-    """The same error, anew: one that is raised many times would gather every traceback."""
+    """A copy of the error: raising one object many times would accumulate tracebacks."""
     return MaclipError(error.code, error.message, error.fix, error.exit_code)

@@ -1,4 +1,4 @@
-"""What may be asked of a source: patience, and the part of its picture that counts."""
+"""Options of a source: patience with a silent camera, and the region of interest."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.reading.frames import Pixels
 
-STALL_SECONDS = 5.0  # how long a live source may bring nothing before it is connected again
+STALL_SECONDS = 5.0  # without a frame, before a live source reconnects
 
 
 @dataclass(frozen=True)
 class Roi:
-    """A part of the picture: left edge, upper edge, width and height as fractions of the upright picture, 0 to 1."""
+    """A region of interest: left edge, top edge, width and height as fractions (0 to 1) of the upright picture.
+
+    Raises `roi-invalid`.
+    """
 
     x: float
     y: float
@@ -35,7 +38,7 @@ class Roi:
 
     @classmethod
     def parse(cls, text: str) -> Roi:
-        """From "x,y,w,h", fractions of the picture. Raises `roi-invalid`.
+        """The region written as "x,y,w,h", fractions of the picture. Raises `roi-invalid`.
 
         >>> Roi.parse("0.5,0,0.5,1")
         Roi(x=0.5, y=0.0, width=0.5, height=1.0)
@@ -47,22 +50,23 @@ class Roi:
         return cls(x, y, width, height)
 
     def view(self, pixels: Pixels) -> Pixels:
-        """That part of uint8 [H, W, 3], at least one pixel, without copying."""
+        """That part of a picture uint8 [H, W, 3], at least one pixel; a view, not a copy."""
         height, width = pixels.shape[:2]
         top, bottom = _span(self.y, self.height, height)
         left, right = _span(self.x, self.width, width)
         return pixels[top:bottom, left:right]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SourceOptions:
-    """How a source is read. All but `roi` is for live sources.
+    """How a source is read; all but `roi` concern live sources. Raises `option-invalid`.
 
-    `stall_s`: seconds without a frame after which a live source is connected again; its state is "stalled" from
-    half of that on. `reconnects`: how many tries in a row may fail before the source is given up with
-    `source-lost`; None tries forever, 0 never again. `wait`: a source that is not there at the start is waited for
-    as one that was lost; without it, opening fails after three tries, which is what people at a terminal want.
-    `roi`: the part of the picture that counts. Raises `option-invalid`.
+    stall_s: seconds without a frame after which a live source reconnects; its state is "stalled" from half of that on.
+    reconnects: how many attempts in a row may fail before the source is given up with `source-lost`; None for no
+        limit, 0 for no second attempt.
+    wait: whether a source that does not answer at the start is waited for; otherwise opening fails after three
+        attempts.
+    roi: the part of the picture that is looked at; None for all of it.
     """
 
     stall_s: float = STALL_SECONDS
@@ -72,12 +76,10 @@ class SourceOptions:
 
     def __post_init__(self) -> None:
         if not 0 < self.stall_s < math.inf:
-            raise MaclipError(
-                "option-invalid", f"A stall of {self.stall_s} s is not possible.", "Give seconds above 0."
-            )
+            raise MaclipError("option-invalid", f"stall_s is {self.stall_s}.", "Give a number of seconds above 0.")
         if self.reconnects is not None and self.reconnects < 0:
             raise MaclipError(
-                "option-invalid", f"{self.reconnects} reconnects are not possible.", "Give 0 or more, or none for ever."
+                "option-invalid", f"reconnects is {self.reconnects}.", "Give 0 or more, or None for no limit."
             )
 
 
@@ -85,7 +87,7 @@ DEFAULTS = SourceOptions()
 
 
 def _span(start: float, length: float, pixels: int) -> tuple[int, int]:
-    """The first pixel and the one after the last."""
+    """Index of the first pixel, and of the one after the last."""
     first = min(round(start * pixels), pixels - 1)
     return first, max(first + 1, min(round((start + length) * pixels), pixels))
 
@@ -93,6 +95,6 @@ def _span(start: float, length: float, pixels: int) -> tuple[int, int]:
 def _invalid(text: str) -> MaclipError:
     return MaclipError(
         "roi-invalid",
-        f"{text!r} is not a part of a picture.",
-        "Give x,y,w,h as fractions, for instance 0.5,0,0.5,1 for the right half.",
+        f"{text!r} is not a region of a picture.",
+        "Give x,y,w,h as fractions of the picture, for instance 0.5,0,0.5,1 for its right half.",
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,6 @@ from maclip_runtime import Gallery, Recognizer
 from maclip_runtime.bundle.opening import Bundle
 from maclip_runtime.engines.encoder import Encoder
 from maclip_runtime.errors import MaclipError
-from maclip_runtime.gallery import schema
 from maclip_runtime.matching.index import build_index
 
 
@@ -72,78 +70,17 @@ def test_files_that_are_no_gallery(bundle: Path, gallery: Path) -> None:
     assert caught.value.code == "gallery-corrupt"
 
 
-def as_schema_1(path: Path) -> Path:
-    """Write a gallery as maclip did before schema 2, with the clips of another."""
-    old = path.with_name("old.db")
-    columns = (
-        "id, class, text_name, text, features, query, frames, width, digest, source, enrolled_at, duration_s, quality, "
-        "thumbnail"
-    )
-    with sqlite3.connect(old) as connection:
-        connection.executescript(schema.TABLES)
-        connection.execute("ATTACH ? AS new", (str(path),))
-        connection.execute("INSERT INTO meta SELECT * FROM new.meta")
-        connection.execute(f"INSERT INTO clips ({columns}) SELECT {columns} FROM new.clips")
-        connection.execute("INSERT INTO prototypes SELECT * FROM new.prototypes")
-        connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
-        connection.execute("PRAGMA user_version = 1")
-    connection.close()
-    return old
-
-
-def version_of(path: Path) -> int:
-    with sqlite3.connect(path) as connection:
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-    connection.close()
-    return int(version)
-
-
-def test_schema_1_becomes_schema_2_in_place(bundle: Path, enrolled: Path, clips: Path) -> None:
-    old = as_schema_1(enrolled)
-    with Recognizer.open(bundle, enrolled) as expected, Recognizer.open(bundle, old) as recognizer:
-        assert version_of(old) == 2
-        assert recognizer.classes() == expected.classes()
-        assert recognizer.classify(clips / "red3.mp4") == expected.classify(clips / "red3.mp4")
-        assert recognizer.enroll("blue light", clips / "blue1.mp4").clips == 1
-        assert recognizer.calibrate().classes[0].limit > 0
-
-
-def test_a_migration_that_fails_changes_nothing_and_is_still_read(
-    bundle: Path, enrolled: Path, clips: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    old = as_schema_1(enrolled)
-    monkeypatch.setattr(schema, "SECOND", schema.SECOND + ";\nCREATE TABLE meta (key)")
-    with pytest.raises(MaclipError):
-        Gallery(old)
-    monkeypatch.undo()
-    assert version_of(old) == 1
-    with sqlite3.connect(old) as connection:
-        assert "forced" not in [row[1] for row in connection.execute("PRAGMA table_info(clips)")]
-    connection.close()
-
-    begin = schema.transaction
-
-    def full(connection: sqlite3.Connection) -> AbstractContextManager[None]:
-        if connection.execute("PRAGMA database_list").fetchone()[2]:  # a file, not a copy in memory
-            raise sqlite3.OperationalError("database or disk is full")
-        return begin(connection)
-
-    monkeypatch.setattr(schema, "transaction", full)
-    with Gallery(old) as gallery:
-        assert [info.clips for info in gallery.classes()] == [2, 2]
-        with pytest.raises(MaclipError) as caught:
-            gallery.remove("red light")
-        assert caught.value.code == "output-unwritable"
-    assert version_of(old) == 1
-
-
-def test_later_schema_is_told(enrolled: Path) -> None:
+@pytest.mark.parametrize("version", [1, 2, 9])
+def test_another_schema_is_refused_untouched(bundle: Path, enrolled: Path, version: int) -> None:
     with sqlite3.connect(enrolled) as connection:
-        connection.execute("PRAGMA user_version = 9")
+        connection.execute(f"PRAGMA user_version = {version}")
     connection.close()
-    with pytest.raises(MaclipError) as caught:
-        Gallery(enrolled)
-    assert caught.value.code == "gallery-schema"
+    before = enrolled.read_bytes()
+    for opens in (Gallery, lambda path: Recognizer.open(bundle, path)):
+        with pytest.raises(MaclipError, match=f"has schema {version}; this version of maclip reads schema 3") as caught:
+            opens(enrolled)
+        assert (caught.value.code, caught.value.exit_code) == ("gallery-schema", 2)
+    assert enrolled.read_bytes() == before
 
 
 @pytest.mark.parametrize("place", ["absent/gallery.db", "file/gallery.db", "folder"])
@@ -221,7 +158,7 @@ def test_a_clip_is_not_measured_against_itself(bundle: Path, enrolled: Path, cli
         assert recognizer.classify(clips / "red3.mp4").limit == pytest.approx(max(apart), rel=1e-3)
 
 
-def test_threshold_is_measured_again_after_a_change(bundle: Path, enrolled: Path, clips: Path) -> None:
+def test_limit_is_measured_again_after_a_change(bundle: Path, enrolled: Path, clips: Path) -> None:
     with Recognizer.open(bundle, enrolled) as recognizer:
         before = recognizer.classify(clips / "red3.mp4").limit
         assert before is not None

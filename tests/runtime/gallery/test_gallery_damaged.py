@@ -55,7 +55,6 @@ DAMAGE: dict[str, tuple[str, tuple[object, ...]]] = {
     "huge figure": ("UPDATE clips SET quality = ?", (f'{{"blur": {10**400}}}',)),
     "frames of text": ("UPDATE clips SET frames = 9999999999, width = 'ab'", ()),
     "contract of bytes": ("UPDATE meta SET value = x'ff' WHERE key = 'contract'", ()),
-    "older than it is": ("PRAGMA user_version = 1", ()),
     "source of bytes": ("UPDATE clips SET source = x'ff'", ()),
     "deep JSON": ("UPDATE clips SET forced = ?", ("[" * 100_000,)),
     "limit of text": ("INSERT INTO limits VALUES ('red light', 'far', '', '', '', '{}')", ()),
@@ -82,8 +81,8 @@ def test_damage_is_told(bundle: Path, enrolled: Path, clips: Path, damage: str) 
         ("UPDATE prototypes SET data = ?", NAN),
         ("UPDATE prototypes SET data = x'0000'",),
         ("UPDATE prototypes SET data = 'none'",),
-        ("UPDATE thresholds SET value = 'far'",),
-        ("UPDATE thresholds SET value = 9e999",),
+        ("UPDATE measured_limit SET value = 'far'",),
+        ("UPDATE measured_limit SET value = 9e999",),
     ],
 )
 def test_what_is_derived_is_made_again(bundle: Path, enrolled: Path, clips: Path, damage: tuple[str, ...]) -> None:
@@ -96,7 +95,7 @@ def test_what_is_derived_is_made_again(bundle: Path, enrolled: Path, clips: Path
     with sqlite3.connect(enrolled) as connection:
         kept = connection.execute("SELECT length(data), typeof(data) FROM prototypes").fetchall()
         assert kept == [(4 * 4 * 12, "blob")] * 4
-        assert all(abs(row[0]) < 10 for row in connection.execute("SELECT value FROM thresholds"))
+        assert all(abs(row[0]) < 10 for row in connection.execute("SELECT value FROM measured_limit"))
     connection.close()
 
 

@@ -16,7 +16,7 @@ from tiny_bundle import write_bundle
 from maclip_runtime import Gallery, Recognizer
 from maclip_runtime.engines.encoder import Encoder
 from maclip_runtime.errors import MaclipError
-from maclip_runtime.gallery import EnrolledClip, file, schema
+from maclip_runtime.gallery import EnrolledClip, file, opening
 from maclip_runtime.matching import index
 from maclip_runtime.reading.frames import Floats
 
@@ -84,7 +84,6 @@ with Gallery(sys.argv[1]) as gallery:
 def test_each_program_that_has_the_old_file_open_comes_to_the_new_one(
     bundle: Path, enrolled: Path, clips: Path, tmp_path: Path
 ) -> None:
-    """Programs share more than the file itself, with a write-ahead log above all."""
     larger = tmp_path / "larger.db"
     with Recognizer.open(bundle, larger) as recognizer:
         for number in range(12):
@@ -141,7 +140,7 @@ def test_what_is_made_of_one_is_not_kept_in_the_next(
     for path in (enrolled, other):
         with sqlite3.connect(path) as connection:
             connection.execute("DELETE FROM prototypes")
-            connection.execute("DELETE FROM thresholds")
+            connection.execute("DELETE FROM measured_limit")
         connection.close()
     make = index.make_prototype
 
@@ -155,7 +154,7 @@ def test_what_is_made_of_one_is_not_kept_in_the_next(
         recognizer.index.get()
         with sqlite3.connect(enrolled) as connection:
             assert connection.execute("SELECT * FROM prototypes").fetchall() == []
-            assert connection.execute("SELECT * FROM thresholds").fetchall() == []
+            assert connection.execute("SELECT * FROM measured_limit").fetchall() == []
         connection.close()
         assert recognizer.classify(clips / "blue1.mp4").label == "blue light"
 
@@ -237,7 +236,7 @@ def test_a_disk_that_does_not_answer_leaves_the_gallery_open(enrolled: Path, mon
     with Gallery(enrolled) as gallery:
         monkeypatch.setattr(file, "stamp_of", fail)
         assert len(gallery.classes()) == 2
-    monkeypatch.setattr(schema, "stamp_of", fail)
+    monkeypatch.setattr(opening, "stamp_of", fail)
     with pytest.raises(MaclipError) as caught:
         Gallery(enrolled)
     assert caught.value.code == "output-unwritable"
@@ -246,14 +245,14 @@ def test_a_disk_that_does_not_answer_leaves_the_gallery_open(enrolled: Path, mon
 def test_a_file_that_is_replaced_while_it_is_opened_is_opened_again(
     bundle: Path, enrolled: Path, other: Path, clips: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    prepare = schema._prepared
+    prepare = opening._prepare
 
-    def prepare_and_replace(*args: object) -> sqlite3.Connection:
+    def prepare_and_replace(*args: object) -> bool:
         if other.exists():
             os.replace(other, enrolled)
         return prepare(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(schema, "_prepared", prepare_and_replace)
+    monkeypatch.setattr(opening, "_prepare", prepare_and_replace)
     with Recognizer.open(bundle, enrolled) as recognizer:
         assert [info.name for info in recognizer.classes()] == ["blue light"]
         recognizer.enroll("green light", clips / "green1.mp4")
@@ -268,24 +267,6 @@ def test_a_copy_of_the_file_alone_is_whole(bundle: Path, enrolled: Path, clips: 
         shutil.copyfile(enrolled, copy)
         assert set(tmp_path.glob("*.db*")) == {enrolled, copy}
     assert names(bundle, copy) == ["red light", "green light", "blue light"]
-
-
-def test_a_gallery_of_before_leaves_its_log_once_nobody_else_has_it_open(
-    bundle: Path, enrolled: Path, clips: Path
-) -> None:
-    old = sqlite3.connect(enrolled)
-    assert old.execute("PRAGMA journal_mode = WAL").fetchone() == ("wal",)
-    old.execute("DELETE FROM clips WHERE class = 'green light'")
-    old.commit()  # into the log
-    with Recognizer.open(bundle, enrolled) as recognizer:
-        assert [info.name for info in recognizer.classes()] == ["red light"]
-        recognizer.enroll("blue light", clips / "blue1.mp4")
-    assert old.execute("SELECT count(*) FROM clips").fetchone() == (3,)
-    old.close()
-    assert names(bundle, enrolled) == ["red light", "blue light"]
-    with sqlite3.connect(enrolled) as connection:
-        assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
-    connection.close()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="users and modes are those of Unix")

@@ -18,7 +18,7 @@ import pytest
 
 from maclip_runtime import Gallery, Recognizer
 from maclip_runtime.errors import MaclipError
-from maclip_runtime.gallery import schema
+from maclip_runtime.gallery import errors, opening
 
 KILLED = """
 import os, signal, sys
@@ -65,7 +65,7 @@ import sys
 import numpy as np
 from maclip_runtime.gallery import EnrolledClip, Gallery
 path, first, last = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-with Gallery(path, "tiny") as gallery:
+with Gallery(path, contract="tiny") as gallery:
     print("ready", flush=True)
     for number in range(first, last):
         features = np.full((4, 12), number, np.float32)
@@ -169,7 +169,7 @@ def test_a_stream_does_not_wait_for_a_program_that_writes(
         writer.execute("UPDATE meta SET value = value + 1 WHERE key = 'generation'")
         begun = time.monotonic()
         assert recognizer._index.in_stream() is before
-        assert time.monotonic() - begun < schema.BUSY_SECONDS / 3
+        assert time.monotonic() - begun < opening.BUSY_SECONDS / 3
         os.utime(enrolled)  # so that it is opened again, which must not go past the lock
         assert recognizer._index.in_stream() is before
         assert not caplog.records  # nothing is wrong
@@ -186,8 +186,8 @@ def test_a_lock_of_this_program_outlives_an_opening_beside_it(gallery: Path) -> 
     first = sqlite3.connect(gallery, isolation_level=None)
     first.execute("BEGIN EXCLUSIVE")
     with pytest.raises(MaclipError) as caught:
-        schema.connect(gallery, create=True, patience=0.05)
-    assert schema.BUSY in str(caught.value)
+        opening.connect(gallery, create=True, wait_s=0.05)
+    assert errors.BUSY in str(caught.value)
     program = "import sqlite3, sys; sqlite3.connect(sys.argv[1], 0).execute('BEGIN IMMEDIATE')"
     done = subprocess.run([sys.executable, "-c", program, str(gallery)], stderr=subprocess.PIPE, text=True, check=False)
     assert "locked" in done.stderr
@@ -195,12 +195,12 @@ def test_a_lock_of_this_program_outlives_an_opening_beside_it(gallery: Path) -> 
 
 
 def test_others_read_during_a_large_import(enrolled: Path) -> None:
-    with Gallery(enrolled, "tiny") as importer, Gallery(enrolled) as reader:
+    with Gallery(enrolled, contract="tiny") as importer, Gallery(enrolled) as reader:
         clip = replace(importer.clips("red light")[0], class_name="blue light", thumbnail=bytes(1 << 20))
         with importer.importing(importer.contract, clip.features.shape) as importing:  # type: ignore[arg-type]
             for number in range(8):
                 importing.clip(replace(clip, digest=str(number)))
-            reader._wait(0.05)
+            reader._set_wait(0.05)
             assert len(reader.classes()) == 2
         assert len(reader.classes()) == 3
 

@@ -24,7 +24,7 @@ Answers = list[int]
 @pytest.fixture(autouse=True)
 def _quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base, "FIRST_RETRY_SECONDS", 0.01)
-    monkeypatch.setattr(base, "LAST_RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(base, "MAX_RETRY_SECONDS", 0.05)
 
 
 class Gate(Sink):
@@ -36,9 +36,9 @@ class Gate(Sink):
         self.open = threading.Event()
         self.got: list[float] = []
         self.problem: type[Exception] | None = None
-        super().__init__("gate", capacity)
+        super().__init__("gate", capacity=capacity)
 
-    def _deliver(self, line: bytes) -> None:
+    def deliver(self, line: bytes) -> None:
         self.open.wait(10)
         if self.problem:
             raise self.problem("no")
@@ -174,12 +174,12 @@ def test_webhook_tries_again_what_the_server_could_not_take(caplog: pytest.LogCa
 
 
 def test_webhook_gives_up_an_event_that_only_fails() -> None:
-    with server([500] * base.TRIES) as (host, got), open_sink(f"http://{host}/") as sink:
+    with server([500] * base.MAX_TRIES) as (host, got), open_sink(f"http://{host}/") as sink:
         sink.event(event(0))
         sink.event(event(1))
         wait_for(lambda: sink.delivered == 1)
     assert sink.dropped == 1
-    assert len(got) == base.TRIES + 1
+    assert len(got) == base.MAX_TRIES + 1
 
 
 def test_dead_and_slow_webhooks_do_not_hold_up(

@@ -14,20 +14,21 @@ import pytest
 from sink_events import event, wait_for
 
 from maclip_runtime.errors import MaclipError
-from maclip_runtime.sinks import base, open_sink
-from maclip_runtime.sinks.files import FileSink, RotatingFile
+from maclip_runtime.sinks import SinkOptions, base, open_sink
+from maclip_runtime.sinks.kinds.file import FileSink
 from maclip_runtime.sinks.record import event_line
+from maclip_runtime.sinks.rotating_file import RotatingFile
 
 
 @pytest.fixture(autouse=True)
 def _quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base, "FIRST_RETRY_SECONDS", 0.01)
-    monkeypatch.setattr(base, "LAST_RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(base, "MAX_RETRY_SECONDS", 0.05)
 
 
 def test_file_gets_every_event_and_is_set_aside(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
-    with open_sink(str(path), max_bytes=1000, keep=2) as sink:
+    with open_sink(path, SinkOptions(max_bytes=1000, keep=2)) as sink:
         for number in range(40):
             sink.event(event(number))
         wait_for(lambda: sink.delivered == 40)
@@ -37,7 +38,7 @@ def test_file_gets_every_event_and_is_set_aside(tmp_path: Path) -> None:
     assert all(file.stat().st_size <= 1000 for file in files)
     numbers = [json.loads(line)["end_s"] for file in files for line in file.read_text().splitlines()]
     assert numbers == list(range(40 - len(numbers), 40))  # the newest, in order, none missing
-    with open_sink(str(path), max_bytes=10**6) as sink:
+    with open_sink(path, SinkOptions(max_bytes=10**6)) as sink:
         sink.event(event(40))
     assert json.loads(path.read_text().splitlines()[-1])["end_s"] == 40
 
@@ -46,7 +47,7 @@ def test_file_gets_every_event_and_is_set_aside(tmp_path: Path) -> None:
 def test_torn_last_line_is_cut_off(tmp_path: Path, torn: bytes) -> None:
     path = tmp_path / "events.jsonl"
     path.write_bytes(torn)
-    file = RotatingFile(path)
+    file = RotatingFile(path, max_bytes=200_000, keep=3)
     file.append(b'{"c": 3}\n')
     file.close()
     whole = b'{"a": 1}\n' if b"\n" in torn else b""
@@ -56,8 +57,8 @@ def test_torn_last_line_is_cut_off(tmp_path: Path, torn: bytes) -> None:
 def test_killed_writer_leaves_at_most_a_half_line_that_the_next_one_cuts_off(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     program = (
-        "import sys; from pathlib import Path; from maclip_runtime.sinks.files import RotatingFile\n"
-        "file = RotatingFile(Path(sys.argv[1]), 200_000, 3)\n"
+        "import sys; from pathlib import Path; from maclip_runtime.sinks.rotating_file import RotatingFile\n"
+        "file = RotatingFile(Path(sys.argv[1]), max_bytes=200_000, keep=3)\n"
         "number = 0\n"
         'while True: file.append(b\'{"n": %d, "pad": "%s"}\\n\' % (number, b\'x\' * 5000)); number += 1\n'
     )
@@ -68,7 +69,7 @@ def test_killed_writer_leaves_at_most_a_half_line_that_the_next_one_cuts_off(tmp
         wait_for(lambda: (tmp_path / "events.jsonl.3").exists())
         writer.send_signal(signal.SIGKILL)
         writer.wait()
-        RotatingFile(path).close()
+        RotatingFile(path, max_bytes=200_000, keep=3).close()
         for file in tmp_path.iterdir():
             assert all(json.loads(line)["pad"] for line in file.read_text().splitlines())
             assert file.read_bytes()[-1:] in {b"\n", b""}
@@ -99,8 +100,8 @@ def test_file_that_is_no_place_for_events_is_refused(tmp_path: Path) -> None:
             open_sink(str(path))
         assert refused.value.code == "output-unwritable"
     assert clip.read_bytes() == b"\0\0\0\x20ftypisom"
-    with FileSink(tmp_path / "events.jsonl"), pytest.raises(MaclipError, match="another program"):
-        FileSink(tmp_path / "events.jsonl")
+    with FileSink(str(tmp_path / "events.jsonl")), pytest.raises(MaclipError, match="another program"):
+        FileSink(str(tmp_path / "events.jsonl"))
 
 
 def test_a_device_for_a_file_is_closed_in_peace(caplog: pytest.LogCaptureFixture) -> None:
@@ -118,7 +119,7 @@ def test_a_disk_that_fails_at_the_end_is_said(tmp_path: Path, monkeypatch, caplo
         sink.event(event(0))
         wait_for(lambda: sink.delivered == 1)
         monkeypatch.setattr(os, "fsync", failing)
-    assert "may not hold the last lines (No space left on device)" in caplog.text
+    assert "the last lines may not be on the disk (No space left on device)" in caplog.text
 
 
 def test_stdout_is_json_lines_until_the_reader_has_gone() -> None:

@@ -105,7 +105,7 @@ except (ImportError, ValueError):
     print("no gi")
     sys.exit()
 from maclip_runtime.errors import MaclipError
-from maclip_runtime.sources.csi import SINK, GstConnection, connect_csi
+from maclip_runtime.sources.kinds.csi import SINK, GstConnection, connect_csi
 from maclip_runtime.sources.live import LiveSource
 try:
     connect_csi(0, 1.0)

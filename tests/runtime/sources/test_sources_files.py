@@ -131,7 +131,7 @@ def test_the_region_of_interest_is_cut_from_the_upright_picture(tmp_path: Path) 
     "text", ["", "1,2", "a,b,c,d", "0,0,0,1", "0.6,0,0.5,1", "-0.1,0,1,1", "nan,0,1,1", "0,0,100,100"]
 )
 def test_a_region_that_is_none_is_refused(text: str) -> None:
-    with pytest.raises(MaclipError, match="not a part of a picture") as caught:
+    with pytest.raises(MaclipError, match="not a region of a picture") as caught:
         Roi.parse(text)
     assert caught.value.code == "roi-invalid"
     assert "0.5,0,0.5,1" in caught.value.fix
@@ -148,7 +148,7 @@ def test_the_smallest_region_is_a_pixel() -> None:
 
 @pytest.mark.parametrize("options", [{"stall_s": 0.0}, {"stall_s": float("nan")}, {"reconnects": -1}])
 def test_impossible_patience_is_refused(options: dict[str, float]) -> None:
-    with pytest.raises(MaclipError, match="not possible") as caught:
+    with pytest.raises(MaclipError, match=r"stall_s is|reconnects is") as caught:
         SourceOptions(**options)  # type: ignore[arg-type]
     assert caught.value.code == "option-invalid"
 

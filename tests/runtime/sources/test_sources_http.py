@@ -22,7 +22,8 @@ from videos import color_frames
 
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.sources import SourceOptions, SourceState, open_source
-from maclip_runtime.sources.ffmpeg import ConnectionLost, FFmpegConnection
+from maclip_runtime.sources.connection import ConnectionLost
+from maclip_runtime.sources.ffmpeg import FFmpegConnection
 
 PATIENCE = 20.0  # seconds, for a busy machine
 

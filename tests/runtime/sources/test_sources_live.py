@@ -11,9 +11,16 @@ import pytest
 
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.sources import Roi, SourceOptions, SourceState
-from maclip_runtime.sources.clock import FIRST_DELAY, MOST_DELAY, REFUSED_DELAY, Backoff, StreamClock
-from maclip_runtime.sources.ffmpeg import Arrival, Connection, ConnectionLost
-from maclip_runtime.sources.live import FIRST_TRIES, LiveSource
+from maclip_runtime.sources.clock import StreamClock
+from maclip_runtime.sources.connection import Arrival, Connection, ConnectionLost
+from maclip_runtime.sources.live import (
+    FIRST_DELAY_SECONDS,
+    MAX_DELAY_SECONDS,
+    MAX_FIRST_TRIES,
+    REFUSED_DELAY_SECONDS,
+    Backoff,
+    LiveSource,
+)
 
 PATIENCE = 10.0  # seconds, for a busy machine
 QUICK = Backoff(0.001, 0.002, 0.002)
@@ -100,7 +107,7 @@ def test_a_lost_source_says_so_and_marks_the_first_frame_after() -> None:
         yield picture(4)
 
     script = Script(first, gone(), second)
-    with LiveSource("camera", script, SourceOptions(reconnects=2), QUICK) as source:
+    with LiveSource("camera", script, options=SourceOptions(reconnects=2), backoff=QUICK) as source:
         frame = source.read(PATIENCE)
         assert frame is not None
         assert not frame.restarted
@@ -124,7 +131,7 @@ def test_silence_is_a_stall_and_then_a_new_connection() -> None:
             yield None
             time.sleep(0.005)
 
-    with LiveSource("camera", Script(silent, silent), SourceOptions(stall_s=0.3), QUICK) as source:
+    with LiveSource("camera", Script(silent, silent), options=SourceOptions(stall_s=0.3), backoff=QUICK) as source:
         wait_for(lambda: source.status.state is SourceState.STALLED)
         assert source.status.problem.startswith("sent nothing for")
         assert source.status.since_s < 0.3
@@ -139,7 +146,7 @@ def test_a_source_is_given_up_after_so_many_tries(reconnects: int) -> None:
         raise gone()
 
     script = Script(once, *[gone("is off")] * 9)
-    with LiveSource("camera", script, SourceOptions(reconnects=reconnects), QUICK) as source:
+    with LiveSource("camera", script, options=SourceOptions(reconnects=reconnects), backoff=QUICK) as source:
         assert source.read(PATIENCE) is not None
         for _ in range(2):
             with pytest.raises(MaclipError, match=r"camera (went away|is off)") as caught:
@@ -158,8 +165,8 @@ def test_a_camera_that_is_off_at_the_start_is_an_error_or_waited_for() -> None:
     with pytest.raises(MaclipError, match="is off") as caught:
         LiveSource("camera", script, backoff=QUICK)
     assert caught.value.code == "source-lost"
-    assert len(script.parts) == 6 - FIRST_TRIES
-    with LiveSource("camera", Script(*off, there), SourceOptions(wait=True), QUICK) as source:
+    assert len(script.parts) == 6 - MAX_FIRST_TRIES
+    with LiveSource("camera", Script(*off, there), options=SourceOptions(wait=True), backoff=QUICK) as source:
         frame = source.read(PATIENCE)
         assert frame is not None
         assert frame.pixels[0, 0, 0] == 7
@@ -170,7 +177,7 @@ def test_what_no_second_try_can_mend_is_not_tried_again() -> None:
     missing = MaclipError("device-missing", "No GStreamer.", "Install it.", 3)
     script = Script(missing, gone())
     with pytest.raises(MaclipError, match="No GStreamer") as caught:
-        LiveSource("camera", script, SourceOptions(wait=False), QUICK)
+        LiveSource("camera", script, options=SourceOptions(wait=False), backoff=QUICK)
     assert (caught.value.code, caught.value.exit_code) == ("device-missing", 3)
     script = Script(ConnectionLost("refuses the password", refused=True), gone())
     with pytest.raises(MaclipError, match="refuses"):
@@ -211,7 +218,7 @@ def test_the_region_of_interest_is_cut_from_live_frames() -> None:
     def there() -> Iterator[Arrival]:
         yield picture(1)
 
-    with LiveSource("camera", Script(there), SourceOptions(roi=Roi(0.5, 0, 0.5, 0.5))) as source:
+    with LiveSource("camera", Script(there), options=SourceOptions(roi=Roi(0.5, 0, 0.5, 0.5))) as source:
         frame = source.read(PATIENCE)
     assert frame is not None
     assert frame.pixels.shape == (2, 3, 3)
@@ -277,9 +284,9 @@ def test_a_burst_is_paced_by_its_stamps() -> None:
 
 def test_delays_grow_to_a_cap_and_differ() -> None:
     delays = [[Backoff().delay(tries, refused=False) for _ in range(50)] for tries in (1, 2, 40)]
-    assert all(FIRST_DELAY / 2 <= delay <= FIRST_DELAY for delay in delays[0])
-    assert all(FIRST_DELAY <= delay <= 2 * FIRST_DELAY for delay in delays[1])
-    assert all(MOST_DELAY / 2 <= delay <= MOST_DELAY for delay in delays[2])
+    assert all(FIRST_DELAY_SECONDS / 2 <= delay <= FIRST_DELAY_SECONDS for delay in delays[0])
+    assert all(FIRST_DELAY_SECONDS <= delay <= 2 * FIRST_DELAY_SECONDS for delay in delays[1])
+    assert all(MAX_DELAY_SECONDS / 2 <= delay <= MAX_DELAY_SECONDS for delay in delays[2])
     assert len(set(delays[2])) > 40
-    assert MOST_DELAY <= 0.5  # what the time to resume rests on, with the README's figure
-    assert Backoff().delay(1, refused=True) >= REFUSED_DELAY / 2
+    assert MAX_DELAY_SECONDS <= 0.5  # what the time to resume rests on, with the README's figure
+    assert Backoff().delay(1, refused=True) >= REFUSED_DELAY_SECONDS / 2

@@ -93,12 +93,12 @@ def load(begun: float, ready: float, bundle: str, classes: int, engine: dict[str
         for n, row in enumerate(rows)
     ]
     path = Path(folder) / "gallery.db"
-    with Gallery(path, opened.manifest.contract) as gallery:
+    with Gallery(path, contract=opened.manifest.contract) as gallery:
         gallery.add(clips, rows, opened.graph_digest("prototype"))
     encoder = Encoder(opened, **engine)
     took = []
     for _ in range(2):
-        with Gallery(path, opened.manifest.contract) as gallery:
+        with Gallery(path, contract=opened.manifest.contract) as gallery:
             start = time.perf_counter()
             build_index(gallery, encoder, partial(gallery_limits, gallery, encoder))
             took.append(time.perf_counter() - start)

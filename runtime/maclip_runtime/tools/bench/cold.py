@@ -66,7 +66,7 @@ def first_answer(
     mark("clip")
     features = encoder.features(read.frames[None])
     mark("network")
-    with Gallery(gallery, manifest.contract) as kept:
+    with Gallery(gallery, contract=manifest.contract) as kept:
         index = build_index(kept, encoder, partial(gallery_limits, kept, encoder))
         mark("gallery")
         assert index is not None

@@ -1,4 +1,4 @@
-"""A camera on the CSI connector of a Jetson: a GStreamer pipeline, through OpenCV or through GStreamer's own Python."""
+"""CSI cameras of a Jetson: a GStreamer pipeline, read through OpenCV or through GStreamer's Python bindings."""
 
 from __future__ import annotations
 
@@ -11,17 +11,29 @@ import numpy as np
 
 from maclip_runtime.errors import EXIT_MACHINE_LACKS, MaclipError
 from maclip_runtime.reading.frames import Pixels
-from maclip_runtime.sources.ffmpeg import Arrival, Connection, ConnectionLost
+from maclip_runtime.sources.connection import Arrival, Connection, ConnectionLost
+from maclip_runtime.sources.live import LiveSource
+from maclip_runtime.sources.options import SourceOptions
+from maclip_runtime.sources.registry import source
 
-FAILED_READS = 100  # of OpenCV in a row, 10 ms apart, before the camera counts as lost
-PULL_SECONDS = 0.2  # how long GStreamer is waited for before the reader looks around
+MAX_FAILED_READS = 100  # by OpenCV in a row, 10 ms apart, before the camera counts as lost
+PULL_SECONDS = 0.2  # how long one read waits for GStreamer, so that the reader can stop
 
-# The newest picture only: whoever reads late gets no queue.
+# Only the newest picture is kept: a slow reader must not build a queue.
 SINK = "appsink name=sink drop=true max-buffers=1 sync=false"
 
 
+@source("csi", live=True, forms=("csi://0",))
+def open_csi(uri: str, options: SourceOptions) -> LiveSource:
+    """The camera `csi://NUMBER`. Raises `source-unknown`, `source-lost`, `device-missing`."""
+    sensor = uri.partition("://")[2].strip("/")
+    if not sensor.isdecimal():
+        raise MaclipError("source-unknown", f"{uri} names no camera.", "Give its number: csi://0.")
+    return LiveSource(f"csi://{int(sensor)}", partial(connect_csi, int(sensor)), options=options)
+
+
 def pipeline(sensor: int, pixels: str) -> str:
-    """The pipeline of camera `sensor`, whose appsink gives `pixels` ("RGB" or "BGR")."""
+    """GStreamer's pipeline for camera `sensor`; its appsink gives `pixels`, "RGB" or "BGR"."""
     return (
         f"nvarguscamerasrc sensor-id={sensor} ! video/x-raw(memory:NVMM) ! nvvidconv ! video/x-raw,format=BGRx "
         f"! videoconvert ! video/x-raw,format={pixels} ! {SINK}"
@@ -29,14 +41,14 @@ def pipeline(sensor: int, pixels: str) -> str:
 
 
 def connect_csi(sensor: int, open_s: float) -> Connection:
-    """Open camera `sensor`. Raises `device-missing` where GStreamer is lacking, `ConnectionLost`."""
+    """Open camera `sensor`. Raises `device-missing` without GStreamer, `ConnectionLost`."""
     if _opencv_reads_gstreamer():
         return OpenCvConnection(pipeline(sensor, "BGR"))
     return GstConnection(pipeline(sensor, "RGB"), open_s, needs="nvarguscamerasrc")
 
 
 class OpenCvConnection(Connection):
-    """A pipeline that ends in an appsink of BGR pictures, read by an OpenCV that was built with GStreamer."""
+    """A pipeline whose appsink gives BGR pictures, read by an OpenCV that was built with GStreamer."""
 
     def __init__(self, launch: str) -> None:
         import cv2
@@ -47,9 +59,9 @@ class OpenCvConnection(Connection):
             raise ConnectionLost("cannot be opened (OpenCV's GStreamer did not start the pipeline)")
 
     def arrivals(self) -> Iterator[Arrival | None]:
-        """Pictures as they come, without stamps. Raises `ConnectionLost`."""
+        """Pictures as they arrive, without stamps. Raises `ConnectionLost`."""
         failed = 0
-        while failed < FAILED_READS:
+        while failed < MAX_FAILED_READS:
             there, picture = self._capture.read()
             if there:
                 failed = 0
@@ -61,17 +73,20 @@ class OpenCvConnection(Connection):
         raise ConnectionLost("stopped sending")
 
     def close(self) -> None:
-        """Let go of the camera."""
+        """Release the camera."""
         self._capture.release()
 
 
 class GstConnection(Connection):
-    """A pipeline that ends in an appsink of RGB pictures named `sink`, read through `gi`.
-
-    `needs`: the element that must be there. Raises `device-missing`, `ConnectionLost`.
-    """
+    """A pipeline whose appsink, named `sink`, gives RGB pictures, read through GStreamer's Python bindings."""
 
     def __init__(self, launch: str, open_s: float, needs: str) -> None:
+        """Start the pipeline. Raises `device-missing`, `ConnectionLost`.
+
+        launch: the pipeline as `gst-launch` takes it.
+        open_s: seconds that starting may take.
+        needs: the GStreamer element that must be installed.
+        """
         self._gst = _import_gst()
         if self._gst.ElementFactory.find(needs) is None:
             raise _lacking(f"GStreamer has no {needs}")
@@ -87,7 +102,7 @@ class GstConnection(Connection):
             raise ConnectionLost("cannot be opened (GStreamer did not start the pipeline)")
 
     def arrivals(self) -> Iterator[Arrival | None]:
-        """Pictures as they come, stamped by the pipeline. Raises `ConnectionLost`."""
+        """Pictures as they arrive, stamped by the pipeline. Raises `ConnectionLost`."""
         while True:
             sample = self._sink.emit("try-pull-sample", int(PULL_SECONDS * self._gst.SECOND))
             if sample is not None:
@@ -100,7 +115,7 @@ class GstConnection(Connection):
                 yield None
 
     def close(self) -> None:
-        """Let go of the camera."""
+        """Release the camera."""
         self._pipeline.set_state(self._gst.State.NULL)
 
     def _failed(self) -> bool:
@@ -143,7 +158,7 @@ def _import_gst() -> Any:
         gi.require_version("Gst", "1.0")
         from gi.repository import Gst  # type: ignore[import-not-found]
     except (ImportError, ValueError):
-        raise _lacking("neither an OpenCV with GStreamer nor GStreamer's Python bindings are there") from None
+        raise _lacking("neither OpenCV with GStreamer nor GStreamer's Python bindings are installed") from None
     Gst.init(None)
     return Gst
 

@@ -1,4 +1,4 @@
-"""Sources on disk: a video file, a folder of frames. Each frame counts, at the time the file gives it."""
+"""Sources on disk: a video file or a folder of frames. Every frame is given, at the time that the file states."""
 
 from __future__ import annotations
 
@@ -9,21 +9,31 @@ from pathlib import Path
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.reading import video
 from maclip_runtime.reading.pictures import FOLDER_RATE, list_pictures, read_picture
-from maclip_runtime.sources.base import FileSource, Frame
-from maclip_runtime.sources.options import Roi
+from maclip_runtime.sources.address import local_path
+from maclip_runtime.sources.base import Frame, SequentialSource
+from maclip_runtime.sources.options import Roi, SourceOptions
+from maclip_runtime.sources.registry import source
 
-# A stamp that goes back further than this begins another recording (files that were joined); less is disorder.
+# A stamp that goes back further than this starts another recording (files that were joined); less is disorder.
 JUMP_SECONDS = 0.5
 
 
-class FolderSource(FileSource):
-    """A folder of JPEG or PNG frames in natural order, 8 a second. A broken picture is left out."""
+@source("file", "", forms=("a path", "file://"))
+def open_file(uri: str, options: SourceOptions) -> SequentialSource:
+    """The video file or folder of frames at a path. Raises `clip-unreadable`."""
+    path = local_path(uri)
+    return FolderSource(path, options.roi) if path.is_dir() else VideoSource(path, options.roi)
+
+
+class FolderSource(SequentialSource):
+    """A folder of JPEG or PNG frames in natural order, 8 per second. A broken picture is skipped."""
 
     def __init__(self, folder: Path, roi: Roi | None = None) -> None:
         super().__init__(str(folder), roi)
         self._pictures = list_pictures(folder)
 
-    def _produce(self) -> Iterator[Frame]:
+    def produce(self) -> Iterator[Frame]:
+        """The pictures that can be read. Raises `clip-unreadable` where there is none."""
         read = 0
         for place, picture in enumerate(self._pictures):
             try:
@@ -36,10 +46,10 @@ class FolderSource(FileSource):
             raise video.unreadable(self.name, "holds no readable picture")
 
     def close(self) -> None:
-        """Nothing is held open: each picture is closed once it is read."""
+        """Nothing to close: each picture is closed once it is read."""
 
 
-class VideoSource(FileSource):
+class VideoSource(SequentialSource):
     """A video file, read once. Raises `clip-unreadable`."""
 
     def __init__(self, path: Path, roi: Roi | None = None) -> None:
@@ -47,11 +57,12 @@ class VideoSource(FileSource):
         self._container, self._stream = video.open_file(path)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         super().close()
         self._container.close()
 
-    def _produce(self) -> Iterator[Frame]:
+    def produce(self) -> Iterator[Frame]:
+        """The frames up to the end or to the first packet that cannot be decoded. Raises `clip-unreadable`."""
         import av
 
         times = _Times(1 / video.rate(self._stream))
@@ -68,7 +79,7 @@ class VideoSource(FileSource):
 
 
 class _Times:
-    """A file's stamps as seconds since its first frame, never going back; `step_s` where there is no stamp."""
+    """Turns a file's stamps into seconds since its first frame that never go back; steps by `step_s` without stamps."""
 
     def __init__(self, step_s: float) -> None:
         self._step_s = step_s

@@ -1,4 +1,4 @@
-"""MQTT: events to a topic, and whether anybody is there to a topic beside it."""
+"""MQTT: events go to a topic, and whether this program is online to a second one."""
 
 from __future__ import annotations
 
@@ -9,33 +9,40 @@ from typing import Any
 from urllib.parse import SplitResult, unquote
 
 from maclip_runtime.errors import EXIT_MACHINE_LACKS, MaclipError
-from maclip_runtime.sinks.base import LAST_RETRY_SECONDS, Sink, log
+from maclip_runtime.sinks.address import invalid, network_address
+from maclip_runtime.sinks.base import MAX_RETRY_SECONDS, Sink, log
+from maclip_runtime.sinks.options import SinkOptions
+from maclip_runtime.sinks.registry import sink
+from maclip_runtime.sources import redact
 
 PORTS = {"mqtt": 1883, "mqtts": 8883}
-KEEPALIVE_SECONDS = 30  # the broker tells the last will after one and a half of these
-IN_FLIGHT = 20  # events handed to the broker and not acknowledged yet
+KEEPALIVE_SECONDS = 30  # the broker publishes the last will after one and a half of these
+MAX_IN_FLIGHT = 20  # events handed to the broker and not acknowledged yet
 CONNECT_SECONDS = 5.0
-WAIT_SECONDS = 0.5  # for the broker, before the time is looked at again
+WAIT_SECONDS = 0.5  # for the broker, before the deadline is checked again
 AT_MOST_ONCE, AT_LEAST_ONCE = 0, 1  # MQTT's quality of service
 
 
+@sink("mqtt", "mqtts", forms=("mqtt://HOST/TOPIC", "mqtts://HOST/TOPIC"))
 class MqttSink(Sink):
-    """Publishes events to the topic in the address's path, and "online" or "offline", retained, to TOPIC/status.
+    """Publishes events to the topic of `mqtt[s]://[user:password@]host[:port]/topic`.
 
-    "offline" is the last will too: the broker says it when this program dies. What the broker has not acknowledged
-    when the sink closes counts as dropped. Raises `sink-missing` where paho-mqtt is not installed.
+    "online" or "offline" is published, retained, to TOPIC/status; "offline" is also the last will, which the broker
+    publishes when this program dies. What the broker has not acknowledged when the sink closes counts as dropped.
+    Raises `sink-invalid`; `sink-missing` without paho-mqtt.
     """
 
-    def __init__(self, address: SplitResult, name: str) -> None:
-        self._topic = unquote(address.path.strip("/"))
+    def __init__(self, uri: str, options: SinkOptions) -> None:
+        address = network_address(uri)
+        self._topic = _topic(uri, address)
         self._status_topic = f"{self._topic}/status"
         self._connected = False
-        self._unacknowledged: set[int] = set()  # numbers of messages, only touched by the sink's thread
+        self._unacknowledged: set[int] = set()  # numbers of messages; used by the sink's thread only
         self._acknowledged: set[int] = set()
-        self._said = ""
+        self._logged = ""
         self._client = self._new_client(address)
-        super().__init__(name)
-        # Last: the client's thread calls back at once.
+        super().__init__(redact(uri))
+        # Last: the client's thread calls back immediately.
         self._client.connect_async(address.hostname, address.port or PORTS[address.scheme.lower()], KEEPALIVE_SECONDS)
         self._client.loop_start()
 
@@ -47,8 +54,8 @@ class MqttSink(Sink):
         if address.scheme.lower() == "mqtts":
             client.tls_set()  # the system's authorities, or those of SSL_CERT_FILE
         client.will_set(self._status_topic, "offline", AT_LEAST_ONCE, retain=True)
-        client.reconnect_delay_set(min_delay=1, max_delay=int(LAST_RETRY_SECONDS))
-        client.max_inflight_messages_set(IN_FLIGHT)
+        client.reconnect_delay_set(min_delay=1, max_delay=int(MAX_RETRY_SECONDS))
+        client.max_inflight_messages_set(MAX_IN_FLIGHT)
         client.connect_timeout = CONNECT_SECONDS
         client.on_connect = self._on_connect
         client.on_connect_fail = self._on_connect_fail
@@ -56,18 +63,20 @@ class MqttSink(Sink):
         client.on_publish = self._on_publish
         return client
 
-    def _deliver(self, line: bytes) -> None:
+    def deliver(self, line: bytes) -> None:
+        """Publish one event once the broker is connected. Raises OSError when closing without it."""
         with self._change:
-            while not (self._connected and self._in_flight() < IN_FLIGHT):
+            while not (self._connected and self._in_flight() < MAX_IN_FLIGHT):
                 if self._late():
                     raise ConnectionError("not connected")
                 self._change.wait(WAIT_SECONDS)
-        # Without our lock: the client holds its own while it calls back. What is in flight it keeps over a lost
-        # connection, and sends again.
+        # Without our lock: the client holds its own while it calls back. It keeps what is in flight across a lost
+        # connection, and sends it again.
         sent = self._client.publish(self._topic, line.rstrip(b"\n"), AT_LEAST_ONCE)
         self._unacknowledged.add(sent.mid)
 
-    def _let_go(self, deadline: float) -> None:
+    def release(self, deadline: float) -> None:
+        """Wait for acknowledgements, say "offline" and disconnect."""
         with self._change:
             while self._in_flight() and not self._late():
                 self._change.wait(WAIT_SECONDS)
@@ -79,7 +88,7 @@ class MqttSink(Sink):
             goodbye = self._client.publish(self._status_topic, "offline", AT_LEAST_ONCE, retain=True)
             goodbye.wait_for_publish(max(0.1, deadline - time.monotonic()))
         self._client.disconnect()
-        # Joins the client's thread, which may hang on a broker that neither answers nor hangs up.
+        # `loop_stop` joins the client's thread, which may hang on a broker that neither answers nor hangs up.
         threading.Thread(target=self._client.loop_stop, daemon=True).start()
 
     def _in_flight(self) -> int:
@@ -89,34 +98,43 @@ class MqttSink(Sink):
 
     def _on_connect(self, client: Any, data: Any, flags: Any, reason: Any, properties: Any) -> None:
         if reason.is_failure:
-            self._say(f"the broker refuses the connection ({reason})")
+            self._log(f"the broker refuses the connection ({reason})")
             return
-        # Not acknowledged: it is said again with each connection, so that nothing can pile up.
+        # At most once: it is repeated at each connection, so that nothing accumulates.
         client.publish(self._status_topic, "online", AT_MOST_ONCE, retain=True)
-        self._say("connected")
+        self._log("connected")
         with self._change:
             self._connected = True
             self._change.notify_all()
 
     def _on_connect_fail(self, client: Any, data: Any) -> None:
-        self._say("the broker cannot be reached, or its certificate is not trusted; trying again")
+        self._log("the broker cannot be reached, or its certificate is not trusted; trying again")
 
     def _on_disconnect(self, client: Any, data: Any, flags: Any, reason: Any, properties: Any) -> None:
         with self._change:
             was, self._connected = self._connected, False
             closing = self._deadline is not None
         if was and not closing:
-            self._say(f"the broker is gone ({reason}), trying again")
+            self._log(f"the broker is gone ({reason}), trying again")
 
     def _on_publish(self, client: Any, data: Any, number: int, reason: Any, properties: Any) -> None:
         with self._change:
             self._acknowledged.add(number)
             self._change.notify_all()
 
-    def _say(self, what: str) -> None:
-        if what != self._said:
+    def _log(self, what: str) -> None:
+        if what != self._logged:
             log.log(logging.INFO if what == "connected" else logging.WARNING, "%s: %s", self.name, what)
-        self._said = what
+        self._logged = what
+
+
+def _topic(uri: str, address: SplitResult) -> str:
+    topic = unquote(address.path.strip("/"))
+    if not topic or set(topic) & set("#+\0"):
+        raise invalid(uri, "names no topic to publish to")
+    if "?" in uri or "#" in uri:
+        raise invalid(uri, "has options, but none are supported")
+    return topic
 
 
 def _import_paho() -> Any:
