@@ -49,7 +49,13 @@ def read_names(spec: str) -> list[str]:
 
 
 def vocabulary(classes: ClassNames | None, extra: Iterable[str] = ()) -> list[str]:
-    """The names of the data's classes, of every split, and `extra`; each once, whatever its case or underscores."""
+    """The names of the data's classes, of every split, and `extra`; each once, whatever its case or underscores.
+
+    Raises `names-invalid` where one of `extra` is empty or cannot be written.
+    """
+    extra = list(extra)
+    for number, name in enumerate(extra, start=1):
+        _refuse_unusable(name, "names", f"name {number}")
     known = [*classes.train, *classes.val, *classes.test, *classes.other] if classes else []
     return list({name_key(name): name for name in [*extra, *known]}.values())
 
@@ -126,10 +132,7 @@ def _checked(names: Sequence[str], spec: str, unit: str) -> list[str]:
     seen: dict[str, int] = {}
     for number, name in enumerate(names, start=1):
         key = name_key(name)
-        if not key:
-            raise MaclipError("names-invalid", f"{spec} does not hold names alone: {unit} {number} is empty.", FIX)
-        if not name.isprintable() and any(0xD800 <= ord(sign) <= 0xDFFF for sign in name):
-            raise MaclipError("names-invalid", f"{spec}: {unit} {number} holds half a character.", FIX)
+        _refuse_unusable(name, spec, f"{unit} {number}")
         if key in seen:
             raise MaclipError(
                 "names-invalid",
@@ -138,3 +141,11 @@ def _checked(names: Sequence[str], spec: str, unit: str) -> list[str]:
             )
         seen[key] = number
     return [name.strip() for name in names]
+
+
+def _refuse_unusable(name: str, spec: str, where: str) -> None:
+    """Raise `names-invalid` where `name`, which stands in `spec` at `where`, is empty or holds half a character."""
+    if not name_key(name):
+        raise MaclipError("names-invalid", f"{spec} does not hold names alone: {where} is empty.", FIX)
+    if not name.isprintable() and any(0xD800 <= ord(sign) <= 0xDFFF for sign in name):
+        raise MaclipError("names-invalid", f"{spec}: {where} holds half a character.", FIX)

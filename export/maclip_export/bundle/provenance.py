@@ -12,8 +12,8 @@ from pathlib import Path
 
 import maclip
 from maclip.model.maclip import MaClip
-from maclip.runs import ADAPTERS_FILE, Run, RunConfig
-from maclip_runtime.bundle.manifest import Provenance, file_sha256
+from maclip.runs import ADAPTERS_FILE, CONFIG_FILE, Run, RunConfig
+from maclip_runtime.bundle.manifest import Provenance
 
 # By their names as distributions: onnxruntime is one module of several.
 LIBRARIES = (
@@ -29,27 +29,36 @@ class Origin:
 
     run: str
     run_sha256: str
-    data_sha256: str | None
+    data_sha256: str
 
 
-def load_run(run: Path, pretrained: str | None = None) -> tuple[MaClip, RunConfig, Origin]:
-    """Model, config and origin of one and the same state of `run`, whose training may go on meanwhile.
+def load_run(run: str | Path | Run, pretrained: str | None = None) -> tuple[MaClip, RunConfig, Origin]:
+    """Model, config and origin of one and the same state of a run folder, whose training may go on meanwhile.
 
-    Raises as `maclip.load` does.
+    An opened run is read again from its folder. `pretrained`: where the backbone's weights are now. Raises what
+    `Run.open` and `Run.model` raise.
     """
+    path = run.path if isinstance(run, Run) else Path(run)
     while True:
-        config = Run.open(run).config
-        before = _adapters_sha256(run)
-        model = maclip.load(run, pretrained)
-        if before is not None and (Run.open(run).config, _adapters_sha256(run)) == (config, before):
-            return model, config, Origin(run.resolve().name, before, config.data_sha256)
+        before = _stamps(path)
+        opened = Run.open(path)
+        model = opened.model(pretrained)
+        digest = opened.adapters_sha256
+        if _stamps(path) == before:
+            return model, opened.config, Origin(path.resolve().name, digest, opened.config.data_sha256)
 
 
-def _adapters_sha256(run: Path) -> str | None:
+def _stamps(run: Path) -> list[tuple[int, int, int] | None]:
+    """What tells one state of a run's files from the next: training replaces each file whole."""
+    return [_stamp(run / name) for name in (CONFIG_FILE, ADAPTERS_FILE)]
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
     try:
-        return file_sha256(run / ADAPTERS_FILE)
-    except OSError:
+        found = path.stat()
+    except OSError:  # reading it says what is wrong
         return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def provenance_of(origin: Origin | None) -> Provenance:

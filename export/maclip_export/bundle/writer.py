@@ -5,36 +5,36 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import maclip
 from maclip.backbones.loading import clip_sha256
 from maclip.model.maclip import MaClip
-from maclip_export.bundle.folders import new_folder
 from maclip_export.bundle.names import write_names
 from maclip_export.bundle.provenance import Origin, provenance_of
+from maclip_export.bundle.quantization import quantize
 from maclip_export.bundle.text_encoder import text_graph, write_tokenizer
+from maclip_export.folders import new_folder
 from maclip_export.gate.accuracy import AccuracyCheck
 from maclip_export.gate.gate import QUANTIZED, Gate
-from maclip_export.gate.trial import TrialClips
+from maclip_export.gate.trial import PARITY_CLIPS, TrialClips
 from maclip_export.graphs import Graph, graphs_of
 from maclip_export.onnx.census import census
 from maclip_export.onnx.precision import to_half
-from maclip_export.onnx.quantize import Candidate, quantize
 from maclip_export.onnx.writer import write_onnx
 from maclip_export.options import ExportOptions
-from maclip_export.targets.rtx import check_rtx, write_engines
+from maclip_export.report import Candidate, Exported, Report
+from maclip_export.targets.rtx import write_engines
 from maclip_runtime.bundle.manifest import (
     MANIFEST_FILE,
     SCHEMA_VERSION,
     UNIT_LENGTH,
     Backbone,
-    Census,
     FileSpec,
     GateAccuracy,
-    GateFigure,
     GraphSpec,
     Limit,
     Manifest,
@@ -42,29 +42,6 @@ from maclip_runtime.bundle.manifest import (
     file_sha256,
 )
 from maclip_runtime.errors import MaclipError
-
-PARITY_CLIPS = 4
-
-
-@dataclass(frozen=True)
-class Exported:
-    """What one graph came to: bytes with its weights, seconds to make, what it holds, its figures at the gate."""
-
-    graph: str
-    size: int
-    seconds: float
-    census: Census
-    gate: GateFigure
-
-
-@dataclass(frozen=True)
-class Report:
-    """What an export came to; `candidates` are the int8 forms that were tried, the chosen one first."""
-
-    graphs: tuple[Exported, ...]
-    accuracy: GateAccuracy | None
-    candidates: tuple[Candidate, ...]
-    manifest: Manifest
 
 
 @dataclass(frozen=True)
@@ -89,18 +66,26 @@ def write_bundle(
     options: ExportOptions | None = None,
     note: Callable[[str], None] = lambda text: None,
 ) -> Report:
-    """Export `model` to the folder `out`.
+    """Export `model` to the folder `out`, on the CPU; the model is given back as it was.
 
     Raises `output-exists` (unless `options.force`, which replaces a bundle), `output-unwritable`,
     `precision-rejected` (unless `options.allow_loss`), `option-invalid`, and with `options.rtx` what building
     engines raises. A bundle that did not pass never has the final name.
     """
     options = options or ExportOptions()
-    if options.rtx:
-        check_rtx(options.precision, options.quantization)
-    model = model.cpu().eval()
-    with new_folder(out, options.force, _is_bundle, "bundle") as folder:
+    with _as_exported(model), new_folder(out, options.force, _is_bundle, "bundle") as folder:
         return _Writer(model, folder, material, options, note).write()
+
+
+@contextmanager
+def _as_exported(model: MaClip) -> Iterator[None]:
+    """The model on the CPU in evaluation mode, for a while."""
+    device, training = model.pixel_mean.device, model.training
+    model.cpu().eval()
+    try:
+        yield
+    finally:
+        model.to(device).train(training)
 
 
 def _is_bundle(folder: Path) -> bool:
@@ -120,14 +105,19 @@ class _Writer:
     ) -> None:
         self.model, self.folder, self.material, self.options, self.note = model, folder, material, options, note
         self.text = model.encode_names(material.names)
-        self.gate = self._gate(material.trial)
         self.graphs = [*graphs_of(model), *([text_graph(model)] if options.text_encoder else [])]
+        self.gate = self._gate(material.trial, PARITY_CLIPS)
         self.seconds: dict[str, float] = {}
 
     def write(self) -> Report:
-        """All of it; the manifest comes last."""
+        """Write and check everything; the manifest comes last."""
         for graph in self.graphs:
-            self._timed(graph, lambda graph=graph: self._export(graph))  # type: ignore[misc]
+            self.note(f"exporting {graph.name}")
+            begun = time.monotonic()
+            path = write_onnx(graph, self.folder)[0]
+            if self.options.precision == "fp16":
+                to_half(path, matching=graph.name == "match")
+            self.seconds[graph.name] = time.monotonic() - begun
         candidates = self._quantize() if self.options.precision == "int8" else []
         rows = [self._checked(graph) for graph in self.graphs]
         specs = {
@@ -139,15 +129,10 @@ class _Writer:
         (self.folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
         return Report(tuple(rows), accuracy, tuple(candidates), manifest)
 
-    def _gate(self, clips: TrialClips, count: int = PARITY_CLIPS) -> Gate:
+    def _gate(self, clips: TrialClips, count: int) -> Gate:
+        """A gate that looks at the first clip of each of `count` classes."""
         names = self.text if len(self.text) else self.model.encode_names(["an action"])
         return Gate(self.model, clips.first_of_each(count), names, self.options.precision)
-
-    def _export(self, graph: Graph) -> None:
-        self.note(f"exporting {graph.name}")
-        path = write_onnx(graph, self.folder)[0]
-        if self.options.precision == "fp16":
-            to_half(path, matching=graph.name == "match")
 
     def _quantize(self) -> list[Candidate]:
         calibration = self.material.calibration
@@ -218,11 +203,6 @@ class _Writer:
             provenance=provenance_of(self.material.origin),
             contract=contract_of(model),
         )
-
-    def _timed(self, graph: Graph, work: Callable[[], None]) -> None:
-        begun = time.monotonic()
-        work()
-        self.seconds[graph.name] = time.monotonic() - begun
 
 
 def contract_of(model: MaClip) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import onnx
 
-from maclip_export.bundle.folders import new_folder
+from maclip_export.folders import new_folder
 from maclip_runtime.bundle.manifest import GraphSpec, Manifest, TensorSpec
 from maclip_runtime.bundle.opening import Bundle
 

@@ -25,7 +25,7 @@ from maclip_runtime.bundle.opening import Bundle
 
 def frozen_model():
     """Plain CLIP: the quickest to export."""
-    return maclip.build("tiny", "none", adapted_depth=0, prototype_module=False)
+    return maclip.build("tiny", "none", adapters="none", prototype="none")
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ import torch
 from torch.nn import functional as F
 
 import maclip
-from maclip.model.maclip import MaClip, ModelConfig
+from maclip.config import ModelConfig
+from maclip.model.maclip import MaClip
 from maclip_export.bundle.names import read_names, write_names
 from maclip_export.bundle.text_encoder import text_graph, write_tokenizer
 from maclip_export.gate.gate import Gate
@@ -83,8 +84,8 @@ def ftfy_once(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[MaClip, Path]:
     """The tiny CLIP with its own weights and two prompts, and a bundle with its names and its text encoder."""
-    model = maclip.build("tiny", "tiny", adapted_depth=0, prototype_module=False)
-    model.config = ModelConfig(templates=TEMPLATES)
+    model = maclip.build("tiny", "tiny", adapters="none", prototype="none")
+    model.config = ModelConfig.of(templates=TEMPLATES)
     out = tiny_bundle.write_bundle(tmp_path_factory.mktemp("text") / "bundle")
     names, graph = read_names("hmdb51"), text_graph(model)
     path = write_onnx(graph, out)[0]
@@ -171,7 +172,7 @@ def test_the_gate_compares_the_graph_with_open_clips_encoder(exported):
     model, out = exported
     gate = Gate(model, drawn_trial(model, 2).first_of_each(2), model.encode_names(["an action"]))
     assert gate.check(text_graph(model), out / "text.onnx").relative < 1e-5
-    other = maclip.build("tiny", "none", adapted_depth=0, prototype_module=False)
+    other = maclip.build("tiny", "none", adapters="none", prototype="none")
     gate = Gate(other, drawn_trial(other, 2).first_of_each(2), other.encode_names(["an action"]))
     with pytest.raises(MaclipError) as caught:
         gate.check(text_graph(other), out / "text.onnx")

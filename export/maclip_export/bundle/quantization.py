@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +13,11 @@ from maclip_export.graphs import Graph
 from maclip_export.onnx.precision import to_dynamic_int8, to_static_int8
 from maclip_export.onnx.sessions import open_session
 from maclip_export.options import ExportOptions
+from maclip_export.report import Candidate
 from maclip_runtime.bundle.manifest import GateFigure
 
 REPEATS = 5
 FORMS = ("dynamic", "static")
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One int8 form: the worst cosine of its features, and milliseconds a clip with onnxruntime on this CPU."""
-
-    form: str
-    cosine: float
-    clip_ms: float
-    passes: bool
 
 
 def quantize(
