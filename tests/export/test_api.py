@@ -30,7 +30,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
             color_video(root / "clips" / name / f"{seed}.mp4", [(name, 1.0)], seed=seed)
     config = TrainConfig.of(way=2, episodes=1, accumulate=1, views=1)
     model = maclip.build("tiny", "none", frames=2, adapted_depth=1)
-    return maclip.train(model, root / "clips", config, out=root / "run", machine=Machine.of(accelerator="cpu")).path
+    return maclip.train(model, root / "clips", config, out=root / "run", machine=Machine.of(device="cpu")).path
 
 
 @pytest.fixture

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -17,8 +15,8 @@ from safetensors.torch import load_file, save
 from videos import color_video
 
 import maclip
-from maclip.data.dataset import data_sha256, open_data
 from maclip.config import Machine, TrainConfig
+from maclip.data.dataset import data_sha256, open_data
 from maclip.model.maclip import MaClip
 from maclip.runs import ADAPTERS_FILE, Run
 from maclip.training.api import resume
@@ -26,8 +24,7 @@ from maclip_export.bundle import provenance
 from maclip_export.bundle.provenance import commit_of, load_run, provenance_of
 from maclip_runtime.bundle.manifest import file_sha256
 
-
-CPU = Machine.of(accelerator="cpu")
+CPU = Machine.of(device="cpu")
 
 
 @pytest.fixture(scope="module")

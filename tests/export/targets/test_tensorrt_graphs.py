@@ -18,8 +18,8 @@ import pytest
 from random_models import NAMES, randomised
 
 from maclip.backbones.loading import load_backbone
-from maclip.metrics import METRICS
 from maclip.config import ModelConfig
+from maclip.metrics import METRICS
 from maclip.model.maclip import MaClip
 from maclip_export import export
 from maclip_export.bundle.text_encoder import text_graph
