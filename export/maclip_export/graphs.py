@@ -122,6 +122,11 @@ def graphs_of(model: MaClip) -> list[Graph]:
     ]
 
 
+def takes_raw_text(model: MaClip) -> bool:
+    """Whether text features keep CLIP's own length (`PrototypeConfig.text_length`); else their length is 1."""
+    return model.config.prototype.text_length == "raw"
+
+
 def example_inputs(graph: Graph) -> tuple[Tensor, ...]:
     """Random inputs of a graph's contract to trace it with."""
     sizes = {"B": EXAMPLE_CLIPS, "C": EXAMPLE_CLASSES, "F": EXAMPLE_CLIPS}

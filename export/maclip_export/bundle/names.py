@@ -13,7 +13,9 @@ from safetensors.numpy import save
 from torch import Tensor
 
 from maclip.backbones.loading import TINY
+from maclip.model.maclip import MaClip
 from maclip.runs import ClassNames
+from maclip_runtime.bundle.manifest import UNIT_LENGTH, Names
 from maclip_runtime.bundle.names import NAMES_FILE, TEXT_FILE, TEXT_TENSOR, name_key
 from maclip_runtime.errors import MaclipError
 
@@ -69,16 +71,19 @@ def default_names(backbone: str) -> list[str]:
     return [one.name for family in FAMILIES for one in classes(family)]
 
 
-def write_names(folder: Path, names: Sequence[str], templates: Sequence[str], text: Tensor) -> None:
-    """Write the frozen vocabulary into the bundle `folder`: `text` f32 [n, D'] are the names' unit features.
+def write_names(folder: Path, names: Sequence[str], text: Tensor, model: MaClip) -> Names:
+    """Write the frozen vocabulary into the bundle `folder`; returns what the manifest says of it.
 
-    They are stored in half precision, which turns a feature by less than a thousandth of a radian and keeps
-    1,000 names of ViT-B in 1 MB; the device reads them as float32 and makes the length 1 again.
+    `text` f32 [n, D'] are the features of `names` as `model.encode_names` gives them, of length 1 or raw. They are
+    stored in half precision, which turns a feature by less than a thousandth of a radian and keeps 1,000 names of
+    ViT-B in 1 MB. The device reads them as float32, and those of length 1 it scales to 1 again.
     """
+    templates = model.config.text.templates
     listed = {"names": list(names), "templates": list(templates)}
     (folder / NAMES_FILE).write_text(json.dumps(listed, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     stored = {TEXT_TENSOR: np.ascontiguousarray(text.numpy(), dtype=np.float16)}
-    (folder / TEXT_FILE).write_bytes(save(stored))  # `save_file` speaks of a full disk in an error of its own
+    (folder / TEXT_FILE).write_bytes(save(stored))  # `save_file` reports a full disk as an error of its own
+    return Names(len(names), templates, UNIT_LENGTH)
 
 
 def _is_there(path: Path) -> bool:

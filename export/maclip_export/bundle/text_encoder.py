@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from maclip.backbones.hub_tokenizer import HubTokenizer
 from maclip.backbones.text_tower import encode_tokens, text_tower
 from maclip.model.maclip import MaClip
-from maclip_export.graphs import Graph
+from maclip_export.graphs import Graph, takes_raw_text
 from maclip_runtime.bundle.manifest import TensorSpec, TextEncoder
 from maclip_runtime.engines.text_encoder import CLEANINGS
 from maclip_runtime.errors import MaclipError
@@ -30,21 +30,23 @@ LETTERS, DIGITS, REST = r"[\p{L}]", r"[\p{N}]", r"[^\s\p{L}\p{N}]"
 
 
 class _Text(nn.Module):
-    """Tokens of prompts to features of length 1."""
+    """Tokens of prompts to features, of length 1 or as CLIP gives them (`PrototypeConfig.text_length`)."""
 
     def __init__(self, model: MaClip) -> None:
         super().__init__()
         self.clip = model.clip
+        self.raw = takes_raw_text(model)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        return F.normalize(encode_tokens(self.clip, tokens), dim=-1)
+        features = encode_tokens(self.clip, tokens)
+        return features if self.raw else F.normalize(features, dim=-1)
 
 
 def text_graph(model: MaClip) -> Graph:
-    """The graph `text`: tokens int64 [B, L] of prompts, L the context length -> text f32 [B, D'] of length 1.
+    """The graph `text`: tokens int64 [B, L] of prompts, L the context length -> text f32 [B, D'].
 
-    The mean over the prompts of one name is the device's to take, as `MaClip.encode_names` does. Raises
-    `text-unsupported` where `write_tokenizer` does, before any work.
+    Its features have length 1, or CLIP's own where the prototype module reads raw text. The device takes the mean over
+    the prompts of one name, as `MaClip.encode_names` does. Raises `text-unsupported` where `write_tokenizer` does.
     """
     _cleaning(model)
     tokens = TensorSpec("tokens", "int64", ("B", context_length(model)))

@@ -21,7 +21,7 @@ from maclip_export.folders import new_folder
 from maclip_export.gate.accuracy import AccuracyCheck
 from maclip_export.gate.gate import QUANTIZED, Gate
 from maclip_export.gate.trial import PARITY_CLIPS, TrialClips
-from maclip_export.graphs import Graph, graphs_of
+from maclip_export.graphs import Graph, graphs_of, takes_raw_text
 from maclip_export.onnx.census import census
 from maclip_export.onnx.precision import to_half
 from maclip_export.onnx.writer import write_onnx
@@ -31,14 +31,12 @@ from maclip_export.targets.rtx import write_engines
 from maclip_runtime.bundle.manifest import (
     MANIFEST_FILE,
     SCHEMA_VERSION,
-    UNIT_LENGTH,
     Backbone,
     FileSpec,
     GateAccuracy,
     GraphSpec,
     Limit,
     Manifest,
-    Names,
     file_sha256,
 )
 from maclip_runtime.errors import MaclipError
@@ -174,7 +172,7 @@ class _Writer:
         self, specs: dict[str, GraphSpec], rows: list[Exported], accuracy: GateAccuracy | None, form: str | None
     ) -> Manifest:
         model, folder, backbone = self.model, self.folder, self.model.backbone
-        write_names(folder, self.material.names, model.config.text.templates, self.text)
+        names = write_names(folder, self.material.names, self.text, model)
         encoder = write_tokenizer(model, folder) if self.options.text_encoder else None
         engines = write_engines(folder, specs, model.config.frames, note=self.note) if self.options.rtx else ()
         return Manifest(
@@ -192,7 +190,7 @@ class _Writer:
             precision=self.options.precision,
             quantization=form,
             limit=self.material.limit,
-            names=Names(len(self.material.names), model.config.text.templates, UNIT_LENGTH),
+            names=names,
             text_encoder=encoder,
             graphs=specs,
             engines=engines,
@@ -206,7 +204,10 @@ class _Writer:
 
 
 def contract_of(model: MaClip) -> str:
-    """A hash of what makes features comparable: visual weights and activation, how frames are prepared, T and D'."""
+    """A hash of what makes stored features comparable.
+
+    That is: visual weights and activation, how frames are prepared, T, D', and the length of text features.
+    """
     visual = {key: value for key, value in model.clip.state_dict().items() if key.startswith("visual.")}
     tuned = {k: v for k, v in model.tuned_state().items() if k.startswith(("blocks.", "temporal_embedding"))}
     facts = {
@@ -215,4 +216,6 @@ def contract_of(model: MaClip) -> str:
         "frames": model.config.frames,
         "feature_width": model.feature_width,
     }
+    if takes_raw_text(model):
+        facts["text_length"] = "raw"
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

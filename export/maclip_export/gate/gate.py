@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from maclip.model.maclip import MaClip
 from maclip_export.gate.layers import first_departure
-from maclip_export.graphs import Graph
+from maclip_export.graphs import Graph, takes_raw_text
 from maclip_export.onnx.sessions import open_session
 from maclip_runtime.bundle.manifest import GateFigure
 from maclip_runtime.errors import MaclipError
@@ -128,7 +128,8 @@ class Gate:
         clips = self._clips[:count]
         if graph.name == "text":
             tokens = self._model.backbone.tokenizer(list(PROMPTS[:count]))
-            return Case((tokens,), (F.normalize(self._model.clip.encode_text(tokens), dim=-1),))
+            features = self._model.clip.encode_text(tokens)
+            return Case((tokens,), (features if takes_raw_text(self._model) else F.normalize(features, dim=-1),))
         # Torch treats each clip of a batch by itself, so that what it found for all holds for the first few.
         if graph.name == "stem":
             return Case((clips.flatten(0, 1),), (self._stem()[:count].flatten(0, 1),))
