@@ -15,7 +15,7 @@ from maclip_export.bundle.names import default_names, vocabulary
 from maclip_export.bundle.provenance import Origin, load_run
 from maclip_export.bundle.writer import Material, write_bundle
 from maclip_export.folders import refuse_existing
-from maclip_export.gate.trial import choose_clips
+from maclip_export.gate.choice import choose_clips
 from maclip_export.options import ExportOptions
 from maclip_export.report import Report
 from maclip_export.targets.rtx import check_rtx
@@ -67,21 +67,24 @@ def export(
 
 
 def check_places(out: Path, options: ExportOptions) -> None:
-    """Raise before a model is loaded what can be known by then: `output-exists`, `option-invalid`, `device-missing`."""
+    """Check what needs no model, before one is loaded.
+
+    Raises `output-exists`, `output-unwritable`, `option-invalid`, `device-missing` and `precision-unsupported`.
+    """
     triton = None if options.triton is None else Path(options.triton)
     for folder in (out, triton):
         if folder is not None:
             refuse_existing(folder, options.force)
     if triton is not None and _overlap(out.resolve(), triton.resolve()):
-        raise MaclipError("option-invalid", f"{triton} and {out} lie in one another.", "Give each a folder of its own.")
+        raise MaclipError("option-invalid", f"{triton} and {out} overlap.", "Choose two separate folders.")
     if options.rtx:
         check_rtx(options.precision, options.quantization)
 
 
 def _own_data(config: RunConfig) -> DataSet:
-    """The classes that a run was trained with, in the splits that they had then. Raises what `open_classes` raises.
+    """The classes that a run was trained with, in the splits of that training. Raises what `open_classes` raises.
 
-    A dataset that was made in memory may have been divided otherwise than its folder is.
+    A dataset that was built in memory may have other splits than its folder.
     """
     splits = {name: split for split in SPLITS for name in getattr(config.names, split)}
     data = open_classes(Path(config.data), config.lists)
@@ -91,12 +94,12 @@ def _own_data(config: RunConfig) -> DataSet:
 
 
 def _overlap(a: Path, b: Path) -> bool:
-    """Whether one folder is the other or lies in it: a bundle holds only files that its manifest lists."""
+    """Whether one folder is the other or inside it. A bundle holds only files that its manifest lists."""
     return a.is_relative_to(b) or b.is_relative_to(a)
 
 
 def _refuse_pretrained(options: ExportOptions) -> None:
     if options.pretrained is not None:
         raise MaclipError(
-            "option-invalid", "pretrained is for runs: a model in memory has its weights.", "Leave it out."
+            "option-invalid", "A model in memory has its weights already.", "Leave out pretrained; it is for runs."
         )

@@ -1,6 +1,7 @@
-"""The graphs of a bundle: thin modules around the model that exist only to be exported, with their contracts.
+"""The graphs of a bundle: thin wrappers of the model that exist only for export, with their inputs and outputs.
 
-The runtime relies on the names, order and types of inputs and outputs; a letter is a free axis.
+The runtime relies on the names, order and types of inputs and outputs. A letter is a free axis: B clips, C classes,
+F frames.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ EXAMPLE_CLIPS, EXAMPLE_CLASSES = 2, 3
 
 @dataclass(frozen=True)
 class Graph:
-    """One graph to export: the module to trace and what goes in and out of it."""
+    """One graph to export: the module to trace, its inputs and its outputs."""
 
     name: str
     module: nn.Module
@@ -69,7 +70,7 @@ class _Prototype(nn.Module):
         self.model = model
 
     def forward(self, features: Tensor, text: Tensor, has_text: Tensor) -> Tensor:
-        # An output that is an input has no node to be named after: plain CLIP's prototypes are a copy.
+        # Without a prototype module the output would be the input itself, and ONNX needs a node between them.
         return self.model.prototypes(features, text, has_text).clone()
 
 
@@ -128,7 +129,7 @@ def takes_raw_text(model: MaClip) -> bool:
 
 
 def example_inputs(graph: Graph) -> tuple[Tensor, ...]:
-    """Random inputs of a graph's contract to trace it with."""
+    """Random inputs to trace a graph with."""
     sizes = {"B": EXAMPLE_CLIPS, "C": EXAMPLE_CLASSES, "F": EXAMPLE_CLIPS}
     make: dict[str, Callable[[list[int]], Tensor]] = {
         "uint8": lambda shape: torch.randint(0, 256, shape, dtype=torch.uint8),

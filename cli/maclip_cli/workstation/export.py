@@ -1,4 +1,4 @@
-"""`maclip export`: a run, or plain CLIP, as a bundle that has been measured against torch."""
+"""`maclip export`: write a run, or plain CLIP, as a bundle that has been compared with torch."""
 
 from __future__ import annotations
 
@@ -22,43 +22,47 @@ MIB = 2**20
 
 
 def export(
-    run: Annotated[Path | None, typer.Argument(help="What maclip train made.")] = None,
+    run: Annotated[Path | None, typer.Argument(help="The run folder of maclip train.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", metavar="BUNDLE", help="The new bundle folder.")] = None,
     fp16: Annotated[bool, typer.Option("--fp16", help="Half precision, for GPUs.")] = False,
     int8: Annotated[bool, typer.Option("--int8", help="8-bit linear layers, for CPUs and small GPUs.")] = False,
     quantization: Annotated[
-        str, typer.Option(help="Of --int8: dynamic, static (QDQ, which TensorRT reads), or auto: the better one here.")
+        str,
+        typer.Option(help="With --int8: dynamic, static (QDQ, for TensorRT), or auto: the better of both."),
     ] = "auto",
     names: Annotated[
         list[str] | None,
-        typer.Option(help="More action names: a file, or kinetics700, ssv2, hmdb51, ucf101. Can be given again."),
+        typer.Option(help="More action names: a file, or kinetics700, ssv2, hmdb51 or ucf101. Repeatable."),
     ] = None,
     text_encoder: Annotated[
-        bool, typer.Option("--text-encoder", help="Let the device embed any name (adds text.onnx).")
+        bool, typer.Option("--text-encoder", help="Let the device encode any name (adds text.onnx).")
     ] = False,
-    rtx: Annotated[bool, typer.Option("--rtx", help="Add engines for RTX cards, built here, without a GPU.")] = False,
+    rtx: Annotated[bool, typer.Option("--rtx", help="Add engines for RTX cards; building them needs no GPU.")] = False,
     triton: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Also write a model repository for a Triton server.")
     ] = None,
     gate_data: Annotated[
-        Path | None, typer.Option(help="Clips the gate looks at; else the run's, else generated ones.")
+        Path | None, typer.Option(help="Clips to compare with torch on; default: the run's, else generated ones.")
     ] = None,
-    gate_clips: Annotated[int, typer.Option(min=2, help="Clips a class at the gate: one is shown, others asked.")] = 4,
+    gate_clips: Annotated[int, typer.Option(min=2, help="Clips a class to compare on: one is enrolled.")] = 4,
     calibration_data: Annotated[
-        Path | None, typer.Option(help="Clips for static int8; else the run's training classes, else generated ones.")
+        Path | None,
+        typer.Option(help="Clips for static int8; default: the run's training classes, else generated."),
     ] = None,
     allow_loss: Annotated[
-        bool, typer.Option("--allow-loss", help="Write the bundle even where the gate refuses; the loss is on record.")
+        bool,
+        typer.Option("--allow-loss", help="Write the bundle even if it is worse than allowed; the manifest says so."),
     ] = False,
-    frozen: Annotated[bool, typer.Option("--frozen", help="Plain CLIP with nothing trained; needs no run.")] = False,
+    frozen: Annotated[bool, typer.Option("--frozen", help="Export plain CLIP, without a run.")] = False,
     backbone: Annotated[str, typer.Option(help="With --frozen: a ViT of open_clip by name, or 'tiny'.")] = "ViT-B-16",
     pretrained: Annotated[
-        str | None, typer.Option(help="With --frozen: tag, file or 'none'. With a run: where its weights are now.")
+        str | None,
+        typer.Option(help="With --frozen: tag, file or 'none'. With RUN: where its weights are now."),
     ] = None,
     frames: Annotated[int, typer.Option(min=2, help="With --frozen: frames a clip (T).")] = 8,
-    force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing bundle.")] = False,
 ) -> None:
-    """Write a bundle: ONNX graphs, frozen names and manifest, each graph measured against torch on real frames."""
+    """Write a bundle: ONNX graphs, names and manifest. Each graph is compared with torch on real frames."""
     need_export()
     if out is None or (run is None) != frozen:
         fix = "maclip export RUN -o BUNDLE, or maclip export --frozen --backbone NAME -o BUNDLE."
@@ -98,7 +102,7 @@ def _plain_clip(backbone: str, pretrained: str | None, frames: int) -> MaClip:
 
 
 def print_report(report: Report, out: Path, console: Console) -> None:
-    """The table of graphs, then accuracy, int8 forms and what to do next."""
+    """Print the table of graphs, the int8 forms, accuracy, notes and the next command."""
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for heading in ("graph", "MiB", "weights", "products", "nodes", "made in", "difference", "cosine"):
         table.add_column(heading, no_wrap=heading in ("graph", "difference"))
@@ -113,9 +117,7 @@ def print_report(report: Report, out: Path, console: Console) -> None:
             _limited(f"{row.gate.relative:.1e}", row.gate.relative_limit, "{:.0e}"),
             _limited(f"{row.gate.cosine:.6f}", row.gate.cosine_limit, "{:g}"),
         )
-    console.print(
-        escape(f"{out}: differences to torch in float32, the worst found (and what is allowed)"), soft_wrap=True
-    )
+    console.print(escape(f"{out}: largest difference from torch in float32 (and the limit)"), soft_wrap=True)
     console.print(table)
     for one in report.candidates:
         chosen = "chosen" if one is report.candidates[0] else "not chosen"
@@ -134,14 +136,14 @@ def print_report(report: Report, out: Path, console: Console) -> None:
     for sentence in report.notes:
         console.print(escape(sentence), soft_wrap=True)
     if report.manifest.loss_allowed:
-        console.print("The gate's limits were not enforced (--allow-loss); the manifest says so.")
+        console.print("Limits were not enforced (--allow-loss), and the manifest records that.")
     console.print(
         f"Next: maclip-run enroll NAME CLIP... --bundle {escape(str(out))} --gallery gallery.db", soft_wrap=True
     )
 
 
 def _share(weights: dict[str, int]) -> str:
-    """Types of constants by their share of the bytes: "int8 97 %, float32 3 %"; sizes and indices are left out."""
+    """Types of weights by their share of the bytes, as "int8 97%, float32 3%"; sizes and indices are left out."""
     floats = {kind: size for kind, size in weights.items() if kind != "int64"}
     total = sum(floats.values())
     ordered = sorted(floats.items(), key=lambda item: -item[1])

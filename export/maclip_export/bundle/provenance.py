@@ -1,4 +1,4 @@
-"""Where a bundle comes from: run, commit of the tool, versions of the libraries, digest of the training data."""
+"""The origin of a bundle: the run, the commit of this code, versions of libraries, digest of the training data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from maclip.model.maclip import MaClip
 from maclip.runs import ADAPTERS_FILE, CONFIG_FILE, Run, RunConfig
 from maclip_runtime.bundle.manifest import Provenance
 
-# By their names as distributions: onnxruntime is one module of several.
+# Names of distributions: several of them install the module onnxruntime.
 LIBRARIES = (
     "torch", "open_clip_torch", "numpy", "safetensors", "onnx", "onnxscript", "onnxslim",
     "onnxruntime", "onnxruntime-gpu",
@@ -25,7 +25,7 @@ GIT_SECONDS = 20.0
 
 @dataclass(frozen=True)
 class Origin:
-    """The run that a model came from: its folder's name, and the digests of its tuned tensors and of its data."""
+    """The run of a model: the name of its folder, and digests of its tuned tensors and of its dataset."""
 
     run: str
     run_sha256: str
@@ -33,10 +33,12 @@ class Origin:
 
 
 def load_run(run: str | Path | Run, pretrained: str | None = None) -> tuple[MaClip, RunConfig, Origin]:
-    """Model, config and origin of one and the same state of a run folder, whose training may go on meanwhile.
+    """Model, config and origin of a run, all of the same moment: its training may be writing at the same time.
 
-    An opened run is read again from its folder. `pretrained`: where the backbone's weights are now. Raises what
-    `Run.open` and `Run.model` raise.
+    run: a folder, or an opened run, which is read again from its folder.
+    pretrained: where the backbone's weights are now, if training found them elsewhere.
+
+    Raises what `Run.open` and `Run.model` raise.
     """
     path = run.path if isinstance(run, Run) else Path(run)
     while True:
@@ -49,22 +51,22 @@ def load_run(run: str | Path | Run, pretrained: str | None = None) -> tuple[MaCl
 
 
 def _stamps(run: Path) -> list[tuple[int, int, int] | None]:
-    """What tells one state of a run's files from the next: training replaces each file whole."""
+    """Change whenever training writes: it replaces whole files."""
     return [_stamp(run / name) for name in (CONFIG_FILE, ADAPTERS_FILE)]
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:
     try:
         found = path.stat()
-    except OSError:  # reading it says what is wrong
+    except OSError:  # whoever reads it reports what is wrong
         return None
     return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def provenance_of(origin: Origin | None) -> Provenance:
-    """What is known of a bundle made now from a run; None: from plain CLIP.
+    """The origin of a bundle that is made now from a run; None: from a model in memory.
 
-    What cannot be known (no git, an older run without a digest of its data) is None and no error.
+    What is unknown (no git, no run) is None and not an error.
     """
     return Provenance(
         run=origin.run if origin else None,
@@ -77,9 +79,9 @@ def provenance_of(origin: Origin | None) -> Provenance:
 
 
 def commit_of(root: Path) -> str | None:
-    """The commit checked out at `root`, "-dirty" where tracked files differ; None where `root` is no checkout.
+    """The commit checked out at `root`, with "-dirty" if tracked files differ; None if `root` is not a checkout.
 
-    Only a checkout's own top folder counts: an installed maclip may lie inside another project's checkout.
+    `root` must be the top folder of the checkout: an installed maclip may lie inside another project's.
     """
     if not (root / ".git").exists():
         return None
@@ -94,7 +96,7 @@ def commit_of(root: Path) -> str | None:
 
 
 def versions() -> dict[str, str]:
-    """The versions of Python and of the libraries that take part in an export, as far as they are installed."""
+    """Versions of Python and of the libraries of an export, as far as they are installed."""
     found = {"python": platform.python_version()}
     for name in LIBRARIES:
         try:

@@ -1,4 +1,4 @@
-"""Eight bits, in the form that is better here: both are made of each graph, compared with torch and timed."""
+"""The better int8 form for this model: both are made, compared with torch and timed."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def quantize(
     options: ExportOptions,
     note: Callable[[str], None],
 ) -> list[Candidate]:
-    """Replace the visual graphs in `folder` by int8 ones; all forms that were tried, the chosen one first.
+    """Replace the visual graphs in `folder` by int8 ones; returns the forms that were tried, the chosen one first.
 
-    With "auto" both forms are tried; of those within the gate's limits the quicker one stays, and where none is,
-    the nearer one, for the gate to judge. The static form is calibrated on `calibration`'s clips.
+    With "auto" both forms are tried. Of those within the gate's limits the faster one is kept; if none is, the closer
+    one, and the gate decides. The static form is calibrated on the clips of `calibration`.
     """
     visual = [graph for graph in graphs if graph.name in QUANTIZED]
     forms = FORMS if options.quantization == "auto" else (options.quantization,)
@@ -70,7 +70,7 @@ def _try(
 
 
 def _time(path: Path, feed: dict[str, Any]) -> float:
-    """The best of a few runs, in milliseconds: the worst ones are the machine's."""
+    """The fastest of a few runs, in milliseconds: slower ones measure what else the machine does."""
     session = open_session(path)
     times = []
     for _ in range(REPEATS + 1):  # the first one warms up

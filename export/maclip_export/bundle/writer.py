@@ -1,4 +1,4 @@
-"""Write a bundle: graphs, frozen names and manifest into a folder beside, checked, then moved into place at once."""
+"""Write a bundle: graphs, vocabulary and manifest go to a temporary folder, are checked, then moved into place."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from maclip_export.bundle.quantization import quantize
 from maclip_export.bundle.text_encoder import text_graph, write_tokenizer
 from maclip_export.folders import new_folder
 from maclip_export.gate.accuracy import AccuracyCheck
-from maclip_export.gate.gate import QUANTIZED, Gate
+from maclip_export.gate.gate import ALLOW_LOSS_FIX, QUANTIZED, Gate
 from maclip_export.gate.trial import PARITY_CLIPS, TrialClips
 from maclip_export.graphs import Graph, graphs_of, takes_raw_text
 from maclip_export.onnx.census import census
@@ -44,10 +44,13 @@ from maclip_runtime.errors import MaclipError
 
 @dataclass(frozen=True)
 class Material:
-    """What goes into a bundle beside the model.
+    """What an export needs beside the model.
 
-    `names` are those with a frozen text feature, `trial` is what the gate looks at, `calibration` what static
-    quantization is measured on, `origin` the run it comes from (None: plain CLIP).
+    names: of the vocabulary.
+    trial: the clips of the gate.
+    calibration: the clips that static int8 is calibrated on; None where it is not asked for.
+    limit: the distance above which an answer is "unknown"; None: not measured.
+    origin: the run of the model; None: a model in memory.
     """
 
     names: Sequence[str]
@@ -64,11 +67,14 @@ def write_bundle(
     options: ExportOptions | None = None,
     note: Callable[[str], None] = lambda text: None,
 ) -> Report:
-    """Export `model` to the folder `out`, on the CPU; the model is given back as it was.
+    """Write `model` as a bundle into the folder `out`; `maclip_export.export` finds the material.
+
+    A bundle that did not pass the gate never has the final name. The export runs on the CPU; afterwards the model is on
+    its own device and in its own mode again.
 
     Raises `output-exists` (unless `options.force`, which replaces a bundle), `output-unwritable`,
     `precision-rejected` (unless `options.allow_loss`), `option-invalid`, and with `options.rtx` what building
-    engines raises. A bundle that did not pass never has the final name.
+    engines raises.
     """
     options = options or ExportOptions()
     with _as_exported(model), new_folder(out, options.force, _is_bundle, "bundle") as folder:
@@ -77,7 +83,7 @@ def write_bundle(
 
 @contextmanager
 def _as_exported(model: MaClip) -> Iterator[None]:
-    """The model on the CPU in evaluation mode, for a while."""
+    """The model on the CPU in evaluation mode, for the block."""
     device, training = model.pixel_mean.device, model.training
     model.cpu().eval()
     try:
@@ -87,7 +93,7 @@ def _as_exported(model: MaClip) -> Iterator[None]:
 
 
 def _is_bundle(folder: Path) -> bool:
-    """Whether a folder holds a bundle, of whatever version: others have a `manifest.json` too."""
+    """Whether a folder holds a bundle, of any version. Other programs write a `manifest.json` too."""
     try:
         facts = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -128,7 +134,7 @@ class _Writer:
         return Report(tuple(rows), accuracy, tuple(candidates), manifest)
 
     def _gate(self, clips: TrialClips, count: int) -> Gate:
-        """A gate that looks at the first clip of each of `count` classes."""
+        """A gate on the first clip of each of the first `count` classes."""
         names = self.text if len(self.text) else self.model.encode_names(["an action"])
         return Gate(self.model, clips.first_of_each(count), names, self.options.precision)
 
@@ -164,7 +170,7 @@ class _Writer:
                 f"Few-shot accuracy falls from {found.torch:.1%} to {found.bundle:.1%} (loss {100 * found.loss:.1f} "
                 f"± {100 * found.interval:.1f} points, {100 * found.limit:.0f} is allowed) on {found.measured_on}. "
                 "Nothing was written.",
-                "Export without --fp16 or --int8, or add --allow-loss to write the bundle with the loss on record.",
+                ALLOW_LOSS_FIX,
             )
         return found
 

@@ -1,27 +1,25 @@
-"""The labelled clips of an export: the gate compares on them, static quantization is calibrated on them."""
+"""Labelled clips for an export: the gate compares on them, static quantization is calibrated on them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from maclip.data.clip_reader import ClipReader
-from maclip.data.dataset import ActionClass, Dataset, open_data
+from maclip.data.dataset import ActionClass, Dataset
 from maclip.model.maclip import MaClip
-from maclip_export.options import ExportOptions
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.reading.frames import Pixels, prepare, segment_indices
 
 CLASSES, CLIPS_EACH = 8, 4
-PARITY_CLIPS = 4  # on so many clips, of different classes, each graph is compared with torch
-GATE_SPLITS = ("test", "val", "train")  # first the classes that training did not see
-CALIBRATION_SPLITS = ("train", "val", "test")  # first those that it saw: the gate then judges on other clips
+PARITY_CLIPS = 4  # each graph is compared with torch on this many clips, each of another class
+GATE_SPLITS = ("test", "val", "train")  # the first that has classes: those that training did not see come first
+CALIBRATION_SPLITS = ("train", "val", "test")  # the other way round, so that the gate judges on other clips
 MIN_CALIBRATION_CLIPS = 8
 
 
@@ -29,7 +27,7 @@ MIN_CALIBRATION_CLIPS = 8
 class TrialClips:
     """Clips class by class: `frames` uint8 [n, T, size, size, 3], `labels` int64 [n] into `names`.
 
-    `source` says in words where they come from.
+    `source` names their origin in words.
     """
 
     frames: Tensor
@@ -46,56 +44,13 @@ class TrialClips:
         return [int((self.labels == c).sum()) for c in range(len(self.names))]
 
 
-@dataclass(frozen=True)
-class ExportClips:
-    """The clips of one export: for the gate, and to calibrate on (None: not needed); `notes` for the user."""
-
-    gate: TrialClips
-    calibration: TrialClips | None
-    notes: tuple[str, ...] = ()
-
-
-def choose_clips(model: MaClip, options: ExportOptions, own: Callable[[], Dataset] | None) -> ExportClips:
-    """The clips that `options` name, else those of the run, else generated ones.
-
-    `own` opens the run's data, divided as training divided it; None: there is no run. It is called only where its
-    clips are needed. A run whose data are gone is exported all the same, and `notes` says so. Raises `data-*`,
-    `classes-invalid`, `splits-overlap` and `calibration-too-small`.
-    """
-    notes: list[str] = []
-    data, calibration_data = _opened(options.gate_data), _opened(options.calibration_data)
-    own_data = None
-    if own is not None and (data is None or (options.needs_calibration and calibration_data is None)):
-        try:
-            own_data = own()
-        except MaclipError as error:
-            instead = "generated ones were used" if data is None else "int8 was calibrated on the gate's"
-            notes.append(f"The run's own clips cannot be found, so {instead}: {error.message}")
-    data = data or own_data
-    nothing_trained = not model.tuned_parameters()
-    if data is not None:
-        gate = gate_clips(data, model, options.gate_clips)
-        if sum(size > 1 for size in gate.sizes()) < 2:
-            notes.append("Accuracy was not compared: that takes two classes with two readable clips each.")
-    elif nothing_trained and options.precision == "float32":
-        gate = drawn_trial(model, 1, PARITY_CLIPS)
-        notes.append("Accuracy was not compared: nothing is trained, and no clips were given to try plain CLIP on.")
-    else:
-        gate = drawn_trial(model, options.gate_clips)
-    if not options.needs_calibration:
-        return ExportClips(gate, None, tuple(notes))
-    seen = calibration_data or own_data or data
-    calibration = calibration_clips(seen, model) if seen else drawn_trial(model, seed=1)
-    return ExportClips(gate, calibration, tuple(notes))
-
-
 def gate_clips(data: Dataset, model: MaClip, each: int = CLIPS_EACH) -> TrialClips:
-    """Readable clips of classes that training did not see, where `data` has such. Raises `data-empty`."""
+    """Readable clips of classes that training did not see, if `data` has any. Raises `data-empty`."""
     return _read(data, GATE_SPLITS, model, each)
 
 
 def calibration_clips(data: Dataset, model: MaClip, each: int = CLIPS_EACH) -> TrialClips:
-    """Clips to measure activations on, of the training classes. Raises `data-empty`, `calibration-too-small`."""
+    """Clips of training classes, to measure activations on. Raises `data-empty` and `calibration-too-small`."""
     found = _read(data, CALIBRATION_SPLITS, model, each)
     if len(found.frames) < MIN_CALIBRATION_CLIPS:
         raise MaclipError(
@@ -107,7 +62,7 @@ def calibration_clips(data: Dataset, model: MaClip, each: int = CLIPS_EACH) -> T
 
 
 def drawn_trial(model: MaClip, each: int = CLIPS_EACH, classes: int = CLASSES, seed: int = 0) -> TrialClips:
-    """Generated clips of the drawn world's motions, for whoever has no data at hand."""
+    """Generated clips of the drawn world's motions, for an export without data; the same for the same `seed`."""
     from maclip.world.classes import classes as world_classes
     from maclip.world.clips import FRAMES, clip_frames
 
@@ -121,13 +76,10 @@ def drawn_trial(model: MaClip, each: int = CLIPS_EACH, classes: int = CLASSES, s
     return _labelled(clips, [each] * len(chosen), [one.name for one in chosen], "generated clips")
 
 
-def _opened(data: str | Path | Dataset | None) -> Dataset | None:
-    return open_data(Path(data)) if isinstance(data, (str, Path)) else data
-
-
 def _read(data: Dataset, splits: Sequence[str], model: MaClip, each: int) -> TrialClips:
-    """The first readable clips of the first classes of the first split that has two; others take the place of broken
-    ones, and `source` counts those.
+    """Up to `each` readable clips of up to `CLASSES` classes, from the first of `splits` that has two classes.
+
+    The next clip stands in for a broken one, and `source` counts those.
     """
     classes = next((data.split(split) for split in splits if len(data.split(split)) > 1), ())
     broken: list[MaclipError] = []

@@ -143,7 +143,7 @@ def test_a_thousand_names_in_batches_equal_each_by_itself():
 
 
 def test_names_that_were_given_for_a_file_and_what_is_no_text_are_refused(tmp_path):
-    assert "is no file" in refused(", ".join(["waving a hand"] * 30)).message
+    assert "is neither a file" in refused(", ".join(["waving a hand"] * 30)).message
     (tmp_path / "half.json").write_text('["ok", "\\ud800 bad"]')
     assert "half a character" in refused(tmp_path / "half.json").message
     (tmp_path / "deep.json").write_text("[" * 100_000)

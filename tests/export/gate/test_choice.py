@@ -14,7 +14,8 @@ import maclip
 from maclip.data.dataset import DataSet, open_data
 from maclip.data.split_lists import SplitLists, open_classes
 from maclip.model.maclip import MaClip
-from maclip_export.gate.trial import TrialClips, choose_clips
+from maclip_export.gate.choice import choose_clips
+from maclip_export.gate.trial import TrialClips
 from maclip_export.options import ExportOptions
 from maclip_runtime.errors import MaclipError
 
@@ -85,7 +86,7 @@ def test_a_run_whose_data_are_gone_is_tried_on_generated_clips_and_says_so(model
     assert chosen.gate.sizes() == 8 * [2]
     (note,) = chosen.notes
     assert (
-        note == "The run's own clips cannot be found, so generated ones were used: There is no folder /nowhere/clips."
+        note == "The run's own clips cannot be opened, so generated ones were used: There is no folder /nowhere/clips."
     )
     calibrated = choose_clips(model, STATIC, gone)
     assert calibrated.calibration is not None
