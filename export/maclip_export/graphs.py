@@ -29,57 +29,45 @@ class Graph:
     outputs: tuple[TensorSpec, ...]
 
 
-class _Visual(nn.Module):
-    """Bytes of whole clips to frame features."""
+class _Part(nn.Module):
+    """A part of `model` as a module of its own."""
 
     def __init__(self, model: MaClip) -> None:
         super().__init__()
         self.model = model
+
+
+class _Visual(_Part):
+    """Bytes of whole clips to frame features."""
 
     def forward(self, frames: Tensor, text: Tensor, has_text: Tensor) -> Tensor:
         return self.model.features(frames, text, has_text)
 
 
-class _Stem(nn.Module):
+class _Stem(_Part):
     """Bytes of single frames to tokens."""
-
-    def __init__(self, model: MaClip) -> None:
-        super().__init__()
-        self.model = model
 
     def forward(self, frames: Tensor) -> Tensor:
         return self.model.stem(frames)
 
 
-class _Tower(nn.Module):
+class _Tower(_Part):
     """Tokens of whole clips to frame features."""
-
-    def __init__(self, model: MaClip) -> None:
-        super().__init__()
-        self.model = model
 
     def forward(self, tokens: Tensor, text: Tensor, has_text: Tensor) -> Tensor:
         return self.model.tower(tokens, text, has_text)
 
 
-class _Prototype(nn.Module):
+class _Prototype(_Part):
     """Frame features of one clip each to prototypes."""
-
-    def __init__(self, model: MaClip) -> None:
-        super().__init__()
-        self.model = model
 
     def forward(self, features: Tensor, text: Tensor, has_text: Tensor) -> Tensor:
         # Without a prototype module the output would be the input itself, and ONNX needs a node between them.
         return self.model.prototypes(features, text, has_text).clone()
 
 
-class _Match(nn.Module):
+class _Match(_Part):
     """Query features against the prototypes of all classes."""
-
-    def __init__(self, model: MaClip) -> None:
-        super().__init__()
-        self.model = model
 
     def forward(self, features: Tensor, prototypes: Tensor, text: Tensor, has_text: Tensor) -> tuple[Tensor, Tensor]:
         return self.model.match(features, prototypes, text, has_text)
