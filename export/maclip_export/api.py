@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from maclip.data.dataset import SPLITS, DataSet
+from maclip.data.dataset import SPLITS, Dataset
 from maclip.data.split_lists import open_classes
 from maclip.model.maclip import MaClip
 from maclip.runs import Run, RunConfig
@@ -43,7 +43,7 @@ def export(
     """
     out, options = Path(out), options or ExportOptions()
     check_places(out, options)
-    own: Callable[[], DataSet] | None = None
+    own: Callable[[], Dataset] | None = None
     limit: Limit | None = None
     origin: Origin | None = None
     if isinstance(run, MaClip):
@@ -81,7 +81,7 @@ def check_places(out: Path, options: ExportOptions) -> None:
         check_rtx(options.precision, options.quantization)
 
 
-def _own_data(config: RunConfig) -> DataSet:
+def _own_data(config: RunConfig) -> Dataset:
     """The classes that a run was trained with, in the splits of that training. Raises what `open_classes` raises.
 
     A dataset that was built in memory may have other splits than its folder.

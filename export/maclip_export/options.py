@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from maclip_runtime.errors import MaclipError
 
 if TYPE_CHECKING:
-    from maclip.data.dataset import DataSet
+    from maclip.data.dataset import Dataset
 
 PRECISIONS = ("float32", "fp16", "int8")
 QUANTIZATIONS = ("auto", "dynamic", "static")
@@ -43,9 +43,9 @@ class ExportOptions:
     text_encoder: bool = False
     rtx: bool = False
     triton: str | Path | None = None
-    gate_data: str | Path | DataSet | None = None
+    gate_data: str | Path | Dataset | None = None
     gate_clips: int = 4
-    calibration_data: str | Path | DataSet | None = None
+    calibration_data: str | Path | Dataset | None = None
     allow_loss: bool = False
     force: bool = False
     pretrained: str | None = None

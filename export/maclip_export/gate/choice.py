@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from maclip.data.dataset import DataSet, open_data
+from maclip.data.dataset import Dataset, open_data
 from maclip.model.maclip import MaClip
 from maclip_export.gate.trial import PARITY_CLIPS, TrialClips, calibration_clips, drawn_trial, gate_clips
 from maclip_export.options import ExportOptions
@@ -22,7 +22,7 @@ class ExportClips:
     notes: tuple[str, ...] = ()
 
 
-def choose_clips(model: MaClip, options: ExportOptions, own: Callable[[], DataSet] | None) -> ExportClips:
+def choose_clips(model: MaClip, options: ExportOptions, own: Callable[[], Dataset] | None) -> ExportClips:
     """The clips that `options` name, else those of the run, else generated ones.
 
     own: opens the run's dataset, in the splits of its training; called only if its clips are needed. None: no run.
@@ -57,5 +57,5 @@ def choose_clips(model: MaClip, options: ExportOptions, own: Callable[[], DataSe
     return ExportClips(gate, calibration, tuple(notes))
 
 
-def _opened(data: str | Path | DataSet | None) -> DataSet | None:
+def _opened(data: str | Path | Dataset | None) -> Dataset | None:
     return open_data(Path(data)) if isinstance(data, (str, Path)) else data

@@ -11,7 +11,7 @@ import torch
 from videos import color_video
 
 import maclip
-from maclip.data.dataset import DataSet, open_data
+from maclip.data.dataset import Dataset, open_data
 from maclip.data.split_lists import SplitLists, open_classes
 from maclip.model.maclip import MaClip
 from maclip_export.gate.choice import choose_clips
@@ -44,11 +44,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def unneeded() -> DataSet:
+def unneeded() -> Dataset:
     pytest.fail("the run's data were opened")
 
 
-def gone() -> DataSet:
+def gone() -> Dataset:
     return open_data(Path("/nowhere/clips"))
 
 
@@ -69,7 +69,7 @@ def test_the_runs_own_clips_are_taken_as_training_divided_them(data: Path, model
 
 
 @pytest.mark.parametrize("own", [unneeded, None])
-def test_with_clips_given_the_runs_data_are_not_opened(data: Path, model: MaClip, own: Callable[[], DataSet] | None):
+def test_with_clips_given_the_runs_data_are_not_opened(data: Path, model: MaClip, own: Callable[[], Dataset] | None):
     chosen = choose_clips(model, ExportOptions(gate_data=data, gate_clips=2), own)
     assert chosen.gate.source == "8 clips of 4 classes of data"
     assert (chosen.calibration, chosen.notes) == (None, ())
