@@ -15,7 +15,7 @@ from torch import Tensor
 from maclip.backbones.loading import TINY
 from maclip.model.maclip import MaClip
 from maclip.runs import ClassNames
-from maclip_runtime.bundle.manifest import UNIT_LENGTH, Names
+from maclip_runtime.bundle.manifest import Names
 from maclip_runtime.bundle.names import NAMES_FILE, TEXT_FILE, TEXT_TENSOR, name_key
 from maclip_runtime.errors import MaclipError
 
@@ -85,7 +85,7 @@ def write_names(folder: Path, names: Sequence[str], text: Tensor, model: MaClip)
     (folder / NAMES_FILE).write_text(json.dumps(listed, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     stored = {TEXT_TENSOR: np.ascontiguousarray(text.numpy(), dtype=np.float16)}
     (folder / TEXT_FILE).write_bytes(save(stored))  # `save_file` reports a full disk as an error of its own
-    return Names(len(names), templates, UNIT_LENGTH)
+    return Names(len(names), templates, model.config.prototype.text_length)
 
 
 def _is_there(path: Path) -> bool:

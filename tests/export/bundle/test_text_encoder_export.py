@@ -27,7 +27,7 @@ from maclip_export.gate.trial import drawn_trial
 from maclip_export.onnx.census import census
 from maclip_export.onnx.sessions import open_session
 from maclip_export.onnx.writer import write_onnx
-from maclip_runtime.bundle.manifest import MANIFEST_FILE, GraphSpec, Manifest, TextEncoder
+from maclip_runtime.bundle.manifest import MANIFEST_FILE, GraphSpec, Manifest, Names, TextEncoder
 from maclip_runtime.bundle.opening import Bundle
 from maclip_runtime.engines.encoder import Encoder
 from maclip_runtime.engines.text_encoder import CLEANINGS, NameEncoder
@@ -226,7 +226,11 @@ def test_raw_text_keeps_clips_own_length(tmp_path):
         raw = model.clip.encode_text(prompts).numpy()
     (found,) = open_session(path).run(None, {"tokens": prompts.numpy()})
     np.testing.assert_allclose(found, raw, rtol=1e-4, atol=1e-4)
-    write_names(tmp_path, names, model.encode_names(names), model)
+    assert write_names(tmp_path, names, model.encode_names(names), model).text_length == "raw"
     stored = load_file(tmp_path / "names.safetensors")["text"]
     np.testing.assert_allclose(stored, raw, rtol=1e-2, atol=1e-2)
     assert abs(np.linalg.norm(raw, axis=1) - 1).min() > 0.5
+
+
+def test_unit_text_is_what_the_manifest_says(exported):
+    assert Bundle.open(exported[1]).manifest.names.text_length == "unit"
