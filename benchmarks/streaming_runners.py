@@ -55,7 +55,7 @@ class Exporting:
         model = random_model()
         material = Material([], drawn_trial(model, 1, 2))
         for name, precision in (("f32", "float32"), ("i8", "int8")):
-            options = ExportOptions(precision, "dynamic", allow_loss=True, force=True)
+            options = ExportOptions(precision=precision, quantization="dynamic", allow_loss=True, force=True)
             write_bundle(model, self._folder / name, material, options)
 
 

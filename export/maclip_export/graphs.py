@@ -1,6 +1,7 @@
-"""The graphs of a bundle: thin modules around the model that exist only to be exported, with their contracts.
+"""The graphs of a bundle: thin wrappers of the model that exist only for export, with their inputs and outputs.
 
-The runtime relies on the names, order and types of inputs and outputs; a letter is a free axis.
+The runtime relies on the names, order and types of inputs and outputs. A letter is a free axis: B clips, C classes,
+F frames.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ EXAMPLE_CLIPS, EXAMPLE_CLASSES = 2, 3
 
 @dataclass(frozen=True)
 class Graph:
-    """One graph to export: the module to trace and what goes in and out of it."""
+    """One graph to export: the module to trace, its inputs and its outputs."""
 
     name: str
     module: nn.Module
@@ -28,57 +29,45 @@ class Graph:
     outputs: tuple[TensorSpec, ...]
 
 
-class _Visual(nn.Module):
-    """Bytes of whole clips to frame features."""
+class _Part(nn.Module):
+    """A part of `model` as a module of its own."""
 
     def __init__(self, model: MaClip) -> None:
         super().__init__()
         self.model = model
+
+
+class _Visual(_Part):
+    """Bytes of whole clips to frame features."""
 
     def forward(self, frames: Tensor, text: Tensor, has_text: Tensor) -> Tensor:
         return self.model.features(frames, text, has_text)
 
 
-class _Stem(nn.Module):
+class _Stem(_Part):
     """Bytes of single frames to tokens."""
-
-    def __init__(self, model: MaClip) -> None:
-        super().__init__()
-        self.model = model
 
     def forward(self, frames: Tensor) -> Tensor:
         return self.model.stem(frames)
 
 
-class _Tower(nn.Module):
+class _Tower(_Part):
     """Tokens of whole clips to frame features."""
-
-    def __init__(self, model: MaClip) -> None:
-        super().__init__()
-        self.model = model
 
     def forward(self, tokens: Tensor, text: Tensor, has_text: Tensor) -> Tensor:
         return self.model.tower(tokens, text, has_text)
 
 
-class _Prototype(nn.Module):
+class _Prototype(_Part):
     """Frame features of one clip each to prototypes."""
 
-    def __init__(self, model: MaClip) -> None:
-        super().__init__()
-        self.model = model
-
     def forward(self, features: Tensor, text: Tensor, has_text: Tensor) -> Tensor:
-        # An output that is an input has no node to be named after: plain CLIP's prototypes are a copy.
+        # Without a prototype module the output would be the input itself, and ONNX needs a node between them.
         return self.model.prototypes(features, text, has_text).clone()
 
 
-class _Match(nn.Module):
+class _Match(_Part):
     """Query features against the prototypes of all classes."""
-
-    def __init__(self, model: MaClip) -> None:
-        super().__init__()
-        self.model = model
 
     def forward(self, features: Tensor, prototypes: Tensor, text: Tensor, has_text: Tensor) -> tuple[Tensor, Tensor]:
         return self.model.match(features, prototypes, text, has_text)
@@ -122,8 +111,13 @@ def graphs_of(model: MaClip) -> list[Graph]:
     ]
 
 
+def takes_raw_text(model: MaClip) -> bool:
+    """Whether text features keep CLIP's own length (`PrototypeConfig.text_length`); else their length is 1."""
+    return model.config.prototype.text_length == "raw"
+
+
 def example_inputs(graph: Graph) -> tuple[Tensor, ...]:
-    """Random inputs of a graph's contract to trace it with."""
+    """Random inputs to trace a graph with."""
     sizes = {"B": EXAMPLE_CLIPS, "C": EXAMPLE_CLASSES, "F": EXAMPLE_CLIPS}
     make: dict[str, Callable[[list[int]], Tensor]] = {
         "uint8": lambda shape: torch.randint(0, 256, shape, dtype=torch.uint8),

@@ -32,7 +32,7 @@ def run_demo(out: Path, plan: Plan = DEMO, console: Console | None = None) -> De
         with screen.step("Training and trying three models a family, on classes they never saw"):
             outcomes = run_families(plan, folder, screen)
         with screen.step("Exporting the full model to ONNX"):
-            _export(folder, plan, screen)
+            _export(folder, screen)
         with screen.step("Enrolling classes and recognising them, as a device would"), screen.bar("device") as update:
             device = use_bundle(plan, folder, update)
         with screen.step("Writing the report"):
@@ -77,18 +77,10 @@ def _generate(plan: Plan, folder: DemoFolder, screen: Screen) -> None:
             )
 
 
-def _export(folder: DemoFolder, plan: Plan, screen: Screen) -> None:
-    from maclip.data.dataset import open_data
-    from maclip_export.bundle.names import vocabulary
-    from maclip_export.bundle.provenance import load_run
-    from maclip_export.bundle.writer import Material, write_bundle
-    from maclip_export.gate.trial import gate_clips
+def _export(folder: DemoFolder, screen: Screen) -> None:
+    from maclip_export import export
 
-    model, config, origin = load_run(folder.run)
-    data = open_data(folder.clips / plan.families[0].family)
-    limit = config.chosen.limit if config.chosen is not None else None
-    material = Material(vocabulary(config.names), gate_clips(data, model), limit=limit, origin=origin)
-    for graph in write_bundle(model, folder.bundle, material).graphs:
+    for graph in export(folder.run, folder.bundle).graphs:
         screen.say(f"   {graph.graph}: {graph.size / 2**20:.1f} MiB, differs from torch by {graph.gate.relative:.0e}")
 
 

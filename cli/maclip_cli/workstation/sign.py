@@ -1,4 +1,4 @@
-"""`maclip sign`: sign a bundle on the workstation, so that devices can tell whose it is."""
+"""`maclip sign`: sign a bundle, so that devices can verify who made it."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from maclip_cli.console import people
 
 def sign(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="The folder that `maclip export` wrote.")],
-    private_key: Annotated[Path, typer.Option(metavar="FILE", help="An elliptic-curve key, PEM.")],
+    private_key: Annotated[Path, typer.Option(metavar="FILE", help="Your elliptic-curve key, as PEM.")],
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The signature; default: model.sig in the bundle.")
     ] = None,
     certificate: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The key's certificate, to sign with it.")
+        Path | None, typer.Option(metavar="FILE", help="The certificate of the key, to include it in the signature.")
     ] = None,
     chain: Annotated[
-        list[Path] | None, typer.Option(metavar="FILE", help="Certificates between it and the authority's.")
+        list[Path] | None, typer.Option(metavar="FILE", help="Certificates between that one and the root. Repeatable.")
     ] = None,
 ) -> None:
-    """Sign a bundle with a key of yours; `maclip-run verify` tells it from anyone else's."""
+    """Sign a bundle with your key; `maclip-run verify` checks the signature."""
     from maclip_runtime.bundle.signing import sign_bundle
 
     signature = sign_bundle(bundle, private_key, out=out, certificate=certificate, chain=chain or ())

@@ -1,1 +1,1 @@
-"""Writing the bundle folder."""
+"""The bundle folder: graphs, vocabulary, text encoder, int8 form, origin and manifest."""

@@ -1,4 +1,4 @@
-"""Action names for a bundle's vocabulary: from a file, or one of the lists that come with the package."""
+"""The vocabulary of a bundle: action names from a file or a built-in list, and how they are stored."""
 
 from __future__ import annotations
 
@@ -13,29 +13,32 @@ from safetensors.numpy import save
 from torch import Tensor
 
 from maclip.backbones.loading import TINY
+from maclip.model.maclip import MaClip
 from maclip.runs import ClassNames
+from maclip_runtime.bundle.manifest import Names
 from maclip_runtime.bundle.names import NAMES_FILE, TEXT_FILE, TEXT_TENSOR, name_key
 from maclip_runtime.errors import MaclipError
 
 BUILT_IN = {"kinetics700": 700, "ssv2": 174, "hmdb51": 51, "ucf101": 101}  # names in each
-FIX = "Give a name a line, a JSON or YAML list of names, or a mapping of folders to names."
+FIX = "Write one name per line, a JSON or YAML list of names, or a mapping from folders to names."
 
 
-def read_names(spec: str) -> list[str]:
-    """Names in their order, from the file `spec` or the built-in list of that name.
+def read_names(source: str | Path) -> list[str]:
+    """Action names in order, from a file or from a built-in list (kinetics700, ssv2, hmdb51, ucf101).
 
-    A file holds a name a line; `.json`, `.yaml` and `.yml` a list of names, a mapping to names (`{0: waving}`,
-    or a data folder's `classes.json`), or one from names to numbers. Raises `names-invalid`: neither a file nor
-    a list's name, unreadable, an empty name, or two that a device could not tell apart.
+    A text file has one name per line. `.json`, `.yaml` and `.yml` hold a list of names, a mapping to names
+    (`{0: waving}`, or the `classes.json` of a dataset) or a mapping from names to numbers.
+    Raises `names-invalid`: neither a file nor a list, unreadable, an empty name, or two names that a device could not
+    tell apart.
     """
-    path = Path(spec)
+    path, spec = Path(source), str(source)
     if spec in BUILT_IN and not path.is_file():
         content = (files("maclip_export") / "name_lists" / f"{spec}.txt").read_text(encoding="utf-8")
         return _checked(content.splitlines(), spec, "line")
     if not _is_there(path):
         known = ", ".join(BUILT_IN)
         raise MaclipError(
-            "names-invalid", f"{spec:.60} is no file, and no list of names.", f"The lists are {known}. {FIX}"
+            "names-invalid", f"{spec:.60} is neither a file nor a list of names.", f"The lists are {known}. {FIX}"
         )
     try:
         content = path.read_text(encoding="utf-8-sig")
@@ -49,13 +52,19 @@ def read_names(spec: str) -> list[str]:
 
 
 def vocabulary(classes: ClassNames | None, extra: Iterable[str] = ()) -> list[str]:
-    """The names of the data's classes, of every split, and `extra`; each once, whatever its case or underscores."""
+    """The names of all classes and `extra`, without duplicates (case and underscores make no difference).
+
+    Raises `names-invalid` if one of `extra` is empty or holds half a character.
+    """
+    extra = list(extra)
+    for number, name in enumerate(extra, start=1):
+        _refuse_unusable(name, "names", f"name {number}")
     known = [*classes.train, *classes.val, *classes.test, *classes.other] if classes else []
     return list({name_key(name): name for name in [*extra, *known]}.values())
 
 
 def default_names(backbone: str) -> list[str]:
-    """The names a bundle of plain CLIP gets when none are given: those of the drawn world for the tiny CLIP."""
+    """The names in a bundle of plain CLIP when none are given: for the tiny CLIP those of the drawn world."""
     if backbone != TINY:
         return []
     from maclip.world.classes import FAMILIES, classes
@@ -63,20 +72,24 @@ def default_names(backbone: str) -> list[str]:
     return [one.name for family in FAMILIES for one in classes(family)]
 
 
-def write_names(folder: Path, names: Sequence[str], templates: Sequence[str], text: Tensor) -> None:
-    """Write the frozen vocabulary into the bundle `folder`: `text` f32 [n, D'] are the names' unit features.
+def write_names(folder: Path, names: Sequence[str], text: Tensor, model: MaClip) -> Names:
+    """Write the vocabulary into the bundle `folder`; returns its section of the manifest.
 
-    They are stored in half precision, which turns a feature by less than a thousandth of a radian and keeps
-    1,000 names of ViT-B in 1 MB; the device reads them as float32 and makes the length 1 again.
+    text: f32 [n, D'], the features of `names` from `model.encode_names`, of length 1 or raw.
+
+    They are stored in half precision: 1,000 names of ViT-B take 1 MB, and a feature turns by less than a thousandth of
+    a radian. The device converts them to float32 and scales those of length 1 to length 1 again.
     """
+    templates = model.config.text.templates
     listed = {"names": list(names), "templates": list(templates)}
     (folder / NAMES_FILE).write_text(json.dumps(listed, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     stored = {TEXT_TENSOR: np.ascontiguousarray(text.numpy(), dtype=np.float16)}
-    (folder / TEXT_FILE).write_bytes(save(stored))  # `save_file` speaks of a full disk in an error of its own
+    (folder / TEXT_FILE).write_bytes(save(stored))  # `save_file` reports a full disk as an error of its own
+    return Names(len(names), templates, model.config.prototype.text_length)
 
 
 def _is_there(path: Path) -> bool:
-    """Whether `path` exists; no file's name is as long as a list of names that was given for one."""
+    """Whether `path` exists. A list of names given as a path may be too long for a file name."""
     try:
         return path.exists()
     except OSError:
@@ -84,7 +97,7 @@ def _is_there(path: Path) -> bool:
 
 
 def _parsed(content: str, suffix: str) -> Any:
-    """The data of a JSON or YAML file; any other is text. Raises ValueError."""
+    """The data of a JSON or YAML file, the text of any other. Raises ValueError."""
     if suffix == ".json":
         data = json.loads(content)
     elif suffix in (".yaml", ".yml"):
@@ -105,31 +118,28 @@ def _listed(data: Any, spec: str) -> list[str]:
         data = data["classes"]
     if isinstance(data, dict):
         numbered = all(str(value).isdecimal() for value in data.values())
-        data = list(data) if numbered else list(data.values())  # {"Closing something": "5"} is how SSv2 does it
+        data = list(data) if numbered else list(data.values())  # SSv2 has {"Closing something": "5"}
     if data is not None and not isinstance(data, list):
-        raise MaclipError("names-invalid", f"{spec} is neither a list nor a mapping of names.", FIX)
+        raise MaclipError("names-invalid", f"{spec} holds neither a list nor a mapping of names.", FIX)
     names = [item["name"] if isinstance(item, dict) and "name" in item else item for item in data or []]
     for number, name in enumerate(names, start=1):
         if not isinstance(name, str):
             raise MaclipError(
                 "names-invalid",
-                f"{spec} does not hold names alone: name {number} is {name!r:.60}, which is no text.",
+                f"{spec}: name {number} is {name!r:.60}, not text.",
                 FIX,
             )
     return names
 
 
 def _checked(names: Sequence[str], spec: str, unit: str) -> list[str]:
-    """The names without stray spaces. Raises `names-invalid` with the places where one is empty or comes twice."""
+    """The names without spaces around them. Raises `names-invalid` for an empty name or a duplicate."""
     if not names:
-        raise MaclipError("names-invalid", f"{spec} holds no names: it is empty.", FIX)
+        raise MaclipError("names-invalid", f"{spec} is empty.", FIX)
     seen: dict[str, int] = {}
     for number, name in enumerate(names, start=1):
         key = name_key(name)
-        if not key:
-            raise MaclipError("names-invalid", f"{spec} does not hold names alone: {unit} {number} is empty.", FIX)
-        if not name.isprintable() and any(0xD800 <= ord(sign) <= 0xDFFF for sign in name):
-            raise MaclipError("names-invalid", f"{spec}: {unit} {number} holds half a character.", FIX)
+        _refuse_unusable(name, spec, f"{unit} {number}")
         if key in seen:
             raise MaclipError(
                 "names-invalid",
@@ -138,3 +148,11 @@ def _checked(names: Sequence[str], spec: str, unit: str) -> list[str]:
             )
         seen[key] = number
     return [name.strip() for name in names]
+
+
+def _refuse_unusable(name: str, spec: str, where: str) -> None:
+    """Raise `names-invalid` if `name`, at `where` in `spec`, is empty or holds half of a surrogate pair."""
+    if not name_key(name):
+        raise MaclipError("names-invalid", f"{spec}: {where} is empty.", FIX)
+    if not name.isprintable() and any(0xD800 <= ord(sign) <= 0xDFFF for sign in name):
+        raise MaclipError("names-invalid", f"{spec}: {where} holds half a character.", FIX)

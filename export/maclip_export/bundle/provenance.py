@@ -1,4 +1,4 @@
-"""Where a bundle comes from: run, commit of the tool, versions of the libraries, digest of the training data."""
+"""The origin of a bundle: the run, the commit of this code, versions of libraries, digest of the training data."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pathlib import Path
 
 import maclip
 from maclip.model.maclip import MaClip
-from maclip.runs import ADAPTERS_FILE, Run, RunConfig
-from maclip_runtime.bundle.manifest import Provenance, file_sha256
+from maclip.runs import ADAPTERS_FILE, CONFIG_FILE, Run, RunConfig
+from maclip_runtime.bundle.manifest import Provenance
 
-# By their names as distributions: onnxruntime is one module of several.
+# Names of distributions: several of them install the module onnxruntime.
 LIBRARIES = (
     "torch", "open_clip_torch", "numpy", "safetensors", "onnx", "onnxscript", "onnxslim",
     "onnxruntime", "onnxruntime-gpu",
@@ -25,37 +25,48 @@ GIT_SECONDS = 20.0
 
 @dataclass(frozen=True)
 class Origin:
-    """The run that a model came from: its folder's name, and the digests of its tuned tensors and of its data."""
+    """The run of a model: the name of its folder, and digests of its tuned tensors and of its dataset."""
 
     run: str
     run_sha256: str
-    data_sha256: str | None
+    data_sha256: str
 
 
-def load_run(run: Path, pretrained: str | None = None) -> tuple[MaClip, RunConfig, Origin]:
-    """Model, config and origin of one and the same state of `run`, whose training may go on meanwhile.
+def load_run(run: str | Path | Run, pretrained: str | None = None) -> tuple[MaClip, RunConfig, Origin]:
+    """Model, config and origin of a run, all of the same moment: its training may be writing at the same time.
 
-    Raises as `maclip.load` does.
+    run: a folder, or an opened run, which is read again from its folder.
+    pretrained: where the backbone's weights are now, if training found them elsewhere.
+
+    Raises what `Run.open` and `Run.model` raise.
     """
+    path = run.path if isinstance(run, Run) else Path(run)
     while True:
-        config = Run.open(run).config
-        before = _adapters_sha256(run)
-        model = maclip.load(run, pretrained)
-        if before is not None and (Run.open(run).config, _adapters_sha256(run)) == (config, before):
-            return model, config, Origin(run.resolve().name, before, config.data_sha256)
+        before = _stamps(path)
+        opened = Run.open(path)
+        model = opened.model(pretrained)
+        digest = opened.adapters_sha256
+        if _stamps(path) == before:
+            return model, opened.config, Origin(path.resolve().name, digest, opened.config.data_sha256)
 
 
-def _adapters_sha256(run: Path) -> str | None:
+def _stamps(run: Path) -> list[tuple[int, int, int] | None]:
+    """Change whenever training writes: it replaces whole files."""
+    return [_stamp(run / name) for name in (CONFIG_FILE, ADAPTERS_FILE)]
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
     try:
-        return file_sha256(run / ADAPTERS_FILE)
-    except OSError:
+        found = path.stat()
+    except OSError:  # whoever reads it reports what is wrong
         return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def provenance_of(origin: Origin | None) -> Provenance:
-    """What is known of a bundle made now from a run; None: from plain CLIP.
+    """The origin of a bundle that is made now from a run; None: from a model in memory.
 
-    What cannot be known (no git, an older run without a digest of its data) is None and no error.
+    What is unknown (no git, no run) is None and not an error.
     """
     return Provenance(
         run=origin.run if origin else None,
@@ -68,9 +79,9 @@ def provenance_of(origin: Origin | None) -> Provenance:
 
 
 def commit_of(root: Path) -> str | None:
-    """The commit checked out at `root`, "-dirty" where tracked files differ; None where `root` is no checkout.
+    """The commit checked out at `root`, with "-dirty" if tracked files differ; None if `root` is not a checkout.
 
-    Only a checkout's own top folder counts: an installed maclip may lie inside another project's checkout.
+    `root` must be the top folder of the checkout: an installed maclip may lie inside another project's.
     """
     if not (root / ".git").exists():
         return None
@@ -85,7 +96,7 @@ def commit_of(root: Path) -> str | None:
 
 
 def versions() -> dict[str, str]:
-    """The versions of Python and of the libraries that take part in an export, as far as they are installed."""
+    """Versions of Python and of the libraries of an export, as far as they are installed."""
     found = {"python": platform.python_version()}
     for name in LIBRARIES:
         try:

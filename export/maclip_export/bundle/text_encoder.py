@@ -1,6 +1,6 @@
-"""What lets a device embed any name: the text tower as a graph, and its tokenizer as `tokenizer.json`.
+"""The text encoder for the device: the text tower as a graph, and its tokenizer as `tokenizer.json`.
 
-The file is read by the `tokenizers` library. Cleaning comes before it and is the runtime's
+The `tokenizers` library reads that file. Before it the runtime cleans the text
 (`maclip_runtime.engines.text_encoder`).
 """
 
@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from maclip.backbones.hub_tokenizer import HubTokenizer
 from maclip.backbones.text_tower import encode_tokens, text_tower
 from maclip.model.maclip import MaClip
-from maclip_export.graphs import Graph
+from maclip_export.graphs import Graph, takes_raw_text
 from maclip_runtime.bundle.manifest import TensorSpec, TextEncoder
 from maclip_runtime.engines.text_encoder import CLEANINGS
 from maclip_runtime.errors import MaclipError
@@ -24,27 +24,29 @@ from maclip_runtime.errors import MaclipError
 TEXT_GRAPH = "text"
 TOKENIZER_FILE = "tokenizer.json"
 END_OF_WORD = "</w>"
-# SimpleTokenizer's words: endings (it ignores letter case, and so takes the long s for an s), letters, digits, rest.
+# The words of SimpleTokenizer: endings, letters, digits, the rest. It ignores case, so a long s matches an s.
 ENDINGS = "'[sSſ]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD]"
 LETTERS, DIGITS, REST = r"[\p{L}]", r"[\p{N}]", r"[^\s\p{L}\p{N}]"
 
 
 class _Text(nn.Module):
-    """Tokens of prompts to features of length 1."""
+    """Tokens of prompts to features, of length 1 or as CLIP gives them (`PrototypeConfig.text_length`)."""
 
     def __init__(self, model: MaClip) -> None:
         super().__init__()
         self.clip = model.clip
+        self.raw = takes_raw_text(model)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        return F.normalize(encode_tokens(self.clip, tokens), dim=-1)
+        features = encode_tokens(self.clip, tokens)
+        return features if self.raw else F.normalize(features, dim=-1)
 
 
 def text_graph(model: MaClip) -> Graph:
-    """The graph `text`: tokens int64 [B, L] of prompts, L the context length -> text f32 [B, D'] of length 1.
+    """The graph `text`: tokens int64 [B, L] of prompts, L the context length -> text f32 [B, D'].
 
-    The mean over the prompts of one name is the device's to take, as `MaClip.encode_names` does. Raises
-    `text-unsupported` where `write_tokenizer` does, before any work.
+    Its features have length 1, or CLIP's own where the prototype module reads raw text. The device takes the mean over
+    the prompts of one name, as `MaClip.encode_names` does. Raises `text-unsupported` where `write_tokenizer` does.
     """
     _cleaning(model)
     tokens = TensorSpec("tokens", "int64", ("B", context_length(model)))
@@ -52,9 +54,9 @@ def text_graph(model: MaClip) -> Graph:
 
 
 def write_tokenizer(model: MaClip, folder: Path) -> TextEncoder:
-    """Write the model's own tokenizer as `tokenizer.json` into `folder`; what the manifest says of it.
+    """Write the model's tokenizer as `tokenizer.json` into `folder`; returns its section of the manifest.
 
-    Padding, the cut at the context length and the marks of start and end are in the file. Raises
+    The file includes padding, truncation to the context length, and the start and end tokens. Raises
     `text-unsupported` for a tokenizer that does more than the `tokenizers` library can.
     """
     clean, length, own = _cleaning(model), context_length(model), model.backbone.tokenizer
@@ -67,15 +69,16 @@ def write_tokenizer(model: MaClip, folder: Path) -> TextEncoder:
 
 
 def context_length(model: MaClip) -> int:
-    """How many tokens the text tower sees."""
+    """The number of tokens that the text tower reads."""
     own: Any = model.backbone.tokenizer
     return int(getattr(text_tower(model.clip), "context_length", None) or own.context_length)
 
 
 def _from_simple(own: SimpleTokenizer, length: int) -> Any:
-    """open_clip's byte pair encoding, with its own ids.
+    """open_clip's byte pair encoding, with the same ids.
 
-    The text of a mark inside a name is the mark; open_clip sees punctuation where other punctuation precedes it.
+    The text of a special token inside a name becomes that token; open_clip reads it as punctuation if other punctuation
+    precedes it.
     """
     from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers, processors
 
@@ -98,15 +101,16 @@ def _from_simple(own: SimpleTokenizer, length: int) -> Any:
 
 
 def _words() -> str:
-    """SimpleTokenizer's pattern with its classes of characters written out.
+    """SimpleTokenizer's pattern with its character classes written out.
 
-    What is a letter depends on the Unicode version, in which a device's library differs from Python's `regex`.
+    What counts as a letter depends on the Unicode version, and the device's library may have another than Python's
+    `regex`.
     """
     return f"{ENDINGS}|{_written_out(LETTERS)}+|{_written_out(DIGITS)}|{_written_out(REST)}+"
 
 
 def _written_out(kind: str) -> str:
-    """The ranges of all characters that Python's `regex` takes for `kind`, as a class of its own."""
+    """A character class with the ranges of all characters that match `kind` in Python's `regex`."""
     import regex  # type: ignore[import-untyped]
 
     everything = "".join(chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000)
@@ -115,13 +119,13 @@ def _written_out(kind: str) -> str:
 
 
 def _unbroken(run: str) -> list[str]:
-    """A run of ascending characters, cut where the surrogates were left out."""
+    """A run of ascending characters, split where the surrogates are missing."""
     before, after = ([c for c in run if (ord(c) < 0xD800) == low] for low in (True, False))
     return ["".join(part) for part in (before, after) if part]
 
 
 def _from_hugging_face(own: Any, length: int) -> Any:
-    """The tokenizer that open_clip borrows from `transformers`, padded and cut as open_clip asks it to."""
+    """A tokenizer that open_clip takes from `transformers`, with the padding and truncation that open_clip asks for."""
     from tokenizers import Tokenizer
 
     theirs = own.tokenizer
@@ -138,7 +142,7 @@ def _from_hugging_face(own: Any, length: int) -> Any:
 
 
 def _cleaning(model: MaClip) -> str:
-    """The name of the cleaning that the model's tokenizer begins with. Raises `text-unsupported`."""
+    """The name of the cleaning that the model's tokenizer does first. Raises `text-unsupported`."""
     own: Any = model.backbone.tokenizer
     if isinstance(own, HubTokenizer) and not own.strip_sep_token and own.clean in CLEANINGS:
         return own.clean
@@ -151,6 +155,6 @@ def _cleaning(model: MaClip) -> str:
         return clean
     raise MaclipError(
         "text-unsupported",
-        f"The tokenizer of {model.backbone.name} is of a kind that no device can read.",
-        "Export without --text-encoder; --names FILE freezes the names that you need.",
+        f"The tokenizer of {model.backbone.name} is of a kind that the device cannot run.",
+        "Export without --text-encoder; --names FILE puts the names that you need into the bundle.",
     )

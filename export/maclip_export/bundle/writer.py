@@ -1,78 +1,56 @@
-"""Write a bundle: graphs, frozen names and manifest into a folder beside, checked, then moved into place at once."""
+"""Write a bundle: graphs, vocabulary and manifest go to a temporary folder, are checked, then moved into place."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import maclip
 from maclip.backbones.loading import clip_sha256
 from maclip.model.maclip import MaClip
-from maclip_export.bundle.folders import new_folder
 from maclip_export.bundle.names import write_names
 from maclip_export.bundle.provenance import Origin, provenance_of
+from maclip_export.bundle.quantization import quantize
 from maclip_export.bundle.text_encoder import text_graph, write_tokenizer
+from maclip_export.folders import new_folder
 from maclip_export.gate.accuracy import AccuracyCheck
-from maclip_export.gate.gate import QUANTIZED, Gate
-from maclip_export.gate.trial import TrialClips
-from maclip_export.graphs import Graph, graphs_of
+from maclip_export.gate.gate import ALLOW_LOSS_FIX, QUANTIZED, Gate
+from maclip_export.gate.trial import PARITY_CLIPS, TrialClips
+from maclip_export.graphs import Graph, graphs_of, takes_raw_text
 from maclip_export.onnx.census import census
 from maclip_export.onnx.precision import to_half
-from maclip_export.onnx.quantize import Candidate, quantize
 from maclip_export.onnx.writer import write_onnx
 from maclip_export.options import ExportOptions
-from maclip_export.targets.rtx import check_rtx, write_engines
+from maclip_export.report import Candidate, Exported, Report
+from maclip_export.targets.rtx import write_engines
 from maclip_runtime.bundle.manifest import (
     MANIFEST_FILE,
     SCHEMA_VERSION,
-    UNIT_LENGTH,
     Backbone,
-    Census,
     FileSpec,
     GateAccuracy,
-    GateFigure,
     GraphSpec,
     Limit,
     Manifest,
-    Names,
     file_sha256,
 )
 from maclip_runtime.errors import MaclipError
 
-PARITY_CLIPS = 4
-
-
-@dataclass(frozen=True)
-class Exported:
-    """What one graph came to: bytes with its weights, seconds to make, what it holds, its figures at the gate."""
-
-    graph: str
-    size: int
-    seconds: float
-    census: Census
-    gate: GateFigure
-
-
-@dataclass(frozen=True)
-class Report:
-    """What an export came to; `candidates` are the int8 forms that were tried, the chosen one first."""
-
-    graphs: tuple[Exported, ...]
-    accuracy: GateAccuracy | None
-    candidates: tuple[Candidate, ...]
-    manifest: Manifest
-
 
 @dataclass(frozen=True)
 class Material:
-    """What goes into a bundle beside the model.
+    """What an export needs beside the model.
 
-    `names` are those with a frozen text feature, `trial` is what the gate looks at, `calibration` what static
-    quantization is measured on, `origin` the run it comes from (None: plain CLIP).
+    names: of the vocabulary.
+    trial: the clips of the gate.
+    calibration: the clips that static int8 is calibrated on; None where it is not asked for.
+    limit: the distance above which an answer is "unknown"; None: not measured.
+    origin: the run of the model; None: a model in memory.
     """
 
     names: Sequence[str]
@@ -89,22 +67,33 @@ def write_bundle(
     options: ExportOptions | None = None,
     note: Callable[[str], None] = lambda text: None,
 ) -> Report:
-    """Export `model` to the folder `out`.
+    """Write `model` as a bundle into the folder `out`; `maclip_export.export` finds the material.
+
+    A bundle that did not pass the gate never has the final name. The export runs on the CPU; afterwards the model is on
+    its own device and in its own mode again.
 
     Raises `output-exists` (unless `options.force`, which replaces a bundle), `output-unwritable`,
     `precision-rejected` (unless `options.allow_loss`), `option-invalid`, and with `options.rtx` what building
-    engines raises. A bundle that did not pass never has the final name.
+    engines raises.
     """
     options = options or ExportOptions()
-    if options.rtx:
-        check_rtx(options.precision, options.quantization)
-    model = model.cpu().eval()
-    with new_folder(out, options.force, _is_bundle, "bundle") as folder:
+    with _as_exported(model), new_folder(out, options.force, _is_bundle, "bundle") as folder:
         return _Writer(model, folder, material, options, note).write()
 
 
+@contextmanager
+def _as_exported(model: MaClip) -> Iterator[None]:
+    """The model on the CPU in evaluation mode, for the block."""
+    device, training = model.pixel_mean.device, model.training
+    model.cpu().eval()
+    try:
+        yield
+    finally:
+        model.to(device).train(training)
+
+
 def _is_bundle(folder: Path) -> bool:
-    """Whether a folder holds a bundle, of whatever version: others have a `manifest.json` too."""
+    """Whether a folder holds a bundle, of any version. Other programs write a `manifest.json` too."""
     try:
         facts = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -120,14 +109,19 @@ class _Writer:
     ) -> None:
         self.model, self.folder, self.material, self.options, self.note = model, folder, material, options, note
         self.text = model.encode_names(material.names)
-        self.gate = self._gate(material.trial)
         self.graphs = [*graphs_of(model), *([text_graph(model)] if options.text_encoder else [])]
+        self.gate = self._gate(material.trial, PARITY_CLIPS)
         self.seconds: dict[str, float] = {}
 
     def write(self) -> Report:
-        """All of it; the manifest comes last."""
+        """Write and check everything; the manifest comes last."""
         for graph in self.graphs:
-            self._timed(graph, lambda graph=graph: self._export(graph))  # type: ignore[misc]
+            self.note(f"exporting {graph.name}")
+            begun = time.monotonic()
+            path = write_onnx(graph, self.folder)[0]
+            if self.options.precision == "fp16":
+                to_half(path, matching=graph.name == "match")
+            self.seconds[graph.name] = time.monotonic() - begun
         candidates = self._quantize() if self.options.precision == "int8" else []
         rows = [self._checked(graph) for graph in self.graphs]
         specs = {
@@ -139,15 +133,10 @@ class _Writer:
         (self.folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
         return Report(tuple(rows), accuracy, tuple(candidates), manifest)
 
-    def _gate(self, clips: TrialClips, count: int = PARITY_CLIPS) -> Gate:
+    def _gate(self, clips: TrialClips, count: int) -> Gate:
+        """A gate on the first clip of each of the first `count` classes."""
         names = self.text if len(self.text) else self.model.encode_names(["an action"])
         return Gate(self.model, clips.first_of_each(count), names, self.options.precision)
-
-    def _export(self, graph: Graph) -> None:
-        self.note(f"exporting {graph.name}")
-        path = write_onnx(graph, self.folder)[0]
-        if self.options.precision == "fp16":
-            to_half(path, matching=graph.name == "match")
 
     def _quantize(self) -> list[Candidate]:
         calibration = self.material.calibration
@@ -181,7 +170,7 @@ class _Writer:
                 f"Few-shot accuracy falls from {found.torch:.1%} to {found.bundle:.1%} (loss {100 * found.loss:.1f} "
                 f"± {100 * found.interval:.1f} points, {100 * found.limit:.0f} is allowed) on {found.measured_on}. "
                 "Nothing was written.",
-                "Export without --fp16 or --int8, or add --allow-loss to write the bundle with the loss on record.",
+                ALLOW_LOSS_FIX,
             )
         return found
 
@@ -189,7 +178,7 @@ class _Writer:
         self, specs: dict[str, GraphSpec], rows: list[Exported], accuracy: GateAccuracy | None, form: str | None
     ) -> Manifest:
         model, folder, backbone = self.model, self.folder, self.model.backbone
-        write_names(folder, self.material.names, model.config.text.templates, self.text)
+        names = write_names(folder, self.material.names, self.text, model)
         encoder = write_tokenizer(model, folder) if self.options.text_encoder else None
         engines = write_engines(folder, specs, model.config.frames, note=self.note) if self.options.rtx else ()
         return Manifest(
@@ -207,7 +196,7 @@ class _Writer:
             precision=self.options.precision,
             quantization=form,
             limit=self.material.limit,
-            names=Names(len(self.material.names), model.config.text.templates, UNIT_LENGTH),
+            names=names,
             text_encoder=encoder,
             graphs=specs,
             engines=engines,
@@ -219,14 +208,12 @@ class _Writer:
             contract=contract_of(model),
         )
 
-    def _timed(self, graph: Graph, work: Callable[[], None]) -> None:
-        begun = time.monotonic()
-        work()
-        self.seconds[graph.name] = time.monotonic() - begun
-
 
 def contract_of(model: MaClip) -> str:
-    """A hash of what makes features comparable: visual weights and activation, how frames are prepared, T and D'."""
+    """A hash of what makes stored features comparable.
+
+    That is: visual weights and activation, how frames are prepared, T, D', and the length of text features.
+    """
     visual = {key: value for key, value in model.clip.state_dict().items() if key.startswith("visual.")}
     tuned = {k: v for k, v in model.tuned_state().items() if k.startswith(("blocks.", "temporal_embedding"))}
     facts = {
@@ -235,4 +222,6 @@ def contract_of(model: MaClip) -> str:
         "frames": model.config.frames,
         "feature_width": model.feature_width,
     }
+    if takes_raw_text(model):
+        facts["text_length"] = "raw"
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -1,1 +1,1 @@
-"""The gate: what an export must show against torch before it is written."""
+"""The gate: how an exported bundle is compared with torch before it is written, and on which clips."""

@@ -1,4 +1,4 @@
-"""Few-shot accuracy of a written bundle beside torch's: the same episodes, one answer against the other."""
+"""Few-shot accuracy of exported graphs and of torch, on the same episodes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from maclip_export.onnx.sessions import open_session
 from maclip_runtime.bundle.manifest import GateAccuracy, GraphSpec
 
 WAY, SHOT, EPISODES, SEED = 5, 1, 1000, 0
-LOSS_LIMIT = 0.01  # of accuracy, 0..1: what the upper end of the loss's interval must not pass
+LOSS_LIMIT = 0.01  # of accuracy, 0..1; for the upper end of the interval of the loss
 CLIPS_AT_ONCE = 4
 
 Floats = npt.NDArray[np.float32]
@@ -29,16 +29,16 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class _Encoded:
-    """What one side makes of the clips: support prototypes and query features, both [n, T, D']."""
+    """The clips as torch or the graphs encode them: support prototypes and query features, both [n, T, D']."""
 
     prototypes: Floats
     queries: Floats
 
 
 class AccuracyCheck:
-    """Compares the graphs in a folder with `model` on `trial`'s clips; None where they give no episodes.
+    """Compares the graphs in a folder with `model` on the clips of `trial`.
 
-    A class needs two clips, and an episode two classes; with fewer than five classes all of them make the way.
+    Episodes are 5-way, or of all classes if there are fewer. A class needs two clips.
     """
 
     def __init__(self, model: MaClip, trial: TrialClips) -> None:
@@ -48,7 +48,7 @@ class AccuracyCheck:
         self._way = min(WAY, classes)
 
     def run(self, folder: Path, graphs: dict[str, GraphSpec], progress: Progress | None = None) -> GateAccuracy | None:
-        """Encode the clips with torch and with the graphs, then answer the same episodes with both."""
+        """Answer the same episodes with torch and with the graphs; None with fewer than two classes of two clips."""
         if self._way < 2:
             return None
         sampler = EpisodeSampler(self._trial.sizes(), self._way, SHOT, 1, SEED)
@@ -77,7 +77,7 @@ class AccuracyCheck:
 
     @torch.no_grad()
     def _torch_answers(self, sampler: EpisodeSampler, progress: Progress | None) -> Floats:
-        """Probabilities [episodes, way, way], as `MaClip.match` gives them, from one matching of all with all."""
+        """Probabilities [episodes, way, way] as in `MaClip.match`; all clips are matched with all at once."""
         model, encoded = self._model, self._by_torch(progress)
         queries = torch.from_numpy(encoded.queries)
         distances = model.metric(model.prototypes(queries), torch.from_numpy(encoded.prototypes))  # (clips, clips)

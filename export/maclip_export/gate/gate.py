@@ -1,4 +1,4 @@
-"""The gate: every written graph is run on real frames and compared with the float32 torch model; a miss is refused."""
+"""The gate: each exported graph is run on real frames and compared with the float32 torch model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from maclip.model.maclip import MaClip
 from maclip_export.gate.layers import first_departure
-from maclip_export.graphs import Graph
+from maclip_export.graphs import Graph, takes_raw_text
 from maclip_export.onnx.sessions import open_session
 from maclip_runtime.bundle.manifest import GateFigure
 from maclip_runtime.errors import MaclipError
@@ -25,6 +25,8 @@ FLOAT32_LIMIT = 1e-4  # relative to the largest magnitude of the torch output
 COSINE_LIMITS = {"fp16": 0.999, "int8": 0.99}  # of features and prototypes
 HALF_MATCH_LIMIT = 1e-2  # relative, of distances and probabilities
 QUANTIZED = ("visual", "stem", "tower")  # the graphs that int8 changes
+ALLOW_LOSS_FIX = "Export without --fp16 or --int8, or add --allow-loss: the manifest then records the loss."
+REPORT_FIX = "Report this with the model and the versions of torch and onnxruntime."
 PROMPTS = ("a photo of juggling", "", "waving both hands at a camera, slowly, then faster", "a photo of a red star")
 
 
@@ -37,10 +39,10 @@ class Case:
 
 
 class Gate:
-    """Compares graphs of `model` with torch on real `clips` uint8 [n, T, H, W, 3] and `names` f32 [m, D'].
+    """Compares graphs of `model` with torch on `clips` uint8 [n, T, H, W, 3] and text features `names` f32 [m, D'].
 
-    All graphs are asked about the same clips, so torch computes their features once. A tower gets the tokens of
-    the stem that was checked before it, so that its figure is that of frames to features.
+    All graphs get the same clips, so torch computes their features once. A tower gets the tokens of the stem that was
+    checked before it, so its figure covers frames to features.
     """
 
     def __init__(self, model: MaClip, clips: Tensor, names: Tensor, precision: str = "float32") -> None:
@@ -51,9 +53,9 @@ class Gate:
         self._written_tokens: Tensor | None = None
 
     def check(self, graph: Graph, path: Path, allow_loss: bool = False) -> GateFigure:
-        """Run the graph at `path` on every case: the worst figures.
+        """Run the graph at `path` on every case; returns the worst figures.
 
-        Raises `precision-rejected` beyond a limit, with the layer that departs first; `allow_loss` lets it pass.
+        Raises `precision-rejected` beyond a limit, unless `allow_loss`, and names the first layer that differs.
         """
         figure, worst = self.measure(graph, path)
         if not allow_loss and not within_limits(figure):
@@ -62,14 +64,14 @@ class Gate:
             raise MaclipError(
                 "precision-rejected",
                 f"{graph.name}.onnx differs from torch: {beyond(figure)}{where}. Nothing was written.",
-                self._fix(),
+                REPORT_FIX if self._precision == "float32" else ALLOW_LOSS_FIX,
             )
         if graph.name == "stem":
             self.use_stem(path)
         return figure
 
     def measure(self, graph: Graph, path: Path) -> tuple[GateFigure, Case]:
-        """The worst figures of the graph at `path` over all cases, and the case where it differs most."""
+        """The worst figures of the graph at `path` over all cases, and the case with the largest difference."""
         session = open_session(path)
         relative, cosine, probability = 0.0, 1.0, 0.0
         cases = list(self._cases(graph))
@@ -79,7 +81,7 @@ class Gate:
             found = session.run([spec.name for spec in graph.outputs], feed)
             for spec, ours, theirs in zip(graph.outputs, found, case.expected, strict=True):
                 difference = _relative(ours, theirs.numpy())
-                if np.isnan(difference) or difference > relative:  # no difference is larger than NaN
+                if np.isnan(difference) or difference > relative:  # NaN is the largest difference
                     relative, worst = difference, case
                 cosine = _worse(cosine, _cosine(ours, theirs.numpy()))
                 if spec.name == "probabilities":
@@ -89,12 +91,12 @@ class Gate:
         return GateFigure(relative, cosine, last, *limits, len(cases)), worst
 
     def use_stem(self, path: Path) -> None:
-        """From now on towers get the tokens that the stem at `path` makes of the clips."""
+        """Give towers the tokens that the stem at `path` computes from now on."""
         (tokens,) = open_session(path).run(["tokens"], {"frames": self._clips.flatten(0, 1).numpy()})
         self._written_tokens = torch.from_numpy(tokens).unflatten(0, self._clips.shape[:2])
 
     def feeds(self, graph: Graph) -> list[dict[str, npt.NDArray[Any]]]:
-        """The inputs of every case, one clip at a time: what a calibration on these clips runs."""
+        """The inputs of a calibration on these clips: with and without text, one clip at a time."""
         count = len(self._clips)
         found = []
         for every, clip in itertools.product((1,) if graph.name == "stem" else (1, 0), range(count)):
@@ -108,18 +110,13 @@ class Gate:
             )
         return found
 
-    def _fix(self) -> str:
-        if self._precision == "float32":
-            return "Report this with the model and the versions of torch and onnxruntime."
-        return "Export without --fp16 or --int8, or add --allow-loss to write the bundle with the loss on record."
-
     @torch.no_grad()
     def _cases(self, graph: Graph) -> Iterator[Case]:
-        """One clip, two and all; each with text for every clip, for none, and for every second one."""
+        """One clip, two, and all; each with text for every clip, for none, and for every second clip."""
         counts = sorted({1, min(2, len(self._clips)), len(self._clips)})
         for count, every in itertools.product(counts, (1, 0, 2)):
             if graph.name in ("stem", "text") and every:
-                continue  # nothing to tell apart
+                continue  # they have no text input
             yield self._case(graph, count, every)
 
     @torch.no_grad()
@@ -128,8 +125,9 @@ class Gate:
         clips = self._clips[:count]
         if graph.name == "text":
             tokens = self._model.backbone.tokenizer(list(PROMPTS[:count]))
-            return Case((tokens,), (F.normalize(self._model.clip.encode_text(tokens), dim=-1),))
-        # Torch treats each clip of a batch by itself, so that what it found for all holds for the first few.
+            features = self._model.clip.encode_text(tokens)
+            return Case((tokens,), (features if takes_raw_text(self._model) else F.normalize(features, dim=-1),))
+        # Torch treats each clip of a batch separately, so the features of all clips include those of the first few.
         if graph.name == "stem":
             return Case((clips.flatten(0, 1),), (self._stem()[:count].flatten(0, 1),))
         features = self._tower(every)[:count]
@@ -145,7 +143,7 @@ class Gate:
         return Case((queries, prototypes, text, has_text), self._model.match(queries, prototypes, text, has_text))
 
     def _text(self, every: int) -> tuple[Tensor, Tensor]:
-        """A text for every clip (1), for none (0), or for every second one (2): [n, D'], bool [n]."""
+        """Text for every clip (1), for none (0), or for every second clip (2): [n, D'], bool [n]."""
         count = torch.arange(len(self._clips))
         has_text = count % every == 0 if every else torch.zeros(len(count), dtype=torch.bool)
         return self._names[count % len(self._names)] * has_text[:, None], has_text
@@ -162,7 +160,7 @@ class Gate:
 
 
 def limits_of(graph: str, precision: str) -> tuple[float | None, float | None]:
-    """What a graph's relative difference and cosine must not pass; a stem is judged through its tower."""
+    """The limits of a graph's relative difference and cosine, None for none. A stem is checked through its tower."""
     if precision == "float32" or (precision == "int8" and graph not in QUANTIZED):
         return FLOAT32_LIMIT, None
     if graph == "match":
@@ -171,16 +169,16 @@ def limits_of(graph: str, precision: str) -> tuple[float | None, float | None]:
 
 
 def within_limits(figure: GateFigure) -> bool:
-    """Whether no figure passes its limit; NaN is beyond any."""
+    """Whether all figures are within their limits; NaN never is."""
     return beyond(figure) is None
 
 
 def beyond(figure: GateFigure) -> str | None:
-    """Which limit a figure passes, in words."""
+    """The limit that a figure is beyond, in words; None: it is within its limits."""
     if figure.relative_limit is not None and not figure.relative <= figure.relative_limit:
         return f"by {figure.relative:.1e} of the largest value where {figure.relative_limit:.0e} is allowed"
     if figure.cosine_limit is not None and not figure.cosine >= figure.cosine_limit:
-        return f"its worst cosine is {figure.cosine:.4f} where {figure.cosine_limit:g} is asked for"
+        return f"its worst cosine is {figure.cosine:.4f} where {figure.cosine_limit:g} is required"
     return None if np.isfinite(figure.relative) else "it is not finite"
 
 

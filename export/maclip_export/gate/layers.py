@@ -1,4 +1,4 @@
-"""Where a written graph departs from torch: layer by layer, in the order in which torch computes them."""
+"""The first layer of an exported graph that differs from torch, in the order in which torch computes them."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from maclip_export.graphs import Graph
 from maclip_export.onnx.sessions import open_session
 from maclip_export.onnx.writer import layer_name, numbered
 
-DEPARTED = 0.99  # a layer's cosine with torch's below this is a departure
+MIN_COSINE = 0.99  # of a layer's output with torch's; below this it differs
 
 
 @dataclass(frozen=True)
 class Departure:
-    """The first layer that departs, the cosine of its output with torch's (NaN: not finite), and the one before."""
+    """The first layer that differs, the cosine of its output with torch's (NaN: not finite), and the previous layer."""
 
     layer: str
     cosine: float
@@ -36,7 +36,7 @@ class Departure:
 
 @torch.no_grad()
 def first_departure(graph: Graph, path: Path, inputs: Sequence[Tensor]) -> Departure | None:
-    """Compare each layer of the ONNX file at `path` with `graph`'s module on `inputs`; None where none departs."""
+    """Compare each layer of the ONNX file at `path` with `graph.module` on `inputs`; None if no layer differs."""
     with _recording(graph.module) as torch_outputs:
         graph.module(*inputs)
     feed = {spec.name: x.numpy() for spec, x in zip(graph.inputs, inputs, strict=True)}
@@ -45,7 +45,7 @@ def first_departure(graph: Graph, path: Path, inputs: Sequence[Tensor]) -> Depar
     for layer, expected in torch_outputs.items():
         if layer in ours:
             cosine = _cosine(ours[layer], expected)
-            if not cosine >= DEPARTED:
+            if not cosine >= MIN_COSINE:
                 return Departure(layer, cosine, before)
             before = layer
     return None
@@ -53,7 +53,7 @@ def first_departure(graph: Graph, path: Path, inputs: Sequence[Tensor]) -> Depar
 
 @contextmanager
 def _recording(module: nn.Module) -> Iterator[dict[str, npt.NDArray[np.float32]]]:
-    """What each module inside `module` returns, by its layer's name, in the order of computation."""
+    """The output of each module inside `module`, by the name of its layer, in the order of computation."""
     found: dict[str, npt.NDArray[np.float32]] = {}
     calls: dict[str, int] = {}
 
@@ -74,7 +74,7 @@ def _recording(module: nn.Module) -> Iterator[dict[str, npt.NDArray[np.float32]]
 
 
 def _layer_outputs(path: Path, layers: Sequence[str], feed: dict[str, Any]) -> dict[str, npt.NDArray[np.float32]]:
-    """What the graph at `path` computes under these names, as far as it has them."""
+    """The outputs of these layers of the graph at `path`; layers that it does not have are left out."""
     session = open_session(path, layers)
     there = {output.name for output in session.get_outputs()}
     wanted = [layer for layer in layers if layer in there]
@@ -83,7 +83,7 @@ def _layer_outputs(path: Path, layers: Sequence[str], feed: dict[str, Any]) -> d
 
 def _cosine(ours: npt.NDArray[Any], theirs: npt.NDArray[np.float32]) -> float:
     if ours.size != theirs.size:
-        return 1.0  # another layout of the same layer: nothing to compare
+        return 1.0  # the graph lays this layer out differently: nothing to compare
     a, b = ours.astype(np.float64).ravel(), theirs.astype(np.float64).ravel()
     if not np.isfinite(a).all():
         return float("nan")

@@ -1,4 +1,4 @@
-"""Labelled clips that an export is tried on: the gate compares on them, static quantization is calibrated on them."""
+"""Labelled clips for an export: the gate compares on them, static quantization is calibrated on them."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from maclip_runtime.errors import MaclipError
 from maclip_runtime.reading.frames import Pixels, prepare, segment_indices
 
 CLASSES, CLIPS_EACH = 8, 4
-GATE_SPLITS = ("test", "val", "train")  # classes that training did not see first
-CALIBRATION_SPLITS = ("train", "val", "test")  # and here last, so that the gate judges on other clips
+PARITY_CLIPS = 4  # each graph is compared with torch on this many clips, each of another class
+GATE_SPLITS = ("test", "val", "train")  # the first that has classes: those that training did not see come first
+CALIBRATION_SPLITS = ("train", "val", "test")  # the other way round, so that the gate judges on other clips
 MIN_CALIBRATION_CLIPS = 8
 
 
@@ -26,7 +27,7 @@ MIN_CALIBRATION_CLIPS = 8
 class TrialClips:
     """Clips class by class: `frames` uint8 [n, T, size, size, 3], `labels` int64 [n] into `names`.
 
-    `source` says in words where they come from.
+    `source` names their origin in words.
     """
 
     frames: Tensor
@@ -44,12 +45,12 @@ class TrialClips:
 
 
 def gate_clips(data: Dataset, model: MaClip, each: int = CLIPS_EACH) -> TrialClips:
-    """Readable clips of classes that training did not see, where `data` has such. Raises `data-empty`."""
+    """Readable clips of classes that training did not see, if `data` has any. Raises `data-empty`."""
     return _read(data, GATE_SPLITS, model, each)
 
 
 def calibration_clips(data: Dataset, model: MaClip, each: int = CLIPS_EACH) -> TrialClips:
-    """Clips to measure activations on, of the training classes. Raises `data-empty`, `calibration-too-small`."""
+    """Clips of training classes, to measure activations on. Raises `data-empty` and `calibration-too-small`."""
     found = _read(data, CALIBRATION_SPLITS, model, each)
     if len(found.frames) < MIN_CALIBRATION_CLIPS:
         raise MaclipError(
@@ -61,7 +62,7 @@ def calibration_clips(data: Dataset, model: MaClip, each: int = CLIPS_EACH) -> T
 
 
 def drawn_trial(model: MaClip, each: int = CLIPS_EACH, classes: int = CLASSES, seed: int = 0) -> TrialClips:
-    """Generated clips of the drawn world's motions, for whoever has no data at hand."""
+    """Generated clips of the drawn world's motions, for an export without data; the same for the same `seed`."""
     from maclip.world.classes import classes as world_classes
     from maclip.world.clips import FRAMES, clip_frames
 
@@ -76,8 +77,9 @@ def drawn_trial(model: MaClip, each: int = CLIPS_EACH, classes: int = CLASSES, s
 
 
 def _read(data: Dataset, splits: Sequence[str], model: MaClip, each: int) -> TrialClips:
-    """The first readable clips of the first classes of the first split that has two; others take the place of broken
-    ones, and `source` counts those.
+    """Up to `each` readable clips of up to `CLASSES` classes, from the first of `splits` that has two classes.
+
+    The next clip stands in for a broken one, and `source` counts those.
     """
     classes = next((data.split(split) for split in splits if len(data.split(split)) > 1), ())
     broken: list[MaclipError] = []

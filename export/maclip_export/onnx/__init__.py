@@ -1,1 +1,1 @@
-"""Writing ONNX graphs: precision, quantisation, sessions."""
+"""ONNX files: export from torch, lower precision, contents, and exact sessions."""

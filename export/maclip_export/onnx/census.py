@@ -1,4 +1,4 @@
-"""What a written graph is made of: counted from the file, whatever was asked for."""
+"""The contents of a graph file: types of weights and products, counted from the file itself."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ QUANTIZED = "DequantizeLinear"
 
 
 def census(path: Path) -> Census:
-    """Count the constants' bytes, the products and the nodes of the graph at `path` by type.
+    """Count the bytes of constants, the products and the nodes of the graph at `path` by type.
 
-    A product whose operands both come out of `DequantizeLinear` (the QDQ form) counts as the integers' type:
-    that pattern is how ONNX writes an integer product.
+    A product of two outputs of `DequantizeLinear` counts as integer: that is how the QDQ form writes it.
     """
     import onnx
 
@@ -35,7 +34,7 @@ def census(path: Path) -> Census:
             sources = [makers.get(operand) for operand in operands]
             if all(maker is not None and maker.op_type == QUANTIZED for maker in sources):
                 operands = [maker.input[0] for maker in sources if maker is not None]
-            # The weight's type where bytes meet bytes: activations are unsigned in some forms.
+            # Of an integer product the type of the weight: some forms have unsigned activations.
             products[types.get(operands[-1], "unknown")] += 1
     return Census(dict(sorted(weights.items())), dict(sorted(products.items())), len(model.graph.node))
 

@@ -1,7 +1,7 @@
-"""Graphs in fewer bits: half precision for GPUs, eight bits for CPUs and small GPUs. Each writes an ordinary ONNX file.
+"""Lower precision: fp16 for GPUs, int8 for CPUs and small GPUs. The result is an ordinary ONNX file.
 
-What made others' half and int8 models wrong is kept out: layer norms, softmax and norms stay in float32, and only
-linear layers (products with a constant) are quantized, their weights by channel.
+Layer norms, softmax and vector norms stay in float32, where fp16 and int8 models often go wrong. Only linear layers
+(products with a constant) are quantized, their weights by channel.
 """
 
 from __future__ import annotations
@@ -15,25 +15,28 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from maclip_export.onnx.storage import load, save, tidy
+
 Feed = dict[str, npt.NDArray[Any]]
 
-# Half precision has five bits of exponent: sums of squares and exponentials leave its range first.
-# Clip holds norms above a number that half precision does not have.
+# fp16 has five bits of exponent: sums of squares and exponentials overflow first.
+# Clip keeps norms above a number that is 0 in fp16.
 FLOAT32_OPERATORS = ("LayerNormalization", "Softmax", "ReduceL2", "ReduceSum", "ReduceMean", "Clip", "Exp", "Log")
 LINEAR = ("MatMul", "Gemm")
 
 
 def to_half(path: Path, matching: bool) -> None:
-    """Turn the graph at `path` to half precision in place; inputs and outputs keep their types.
+    """Convert the graph at `path` to fp16 in place; inputs and outputs keep their types.
 
-    Weights and matrix products are half; `FLOAT32_OPERATORS` and the normalisation of pixels stay float32. Of a
-    `matching` graph only the prototype module's linear layers are half: cosines, soft-min and probabilities are not.
+    Weights and matrix products become fp16; `FLOAT32_OPERATORS` and the normalisation of pixels stay float32. In a
+    `matching` graph only the linear layers of the prototype module are converted, not cosines, soft-min and
+    probabilities.
     """
     from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 
-    model = _load(path)
+    model = load(path)
     if not any(node.op_type in (*LINEAR, "Conv") for node in model.graph.node):
-        return  # nothing multiplies: casts there and back would only cost
+        return  # there are no products: casts would only cost time
     if matching:
         _halve_linear_layers(model.graph)
         save(model, path)
@@ -49,7 +52,7 @@ def to_dynamic_int8(path: Path, out: Path) -> None:
     """Write the graph at `path` to `out` with int8 weights; activations are quantized at run time."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    model = _load(path)
+    model = load(path)
     with _quiet():
         quantize_dynamic(
             model,
@@ -60,17 +63,17 @@ def to_dynamic_int8(path: Path, out: Path) -> None:
             nodes_to_exclude=_without_constant(model.graph),
             use_external_data_format=True,
         )
-    save(tidy(_load(out)), out)
+    save(tidy(load(out)), out)
 
 
 def to_static_int8(path: Path, out: Path, feeds: Iterable[Feed]) -> None:
-    """Write the graph at `path` to `out` in the QDQ form, with ranges of activations measured on `feeds`.
+    """Write the graph at `path` to `out` in the QDQ form, with the ranges of activations measured on `feeds`.
 
-    Symmetric throughout, as TensorRT wants it: int8 activations by tensor, int8 weights by channel.
+    Symmetric, as TensorRT requires: int8 activations by tensor, int8 weights by channel.
     """
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
-    model = _load(path)
+    model = load(path)
     with _quiet():
         quantize_static(
             model,
@@ -87,52 +90,22 @@ def to_static_int8(path: Path, out: Path, feeds: Iterable[Feed]) -> None:
             extra_options={
                 "ActivationSymmetric": True,
                 "WeightSymmetric": True,
-                # A product's sum stays in float32: what follows (a bias, a norm, a softmax) wants it whole.
+                # The sum of a product stays in float32: a bias, a norm or a softmax follows.
                 "OpTypesToExcludeOutputQuantization": list(LINEAR),
                 "QuantizeBias": False,
             },
         )
-    save(_load(out), out)
-
-
-def save(model: Any, path: Path) -> None:
-    """Write `model` as `path` with its weights beside it in one file, in place of what was there."""
-    import onnx
-
-    beside = path.with_suffix(".onnx.data")
-    path.unlink(missing_ok=True)
-    beside.unlink(missing_ok=True)
-    onnx.save(
-        model, path, save_as_external_data=True, all_tensors_to_one_file=True, location=beside.name, size_threshold=1024
-    )
-
-
-def _load(path: Path) -> Any:
-    import onnx
-
-    return onnx.load(path)
-
-
-def tidy(model: Any) -> Any:
-    """Without what does nothing, but with every input."""
-    import onnxslim
-
-    inputs = list(model.graph.input)
-    clean = onnxslim.slim(model)
-    # It drops inputs that nothing reads (plain CLIP has no use for a text), which are part of the contract.
-    del clean.graph.input[:]
-    clean.graph.input.extend(inputs)
-    return clean
+    save(load(out), out)
 
 
 def _without_constant(graph: Any) -> list[str]:
-    """The products of two activations, which are no linear layers: attention's scores and sums, cosines."""
+    """The products of two activations, which are not linear layers: attention and cosines."""
     constants = {tensor.name for tensor in graph.initializer}
     return _names(n for n in graph.node if n.op_type in LINEAR and not constants & set(n.input[:2]))
 
 
 def _halve_linear_layers(graph: Any) -> None:
-    """Let products with a constant be half, between two casts; all else stays as it is."""
+    """Convert products with a constant to fp16, between two casts; leave everything else."""
     import onnx
 
     kind = onnx.TensorProto.FLOAT16
@@ -164,7 +137,7 @@ def _halve_linear_layers(graph: Any) -> None:
 
 
 def _stay_in_float32(graph: Any) -> None:
-    """Where one float32 operator feeds another, do not round to half in between, as the conversion does."""
+    """Remove the rounding to fp16 that the conversion puts between two float32 operators."""
     import onnx
 
     casts = {n.output[0]: n for n in graph.node if n.op_type == "Cast"}
@@ -185,7 +158,7 @@ def _names(nodes: Iterable[Any]) -> list[str]:
 
 
 def _before_first_product(graph: Any) -> list[str]:
-    """The nodes that treat pixels before the patch embedding; none where a graph does not begin with pixels."""
+    """The nodes between the pixels and the patch embedding; none if the graph has no pixels."""
     makers = {output: node for node in graph.node for output in node.output}
     first = next((node for node in graph.node if node.op_type == "Conv"), None)
     found: list[str] = []
@@ -198,7 +171,7 @@ def _before_first_product(graph: Any) -> list[str]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the advice to pre-process, which the graph has been, on the root logger."""
+    """Silence the root logger, which advises to pre-process the graph: it is pre-processed."""
     logger = logging.getLogger()
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -209,7 +182,7 @@ def _quiet() -> Iterator[None]:
 
 
 class _Reader:
-    """Calibration inputs as onnxruntime asks for them."""
+    """Calibration inputs in the form that onnxruntime reads."""
 
     def __init__(self, feeds: Iterable[Feed]) -> None:
         self._feeds = iter(feeds)

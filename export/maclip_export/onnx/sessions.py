@@ -1,8 +1,8 @@
-"""Running a written graph on the CPU exactly as its file says, half precision included.
+"""Sessions on the CPU that compute what the graph file says, fp16 included.
 
-onnxruntime has no half-precision products for x86 CPUs: it computes them in float32 and drops the casts between one
-and the next, so that a value beyond 65,504 survives there and is infinite on a GPU. A gate must not be fooled so:
-every half value is passed through a pair of operators that has to store it.
+onnxruntime has no fp16 products for x86 CPUs. It computes them in float32 and drops the casts in between, so a value
+above 65,504 survives there but is infinite on a GPU. To find it, every fp16 value passes a pair of operators that has
+to store it.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ BARRIER_AXES = "rounding.axes"
 
 
 def open_session(path: Path, extra_outputs: Sequence[str] = ()) -> Any:
-    """An onnxruntime session on the CPU for the graph at `path`, whose half values are really rounded.
+    """An onnxruntime session on the CPU for the graph at `path`, with fp16 values truly rounded.
 
-    `extra_outputs` are values inside the graph that can be asked for too; unknown ones are left out.
+    extra_outputs: inner values that become outputs too; those that the graph does not have are left out.
     """
     import onnxruntime
 
@@ -31,7 +31,7 @@ def open_session(path: Path, extra_outputs: Sequence[str] = ()) -> Any:
 
 @contextmanager
 def _probe(path: Path, extra_outputs: Sequence[str]) -> Iterator[Path]:
-    """The file itself, or a changed copy of the graph beside it, where its weights are."""
+    """The file itself, or a changed copy in the same folder, where its weights are."""
     import onnx
 
     model = onnx.load(path, load_external_data=False)
@@ -53,7 +53,7 @@ def _probe(path: Path, extra_outputs: Sequence[str]) -> Iterator[Path]:
 
 
 def _half_values(model: Any) -> set[str]:
-    """The values inside a graph that are half precision and computed."""
+    """The computed values of a graph that are fp16."""
     import onnx
 
     half = onnx.TensorProto.FLOAT16
@@ -66,7 +66,7 @@ def _half_values(model: Any) -> set[str]:
 
 
 def _add_barriers(model: Any, halves: set[str]) -> None:
-    """After each half value an Unsqueeze and a Squeeze, which no optimisation of onnxruntime looks through."""
+    """Put an Unsqueeze and a Squeeze after each fp16 value: onnxruntime does not optimise across them."""
     import onnx
 
     nodes = list(model.graph.node)

@@ -1,4 +1,4 @@
-"""One traced graph to one ONNX file with its weights beside it, by torch's dynamo exporter."""
+"""Export one graph to an ONNX file, with its weights in a file beside it, with torch's dynamo exporter."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Any
 import torch
 
 from maclip_export.graphs import Graph, example_inputs
-from maclip_export.onnx.precision import save, tidy
+from maclip_export.onnx.storage import save, tidy
 
 # LayerNormalization is one operator from opset 17 on, Gelu from 20 on. JetPack 6's onnxruntime (1.23) reads up to
 # opset 23 and IR version 11, TensorRT 10 the operators of opset 20 that are used here.
 OPSET = 20
 IR_VERSION = 10
-SCOPES = "pkg.torch.onnx.name_scopes"  # which modules a node comes from, as the exporter notes it
+SCOPES = "pkg.torch.onnx.name_scopes"  # the modules that a node comes from, as the exporter records them
 
 
 def write_onnx(graph: Graph, folder: Path) -> list[Path]:
-    """Write `graph`.onnx and, where it has weights, `graph`.onnx.data into `folder`; returns the files written."""
+    """Write `graph`.onnx and, if it has weights, `graph`.onnx.data into `folder`; returns the files written."""
     path = folder / f"{graph.name}.onnx"
     axes = {n: torch.export.Dim.DYNAMIC for spec in graph.inputs for n in spec.shape if isinstance(n, str)}
     shapes: dict[str, Any] = {
@@ -48,26 +48,20 @@ def write_onnx(graph: Graph, folder: Path) -> list[Path]:
         _cast_first(program.model.graph)
         _name_axes(program.model.graph, graph)
         _name_layers(program.model.graph)
-        _save_clean(program.model_proto, path)
+        model = tidy(program.model_proto)
+    model.ir_version = IR_VERSION
+    for node in model.graph.node:
+        del node.metadata_props[:]  # source lines and paths of the exporting machine
+        node.doc_string = ""
+    del model.metadata_props[:]
+    save(model, path)
     return [file for file in (path, path.with_suffix(".onnx.data")) if file.is_file()]
 
 
-def _save_clean(model: Any, path: Path) -> None:
-    """Fold what is constant, drop what does nothing, and write weights beside the graph."""
-    clean = tidy(model)
-    clean.ir_version = IR_VERSION
-    for node in clean.graph.node:
-        del node.metadata_props[:]  # the exporter's source lines and paths
-        node.doc_string = ""
-    del clean.metadata_props[:]
-    save(clean, path)
-
-
 def _name_layers(onnx_graph: Any) -> None:
-    """Name what a module returns after the module ("blocks.3.temporal"), so that a layer can be found in any graph.
+    """Name the output of each module after the module ("blocks.3.temporal"), for `maclip_export.gate.layers`.
 
-    A module without parts that is called again gets a number ("...ln_1.1"); `maclip_export.gate.layers` looks for
-    these.
+    Further calls of a module without submodules get a number ("...ln_1.1").
     """
     by_module: dict[str, list[Any]] = {}
     for node in onnx_graph:
@@ -78,27 +72,27 @@ def _name_layers(onnx_graph: Any) -> None:
     for layer, nodes in by_module.items():
         ends = [nodes[-1]]
         if not any(other.startswith(f"{layer}.") for other in by_module):
-            ends = [node for node in nodes if node.op_type == nodes[-1].op_type]  # each ends a call
+            ends = [node for node in nodes if node.op_type == nodes[-1].op_type]  # the last of each call
         named |= {numbered(layer, call): node.outputs[0] for call, node in enumerate(ends)}
     taken: set[int] = set()
-    for layer, value in sorted(named.items(), key=lambda item: item[0].count(".")):  # a module before its parts
+    for layer, value in sorted(named.items(), key=lambda item: item[0].count(".")):  # a module before its submodules
         if not value.is_graph_output() and id(value) not in taken:
             value.name = layer
             taken.add(id(value))
 
 
 def numbered(layer: str, call: int) -> str:
-    """The name of a layer's output the first time it is called (0), and after."""
+    """The name of a layer's output in its first call (0) and in later ones."""
     return f"{layer}.{call}" if call else layer
 
 
 def layer_name(module: str) -> str:
-    """What a layer is called in a graph, from its module's path in the wrapper that is exported."""
+    """The name of a layer in a graph, from the path of its module in the wrapper that is exported."""
     return module.removeprefix("model.")
 
 
 def _cast_first(onnx_graph: Any) -> None:
-    """Let nothing but the cast read bytes: the exporter takes sizes from the input itself, TensorRT wants floats."""
+    """Let only the cast read bytes. The exporter takes sizes from the input itself, but TensorRT needs floats there."""
     import onnx_ir
 
     for value in onnx_graph.inputs:
@@ -113,7 +107,7 @@ def _cast_first(onnx_graph: Any) -> None:
 
 
 def _name_axes(onnx_graph: Any, graph: Graph) -> None:
-    """Name the free axes B, C and F, as in `graphs`: the exporter numbers them."""
+    """Give free axes the names of `graph` (B, C, F); the exporter numbers them."""
     import onnx_ir
 
     names: dict[str, str] = {}
@@ -122,7 +116,7 @@ def _name_axes(onnx_graph: Any, graph: Graph) -> None:
             if isinstance(axis, str) and isinstance(dim, onnx_ir.SymbolicDim) and dim.value:
                 names.setdefault(str(dim.value), axis)
         value.shape = onnx_ir.Shape(spec.shape)
-    # Shapes in between are only hints, and they speak of the old names.
+    # Shapes of inner values are only hints, but they use the old names.
     for node in onnx_graph.all_nodes():
         for value in node.outputs:
             if value.shape is not None and not value.is_graph_output():

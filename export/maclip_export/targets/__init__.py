@@ -1,1 +1,1 @@
-"""Other servers' and engines' formats."""
+"""Formats beside the bundle's ONNX graphs: engines for RTX cards, a model repository for Triton."""

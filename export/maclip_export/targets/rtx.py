@@ -1,4 +1,4 @@
-"""Portable engines that travel with a bundle: TensorRT for RTX builds them here, without a GPU, for any RTX card."""
+"""Portable engines inside a bundle: TensorRT for RTX builds them here, without a GPU, for any RTX card."""
 
 from __future__ import annotations
 
@@ -21,9 +21,8 @@ def write_engines(
 ) -> tuple[EngineFile, ...]:
     """Write `<graph>.rtx.engine` beside each of `graphs` in `folder`, weights included; `frames` T of a clip.
 
-    A desktop whose library has the same version starts with them and optimises nothing; the last step, code for
-    the very card, the library does each time it loads one. Raises `device-missing` where TensorRT for RTX is not
-    installed and `graph-unsupported`.
+    A computer with the same version of the library starts with these engines. The library generates the code for its
+    card when it loads one. Raises `device-missing` if TensorRT for RTX is not installed, and `graph-unsupported`.
     """
     library = find_library("rtx")
     engines = []
@@ -37,9 +36,9 @@ def write_engines(
 
 
 def check_rtx(precision: str, quantization: str | None) -> None:
-    """Raise before a long export what `write_engines` would after: `device-missing`, `precision-unsupported`.
+    """Check before a long export what `write_engines` needs. Raises `device-missing` and `precision-unsupported`.
 
-    Int8 whose form is still to be measured ("auto") may turn out dynamic, and is refused too.
+    quantization: "auto" is refused like "dynamic", which it may become.
     """
     refuse_unbuildable(precision, "dynamic" if quantization == "auto" else quantization)
     find_library("rtx")

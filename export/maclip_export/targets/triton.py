@@ -1,6 +1,6 @@
-"""A model repository for NVIDIA's Triton Inference Server from a finished bundle: a model for each graph.
+"""A model repository for NVIDIA's Triton Inference Server from a finished bundle: one model for each graph.
 
-Field names are those of Triton's `model_config.proto`; the text is written here, protobuf is not needed.
+The fields are those of Triton's `model_config.proto`, written as text without protobuf.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import onnx
 
-from maclip_export.bundle.folders import new_folder
+from maclip_export.folders import new_folder
 from maclip_runtime.bundle.manifest import GraphSpec, Manifest, TensorSpec
 from maclip_runtime.bundle.opening import Bundle
 
@@ -20,19 +20,18 @@ TYPES = {
     "uint8": "TYPE_UINT8", "bool": "TYPE_BOOL", "int32": "TYPE_INT32", "int64": "TYPE_INT64",
     "float16": "TYPE_FP16", "float32": "TYPE_FP32",
 }  # fmt: skip
-# The most that one run takes, by the batch's axis: a clip is eight frames' work, a prototype a small module's.
+# Largest batch by its axis: a clip costs eight frames, a prototype only a small module.
 MAX_BATCH = {"B": 16, "F": 64, "C": 256}
 OTHER_MAX_BATCH = 32
-# How long a request waits for others. A clip takes tens of milliseconds, so this costs little.
-QUEUE_DELAY_US = 2000
-WARM_UP_SIZES = {"B": 1, "C": 5}  # of free axes that are no batch
+QUEUE_DELAY_US = 2000  # for which a request waits for others; a clip takes tens of milliseconds
+WARM_UP_SIZES = {"B": 1, "C": 5}  # of free axes that are not batched
 
 
 def write_repository(bundle: Path, out: Path, force: bool = False) -> list[str]:
-    """Write the graphs of `bundle` as models `maclip_GRAPH` into the folder `out`; returns the models' names.
+    """Write the graphs of `bundle` as models `maclip_GRAPH` into the folder `out`; returns the names of the models.
 
-    Names, types and shapes are the manifest's. Raises `bundle-*`, `output-exists` (unless `force`, which
-    replaces a folder that holds nothing but such models) and `output-unwritable`.
+    Names, types and shapes come from the manifest. Raises `bundle-*`, `output-exists` (unless `force`, which replaces a
+    folder that holds only such models) and `output-unwritable`.
     """
     opened = Bundle.open(bundle)
     models = []
@@ -50,31 +49,31 @@ def write_repository(bundle: Path, out: Path, force: bool = False) -> list[str]:
 def config_text(model: str, graph: GraphSpec, manifest: Manifest) -> str:
     """The `config.pbtxt` of one graph.
 
-    A graph whose tensors all begin with the same free axis and have no other is batched along it by the server.
-    A graph with two free axes (`match`: queries and classes) takes its shapes as they come.
+    The server batches a graph along its free axis if all tensors begin with that axis and have no other free one.
+    A graph with two free axes (`match`: queries and classes) is not batched.
     """
     axis = batch_axis(graph)
-    most = MAX_BATCH.get(axis, OTHER_MAX_BATCH) if axis is not None else 0
+    largest = MAX_BATCH.get(axis, OTHER_MAX_BATCH) if axis is not None else 0
     lines = [
         f'name: "{model}"',
         'platform: "onnxruntime_onnx"',
         'backend: "onnxruntime"',
         f'default_model_filename: "{MODEL_FILE}"',
-        f"max_batch_size: {most}",
+        f"max_batch_size: {largest}",
         *_tensors("input", graph.inputs, axis),
         *_tensors("output", graph.outputs, axis),
         "version_policy { latest { num_versions: 1 } }",
         "instance_group [ { count: 1 kind: KIND_AUTO } ]",
     ]
     if axis is not None:
-        preferred = f"[ {most // 4}, {most // 2}, {most} ]"
+        preferred = f"[ {largest // 4}, {largest // 2}, {largest} ]"
         lines += [
             "dynamic_batching {",
             f"  preferred_batch_size: {preferred}",
             f"  max_queue_delay_microseconds: {QUEUE_DELAY_US}",
             "}",
         ]
-    for batch in [1, most] if axis is not None else [1]:
+    for batch in [1, largest] if axis is not None else [1]:
         lines += _warm_up(graph, axis, batch)
     facts = {"contract": manifest.contract, "precision": manifest.precision, "tool_version": manifest.tool_version}
     for key, value in facts.items():
@@ -83,7 +82,7 @@ def config_text(model: str, graph: GraphSpec, manifest: Manifest) -> str:
 
 
 def batch_axis(graph: GraphSpec) -> str | None:
-    """The letter of the axis that a server may batch along; None where there is no such single axis."""
+    """The letter of the axis that the server may batch along; None if there is no such axis."""
     tensors = [*graph.inputs, *graph.outputs]
     firsts = {tensor.shape[0] if tensor.shape else None for tensor in tensors}
     others = any(isinstance(n, str) for tensor in tensors for n in tensor.shape[1:])
@@ -96,7 +95,7 @@ def _tensors(kind: str, tensors: tuple[TensorSpec, ...], axis: str | None) -> li
     for tensor in tensors:
         lines += [f"{kind} {{", f'  name: "{tensor.name}"', f"  data_type: {TYPES[tensor.dtype]}"]
         lines.append(f"  dims: {_listed(_dims(tensor, axis))}")
-        # The server knows no tensor without dimensions: one number for each of the batch is [1] outside.
+        # Triton has no tensors without dimensions: one number for each item of a batch is [1] for clients.
         if axis is not None and len(tensor.shape) == 1:
             lines.append("  reshape { shape: [ ] }")
         lines.append("}")
@@ -104,13 +103,13 @@ def _tensors(kind: str, tensors: tuple[TensorSpec, ...], axis: str | None) -> li
 
 
 def _dims(tensor: TensorSpec, axis: str | None) -> list[int]:
-    """What a client gives, without the batch; -1 is a free axis."""
+    """The shape that a client sends, without the batch; -1 is a free axis."""
     shape = tensor.shape if axis is None else tensor.shape[1:] or (1,)
     return [-1 if isinstance(n, str) else n for n in shape]
 
 
 def _warm_up(graph: GraphSpec, axis: str | None, batch: int) -> list[str]:
-    """A run with zeros before the server calls the model ready: memory is taken and kernels are chosen then."""
+    """A run with zeros before the server reports the model as ready, so that memory and kernels are ready too."""
     lines = ["model_warmup {", f'  name: "zeros of {batch}"', f"  batch_size: {batch}"]
     for tensor in graph.inputs:
         free = [WARM_UP_SIZES.get(n, 1) for n in tensor.shape if isinstance(n, str)]
@@ -129,9 +128,9 @@ def _listed(numbers: list[int]) -> str:
 
 
 def _copy_graph(graph: Path, place: Path) -> None:
-    """The graph as `model.onnx`, and its weights under the names by which it asks for them.
+    """Copy the graph as `model.onnx`, and its weights under the names that it refers to.
 
-    They are copies: readers of ONNX refuse weights that have a second name as a way out of the folder.
+    Not links: readers of ONNX refuse linked weights as a way out of the folder.
     """
     shutil.copyfile(graph, place / MODEL_FILE)
     model = onnx.load(graph, load_external_data=False)
@@ -142,5 +141,5 @@ def _copy_graph(graph: Path, place: Path) -> None:
 
 
 def _is_ours(folder: Path) -> bool:
-    """A folder with anyone else's model in it is not replaced."""
+    """Whether a folder holds only models of ours: others are not replaced."""
     return all(entry.name.startswith(PREFIX) and (entry / CONFIG_FILE).is_file() for entry in folder.iterdir())

@@ -105,26 +105,3 @@ def test_the_gate_looks_at_the_clips_it_is_given(tmp_path: Path, capsys: pytest.
     assert measured.measured_on == "6 clips of 3 classes of data"
     assert measured.way == 3
     assert "6 clips of 3 classes of data" in capsys.readouterr().err
-
-
-def test_a_runs_clips_are_divided_as_its_training_divided_them(tmp_path: Path, clips: Path, monkeypatch):
-    """Lists say what is training's: a gate that took the folders for classes would try it on what it has learnt."""
-    from maclip.data.split_lists import SplitLists
-    from maclip.model.maclip import ModelConfig
-    from maclip.runs import RUN_FORMAT, ClassNames, RunConfig, TrainConfig
-    from maclip_cli.workstation.export import _Places
-    from maclip_export.gate import trial
-    from maclip_export.options import ExportOptions
-    from maclip_runtime.bundle.manifest import Backbone
-
-    (tmp_path / "lists").mkdir()
-    (tmp_path / "lists" / "train.txt").write_text("red/red1\n")
-    (tmp_path / "lists" / "test.txt").write_text("blue/blue1\n")
-    lists = SplitLists(str(tmp_path / "lists"))
-    backbone = Backbone("tiny", "tiny", "0" * 64)
-    run = RunConfig(RUN_FORMAT, "0", backbone, ModelConfig(), TrainConfig(), str(clips), ClassNames(), lists=lists)
-    seen = []
-    monkeypatch.setattr(trial, "gate_clips", lambda data, model, count: seen.append(data))
-    monkeypatch.setattr(trial, "calibration_clips", lambda data, model: seen.append(data))
-    _Places(None, 4, None).read(None, ExportOptions("int8", "static"), run)  # type: ignore[arg-type]
-    assert [[(c.name, c.split) for c in data.classes] for data in seen] == 2 * [[("red", "train"), ("blue", "test")]]

@@ -11,7 +11,8 @@ import torch
 from random_models import randomised
 from small_towers import small_backbone_of
 
-from maclip.model.maclip import MaClip, ModelConfig
+from maclip.config import ModelConfig
+from maclip.model.maclip import MaClip
 from maclip_export.bundle.writer import contract_of
 from maclip_export.graphs import graphs_of
 from maclip_export.onnx.sessions import open_session
@@ -43,7 +44,7 @@ def test_a_siglips_graph_gives_torchs_features_for_any_number_of_clips(siglip: M
 
 
 def test_stem_and_tower_state_the_tokens_of_a_tower_without_class_token(siglip: MaClip):
-    stem, tower, *_ = graphs_of(MaClip(siglip.backbone, ModelConfig(adapted_depth=1)))
+    stem, tower, *_ = graphs_of(MaClip(siglip.backbone, ModelConfig.of(adapted_depth=1)))
     assert stem.outputs[0].shape == ("F", 4, 32)
     assert tower.inputs[0].shape == ("B", 8, 4, 32)
     assert tower.outputs[0].shape == ("B", 8, 32)

@@ -19,13 +19,13 @@ from maclip_export.gate.gate import FLOAT32_LIMIT
 from maclip_export.gate.trial import drawn_trial
 from maclip_export.options import ExportOptions
 from maclip_runtime import MaclipError
-from maclip_runtime.bundle.manifest import Manifest
+from maclip_runtime.bundle.manifest import Manifest, Names
 from maclip_runtime.bundle.opening import Bundle
 
 
 def frozen_model():
     """Plain CLIP: the quickest to export."""
-    return maclip.build("tiny", "none", adapted_depth=0, prototype_module=False)
+    return maclip.build("tiny", "none", adapters="none", prototype="none")
 
 
 @pytest.fixture
@@ -131,10 +131,10 @@ def test_what_another_program_made_meanwhile_is_not_replaced(tmp_path, monkeypat
     model, out = frozen_model(), tmp_path / "bundle"
     write = bundle_writer.write_names
 
-    def slowly(*args: object) -> None:
+    def slowly(*args: object) -> Names:
         out.mkdir()
         (out / "thesis.txt").write_text("years of work")
-        write(*args)
+        return write(*args)
 
     monkeypatch.setattr(bundle_writer, "write_names", slowly)
     refused("output-exists", model, out, material(model))
@@ -177,3 +177,8 @@ def test_the_contract_follows_what_makes_features_comparable():
     known = contract_of(first)
     first.clip.visual.transformer.resblocks[0].mlp.gelu = QuickGELU()
     assert contract_of(first) != known
+
+
+def test_text_features_of_other_lengths_are_not_comparable():
+    unit, raw = (maclip.build("tiny", "tiny", adapted_depth=0, prototype_text=length) for length in ("unit", "raw"))
+    assert contract_of(unit) != contract_of(raw)

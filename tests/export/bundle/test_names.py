@@ -128,9 +128,9 @@ def test_the_vocabulary_has_every_name_once():
 
 def test_a_thousand_names_in_batches_equal_each_by_itself():
     """Batches are cut to their longest prompt; open_clip's own encoder computes every column of one prompt."""
-    model = maclip.build("tiny", "tiny", adapted_depth=0, prototype_module=False)
+    model = maclip.build("tiny", "tiny", adapters="none", prototype="none")
     templates = ("a photo of {}", "a blurred video of a person who is busy with {}.")
-    model.config = maclip.model.maclip.ModelConfig(templates=templates)
+    model.config = maclip.ModelConfig.of(templates=templates)
     names = [*read_names("kinetics700"), *read_names("ssv2"), *read_names("ucf101"), "a " * 40]
     found = model.encode_names(names)
     assert found.shape == (len(names), model.feature_width)
@@ -143,7 +143,7 @@ def test_a_thousand_names_in_batches_equal_each_by_itself():
 
 
 def test_names_that_were_given_for_a_file_and_what_is_no_text_are_refused(tmp_path):
-    assert "is no file" in refused(", ".join(["waving a hand"] * 30)).message
+    assert "is neither a file" in refused(", ".join(["waving a hand"] * 30)).message
     (tmp_path / "half.json").write_text('["ok", "\\ud800 bad"]')
     assert "half a character" in refused(tmp_path / "half.json").message
     (tmp_path / "deep.json").write_text("[" * 100_000)

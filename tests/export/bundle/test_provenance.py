@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -17,21 +15,16 @@ from safetensors.torch import load_file, save
 from videos import color_video
 
 import maclip
+from maclip.config import Machine, TrainConfig
 from maclip.data.dataset import data_sha256, open_data
-from maclip.model.maclip import MaClip, ModelConfig
-from maclip.runs import ADAPTERS_FILE, CONFIG_FILE, TrainConfig, read_run
-from maclip.training.api import resume, train
-from maclip.training.trainer import Watcher
+from maclip.model.maclip import MaClip
+from maclip.runs import ADAPTERS_FILE, Run
+from maclip.training.api import resume
 from maclip_export.bundle import provenance
 from maclip_export.bundle.provenance import commit_of, load_run, provenance_of
 from maclip_runtime.bundle.manifest import file_sha256
 
-
-class Quiet(Watcher):
-    """Training without a screen."""
-
-    def progress(self, what: str) -> Callable[[int, int], None]:
-        return lambda done, total: None
+CPU = Machine.of(device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +35,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for seed in range(2):
             (root / "clips" / name).mkdir(parents=True, exist_ok=True)
             color_video(root / "clips" / name / f"{seed}.mp4", [(name, 1.0)], seed=seed)
-    chosen = TrainConfig(way=2, episodes=1, accumulate=1, views=1)
-    train(root / "clips", root / "my-run", "tiny", "none", ModelConfig(frames=2), chosen, Quiet(), "cpu")
-    return root / "my-run"
+    config = TrainConfig.of(way=2, episodes=1, accumulate=1, views=1)
+    model = maclip.build("tiny", "none", frames=2)
+    return maclip.train(model, root / "clips", config, out=root / "my-run", machine=CPU).path
 
 
 def test_the_bundle_of_a_run_names_it(run: Path) -> None:
@@ -63,30 +56,21 @@ def test_plain_clip_has_no_run(tmp_path: Path) -> None:
     assert known.libraries["numpy"] == version("numpy")
 
 
-def test_a_run_of_before_digests_still_opens(run: Path, tmp_path: Path) -> None:
-    config = json.loads((run / CONFIG_FILE).read_text())
-    del config["data_sha256"]
-    (tmp_path / CONFIG_FILE).write_text(json.dumps(config))
-    (tmp_path / ADAPTERS_FILE).write_bytes((run / ADAPTERS_FILE).read_bytes())
-    assert read_run(tmp_path).names == read_run(run).names
-    assert provenance_of(load_run(tmp_path)[2]).data_sha256 is None
-
-
 def test_what_a_training_writes_meanwhile_is_not_mistaken_for_what_was_loaded(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     growing = tmp_path / "run"
     shutil.copytree(run, growing)
-    load = maclip.load
+    load = Run.model
 
-    def load_then_train(*args: object) -> MaClip:
-        model = load(*args)  # type: ignore[arg-type]
-        monkeypatch.setattr(maclip, "load", load)  # it writes once more, and then no longer
+    def load_then_train(opened: Run, pretrained: str | None = None) -> MaClip:
+        model = load(opened, pretrained)
+        monkeypatch.setattr(Run, "model", load)  # it writes once more, and then no longer
         newer = {key: value + 1 for key, value in model.tuned_state().items()}
         (growing / ADAPTERS_FILE).write_bytes(save(newer))
         return model
 
-    monkeypatch.setattr(maclip, "load", load_then_train)
+    monkeypatch.setattr(Run, "model", load_then_train)
     model, _, origin = load_run(growing)
     assert origin.run_sha256 == file_sha256(growing / ADAPTERS_FILE) != file_sha256(run / ADAPTERS_FILE)
     written = load_file(growing / ADAPTERS_FILE)
@@ -94,11 +78,11 @@ def test_what_a_training_writes_meanwhile_is_not_mistaken_for_what_was_loaded(
 
 
 def test_going_on_notes_the_clips_it_goes_on_with(run: Path) -> None:
-    before = read_run(run).data_sha256
+    before = Run.open(run).config.data_sha256
     gone = run.parent / "clips" / "red" / "2.mp4"
     color_video(gone, [("red", 1.0)], seed=7)
-    resume(run, Quiet(), "cpu")
-    after = read_run(run).data_sha256
+    resume(run, machine=CPU)
+    after = Run.open(run).config.data_sha256
     assert after == data_sha256(open_data(run.parent / "clips")) != before
     gone.unlink()
 

@@ -14,15 +14,18 @@ import open_clip
 import pytest
 import tiny_bundle
 import torch
+from safetensors.numpy import load_file
 from torch.nn import functional as F
 
 import maclip
-from maclip.model.maclip import MaClip, ModelConfig
+from maclip.config import ModelConfig
+from maclip.model.maclip import MaClip
 from maclip_export.bundle.names import read_names, write_names
 from maclip_export.bundle.text_encoder import text_graph, write_tokenizer
 from maclip_export.gate.gate import Gate
 from maclip_export.gate.trial import drawn_trial
 from maclip_export.onnx.census import census
+from maclip_export.onnx.sessions import open_session
 from maclip_export.onnx.writer import write_onnx
 from maclip_runtime.bundle.manifest import MANIFEST_FILE, GraphSpec, Manifest, Names, TextEncoder
 from maclip_runtime.bundle.opening import Bundle
@@ -83,18 +86,18 @@ def ftfy_once(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[MaClip, Path]:
     """The tiny CLIP with its own weights and two prompts, and a bundle with its names and its text encoder."""
-    model = maclip.build("tiny", "tiny", adapted_depth=0, prototype_module=False)
-    model.config = ModelConfig(templates=TEMPLATES)
+    model = maclip.build("tiny", "tiny", adapters="none", prototype="none")
+    model.config = ModelConfig.of(templates=TEMPLATES)
     out = tiny_bundle.write_bundle(tmp_path_factory.mktemp("text") / "bundle")
     names, graph = read_names("hmdb51"), text_graph(model)
     path = write_onnx(graph, out)[0]
-    write_names(out, names, TEMPLATES, model.encode_names(names))
+    said = write_names(out, names, model.encode_names(names), model)
     manifest = Manifest.from_json((out / MANIFEST_FILE).read_text())
     spec = GraphSpec(path.name, graph.inputs, graph.outputs, census(path))
     manifest = dataclasses.replace(
         manifest,
         feature_width=model.feature_width,
-        names=Names(len(names), TEMPLATES, "unit"),
+        names=said,
         text_encoder=write_tokenizer(model, out),
         graphs={**manifest.graphs, "text": spec},
     )
@@ -171,7 +174,7 @@ def test_the_gate_compares_the_graph_with_open_clips_encoder(exported):
     model, out = exported
     gate = Gate(model, drawn_trial(model, 2).first_of_each(2), model.encode_names(["an action"]))
     assert gate.check(text_graph(model), out / "text.onnx").relative < 1e-5
-    other = maclip.build("tiny", "none", adapted_depth=0, prototype_module=False)
+    other = maclip.build("tiny", "none", adapters="none", prototype="none")
     gate = Gate(other, drawn_trial(other, 2).first_of_each(2), other.encode_names(["an action"]))
     with pytest.raises(MaclipError) as caught:
         gate.check(text_graph(other), out / "text.onnx")
@@ -209,3 +212,25 @@ def test_a_tokenizer_that_no_device_can_read_is_refused_before_any_work():
         text_graph(only_a_tokenizer(lambda texts: texts, 77))
     assert caught.value.code == "text-unsupported"
     assert "--names" in caught.value.fix
+
+
+def test_raw_text_keeps_clips_own_length(tmp_path):
+    """A prototype module may read text features as CLIP gives them: names and text graph then hold those."""
+    model = maclip.build("tiny", "tiny", adapters="none", prototype="clip-fsar", prototype_text="raw")
+    graph, names = text_graph(model), read_names("hmdb51")
+    path = write_onnx(graph, tmp_path)[0]
+    gate = Gate(model, drawn_trial(model, 2).first_of_each(2), model.encode_names(["an action"]))
+    assert gate.check(graph, path).relative < 1e-5
+    with torch.no_grad():
+        prompts = model.backbone.tokenizer([f"a photo of {name}" for name in names])
+        raw = model.clip.encode_text(prompts).numpy()
+    (found,) = open_session(path).run(None, {"tokens": prompts.numpy()})
+    np.testing.assert_allclose(found, raw, rtol=1e-4, atol=1e-4)
+    assert write_names(tmp_path, names, model.encode_names(names), model).text_length == "raw"
+    stored = load_file(tmp_path / "names.safetensors")["text"]
+    np.testing.assert_allclose(stored, raw, rtol=1e-2, atol=1e-2)
+    assert abs(np.linalg.norm(raw, axis=1) - 1).min() > 0.5
+
+
+def test_unit_text_is_what_the_manifest_says(exported):
+    assert Bundle.open(exported[1]).manifest.names.text_length == "unit"

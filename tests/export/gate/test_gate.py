@@ -49,7 +49,7 @@ def test_an_overflowing_layer_norm_is_caught_and_named(tmp_path):
     model = with_overflow()
     trial = drawn_trial(model, 2, 2)
     with pytest.raises(MaclipError) as caught:
-        write_bundle(model, tmp_path / "half", Material(NAMES, trial), ExportOptions("fp16"))
+        write_bundle(model, tmp_path / "half", Material(NAMES, trial), ExportOptions(precision="fp16"))
     assert caught.value.code == "precision-rejected"
     assert "the output of clip.visual.transformer.resblocks.1.ln_2 is not finite" in caught.value.message
     assert "all is well up to clip.visual.transformer.resblocks.1.attn.out_proj" in caught.value.message
@@ -66,7 +66,9 @@ def test_float32_does_not_mind_the_same_layer_norm(tmp_path):
 def test_a_loss_can_be_allowed_and_is_on_record(tmp_path):
     model = with_overflow()
     out = tmp_path / "half"
-    write_bundle(model, out, Material(NAMES, drawn_trial(model, 2, 2)), ExportOptions("fp16", allow_loss=True))
+    write_bundle(
+        model, out, Material(NAMES, drawn_trial(model, 2, 2)), ExportOptions(precision="fp16", allow_loss=True)
+    )
     manifest = Bundle.open(out).manifest
     assert manifest.loss_allowed
     assert not within_limits(manifest.gate["tower"])
@@ -166,7 +168,7 @@ def test_accuracy_is_compared_on_the_same_episodes(shallow):
 
 def test_a_loss_of_accuracy_is_refused(tmp_path, monkeypatch):
     """Cosines can be fine where answers are not: the graph that is written answers backwards."""
-    model = maclip.build("tiny", "none", adapted_depth=0, prototype_module=False)
+    model = maclip.build("tiny", "none", adapters="none", prototype="none")
     measured = AccuracyCheck.run
 
     def worse(self, folder, graphs, progress=None):

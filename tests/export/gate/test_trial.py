@@ -18,7 +18,7 @@ COLORS = ("red", "green", "blue")
 
 @pytest.fixture(scope="module")
 def model() -> MaClip:
-    return maclip.build("tiny", "none", frames=2, adapted_depth=0, prototype_module=False)
+    return maclip.build("tiny", "none", frames=2, adapters="none", prototype="none")
 
 
 @pytest.fixture

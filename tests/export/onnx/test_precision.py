@@ -46,17 +46,17 @@ def made(once: Once, model: MaClip, name: str, options: ExportOptions) -> Made:
 
 @pytest.fixture(scope="session")
 def half(once: Once, model: MaClip) -> Made:
-    return made(once, model, "half", ExportOptions("fp16"))
+    return made(once, model, "half", ExportOptions(precision="fp16"))
 
 
 @pytest.fixture(scope="session")
 def eight(once: Once, model: MaClip) -> Made:
-    return made(once, model, "eight", ExportOptions("int8"))
+    return made(once, model, "eight", ExportOptions(precision="int8"))
 
 
 @pytest.fixture(scope="session")
 def static(once: Once, model: MaClip) -> Made:
-    return made(once, model, "static", ExportOptions("int8", "static"))
+    return made(once, model, "static", ExportOptions(precision="int8", quantization="static"))
 
 
 def candidates(bundle: Path) -> list[dict[str, Any]]:

@@ -18,8 +18,10 @@ import pytest
 from random_models import NAMES, randomised
 
 from maclip.backbones.loading import load_backbone
+from maclip.config import ModelConfig
 from maclip.metrics import METRICS
-from maclip.model.maclip import MaClip, ModelConfig
+from maclip.model.maclip import MaClip
+from maclip_export import export
 from maclip_export.bundle.text_encoder import text_graph
 from maclip_export.bundle.writer import Material, write_bundle
 from maclip_export.gate.trial import drawn_trial
@@ -136,7 +138,7 @@ def two_blocks(**choices: Any) -> MaClip:
     vision = {"image_size": 64, "patch_size": 16, "width": 64, "layers": 2, "head_width": 32}
     text = {"context_length": 32, "vocab_size": 1179, "width": 64, "heads": 2, "layers": 1}
     clip = open_clip.CLIP(embed_dim=64, vision_cfg=vision, text_cfg=text).eval().requires_grad_(False)
-    return randomised(MaClip(dataclasses.replace(tiny, clip=clip), ModelConfig(**choices)).eval())
+    return randomised(MaClip(dataclasses.replace(tiny, clip=clip), ModelConfig.of(**choices)).eval())
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +178,7 @@ def test_every_metric_is_built_in_float32_and_half(metric: str, tmp_path: Path) 
 @pytest.fixture(scope="module")
 def travelling(tmp_path_factory: pytest.TempPathFactory) -> tuple[MaClip, Path]:
     """Plain CLIP with portable engines, as `maclip export --frozen --rtx` writes it."""
-    model = two_blocks(adapted_depth=0, prototype_module=False)
+    model = two_blocks(adapters="none", prototype="none")
     out = tmp_path_factory.mktemp("travelling") / "bundle"
     options = ExportOptions(rtx=True)
     write_bundle(model, out, Material(NAMES, drawn_trial(model, 2)), options)
@@ -201,9 +203,9 @@ def test_engines_travel_with_the_bundle_and_nothing_is_left_to_build(
 
 @pytest.mark.parametrize("quantization", ["dynamic", "auto"])
 def test_int8_that_may_be_dynamic_is_refused_before_anything_is_exported(quantization: str, tmp_path: Path) -> None:
-    model = two_blocks(adapted_depth=0, prototype_module=False)
+    model = two_blocks(adapters="none", prototype="none")
     options = ExportOptions(precision="int8", quantization=quantization, rtx=True)
     with pytest.raises(MaclipError, match="--quantization static") as caught:
-        write_bundle(model, tmp_path / "bundle", Material(NAMES, drawn_trial(model, 2)), options)
+        export(model, tmp_path / "bundle", options)
     assert caught.value.code == "precision-unsupported"
     assert list(tmp_path.iterdir()) == []

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from maclip_export.bundle import folders
-from maclip_export.bundle.folders import new_folder
+from maclip_export import folders
+from maclip_export.folders import new_folder
 
 BOTH = [signal.SIGINT, signal.SIGTERM]
 

@@ -1,4 +1,4 @@
-"""A folder that appears whole or not at all: written beside its place, then moved there at once."""
+"""A folder that appears whole or not at all: written beside its place, then moved there in one step."""
 
 from __future__ import annotations
 
@@ -15,21 +15,24 @@ from maclip_runtime.interrupts import deferred, sigterm_raises
 
 @contextmanager
 def new_folder(out: Path, force: bool, ours: Callable[[Path], bool], kind: str) -> Iterator[Path]:
-    """A folder beside `out` that takes its name when all went well; on any fault what was there is there still.
+    """A temporary folder beside `out` that replaces `out` when the block ends without an error.
 
-    So it is after Ctrl-C and SIGTERM; one that comes while the folder takes its name waits until it has it.
+    After an error, Ctrl-C or SIGTERM `out` is as it was before. A signal during the replacement is handled after it.
 
-    With `force` it replaces a folder for which `ours` is true; `kind` is what messages call that.
-    Raises `output-exists` and `output-unwritable` (a full disk among others).
+    force: replace an existing folder, if `ours` is true for it.
+    ours: whether a folder is of our kind.
+    kind: what messages call such a folder.
+
+    Raises `output-exists` and `output-unwritable` (a full disk, for one).
     """
 
     def refuse() -> None:
         refuse_existing(out, force)
         if out.exists() and not (out.is_dir() and ours(out)):
-            raise MaclipError("output-exists", f"{out} is there and is no {kind}.", "Choose another folder.")
+            raise MaclipError("output-exists", f"{out} exists and is not a {kind}.", "Choose another folder.")
 
     refuse()
-    place = out.resolve()  # of a link, what it leads to
+    place = out.resolve()  # the target, where `out` is a link
     with sigterm_raises():
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -41,7 +44,7 @@ def new_folder(out: Path, force: bool, ours: Callable[[Path], bool], kind: str) 
             if interrupted():
                 raise KeyboardInterrupt
             yield folder
-            # mkdtemp and safetensors write for the owner alone, but a device may run as another user.
+            # mkdtemp and safetensors let only the owner read, but a device may run as another user.
             folder.chmod(0o755)
             for path in folder.rglob("*"):
                 path.chmod(0o755 if path.is_dir() else 0o644)
@@ -57,9 +60,9 @@ def new_folder(out: Path, force: bool, ours: Callable[[Path], bool], kind: str) 
 
 
 def refuse_existing(out: Path, force: bool) -> None:
-    """Raises `output-exists` where `out` is there and not to be replaced: worth asking before long work.
+    """Raise `output-exists` if `out` exists and `force` is not set. Call it before long work.
 
-    Raises `output-unwritable` where that cannot be told.
+    Raises `output-unwritable` if the path cannot be looked up.
     """
     try:
         there = out.exists()
@@ -67,12 +70,12 @@ def refuse_existing(out: Path, force: bool) -> None:
         raise _unwritable(out, error) from error
     if there and not force:
         raise MaclipError(
-            "output-exists", f"{out} is already there.", "Add --force to replace it, or choose another folder."
+            "output-exists", f"{out} already exists.", "Add --force to replace it, or choose another folder."
         )
 
 
 def _swap(folder: Path, out: Path) -> None:
-    """Put `folder` in the place of `out`; on any fault the old one is there still."""
+    """Put `folder` in the place of `out`; after an error the old one is back."""
     old = folder.with_name(folder.name + ".old")
     try:
         if out.exists():
@@ -87,5 +90,7 @@ def _swap(folder: Path, out: Path) -> None:
 
 def _unwritable(out: Path, error: OSError) -> MaclipError:
     return MaclipError(
-        "output-unwritable", f"{out} cannot be written ({error.strerror or error}).", "Choose a place you may write to."
+        "output-unwritable",
+        f"{out} cannot be written ({error.strerror or error}).",
+        "Free the disk, or choose a folder that you can write to.",
     )

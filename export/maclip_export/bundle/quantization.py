@@ -1,11 +1,10 @@
-"""Eight bits, in the form that is better here: both are made of each graph, compared with torch and timed."""
+"""The better int8 form for this model: both are made, compared with torch and timed."""
 
 from __future__ import annotations
 
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +13,11 @@ from maclip_export.graphs import Graph
 from maclip_export.onnx.precision import to_dynamic_int8, to_static_int8
 from maclip_export.onnx.sessions import open_session
 from maclip_export.options import ExportOptions
+from maclip_export.report import Candidate
 from maclip_runtime.bundle.manifest import GateFigure
 
 REPEATS = 5
 FORMS = ("dynamic", "static")
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One int8 form: the worst cosine of its features, and milliseconds a clip with onnxruntime on this CPU."""
-
-    form: str
-    cosine: float
-    clip_ms: float
-    passes: bool
 
 
 def quantize(
@@ -38,10 +28,10 @@ def quantize(
     options: ExportOptions,
     note: Callable[[str], None],
 ) -> list[Candidate]:
-    """Replace the visual graphs in `folder` by int8 ones; all forms that were tried, the chosen one first.
+    """Replace the visual graphs in `folder` by int8 ones; returns the forms that were tried, the chosen one first.
 
-    With "auto" both forms are tried; of those within the gate's limits the quicker one stays, and where none is,
-    the nearer one, for the gate to judge. The static form is calibrated on `calibration`'s clips.
+    With "auto" both forms are tried. Of those within the gate's limits the faster one is kept; if none is, the closer
+    one, and the gate decides. The static form is calibrated on the clips of `calibration`.
     """
     visual = [graph for graph in graphs if graph.name in QUANTIZED]
     forms = FORMS if options.quantization == "auto" else (options.quantization,)
@@ -80,7 +70,7 @@ def _try(
 
 
 def _time(path: Path, feed: dict[str, Any]) -> float:
-    """The best of a few runs, in milliseconds: the worst ones are the machine's."""
+    """The fastest of a few runs, in milliseconds: slower ones measure what else the machine does."""
     session = open_session(path)
     times = []
     for _ in range(REPEATS + 1):  # the first one warms up
