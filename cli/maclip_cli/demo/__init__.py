@@ -1,5 +1,5 @@
-"""`maclip demo`: generated clips -> train -> evaluate -> export -> enroll -> recognise -> one report.
+"""`maclip demo`: generate clips, train, evaluate, export, enroll, recognise, and write a report.
 
-`plan` says what is done, `folder` where it goes; `study` trains and evaluates the rows of each family, `device_part`
-does what a device does with the exported bundle, `report` and `words` show what came of it, `director` calls them.
+`director` runs the demo. `plan` is its configuration, `folder` its output. `study` and `rows` train and evaluate,
+`device_part` uses the exported bundle as a device does, `report` and `words` present the results.
 """

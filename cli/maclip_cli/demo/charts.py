@@ -1,4 +1,4 @@
-"""The report's charts of accuracy: bars with intervals, curves over episodes, and who is taken for whom."""
+"""Charts of the report: accuracy bars with intervals, learning curves, and the confusion matrix."""
 
 from __future__ import annotations
 
@@ -10,13 +10,18 @@ from maclip_cli.demo.rows import FamilyOutcome, RowOutcome
 from maclip_cli.demo.svg import element, line, picture, rect, text
 from maclip_cli.demo.words import ROW_TITLES
 
-PANEL = 340.0  # units a panel is wide: about what a phone shows, so that letters keep their size there
-Scale = Callable[[float], float]  # from a value to units of the picture
+PANEL = 340.0  # width in units, about that of a phone, so that text keeps its size there
+Scale = Callable[[float], float]  # from a value to units of the chart
 COLOURS = {row: f"var(--{row})" for row in ROWS}
 
 
 def accuracy_panel(results: Mapping[str, Result], chance: float, label: str) -> str:
-    """One bar a row with its 95 % interval; a dashed line at `chance`."""
+    """A bar for each row with its 95 % interval, and a dashed line at `chance`, as SVG.
+
+    results: by row.
+    chance: accuracy of guessing, 0..1.
+    label: description for screen readers.
+    """
     bar, pitch, top = 14.0, 44.0, 4.0
     bottom = top + pitch * max(len(results), 1)
 
@@ -37,12 +42,12 @@ def accuracy_panel(results: Mapping[str, Result], chance: float, label: str) -> 
         parts += [line(x(end), middle - 4, x(end), middle + 4, "whisker") for end in (low, high)]
     parts.append(text(x(chance), bottom + 14, f"chance {chance:.0%}", "tick", "middle"))
     parts += [text(x(t), bottom + 14, f"{t:.0%}", "tick", a) for t, a in ((0.5, "middle"), (1.0, "end"))]
-    said = "; ".join(f"{ROW_TITLES.get(row, row)} {result.accuracy:.1%}" for row, result in results.items())
-    return picture(PANEL, bottom + 20, parts, f"{label}: {said}")
+    values = "; ".join(f"{ROW_TITLES.get(row, row)} {result.accuracy:.1%}" for row, result in results.items())
+    return picture(PANEL, bottom + 20, parts, f"{label}: {values}")
 
 
 def curve_panel(outcome: FamilyOutcome, chance: float) -> str:
-    """Accuracy on validation classes over training episodes, a curve for each trained row."""
+    """Validation accuracy over training episodes, a curve for each trained row, as SVG."""
     height, left, right, top, bottom = 224.0, 40.0, PANEL - 8, 10.0, 190.0
     trained = [row for row in outcome.rows.values() if row.curve]
     last = max((point.episode for row in trained for point in row.curve), default=1)
@@ -70,7 +75,7 @@ def curve_panel(outcome: FamilyOutcome, chance: float) -> str:
 
 
 def confusion_picture(result: Result) -> str:
-    """What queries of each class (rows) were answered as (columns), in shares of the row; classes by number."""
+    """The confusion matrix as SVG: true classes in rows, answers in columns, shares of a row; classes by number."""
     count = max(len(result.names), 1)
     edge = 22.0
     cell = (PANEL - edge) / max(count, 4)
@@ -84,10 +89,10 @@ def confusion_picture(result: Result) -> str:
         for j, answers in enumerate(row):
             share = answers / total
             place = (edge + cell * j, edge + cell * i)
-            said = f"{result.names[i]}: {share:.1%} answered as {result.names[j]}"
+            tooltip = f"{result.names[i]}: {share:.1%} classified as {result.names[j]}"
             fill = "var(--full)" if i == j else "var(--wrong)"
             parts.append(rect(*place, cell - 1.5, cell - 1.5, "var(--empty)", rx=2))
-            parts.append(rect(*place, cell - 1.5, cell - 1.5, fill, said, rx=2, fill_opacity=_ink(share)))
+            parts.append(rect(*place, cell - 1.5, cell - 1.5, fill, tooltip, rx=2, fill_opacity=_ink(share)))
             if share >= 0.02:
                 class_ = "cell strong" if _ink(share) > 0.55 else "cell"
                 parts.append(
@@ -97,24 +102,24 @@ def confusion_picture(result: Result) -> str:
     return picture(PANEL, side, parts, "Confusion matrix: true classes in rows, answers in columns")
 
 
-def worst_confusions(result: Result, most: int = 3) -> list[tuple[str, str, float]]:
-    """The likeliest mistakes: true class, answer, share of the true class's queries."""
+def worst_confusions(result: Result, count: int = 3) -> list[tuple[str, str, float]]:
+    """The `count` most frequent confusions: true class, answer, share of the queries of the true class."""
     found = [
         (result.names[i], result.names[j], answers / (sum(row) or 1))
         for i, row in enumerate(result.confusion)
         for j, answers in enumerate(row)
         if i != j and answers
     ]
-    return sorted(found, key=lambda one: -one[2])[:most]
+    return sorted(found, key=lambda one: -one[2])[:count]
 
 
 def _ink(share: float) -> float:
-    """How strongly a cell is filled: the square root, so that rare mistakes can be seen too."""
+    """Opacity of a cell: the square root of the share, so that rare confusions are visible."""
     return round(float(share**0.5), 3)
 
 
 def _curve(row: RowOutcome, begins_at: float, x: Scale, y: Scale) -> list[str]:
-    """The line of one row with its interval, and a ring where everything begins to be trained."""
+    """The curve of one row with its interval; hollow points in the joint stage."""
     colour = COLOURS[row.name]
     upper = [(x(p.episode), y(min(p.accuracy + p.interval, 1.0))) for p in row.curve]
     lower = [(x(p.episode), y(max(p.accuracy - p.interval, 0.0))) for p in row.curve]
@@ -126,12 +131,12 @@ def _curve(row: RowOutcome, begins_at: float, x: Scale, y: Scale) -> list[str]:
         ),
     ]
     for p in row.curve:
-        said = f"<title>{ROW_TITLES[row.name]}, episode {p.episode}: {p.accuracy:.1%} ± {p.interval:.1%}</title>"
+        tooltip = f"<title>{ROW_TITLES[row.name]}, episode {p.episode}: {p.accuracy:.1%} ± {p.interval:.1%}</title>"
         hollow = p.stage == "joint"
         parts.append(
             element(
                 "circle",
-                said,
+                tooltip,
                 cx=x(p.episode),
                 cy=y(p.accuracy),
                 r=3.2,

@@ -1,4 +1,4 @@
-"""What a device does with the exported bundle: enroll classes, classify clips, watch a long video, and how fast."""
+"""Use the exported bundle as a device does: enroll classes, classify clips, watch a long video, measure latency."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ MILLISECONDS = 1000.0
 
 @dataclass(frozen=True)
 class Answer:
-    """One whole clip: the class it shows (None: one that is not enrolled) and the answer, a class or "unknown"."""
+    """The answer for a clip: its true class (None if not enrolled), and the label, a class or "unknown"."""
 
     truth: str | None
     label: str
 
     @property
     def right(self) -> bool:
-        """Whether the answer is the class, or "unknown" for a class that is not enrolled."""
+        """Whether the label is the true class, or "unknown" for a class that is not enrolled."""
         return self.label == (self.truth or UNKNOWN)
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """A recognised action of the long video, or a stretch of "unknown"; seconds."""
+    """An interval of the long video that was recognised as an action, or as "unknown"; in seconds."""
 
     label: str
     score: float
@@ -49,7 +49,7 @@ class Stretch:
 
 @dataclass(frozen=True)
 class Timeline:
-    """The long video: what happens in it and what was recognised."""
+    """The long video: its true segments, and the recognised stretches."""
 
     enrolled: tuple[str, ...]
     segments: tuple[Segment, ...]
@@ -58,21 +58,21 @@ class Timeline:
     watching_s: float
 
     def truth_of(self, segment: Segment) -> str:
-        """The right answer for a segment: its name, or "unknown" where that is not enrolled."""
+        """The correct label of a segment: its name, or "unknown" if that is not enrolled."""
         return segment.name if segment.name in self.enrolled else UNKNOWN
 
     def answer_for(self, segment: Segment) -> str:
-        """What was recognised during `segment`: the action with the longest overlap, else "unknown"."""
+        """The label recognised for `segment`: the action with the longest overlap, else "unknown"."""
         found = [(_overlap(segment, s), s.label) for s in self.stretches if s.label != UNKNOWN]
         longest = max(found, default=(0.0, UNKNOWN))
         return longest[1] if longest[0] > 0 else UNKNOWN
 
     def right(self) -> int:
-        """How many segments have the right answer."""
+        """Number of segments with the correct label."""
         return sum(self.answer_for(s) == self.truth_of(s) for s in self.segments)
 
     def false_alarms(self) -> list[Stretch]:
-        """Recognised actions during which no such action happened."""
+        """Recognised actions that do not overlap a true segment of that action."""
         return [
             stretch
             for stretch in self.stretches
@@ -83,7 +83,7 @@ class Timeline:
 
 @dataclass(frozen=True)
 class Latency:
-    """Median and largest of `repeats` measurements, milliseconds a clip."""
+    """Median and maximum of `repeats` measurements, milliseconds per clip."""
 
     what: str
     median_ms: float
@@ -93,7 +93,7 @@ class Latency:
 
 @dataclass(frozen=True)
 class DeviceOutcome:
-    """What came of the bundle."""
+    """The results on the device."""
 
     enrolled: tuple[str, ...]
     clips_each: int
@@ -103,7 +103,7 @@ class DeviceOutcome:
 
 
 def use_bundle(plan: Plan, folder: DemoFolder, update: Update) -> DeviceOutcome:
-    """Enroll, classify and watch with the bundle of `folder`; leaves the gallery and the long video there."""
+    """Enroll, classify and watch with the bundle in `folder`, and write the gallery and the long video there."""
     family = plan.families[0].family
     chosen = plan.device
     test = open_data(folder.clips / family).split("test")
@@ -113,15 +113,15 @@ def use_bundle(plan: Plan, folder: DemoFolder, update: Update) -> DeviceOutcome:
         for done, name in enumerate(chosen.enrolled, start=1):
             recognizer.enroll(name, clips[name][: chosen.clips])
             update("enrolling", done, len(chosen.enrolled))
-        asked = [
+        queries = [
             (one.name if one.name in chosen.enrolled else None, path)
             for one in test
             for path in (one.clips[chosen.clips :] if one.name in chosen.enrolled else one.clips)
         ]
         answers = []
-        for truth, path in asked:
+        for truth, path in queries:
             answers.append(Answer(truth, recognizer.classify(path).label))
-            update("recognising whole clips", len(answers), len(asked))
+            update("recognising whole clips", len(answers), len(queries))
         timeline = _watch(recognizer, folder.video, chosen.enrolled, segments)
         update("measuring", 0, 1)
         latencies = _latencies(recognizer, clips[chosen.enrolled[0]][-1], chosen.latency_repeats)
@@ -141,7 +141,7 @@ def _watch(recognizer: Recognizer, video: Path, enrolled: tuple[str, ...], segme
 
 
 def _latencies(recognizer: Recognizer, path: Path, repeats: int) -> tuple[Latency, ...]:
-    """What a clip costs, part by part, as `Recognizer.classify` goes about it."""
+    """Latency of the parts of `Recognizer.classify`."""
     manifest, encoder = recognizer.bundle.manifest, recognizer.encoder
     index = recognizer.index.ready()
 
@@ -152,19 +152,19 @@ def _latencies(recognizer: Recognizer, path: Path, repeats: int) -> tuple[Latenc
     frames = decode()
     features = encoder.features(frames[None])
     return (
-        _measure("read the video, choose and prepare its frames", decode, repeats),
+        _measure("read the video and prepare its frames", decode, repeats),
         _measure("encode the frames", lambda: encoder.features(frames[None]), repeats),
         _measure(
             f"match with {len(index.names)} classes",
             lambda: encoder.match(features, index.prototypes, index.text, index.has_text),
             repeats,
         ),
-        _measure("all of it", lambda: recognizer.classify(path), repeats),
+        _measure("everything", lambda: recognizer.classify(path), repeats),
     )
 
 
 def _measure(what: str, work: Callable[[], object], repeats: int) -> Latency:
-    work()  # the first time loads what is loaded once
+    work()  # warm-up
     times = []
     for _ in range(repeats):
         begun = time.perf_counter()
@@ -174,5 +174,5 @@ def _measure(what: str, work: Callable[[], object], repeats: int) -> Latency:
 
 
 def _overlap(segment: Segment, stretch: Stretch) -> float:
-    """Seconds that both share; 0 or less where they do not."""
+    """Overlap in seconds; 0 or less if there is none."""
     return min(segment.end_s, stretch.end_s) - max(segment.start_s, stretch.start_s)

@@ -1,4 +1,4 @@
-"""`maclip demo` from beginning to end."""
+"""Run `maclip demo`."""
 
 from __future__ import annotations
 
@@ -20,8 +20,11 @@ from maclip_cli.demo.words import contributions, name_weights, recognition, tabl
 
 
 def run_demo(out: Path, plan: Plan = DEMO, console: Console | None = None) -> DemoFolder:
-    """Do all of `plan` in the folder `out`: progress on stderr, the results on stdout, the report in `out`.
+    """Run the demo: progress on stderr, results on stdout, report in `out`.
 
+    out: a new folder, or that of an earlier demo.
+    plan: what to run.
+    console: for progress; default: stderr.
     Raises `output-exists`, `output-unwritable` and what the parts raise.
     """
     folder = DemoFolder(out)
@@ -29,11 +32,11 @@ def run_demo(out: Path, plan: Plan = DEMO, console: Console | None = None) -> De
     with Screen(console) as screen:
         with screen.step("Generating clips"):
             _generate(plan, folder, screen)
-        with screen.step("Training and trying three models a family, on classes they never saw"):
+        with screen.step("Training three models per family and testing them on unseen classes"):
             outcomes = run_families(plan, folder, screen)
         with screen.step("Exporting the full model to ONNX"):
             _export(folder, screen)
-        with screen.step("Enrolling classes and recognising them, as a device would"), screen.bar("device") as update:
+        with screen.step("Enrolling and recognising classes as on a device"), screen.bar("device") as update:
             device = use_bundle(plan, folder, update)
         with screen.step("Writing the report"):
             _write_report(plan, folder, outcomes, device, screen)
@@ -42,7 +45,7 @@ def run_demo(out: Path, plan: Plan = DEMO, console: Console | None = None) -> De
 
 
 def results(outcomes: Mapping[str, FamilyOutcome]) -> dict[str, dict[str, dict[str, dict[str, Any]]]]:
-    """What `results.json` holds: by family, shot and row."""
+    """The content of `results.json`: by family, shot and row."""
     return {
         name: {
             f"{shot}-shot": {
@@ -81,7 +84,7 @@ def _export(folder: DemoFolder, screen: Screen) -> None:
     from maclip_export import export
 
     for graph in export(folder.run, folder.bundle).graphs:
-        screen.say(f"   {graph.graph}: {graph.size / 2**20:.1f} MiB, differs from torch by {graph.gate.relative:.0e}")
+        screen.say(f"   {graph.graph}: {graph.size / 2**20:.1f} MiB, difference to torch {graph.gate.relative:.0e}")
 
 
 def _write_report(
@@ -101,13 +104,13 @@ def _print(outcomes: Mapping[str, FamilyOutcome], device: DeviceOutcome, plan: P
     console = Console(highlight=False)
     console.print(table(outcomes, plan.way))
     for heading, sentences in (
-        ("What each part brought", contributions(outcomes)),
-        ("What matching names brought", name_weights(outcomes)),
+        ("Contribution of each part", contributions(outcomes)),
+        ("Contribution of class names", name_weights(outcomes)),
         ("Training time", training_times(outcomes)),
         ("The exported bundle", recognition(device)),
     ):
         console.print(f"\n[bold]{heading}[/bold]")
         for sentence in sentences:
             console.print(f"  {sentence}", soft_wrap=True)
-    console.print("\nThis is a small CLIP of a drawn world, not a real-world result.")
-    console.print(f"The report: {folder.report}", soft_wrap=True, markup=False)
+    console.print("\nThe clips are generated and the CLIP model is small: these are not results on real video.")
+    console.print(f"Report: {folder.report}", soft_wrap=True, markup=False)

@@ -1,4 +1,4 @@
-"""The demo's folder: what lies where, and that nobody else's files are ever replaced."""
+"""The output folder of the demo: its paths, and protection of other files."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ from pathlib import Path
 
 from maclip_runtime.errors import MaclipError
 
-MARKER = ".maclip-demo"  # written first: an interrupted demo can be told from a folder of something else
+MARKER = ".maclip-demo"  # written first, to recognise the folder of an interrupted demo
 FAMILIES = {"motion", "object-motion"}
 
 
 @dataclass(frozen=True)
 class DemoFolder:
-    """The paths under the folder `root`."""
+    """Paths in the folder `root`."""
 
     root: Path
 
     @property
     def clips(self) -> Path:
-        """Generated clips: a folder for each family."""
+        """Generated clips, a folder for each family."""
         return self.root / "clips"
 
     @property
     def video(self) -> Path:
-        """The long generated video; its true segments lie beside it as JSON."""
+        """The long generated video, with its true segments beside it as JSON."""
         return self.root / "clips" / "long.mp4"
 
     @property
     def run(self) -> Path:
-        """The run that is exported."""
+        """The exported run."""
         return self.root / "run"
 
     @property
     def runs(self) -> Path:
-        """All other runs."""
+        """The other runs."""
         return self.root / "runs"
 
     @property
@@ -46,30 +46,30 @@ class DemoFolder:
 
     @property
     def gallery(self) -> Path:
-        """The enrolled classes."""
+        """The gallery of enrolled classes."""
         return self.root / "gallery.db"
 
     @property
     def results(self) -> Path:
-        """The figures, for programs."""
+        """The results as JSON."""
         return self.root / "results.json"
 
     @property
     def report(self) -> Path:
-        """The report, for people."""
+        """The report."""
         return self.root / "report.html"
 
     def begin(self) -> None:
-        """Make the folder, empty of an earlier demo. Raises `output-exists` and `output-unwritable`.
+        """Create the folder, or remove the output of an earlier demo from it; other files in it stay.
 
-        Of an earlier demo only what a demo makes is removed; whatever else lies there stays.
+        Raises `output-exists` and `output-unwritable`.
         """
         root = self.root
         if root.exists() and (not root.is_dir() or (any(root.iterdir()) and not self._is_demo())):
             raise MaclipError(
                 "output-exists",
-                f"{root} is already there and is not an earlier demo.",
-                "Choose another place: maclip demo --out DIR.",
+                f"{root} already exists and is not the folder of an earlier demo.",
+                "Choose another folder: maclip demo --out DIR.",
             )
         try:
             root.mkdir(parents=True, exist_ok=True)
@@ -83,7 +83,7 @@ class DemoFolder:
             raise MaclipError(
                 "output-unwritable",
                 f"{root} cannot be written ({error.strerror or error}).",
-                "Choose a place you may write to: maclip demo --out DIR.",
+                "Choose a folder that you can write to: maclip demo --out DIR.",
             ) from error
 
     def _gallery_side_files(self) -> list[Path]:

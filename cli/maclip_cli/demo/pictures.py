@@ -1,4 +1,4 @@
-"""Frames of clips as addresses that hold the picture itself (data URIs), so that the report is one file."""
+"""Frames of clips as data URIs, so that the report is one file."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from maclip_runtime.reading.frames import Indices, Pixels, resize_short, segment
 JPEG_QUALITY = 84
 
 
-def jpeg_address(pixels: Pixels) -> str:
-    """uint8 [H, W, 3] -> a data URI."""
+def jpeg_uri(pixels: Pixels) -> str:
+    """uint8 [H, W, 3] -> a data URI with a JPEG image."""
     from PIL import Image
 
     out = io.BytesIO()
@@ -27,17 +27,17 @@ def jpeg_address(pixels: Pixels) -> str:
 
 
 def film_strip(clip: Path, frames: int = 8, side: int = 112) -> list[str]:
-    """`frames` pictures of a clip, `side` px high, spread evenly from its beginning to its end."""
+    """`frames` evenly spaced frames of a clip, short side `side` px, as data URIs."""
     read = read_clip(clip, partial(segment_indices, frames=frames), lambda frame: resize_short(frame, side))
-    return [jpeg_address(frame) for frame in read.frames]
+    return [jpeg_uri(frame) for frame in read.frames]
 
 
 def stills(video: Path, times_s: Sequence[float], side: int = 112) -> list[str]:
-    """The pictures of a generated video at some times."""
+    """Frames of a generated video at `times_s`, short side `side` px, as data URIs."""
 
     def choose(total: int) -> Indices:
         return np.clip(np.round(np.asarray(times_s) * RATE).astype(np.int64), 0, total - 1)
 
     if not times_s:
         return []
-    return [jpeg_address(frame) for frame in read_clip(video, choose, lambda f: resize_short(f, side)).frames]
+    return [jpeg_uri(frame) for frame in read_clip(video, choose, lambda f: resize_short(f, side)).frames]

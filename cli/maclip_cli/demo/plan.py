@@ -1,4 +1,4 @@
-"""What the demo does, in numbers: everything that is tuned about it stands here."""
+"""The configuration of the demo."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from maclip.config import ModelConfig, TrainConfig
 from maclip.world.classes import Family
 
-# What is compared, in the order in which it is shown and in which one adds to the other.
+# The compared models in order: each adds to the one before.
 FROZEN, PROTOTYPE_ONLY, FULL = "frozen", "prototype-only", "full"
 ROWS = (FROZEN, PROTOTYPE_ONLY, FULL)
 
 
 @dataclass(frozen=True)
 class RowPlan:
-    """One row of the comparison: its model, and how it is trained, None for not at all."""
+    """One row of the comparison: its model, and its training (None: not trained)."""
 
     name: str
     model: ModelConfig
@@ -24,23 +24,29 @@ class RowPlan:
 
 @dataclass(frozen=True)
 class FamilyPlan:
-    """The rows of one family of classes. `fusion_weight` is a in the training loss; for tests it is chosen anew."""
+    """The rows of one family of classes.
+
+    fusion_weight: a in the training loss. For tests it is chosen on validation classes.
+    """
 
     family: Family
     rows: tuple[RowPlan, ...]
     fusion_weight: float = 0.1
 
     def row(self, name: str) -> RowPlan:
-        """The row of that name."""
+        """The row `name`."""
         return next(row for row in self.rows if row.name == name)
 
 
 @dataclass(frozen=True)
 class DevicePlan:
-    """What is enrolled from the first family's test classes, and what happens in the long video.
+    """Enrolment and recognition with the exported bundle, on test classes of the first family.
 
-    `enrolled` and `video` are names of test classes; those of `video` that are not enrolled should come out as
-    "unknown". The first `clips` clips of a class are enrolled, the others are recognised.
+    enrolled: names of the enrolled classes.
+    video: names of the actions of the long video; those not enrolled should be recognised as "unknown".
+    clips: enrolled clips of each class, the first ones; the others are classified.
+    video_seed: of the long video.
+    latency_repeats: of each latency measurement.
     """
 
     enrolled: tuple[str, ...]
@@ -52,11 +58,11 @@ class DevicePlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """The whole demo. The first family's *full* run is the one that is exported."""
+    """The whole demo. The *full* run of the first family is exported."""
 
     families: tuple[FamilyPlan, ...]
     device: DevicePlan
-    clips: Mapping[str, int] = field(default_factory=lambda: {"train": 16, "val": 12, "test": 12})  # a class, by split
+    clips: Mapping[str, int] = field(default_factory=lambda: {"train": 16, "val": 12, "test": 12})  # by split
     way: int = 5
     shots: tuple[int, ...] = (1, 5)
     episodes: int = 2000
@@ -65,12 +71,10 @@ class Plan:
 
 
 def _rows(alone: int, first: int, joint: int, way: int = 20, depth: int = 1) -> tuple[RowPlan, ...]:
-    """Frozen; TPCM alone for `alone` episodes; TPCM for `first` and then everything for `joint` episodes.
+    """Three rows: frozen; TPCM alone for `alone` episodes; TPCM for `first` and then everything for `joint` episodes.
 
-    `alone` is set so that both trained rows take about the same time, the shared stem aside: what is compared is
-    what to spend it on.
-    Most classes of an episode go without their name: of forty classes the names are learnt by heart, and what that
-    teaches is wrong for names that were never seen.
+    `alone` is set so that both trained rows take about the same time without the shared stem cache.
+    Text dropout is high: with forty training classes the model overfits to their names, which hurts on unseen names.
     """
     train = TrainConfig.of(
         way=way,

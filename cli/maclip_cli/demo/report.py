@@ -1,4 +1,4 @@
-"""`report.html`: what the demo found, in one self-contained file."""
+"""`report.html`: the results of the demo in one self-contained file."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from maclip_cli.demo.words import ROW_TITLES, contributions, recognition, traini
 from maclip_runtime.decisions import UNKNOWN
 
 TEMPLATE = "report.html.j2"
-STRIPS_A_FAMILY = 6
+STRIPS_PER_FAMILY = 6
 STILLS_AT = (0.08, 0.5, 0.92)  # of each action in the long video
 
 
 @dataclass(frozen=True)
 class Findings:
-    """Everything the report shows."""
+    """The content of the report."""
 
     plan: Plan
     folder: DemoFolder
@@ -40,7 +40,7 @@ class Findings:
 
 @dataclass(frozen=True)
 class Strip:
-    """A clip as pictures: its class's phrase, its split, and its frames."""
+    """A clip as images: name and split of its class, and its frames as data URIs."""
 
     name: str
     split: str
@@ -49,7 +49,7 @@ class Strip:
 
 @dataclass(frozen=True)
 class TimelineRow:
-    """One action of the long video in words."""
+    """One action of the long video, as a row of a table."""
 
     number: int
     colour: str
@@ -61,7 +61,7 @@ class TimelineRow:
 
 
 def render(findings: Findings) -> str:
-    """The report as HTML with styles and pictures inside; it asks for nothing from outside."""
+    """The report as HTML; styles and images are embedded, nothing is loaded from elsewhere."""
     import jinja2
     from markupsafe import Markup
 
@@ -109,7 +109,7 @@ def render(findings: Findings) -> str:
 
 
 def timeline_rows(timeline: Timeline) -> list[TimelineRow]:
-    """The long video's actions in order: what happens when, and the answer."""
+    """The actions of the long video in order, with the recognised labels."""
     numbers = class_numbers(timeline)
     return [
         TimelineRow(
@@ -126,12 +126,12 @@ def timeline_rows(timeline: Timeline) -> list[TimelineRow]:
 
 
 def _strips(clips: Path) -> list[Strip]:
-    """One clip each of some classes, from all over the list, those for testing first."""
+    """One clip of each of some evenly spaced classes, test classes first."""
     classes = open_data(clips).classes
     test = [one for one in classes if one.split == "test"]
     train = [one for one in classes if one.split == "train"]
-    half = STRIPS_A_FAMILY // 2
-    chosen = [*_spread(test, half), *_spread(train, STRIPS_A_FAMILY - half)]
+    half = STRIPS_PER_FAMILY // 2
+    chosen = [*_spread(test, half), *_spread(train, STRIPS_PER_FAMILY - half)]
     return [Strip(one.name, one.split or "", film_strip(one.clips[0])) for one in chosen]
 
 

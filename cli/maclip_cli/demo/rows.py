@@ -1,4 +1,4 @@
-"""One family's rows: trained where there is something to train, then tried on classes that training never saw."""
+"""Train the rows of one family, and evaluate them on unseen classes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ BACKBONE = "tiny"
 
 @dataclass(frozen=True)
 class Validation:
-    """Validation classes tried during a training: after `episode` episodes in all; shares 0..1."""
+    """A validation during training: accuracy and interval (0..1) after `episode` episodes of both stages."""
 
     stage: str
     episode: int
@@ -41,7 +41,7 @@ class Validation:
 
 @dataclass(frozen=True)
 class RowOutcome:
-    """What one row came to: `results` by shot, on the test classes; `curve` is empty where nothing was trained."""
+    """The outcome of one row: `results` on test classes by shot, and the validation `curve` (empty if not trained)."""
 
     name: str
     results: dict[int, Result]
@@ -51,7 +51,7 @@ class RowOutcome:
 
 @dataclass(frozen=True)
 class Difference:
-    """How much more of the same episodes `row` answers rightly than `than`: share, half-width of its 95 % interval."""
+    """Accuracy of `row` minus that of `than`, paired by episodes, and the half-width of its 95 % interval."""
 
     row: str
     than: str
@@ -60,41 +60,44 @@ class Difference:
     interval: float
 
     @property
-    def real(self) -> bool:
-        """Whether the interval leaves out zero."""
+    def significant(self) -> bool:
+        """Whether the interval excludes zero."""
         return abs(self.accuracy) > self.interval
 
 
 @dataclass(frozen=True)
 class FamilyOutcome:
-    """All rows of one family, and their differences on the same episodes."""
+    """All rows of one family, and their paired differences."""
 
     family: str
     rows: dict[str, RowOutcome]
     differences: tuple[Difference, ...]
-    frozen_validation: float  # accuracy of the frozen row on validation classes, the level the curves begin at
+    frozen_validation: float  # validation accuracy of the frozen row, where the curves begin
 
     def difference(self, row: str, than: str, shot: int) -> Difference:
-        """The difference of `row` to the row `than`."""
+        """The difference of `row` to `than`."""
         return next(d for d in self.differences if (d.row, d.than, d.shot) == (row, than, shot))
 
 
 class RowCallbacks(Callbacks):
-    """Callbacks that are told which row begins."""
+    """Callbacks of a training, and of the start of a row."""
 
     def begin(self, row: str) -> None:
-        """What follows belongs to `row`."""
+        """The following callbacks belong to `row`."""
 
 
 def run_family(
     plan: Plan, family: FamilyPlan, clips: Path, run_of: Callable[[str], Path], callbacks: RowCallbacks
 ) -> FamilyOutcome:
-    """Train and try all rows of `family` on the clips in `clips`; `run_of` says where a row's run goes."""
+    """Train and evaluate all rows of `family` on the clips in `clips`.
+
+    run_of: run folder of a row.
+    """
     data = open_data(clips)
     rows: dict[str, RowOutcome] = {}
     correct: dict[tuple[str, int], Tensor] = {}
     frozen_validation = 0.0
-    stores: tuple[ClipStore, ...] = ()  # the stem is the same in all rows: computed once
+    stores: tuple[ClipStore, ...] = ()  # their stem tokens are shared by all rows
     for row in family.rows:
         callbacks.begin(row.name)
         begun = time.monotonic()
@@ -116,10 +119,10 @@ def run_family(
         evaluator = Evaluator(model, store_for(model, data.split("test")), callbacks.progress("test clips"))
         results = {}
         for shot in plan.shots:
-            asked = (plan.way, shot, plan.episodes, plan.evaluation_seed)
-            results[shot] = evaluator.evaluate(*asked, weight=weight)
-            # Once more, cheaply, for each episode's own answer: rows are compared episode by episode.
-            correct[row.name, shot] = evaluator.outcomes(*asked).correct(weight)
+            task = (plan.way, shot, plan.episodes, plan.evaluation_seed)
+            results[shot] = evaluator.evaluate(*task, weight=weight)
+            # Again, which is cheap, for the answers of each episode: rows are compared episode by episode.
+            correct[row.name, shot] = evaluator.outcomes(*task).correct(weight)
         callbacks.note(_summary(results))
         curve = read_curve(run_of(row.name) / METRICS_FILE, row.train) if row.train is not None else ()
         rows[row.name] = RowOutcome(row.name, results, curve, training_s)
@@ -127,7 +130,7 @@ def run_family(
 
 
 def read_curve(metrics: Path, config: TrainConfig) -> tuple[Validation, ...]:
-    """The validations in a run's `metrics.jsonl`; the episodes of the two stages are counted on."""
+    """The validations in `metrics.jsonl` of a run, with episodes counted over both stages."""
     lines = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
     before = {"prototype": 0, "joint": config.prototype_episodes}
     return tuple(
@@ -138,7 +141,7 @@ def read_curve(metrics: Path, config: TrainConfig) -> tuple[Validation, ...]:
 
 
 def _choose(model: MaClip, data: Dataset, callbacks: RowCallbacks) -> tuple[float, float]:
-    """For what is not trained: the fusion weight, chosen as training chooses it, and the accuracy with it."""
+    """Fusion weight of an untrained model, chosen on validation classes as in training, and the accuracy with it."""
     evaluator = Evaluator(model, store_for(model, data.split("val")), callbacks.progress("validation clips"))
     result = evaluator.evaluate(VALIDATION_WAY, 1, CHOOSING_EPISODES, VALIDATION_SEED + 1)
     weight = choose_fusion_weight(result)

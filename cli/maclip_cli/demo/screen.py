@@ -1,4 +1,4 @@
-"""What a person sees while the demo runs, on stderr: a line for each thing that is done, a bar for each family."""
+"""Progress of the demo on stderr: a line for each step, a bar for each family."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-Update = Callable[[str, int, int], None]  # what is done, how much of it, of how much
+Update = Callable[[str, int, int], None]  # (description, done, total)
 
 
 @dataclass(frozen=True)
 class Step:
-    """One part of the demo and how long it took, in seconds."""
+    """One step of the demo and its duration in seconds."""
 
     name: str
     seconds: float
 
 
 class Screen:
-    """Bars and lines on stderr, and the times of the steps. A context manager."""
+    """Progress bars and messages on stderr, and the durations of the steps. A context manager."""
 
     def __init__(self, console: Console | None = None) -> None:
         self._progress = Progress(
@@ -45,12 +45,12 @@ class Screen:
         self._progress.stop()
 
     def say(self, text: str) -> None:
-        """A line above the bars."""
+        """Print a line above the bars."""
         self._progress.console.print(text, soft_wrap=True)
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """A part of the demo begins; its time is kept when it ends well."""
+        """A step of the demo; its duration is recorded when it succeeds."""
         number = len(self.steps) + 1
         self.say(f"[bold]{number}. {name}[/bold]")
         begun = time.monotonic()
@@ -59,7 +59,7 @@ class Screen:
 
     @contextmanager
     def bar(self, prefix: str) -> Iterator[Update]:
-        """A bar that shows one thing after another, while it is needed."""
+        """A progress bar for several activities in sequence; yields a callback for (description, done, total)."""
         task: TaskID = self._progress.add_task(prefix, total=None)
         shown = ""
 

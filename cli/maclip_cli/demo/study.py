@@ -1,4 +1,4 @@
-"""The families side by side, each in a process of its own: threads of one process would wait for each other."""
+"""Train and evaluate the families in parallel, each in its own process: threads would block each other (GIL)."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from maclip_runtime.errors import EXIT_OUR_FAULT, MaclipError
 if TYPE_CHECKING:
     from maclip.training.callbacks import Step
 
-MESSAGE_SECONDS = 0.2  # between two messages about the same thing
+MESSAGE_SECONDS = 0.2  # between two progress messages
 POLL_SECONDS = 0.5
-GRACE_SECONDS = 5.0  # for a process that was asked to end
+GRACE_SECONDS = 5.0  # for a terminated process to exit
 STAGES = {"prototype": "training TPCM", "joint": "training everything"}
 
 
 @dataclass(frozen=True)
 class Progressed:
-    """How much of something is done."""
+    """Progress of an activity."""
 
     family: str
     what: str
@@ -42,7 +42,7 @@ class Progressed:
 
 @dataclass(frozen=True)
 class Noted:
-    """Something worth a line."""
+    """A message to print."""
 
     family: str
     text: str
@@ -50,7 +50,7 @@ class Noted:
 
 @dataclass(frozen=True)
 class Finished:
-    """A family is done, or failed: exactly one of `outcome`, `error` (the user's) and `fault` (ours) is there."""
+    """A family is done or failed: exactly one of `outcome`, `error` and `fault` (a traceback) is set."""
 
     family: str
     outcome: FamilyOutcome | None = None
@@ -59,7 +59,7 @@ class Finished:
 
 
 def run_families(plan: Plan, folder: DemoFolder, screen: Screen) -> dict[str, FamilyOutcome]:
-    """Train and try every family of `plan` at the same time; outcomes by family. Raises what a family raised."""
+    """Train and evaluate all families of `plan` in parallel; returns outcomes by family. Raises their errors."""
     spawn = multiprocessing.get_context("spawn")  # forking a process in which torch has threads may hang
     messages: Any = spawn.Queue()
     threads = max(1, (os.cpu_count() or 1) // len(plan.families))
@@ -82,7 +82,7 @@ def run_families(plan: Plan, folder: DemoFolder, screen: Screen) -> dict[str, Fa
 
 
 def run_path(folder: DemoFolder, plan: Plan, family: str, row: str) -> Path:
-    """Where a row's run goes: the one that is exported to `run`, the others to `runs`."""
+    """The run folder of a row: `run` for the exported one, in `runs` for the others."""
     exported = family == plan.families[0].family and row == FULL
     return folder.run if exported else folder.runs / f"{family}-{row}"
 
@@ -105,25 +105,25 @@ def _collect(
             if message.error is not None:
                 raise message.error
             if message.outcome is None:
-                raise RuntimeError(f"the part for {message.family} failed:\n{message.fault}")
+                raise RuntimeError(f"training {message.family} failed:\n{message.fault}")
             outcomes[message.family] = message.outcome
     return {family: outcomes[family] for family in processes}  # in the order of the plan
 
 
 def _require_alive(processes: dict[str, BaseProcess]) -> None:
     for family, process in processes.items():
-        # One that left with 0 has sent its last message, which is still on its way.
+        # A process that exited with 0 has sent its last message, which has not arrived yet.
         if process.exitcode not in (None, 0):
             raise MaclipError(
                 "demo-failed",
-                f"The process that trained {family} was ended from outside (exit code {process.exitcode}).",
-                "Most often memory ran out: close other programs and run the demo again.",
+                f"The process that trained {family} was killed (exit code {process.exitcode}).",
+                "The usual cause is too little memory: close other programs and run the demo again.",
                 EXIT_OUR_FAULT,
             )
 
 
 def _work(plan: Plan, family: FamilyPlan, root: Path, threads: int, messages: Any) -> None:
-    """The process of one family."""
+    """The main function of the process of one family."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends this process
     import torch
 
@@ -142,13 +142,13 @@ def _work(plan: Plan, family: FamilyPlan, root: Path, threads: int, messages: An
     except MaclipError as error:
         messages.put(Finished(family.family, error=error))
     except KeyboardInterrupt:
-        pass  # training turns a request to end into this; the parent knows already
+        pass  # training raises it on SIGTERM, which the parent sent
     except Exception:
         messages.put(Finished(family.family, fault=traceback.format_exc()))
 
 
 class _Sender(RowCallbacks):
-    """Callbacks that send what they are told to the parent, a few times a second."""
+    """Callbacks that send messages to the parent, at most a few times per second."""
 
     def __init__(self, family: str, messages: Any) -> None:
         self._family = family

@@ -1,4 +1,4 @@
-"""Small SVG writing: elements as strings, colours as CSS variables, so that a picture follows light and dark."""
+"""Write SVG: elements as strings, colours as CSS variables for light and dark mode."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from html import escape
 
 
 def element(tag: str, content: str = "", **attributes: object) -> str:
-    """One element; `class_` is class, other underscores are hyphens, numbers are rounded to what can be seen.
+    """One element.
 
-    `content` is SVG already; attribute values are escaped.
+    content: SVG, not escaped.
+    attributes: escaped; `class_` becomes class, other underscores become hyphens, floats are rounded to 2 digits.
     """
     written = "".join(f' {_name(key)}="{_value(value)}"' for key, value in attributes.items() if value is not None)
     return f"<{tag}{written}>{content}</{tag}>" if content else f"<{tag}{written}/>"
 
 
 def text(x: float, y: float, words: str, class_: str = "", anchor: str = "start") -> str:
-    """Words at a place; `anchor` is start, middle or end."""
+    """Text at a position; `anchor` is start, middle or end."""
     return element("text", escape(words), x=x, y=y, class_=class_ or None, text_anchor=anchor)
 
 
@@ -26,13 +27,13 @@ def line(x1: float, y1: float, x2: float, y2: float, class_: str) -> str:
 
 
 def rect(x: float, y: float, width: float, height: float, fill: str, title: str = "", **attributes: object) -> str:
-    """A rectangle that says `title` when pointed at; never of negative size."""
-    said = element("title", escape(title)) if title else ""
-    return element("rect", said, x=x, y=y, width=max(width, 0.0), height=max(height, 0.0), fill=fill, **attributes)
+    """A rectangle with `title` as a tooltip; negative sizes become 0."""
+    tooltip = element("title", escape(title)) if title else ""
+    return element("rect", tooltip, x=x, y=y, width=max(width, 0.0), height=max(height, 0.0), fill=fill, **attributes)
 
 
 def picture(width: float, height: float, parts: Iterable[str], label: str, class_: str = "") -> str:
-    """A whole picture of `width` x `height` units, which `label` describes to those who cannot see it."""
+    """An SVG image of `width` x `height` units; `label` describes it for screen readers."""
     return element(
         "svg",
         "".join(parts) or "<g/>",

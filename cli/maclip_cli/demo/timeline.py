@@ -1,4 +1,4 @@
-"""The long video as a picture: frames, what truly happens, what was recognised."""
+"""The timeline of the long video as SVG: frames, true actions, recognised actions."""
 
 from __future__ import annotations
 
@@ -8,28 +8,29 @@ from maclip_cli.demo.device_part import Timeline
 from maclip_cli.demo.svg import element, line, picture, rect, text
 from maclip_runtime.decisions import UNKNOWN
 
-WIDTH, LEFT, RIGHT = 1040.0, 84.0, 1030.0  # units; the words at the left take LEFT
+WIDTH, LEFT, RIGHT = 1040.0, 84.0, 1030.0  # units; labels are left of LEFT
 FRAME, GAP, BAR = 60.0, 3.0, 26.0
 COLOURS = 8  # --class-1 ... in the style sheet
 
 
 def timeline_picture(timeline: Timeline, stills: Sequence[Sequence[str]]) -> str:
-    """Frames of each true action (`stills`: image addresses, from its beginning to its end), then both bars.
+    """Frames of the true actions, a bar of true actions, and a bar of recognised actions, as SVG.
 
-    The number in a bar is the place of its class in `numbers`; classes not enrolled are dashed, "unknown" is grey.
+    stills: data URIs of frames of each action, from start to end.
+    The number in a bar is that of the class; classes not enrolled are dashed, "unknown" is grey.
     """
     seconds = max(timeline.duration_s, 1e-6)
-    most = max((len(column) for column in stills), default=0)
-    truth_y = most * (FRAME + GAP) + 12
+    rows = max((len(column) for column in stills), default=0)
+    truth_y = rows * (FRAME + GAP) + 12
     found_y = truth_y + BAR + 14
     axis_y = found_y + BAR + 12
 
     def x(time_s: float) -> float:
         return LEFT + (RIGHT - LEFT) * min(max(time_s / seconds, 0.0), 1.0)
 
-    parts = [text(0, truth_y + 18, "happens", "label"), text(0, found_y + 18, "recognised", "label")]
-    if most:
-        parts += [text(0, 36, "beginning", "tick"), text(0, 36 + (most - 1) * (FRAME + GAP), "end", "tick")]
+    parts = [text(0, truth_y + 18, "true", "label"), text(0, found_y + 18, "recognised", "label")]
+    if rows:
+        parts += [text(0, 36, "start", "tick"), text(0, 36 + (rows - 1) * (FRAME + GAP), "end", "tick")]
     parts.append(rect(LEFT, truth_y, RIGHT - LEFT, BAR, "var(--empty)", rx=3))
     parts.append(rect(LEFT, found_y, RIGHT - LEFT, BAR, "var(--empty)", rx=3))
     numbers = class_numbers(timeline)
@@ -40,25 +41,27 @@ def timeline_picture(timeline: Timeline, stills: Sequence[Sequence[str]]) -> str
             parts.append(element("image", href=address, x=left, y=top, width=FRAME, height=FRAME))
     for segment in timeline.segments:
         enrolled = segment.name in timeline.enrolled
-        said = f"{segment.name}{'' if enrolled else ' (not enrolled)'}, {segment.start_s:.1f} to {segment.end_s:.1f} s"
-        parts += _bar(x(segment.start_s), x(segment.end_s), truth_y, numbers[segment.name], enrolled, said)
+        tooltip = (
+            f"{segment.name}{'' if enrolled else ' (not enrolled)'}, {segment.start_s:.1f} to {segment.end_s:.1f} s"
+        )
+        parts += _bar(x(segment.start_s), x(segment.end_s), truth_y, numbers[segment.name], enrolled, tooltip)
     for stretch in timeline.stretches:
-        said = f"{stretch.label}, score {stretch.score:.2f}, {stretch.start_s:.1f} to {stretch.end_s:.1f} s"
+        tooltip = f"{stretch.label}, score {stretch.score:.2f}, {stretch.start_s:.1f} to {stretch.end_s:.1f} s"
         if stretch.label == UNKNOWN:
             width = x(stretch.end_s) - x(stretch.start_s)
-            parts.append(rect(x(stretch.start_s), found_y, width, BAR, "var(--unknown)", said, rx=3))
+            parts.append(rect(x(stretch.start_s), found_y, width, BAR, "var(--unknown)", tooltip, rx=3))
         else:
-            parts += _bar(x(stretch.start_s), x(stretch.end_s), found_y, numbers[stretch.label], True, said)
+            parts += _bar(x(stretch.start_s), x(stretch.end_s), found_y, numbers[stretch.label], True, tooltip)
     every = 5 if seconds > 12 else 1
     for tick in range(0, int(seconds) + 1, every):
         parts.append(line(x(tick), axis_y - 6, x(tick), axis_y - 1, "axis"))
         parts.append(text(x(tick), axis_y + 12, f"{tick} s", "tick", "middle"))
-    label = f"Timeline: {timeline.right()} of {len(timeline.segments)} actions of the long video answered rightly"
+    label = f"Timeline: {timeline.right()} of {len(timeline.segments)} actions of the long video recognised correctly"
     return picture(WIDTH, axis_y + 18, parts, label, "timeline")
 
 
 def class_numbers(timeline: Timeline) -> dict[str, int]:
-    """The numbers by which the picture calls classes: in the order in which they happen, then the other enrolled."""
+    """The number of each class in the timeline: in order of occurrence, then the other enrolled classes."""
     names = [*(segment.name for segment in timeline.segments), *timeline.enrolled]
     names += [stretch.label for stretch in timeline.stretches if stretch.label != UNKNOWN]
     return {name: number for number, name in enumerate(dict.fromkeys(names), start=1)}
@@ -69,9 +72,9 @@ def class_colour(number: int) -> str:
     return f"var(--class-{(number - 1) % COLOURS + 1})"
 
 
-def _bar(start: float, end: float, y: float, number: int, enrolled: bool, said: str) -> list[str]:
+def _bar(start: float, end: float, y: float, number: int, enrolled: bool, tooltip: str) -> list[str]:
     if not enrolled:
-        box = rect(start, y, end - start, BAR, "var(--unknown)", said, rx=3, class_="stranger")
+        box = rect(start, y, end - start, BAR, "var(--unknown)", tooltip, rx=3, class_="not-enrolled")
         return [box, text((start + end) / 2, y + 18, str(number), "label", "middle")]
-    box = rect(start, y, end - start, BAR, class_colour(number), said, rx=3)
+    box = rect(start, y, end - start, BAR, class_colour(number), tooltip, rx=3)
     return [box, text((start + end) / 2, y + 18, str(number), "on-class", "middle")]

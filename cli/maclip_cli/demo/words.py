@@ -1,4 +1,4 @@
-"""What the figures mean, said plainly, flattering or not; and the table at the end."""
+"""The results as sentences and as a table."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ ROW_TITLES = {
 
 
 def table(outcomes: Mapping[str, FamilyOutcome], way: int) -> Table:
-    """Rows against families and shots, with intervals."""
+    """A table of accuracies with intervals: rows by families and shots."""
     columns = [(name, shot) for name, outcome in outcomes.items() for shot in outcome.rows[FULL].results]
-    made = Table(title=f"Accuracy on classes never seen, {way}-way (chance {1 / way:.0%})", title_justify="left")
+    made = Table(title=f"Accuracy on unseen classes, {way}-way (chance {1 / way:.0%})", title_justify="left")
     made.add_column("")
     for name, shot in columns:
         made.add_column(f"{name}\n{shot}-shot", justify="right")
@@ -32,67 +32,66 @@ def table(outcomes: Mapping[str, FamilyOutcome], way: int) -> Table:
 
 
 def contributions(outcomes: Mapping[str, FamilyOutcome]) -> list[str]:
-    """A sentence for each family and shot: what TPCM brought over frozen CLIP, and the adapters over TPCM."""
+    """A sentence for each family and shot: the gain of TPCM over frozen CLIP, and of the full model over TPCM."""
     return [
-        f"{name.capitalize()}, {shot}-shot: TPCM {brought(outcome.difference(PROTOTYPE_ONLY, FROZEN, shot))}; "
-        f"adapters on top {brought(outcome.difference(FULL, PROTOTYPE_ONLY, shot))}."
+        f"{name.capitalize()}, {shot}-shot: "
+        f"TPCM over frozen CLIP {gain(outcome.difference(PROTOTYPE_ONLY, FROZEN, shot))}; "
+        f"full model over TPCM {gain(outcome.difference(FULL, PROTOTYPE_ONLY, shot))}."
         for name, outcome in outcomes.items()
         for shot in outcome.rows[FULL].results
     ]
 
 
-def brought(difference: Difference) -> str:
-    """ "brought 45.1 points (± 1.2)", "cost ...", or that no difference can be told from chance."""
-    points, interval = round(difference.accuracy * 100, 1) + 0.0, difference.interval * 100  # + 0.0: no "-0.0"
-    if not difference.real:
-        return f"made no difference that can be told from chance ({points:+.1f} points ± {interval:.1f})"
-    return f"{'brought' if points > 0 else 'cost'} {abs(points):.1f} points (± {interval:.1f})"
+def gain(difference: Difference) -> str:
+    """A difference in accuracy in words: "+45.1 points ± 1.2", and whether it is not significant."""
+    points = round(difference.accuracy * 100, 1) + 0.0  # + 0.0: no "-0.0"
+    words = f"{points:+.1f} points ± {difference.interval * 100:.1f}"
+    return words if difference.significant else f"{words} (not significant)"
 
 
 def name_weights(outcomes: Mapping[str, FamilyOutcome]) -> list[str]:
-    """What matching names brought the full model: frames alone (a = 0) against the a chosen on validation classes."""
+    """Accuracy of the full model with frames only (a = 0), with the chosen a, and with names only (a = 1)."""
     sentences = []
     for name, outcome in outcomes.items():
         for shot, result in outcome.rows[FULL].results.items():
             frames, names = result.by_fusion_weight["0"], result.by_fusion_weight["1"]
             sentences.append(
-                f"{name.capitalize()}, {shot}-shot: frames alone (a = 0) {frames:.1%}, "
-                f"with the chosen a = {result.fusion_weight:g} {result.accuracy:.1%}, names alone (a = 1) {names:.1%}."
+                f"{name.capitalize()}, {shot}-shot: frames only (a = 0) {frames:.1%}, "
+                f"with the chosen a = {result.fusion_weight:g} {result.accuracy:.1%}, names only (a = 1) {names:.1%}."
             )
     return sentences
 
 
 def training_times(outcomes: Mapping[str, FamilyOutcome]) -> list[str]:
-    """How long each trained row took, and what of that they share."""
+    """Training times of the trained rows."""
     return [
         f"{name.capitalize()}: "
         + ", ".join(f"{ROW_TITLES[r.name]} {r.training_s:.0f} s" for r in outcome.rows.values() if r.training_s)
-        + " of training. The first of them also read the clips and ran the part of CLIP that never changes; "
-        "the next used that again."
+        + ". The first also read the clips and computed the stem cache, which the second reused."
         for name, outcome in outcomes.items()
     ]
 
 
 def recognition(device: DeviceOutcome) -> list[str]:
-    """What came of the exported bundle: whole clips, then the long video."""
+    """Results of the exported bundle: clips, then the long video."""
     known = [answer for answer in device.answers if answer.truth is not None]
-    strangers = [answer for answer in device.answers if answer.truth is None]
+    others = [answer for answer in device.answers if answer.truth is None]
     sentences = []
     if known:
         right = sum(answer.right for answer in known)
         refused = sum(answer.label == UNKNOWN for answer in known)
         sentences.append(
-            f"Whole clips of the {len(device.enrolled)} enrolled classes: {right} of {len(known)} right, "
-            f'{len(known) - right - refused} taken for another class, {refused} called "unknown".'
+            f"Clips of the {len(device.enrolled)} enrolled classes: {right} of {len(known)} correct, "
+            f'{len(known) - right - refused} recognised as another class, {refused} as "unknown".'
         )
-    if strangers:
-        refused = sum(answer.right for answer in strangers)
-        sentences.append(f'Clips of classes not enrolled: {refused} of {len(strangers)} called "unknown".')
+    if others:
+        refused = sum(answer.right for answer in others)
+        sentences.append(f'Clips of classes not enrolled: {refused} of {len(others)} recognised as "unknown".')
     timeline = device.timeline
     alarms = len(timeline.false_alarms())
     sentences.append(
-        f"Long video: {timeline.right()} of {len(timeline.segments)} actions answered rightly, "
+        f"Long video: {timeline.right()} of {len(timeline.segments)} actions recognised correctly, "
         f"{alarms} false alarm{'' if alarms == 1 else 's'}; {timeline.duration_s:.0f} s of video "
-        f"watched in {timeline.watching_s:.1f} s."
+        f"processed in {timeline.watching_s:.1f} s."
     )
     return sentences

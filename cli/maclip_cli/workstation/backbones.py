@@ -35,10 +35,10 @@ def backbones(
     works = [one for one in found if one.problem is None]
     Console().print(_others(found) if refused else _table(works))
     Console(stderr=True).print(
-        f"{len(works)} of {len(found)} open_clip models are supported; --refused lists the others with reasons, --json "
-        "the tags for --pretrained. frame: what represents a frame in temporal adaptation, its class token or the mean "
-        "of its patches. A hub tokenizer can be read from beside the weights; a hub encoder needs transformers and the "
-        "network.",
+        f"{len(works)} of {len(found)} open_clip models are supported; --refused lists the others with reasons, and "
+        "--json the tags for --pretrained. frame: what represents a frame in temporal adaptation, its class token or "
+        "the mean of its patches. A hub tokenizer can be read from beside the weights; a hub encoder needs "
+        "transformers and the network.",
         soft_wrap=True,
     )
 

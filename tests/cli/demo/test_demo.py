@@ -29,7 +29,7 @@ from maclip_cli.demo.plan import DEMO, FROZEN, FULL, PROTOTYPE_ONLY, DevicePlan,
 from maclip_cli.demo.rows import Difference, FamilyOutcome, RowOutcome, Validation
 from maclip_cli.demo.svg import text
 from maclip_cli.demo.timeline import class_numbers, timeline_picture
-from maclip_cli.demo.words import brought
+from maclip_cli.demo.words import gain
 from maclip_runtime.errors import MaclipError
 
 ENROLLED = ("moving a shape from right to left", "a shape shrinking")
@@ -203,9 +203,9 @@ def test_curves_of_nothing_trained_and_of_one_validation() -> None:
 
 
 def test_words_do_not_flatter() -> None:
-    assert brought(Difference(FULL, FROZEN, 1, 0.2, 0.01)) == "brought 20.0 points (± 1.0)"
-    assert brought(Difference(FULL, FROZEN, 1, -0.2, 0.01)) == "cost 20.0 points (± 1.0)"
-    assert brought(Difference(FULL, FROZEN, 1, 0.01, 0.02)).startswith("made no difference")
+    assert gain(Difference(FULL, FROZEN, 1, 0.2, 0.01)) == "+20.0 points ± 1.0"
+    assert gain(Difference(FULL, FROZEN, 1, -0.2, 0.01)) == "-20.0 points ± 1.0"
+    assert gain(Difference(FULL, FROZEN, 1, 0.01, 0.02)).endswith("(not significant)")
 
 
 def test_words_in_pictures_are_escaped() -> None:
