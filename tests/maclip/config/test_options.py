@@ -169,7 +169,7 @@ def test_a_run_gives_back_the_configurations_it_was_written_with(tmp_path):
     facts = json.loads((tmp_path / "config.json").read_text())
     facts["train"]["optimizer"]["learning_rate"] = 99.0
     (tmp_path / "config.json").write_text(json.dumps(facts))
-    with pytest.raises(MaclipError, match="--learning-rate cannot be 99.0") as caught:
+    with pytest.raises(MaclipError, match=r"--learning-rate cannot be 99\.0") as caught:
         Run.open(tmp_path)
     assert caught.value.code == "run-invalid"
     del facts["train"]["optimizer"]

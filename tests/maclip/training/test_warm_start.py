@@ -72,7 +72,7 @@ def test_what_it_began_with_was_taught_its_classes_too(data, tpcm, tmp_path):
     args = ["eval", tmp_path / "third", data, "--way", 3, "--episodes", 5, "--json", tmp_path / "r.json"]
     done = CliRunner().invoke(app, [str(arg) for arg in args])
     assert done.exit_code == 0, done.output
-    assert "3 of which training had too" in " ".join(done.output.split())
+    assert "3 of which were also in training" in " ".join(done.output.split())
     assert set(read_record(tmp_path / "r.json").seen_in_training) == names
 
 
