@@ -17,13 +17,15 @@ from maclip.config import EvaluationConfig, Machine, ModelConfig, TrainConfig
 from maclip.data.dataset import Dataset
 from maclip.data.split_lists import SplitLists, open_classes
 from maclip.evaluation.api import evaluate
+from maclip.evaluation.evaluator import Result, Support
 from maclip.evaluation.record import Comparison, Record, compare, read_record, write_record
 from maclip.evaluation.selection import choose_fusion_weight
 from maclip.model.maclip import MaClip
 from maclip.runs import CONFIG_FILE, Run
 from maclip.training.api import resume, train_new
 from maclip.training.callbacks import Callbacks
-from maclip.training.trainer import CHOOSING_EPISODES, VALIDATION_SEED
+from maclip.training.distributed import pick_device
+from maclip.training.trainer import CHOOSING_EPISODES, VALIDATION_SEED, VALIDATION_WAY
 from maclip_runtime.errors import MaclipError
 
 HEAD_ALONE = MappingProxyType({"adapters": "none", "adapted_depth": None})
@@ -106,6 +108,12 @@ def ablate(
     model, train, machine = model or ModelConfig(), train or TrainConfig(), machine or Machine()
     callbacks = callbacks or Callbacks()
     dataset = data if isinstance(data, Dataset) else open_classes(Path(data), lists)
+    reading: dict[str, Any] = {
+        "device": pick_device(machine.device),
+        "decoder": machine.decoder,
+        "frame_cache": machine.frame_cache,
+        "max_broken": machine.max_broken,
+    }
     results = []
     for name in rows:
         row, folder = ROWS[name], Path(out) / name
@@ -118,22 +126,29 @@ def ablate(
         for shot in shots:
             asked = (evaluation or EvaluationConfig()).changed(shot=shot)
             file = folder / f"{split}-{shot}-shot.json"
-            if not file.is_file() or read_record(file).result.episodes != asked.episodes:
-                subject = run or _frozen(build(backbone, pretrained, config=config), dataset, callbacks)
-                found = evaluate(
-                    subject, dataset, asked, split=split, max_broken=machine.max_broken, progress=callbacks.progress
-                )
+            if not (file.is_file() and _answers(read_record(file).result, asked)):
+                subject = run or _frozen(build(backbone, pretrained, config=config), dataset, reading, callbacks)
+                found = evaluate(subject, dataset, asked, split=split, progress=callbacks.progress, **reading)
                 write_record(file, found)
             records[shot] = read_record(file)
         results.append(AblationResult(name, row, records, run))
     return results
 
 
-def _frozen(model: MaClip, data: Dataset, callbacks: Callbacks) -> MaClip:
+def _answers(result: Result, asked: EvaluationConfig) -> bool:
+    """Whether `result` is of the evaluation that is `asked`."""
+    task, support = asked.episode, Support(asked.names, asked.average)
+    wanted = (task.way, task.shot, task.queries, asked.episodes, asked.seed, support)
+    return (result.way, result.shot, result.queries, result.episodes, result.seed, result.support) == wanted
+
+
+def _frozen(model: MaClip, data: Dataset, reading: Mapping[str, Any], callbacks: Callbacks) -> MaClip:
     """`model` with the fusion weight chosen on validation classes, as training chooses it."""
-    if data.has_splits() and data.split("val"):
-        config = EvaluationConfig.of(episodes=CHOOSING_EPISODES, seed=VALIDATION_SEED + 1)
-        found = evaluate(model, data, config, split="val", progress=callbacks.progress)
+    held_out = [c for c in data.split("val") if len(c.clips) >= 2] if data.has_splits() else []
+    if len(held_out) >= 2:
+        way = min(VALIDATION_WAY, len(held_out))
+        config = EvaluationConfig.of(way=way, episodes=CHOOSING_EPISODES, seed=VALIDATION_SEED + 1)
+        found = evaluate(model, data, config, split="val", progress=callbacks.progress, **reading)
         model.config = model.config.changed(fusion_weight=choose_fusion_weight(found.result))
     return model
 
@@ -152,7 +167,7 @@ def _trained(
     """The finished run in `folder`: as it is, resumed, or trained now. Raises `resume-differs`."""
     if (folder / CONFIG_FILE).is_file():
         run = Run.open(folder)
-        if (run.config.model, run.config.train) != (model, train):
+        if (run.config.model, run.config.train, run.config.backbone.name) != (model, train, backbone):
             raise MaclipError(
                 "resume-differs",
                 f"{folder} was trained with other options.",

@@ -25,7 +25,7 @@ def replacing(path: Path) -> Iterator[Path]:
         raise MaclipError(
             "output-unwritable",
             f"{path} cannot be written ({error.strerror}).",
-            "Free the disk or choose another place.",
+            "Free disk space or choose another place.",
         ) from error
     finally:
         temporary.unlink(missing_ok=True)

@@ -29,7 +29,7 @@ class AdapterConfig(Config):
     )
     joint_scale: float = option(0.5, "Scale s of the joint adapter.", minimum=0, maximum=100)
     init_std: float = option(
-        0.02, "Standard deviation of the initial down-projections.", name="adapter_init_std", minimum=0, maximum=1
+        0.02, "Standard deviation of the initial down-projections.", name="adapter_init_std", minimum=1e-6, maximum=1
     )
     text_init_std: float = option(
         0.02, "Standard deviation of the initial projection of the text token.", minimum=0, maximum=1

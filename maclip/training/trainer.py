@@ -105,6 +105,8 @@ class Trainer:
         )
         if not len(self.store):
             raise MaclipError("data-empty", f"{data.root} has no training class.", "Give classes the split 'train'.")
+        text = model.encode_names(c.name for c in self.store.classes)
+        self.loader = EpisodeLoader(self.store, config.train, text, workers=self.machine.workers)
         # Without splits all classes are for training, none for validation.
         held_out = data.split("val") if data.has_splits() else ()
         self.validation = (
@@ -133,8 +135,6 @@ class Trainer:
                 put_adapters(self.model, saved.weights, self.checkpoint.path)
                 self.validations = Validations(saved.progress.best_accuracy)
                 team.together(lambda: self.store.recheck(saved.progress.broken))
-            text = team.together(lambda: self.model.encode_names(c.name for c in self.store.classes))
-            loader = EpisodeLoader(self.store, self.train_config, text, workers=self.machine.workers)
             # The first process fills a cache on disk, the others read it.
             on_disk = self.train_config.caching.cache == "disk" or self.machine.stem_cache is not None
             team.together(self._cache, in_turn=on_disk)
@@ -145,7 +145,7 @@ class Trainer:
             stages = [("prototype", self.train_config.prototype_episodes), ("joint", self.train_config.episodes)]
             for stage, episodes in stages:
                 if episodes and not (saved and saved.progress.stage == "joint" and stage == "prototype"):
-                    self._stage(stage, episodes, loader, saved if saved and saved.progress.stage == stage else None)
+                    self._stage(stage, episodes, saved if saved and saved.progress.stage == stage else None)
             if team.leads:
                 self._finish()
         except BaseException:
@@ -171,14 +171,14 @@ class Trainer:
             self.log.begin(0)
         return saved
 
-    def _stage(self, name: str, episodes: int, loader: EpisodeLoader, saved: Saved | None) -> None:
+    def _stage(self, name: str, episodes: int, saved: Saved | None) -> None:
         parameters = self._trainable(name)
         if not parameters:
             return
         done = saved.progress if saved else None
         self.validations = Validations(self.validations.best, *((done.stage_best, done.stale) if done else ()))
         stage = Stage(
-            Optimizer(self.model, loader, self.team, name, parameters),
+            Optimizer(self.model, self.loader, self.team, name, parameters),
             episodes,
             validations=self.validations,
             validate=lambda done: self._validate(name, done),
@@ -190,7 +190,7 @@ class Trainer:
             patience=self.train_config.validation.patience if name == "joint" and self.validation is not None else 0,
         )
         progress = self.callbacks.progress
-        stage.run(saved, lambda: loader.views(self.model, progress("features")) if name == "prototype" else None)
+        stage.run(saved, lambda: self.loader.views(self.model, progress("features")) if name == "prototype" else None)
 
     def _trainable(self, stage: str) -> list[nn.Parameter]:
         if stage == "joint":

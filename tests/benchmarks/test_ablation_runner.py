@@ -22,9 +22,9 @@ from benchmarks.ablation.bench import Bench, Log
 from benchmarks.ablation.cells import CLIPS, Clip, Setting, cell_path
 from benchmarks.ablation.rows import FULL, ROWS, Row, find_row
 from maclip.backbones.loading import TINY_DIR, load_backbone
-from maclip.evaluation.evaluator import choose_fusion_weight
 from maclip.evaluation.record import read_record
-from maclip.training import api as launch
+from maclip.evaluation.selection import choose_fusion_weight
+from maclip.training import api
 from maclip.training import trainer as training
 from maclip_runtime.errors import MaclipError
 
@@ -38,7 +38,7 @@ def short(name: str) -> Row:
     if row.train is None:
         return row
     counts = {"episodes": min(8, row.train.episodes), "prototype_episodes": min(4, row.train.prototype_episodes)}
-    return replace(row, train=replace(row.train, **SHORT, **counts))
+    return replace(row, train=row.train.changed(**SHORT, **counts))
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -56,7 +56,7 @@ def small(drawn_data: Path) -> Iterator[None]:
             entry["split"] = "test" if number % 2 and entry["split"] == "train" else entry["split"]
         (out / "classes.json").write_text(json.dumps(listed))
 
-    for module in (launch, bench):
+    for module in (api, bench):
         monkeypatch.setattr(module, "load_backbone", lambda name, pretrained: small_backbone())
     monkeypatch.setattr("maclip.runs.load_backbone", lambda name, pretrained: small_backbone())
     monkeypatch.setattr(training, "CHOOSING_EPISODES", 50)
@@ -196,14 +196,14 @@ def test_what_training_came_to_is_read_from_its_last_tenth(tmp_path):
 
 
 def test_without_its_text_token_only_the_prototypes_see_the_text(make_model):
-    model = make_model(**vars(find_row("no-token").model))
+    model = make_model(**find_row("no-token").model.values())
     frames = torch.randint(0, 256, (2, 8, 32, 32, 3), dtype=torch.uint8)
     text = torch.randn(2, 16)
     with torch.no_grad():
         features = model.features(frames, text, torch.tensor([True, False]))
         torch.testing.assert_close(features, model.features(frames))
         assert not torch.allclose(model.prototypes(features, text), model.prototypes(features))
-        told = make_model(**vars(FULL.model))
+        told = make_model(**FULL.model.values())
         assert not torch.allclose(told.features(frames, text), told.features(frames))
     assert not any(".text." in name for name, tensor in model.named_parameters() if tensor.requires_grad)
 

@@ -9,14 +9,15 @@ from pathlib import Path
 import pytest
 from small_clip import randomised, small_backbone
 
-from maclip.model.maclip import MaClip, ModelConfig
+from maclip.config import ModelConfig
+from maclip.model.maclip import MaClip
 from maclip.world.synth import write_clips
 
 
 @pytest.fixture
 def make_model() -> Callable[..., MaClip]:
     def make(**choices: object) -> MaClip:
-        return randomised(MaClip(small_backbone(), ModelConfig(**choices)).eval())  # type: ignore[arg-type]
+        return randomised(MaClip(small_backbone(), ModelConfig.of(**choices)).eval())  # type: ignore[arg-type]
 
     return make
 

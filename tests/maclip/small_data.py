@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +11,15 @@ from small_clip import small_backbone
 from torch import Tensor
 from videos import color_frames, write_video
 
-from maclip.model.maclip import ModelConfig
-from maclip.runs import TrainConfig
-from maclip.training import api as launch
+from maclip.config import Machine, ModelConfig, TrainConfig
+from maclip.training import api
 from maclip.training import trainer as training
-from maclip.training.distributed import Machine
-from maclip.training.reporting import Unwatched
+from maclip.training.callbacks import Callbacks, Step
 
+CPU = Machine(device="cpu")
 COLOURS = ("red", "green", "blue")
-MODEL = ModelConfig(adapted_depth=1, frames=4)
-TRAIN = TrainConfig(way=3, episodes=6, prototype_episodes=4, accumulate=2, views=2, validations=1, seed=3)
+MODEL = ModelConfig.of(adapted_depth=1, frames=4)
+TRAIN = TrainConfig.of(way=3, episodes=6, prototype_episodes=4, accumulate=2, views=2, validations=1, seed=3)
 
 
 def write_classes(root: Path, clips: int, frames: int = 12) -> Path:
@@ -39,7 +37,7 @@ def moving(colour: str, frames: int, seed: int) -> np.ndarray:
     return np.stack([np.roll(frame, (3 * i, 5 * i), (0, 1)) for i, frame in enumerate(still)])
 
 
-class Listener(Unwatched):
+class Listener(Callbacks):
     """Keeps what a training notes; `stop_after` updates it interrupts, as Ctrl-C does."""
 
     def __init__(self, stop_after: int | None = None) -> None:
@@ -49,7 +47,7 @@ class Listener(Unwatched):
     def note(self, text: str) -> None:
         self.notes.append(text)
 
-    def step(self, step: training.Step) -> None:
+    def step(self, step: Step) -> None:
         self.left = None if self.left is None else self.left - 1
         if self.left == 0:
             raise KeyboardInterrupt
@@ -57,17 +55,17 @@ class Listener(Unwatched):
 
 def small_training(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every backbone is the small one, and little is tried at the end."""
-    monkeypatch.setattr(launch, "load_backbone", lambda name, pretrained: small_backbone())
+    monkeypatch.setattr(api, "load_backbone", lambda name, pretrained: small_backbone())
     monkeypatch.setattr("maclip.runs.load_backbone", lambda name, pretrained: small_backbone())
     monkeypatch.setattr(training, "CHOOSING_EPISODES", 20)
 
 
-def train(data: Path, run: Path, machine: Machine | None = None, watcher: Listener | None = None, **changes: object):
+def train(data: Path, run: Path, machine: Machine | None = None, callbacks: Listener | None = None, **changes: object):
     """Train on `data`; the last state, what was tuned by name, and what was noted."""
-    watcher = watcher or Listener()
-    config = replace(TRAIN, **changes)  # type: ignore[arg-type]
-    launch.train(data, run, "small", "none", MODEL, config, watcher, "cpu", machine=machine or Machine())
-    return adapters(run), watcher.notes
+    callbacks = callbacks or Listener()
+    config = TRAIN.changed(**changes)
+    api.train_new(data, run, "small", "none", MODEL, config, callbacks=callbacks, machine=machine or CPU)
+    return adapters(run), callbacks.notes
 
 
 def adapters(run: Path) -> dict[str, Tensor]:

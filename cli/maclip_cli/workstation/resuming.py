@@ -22,6 +22,7 @@ def refuse_changes(context: typer.Context, run: Path, requested: Mapping[str, ob
     from maclip.runs import Run
 
     config = Run.open(run).config
+    flags = {one.name: one.flag for part in (config.model, config.train) for one in part.options()} | {"data": "DATA"}
     recorded: dict[str, Any] = {
         **config.model.values(),
         **config.train.values(),
@@ -36,8 +37,8 @@ def refuse_changes(context: typer.Context, run: Path, requested: Mapping[str, ob
     differences = []
     for option in context.params:
         if is_given(context, option) and option in requested and requested[option] != recorded[option]:
-            name = "DATA" if option == "data" else "--" + option.replace("_", "-")
-            differences.append(f"{name} {_text(requested[option])} (the run has {_text(recorded[option])})")
+            flag = flags.get(option) or "--" + option.replace("_", "-")
+            differences.append(f"{flag} {_text(requested[option])} (the run has {_text(recorded[option])})")
     if differences:
         raise MaclipError(
             "resume-differs",

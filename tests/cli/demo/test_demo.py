@@ -14,8 +14,8 @@ pytest.importorskip("open_clip")
 pytest.importorskip("onnxscript")
 
 import maclip
+from maclip.config import ModelConfig, TrainConfig
 from maclip.evaluation.evaluator import Result
-from maclip.runs import TrainConfig
 from maclip.world import synth
 from maclip.world.classes import ActionClass, Family
 from maclip.world.classes import classes as all_classes
@@ -47,12 +47,12 @@ def few_classes(family: Family, split_seed: int | None = None) -> list[ActionCla
 
 
 def few_rows() -> tuple[RowPlan, ...]:
-    few = TrainConfig(way=4, prototype_episodes=4, episodes=0, accumulate=2, views=1, validations=2)
-    both = TrainConfig(way=4, prototype_episodes=2, episodes=2, accumulate=1, views=1, validations=1)
+    few = TrainConfig.of(way=4, prototype_episodes=4, episodes=0, accumulate=2, views=1, validations=2)
+    both = TrainConfig.of(way=4, prototype_episodes=2, episodes=2, accumulate=1, views=1, validations=1)
     return (
-        RowPlan(FROZEN, 0, False, None),
-        RowPlan(PROTOTYPE_ONLY, 0, True, few),
-        RowPlan(FULL, 1, True, both),
+        RowPlan(FROZEN, ModelConfig.of(adapters="none", prototype="none"), None),
+        RowPlan(PROTOTYPE_ONLY, ModelConfig.of(adapters="none"), few),
+        RowPlan(FULL, ModelConfig.of(adapted_depth=1), both),
     )
 
 

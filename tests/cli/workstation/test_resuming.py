@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 from videos import color_video
 
 from maclip.backbones.loading import TINY_DIR
+from maclip.config import ModelConfig, TrainConfig
 from maclip.data.split_lists import SplitLists
-from maclip.model.maclip import ModelConfig
-from maclip.runs import RUN_FORMAT, ClassNames, RunConfig, TrainConfig, load_model, read_run, write_config
+from maclip.runs import RUN_FORMAT, ClassNames, Run, RunConfig, write_config
 from maclip_cli.workstation.app import app
 from maclip_runtime.bundle.manifest import Backbone
 from maclip_runtime.errors import MaclipError
@@ -24,11 +24,15 @@ def run(tmp_path: Path) -> Path:
     """A run whose data is gone, so that going on with it ends there and not earlier."""
     folder = tmp_path / "run"
     backbone = Backbone("tiny", "tiny", "0" * 64)
-    model = ModelConfig(adapted_depth=1, templates=("a {}", "the {}"))
-    train = TrainConfig(way=4, learning_rate=1e-3)
+    model = ModelConfig.of(adapted_depth=1, templates=("a {}", "the {}"))
+    train = TrainConfig.of(way=4, learning_rate=1e-3)
     write_config(
-        folder, RunConfig(RUN_FORMAT, "0", backbone, model, train, str(tmp_path / "gone"), ClassNames(("a", "b")))
-    )
+        folder,
+        RunConfig(
+            RUN_FORMAT, "0", backbone, model, train, str(tmp_path / "gone"), ClassNames(("a", "b")),
+            chosen=None, data_sha256="0" * 64, lists=None, init=None,
+        ),
+    )  # fmt: skip
     return folder
 
 
@@ -64,7 +68,7 @@ def test_the_same_options_and_those_of_the_machine_are_taken(run):
 
 def test_names_are_found_from_another_folder(run, tmp_path, monkeypatch):
     lists = SplitLists(str(tmp_path / "lists"), f"{tmp_path / 'names.json'}#small")
-    write_config(run, dataclasses.replace(read_run(run), lists=lists))
+    write_config(run, dataclasses.replace(Run.open(run).config, lists=lists))
     for folder, names in ((tmp_path, "names.json#small"), (run, "../names.json#small")):
         monkeypatch.chdir(folder)
         given = ("--lists", tmp_path / "lists", "--class-names", names)
@@ -88,12 +92,12 @@ def test_a_checkpoint_is_found_from_another_folder_and_may_be_moved(tmp_path, mo
     few = ("--adapted-depth", "1", "--way", "3", "--episodes", "2", "--accumulate", "1")
     done = CliRunner().invoke(app, ["train", "../data", *which, *few])
     assert done.exit_code == 0, done.output
-    assert read_run(folder / "run").backbone.pretrained == str(weights)
+    assert Run.open(folder / "run").config.backbone.pretrained == str(weights)
     monkeypatch.chdir(folder / "sub")
-    load_model(folder / "run")
+    Run.open(folder / "run").model()
     moved = weights.rename(tmp_path / "moved.safetensors")
     assert outcome("--resume", folder / "run").code == "weights-unavailable"
     done = CliRunner().invoke(app, ["train", "--resume", "../run", "--pretrained", "../../moved.safetensors"])
     assert done.exit_code == 0, done.output
-    assert read_run(folder / "run").backbone.pretrained == str(moved)
+    assert Run.open(folder / "run").config.backbone.pretrained == str(moved)
     assert outcome("--resume", folder / "run", "--pretrained", "none").code == "weights-changed"

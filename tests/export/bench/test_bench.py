@@ -16,13 +16,13 @@ from typer.testing import CliRunner
 
 import maclip_export.bench.measure as measuring
 from maclip.backbones.loading import TINY
+from maclip.config import TrainConfig
 from maclip.model.maclip import MaClip
 from maclip.runs import (
     ADAPTERS_FILE,
     RUN_FORMAT,
     ClassNames,
     RunConfig,
-    TrainConfig,
     write_adapters,
     write_config,
 )
@@ -48,7 +48,13 @@ def run_folder(shallow: tuple[MaClip, Path], tmp_path_factory: pytest.TempPathFa
     run = tmp_path_factory.mktemp("run") / "run"
     run.mkdir()
     backbone = Backbone(TINY, "none", model.backbone.sha256)
-    write_config(run, RunConfig(RUN_FORMAT, "0", backbone, model.config, TrainConfig(), "nowhere", ClassNames()))
+    write_config(
+        run,
+        RunConfig(
+            RUN_FORMAT, "0", backbone, model.config, TrainConfig(), "nowhere", ClassNames(),
+            chosen=None, data_sha256="0" * 64, lists=None, init=None,
+        ),
+    )  # fmt: skip
     write_adapters(run / ADAPTERS_FILE, model)
     return run
 

@@ -13,11 +13,12 @@ from small_towers import CUSTOM, OURS, SIGLIP, STANDS, small_backbone_of, small_
 from timm.models.vision_transformer import ResPostBlock
 from torch import Tensor
 
+from maclip.adapters.blocks import BlockAdapters
 from maclip.backbones.catalogue import FAMILIES, look_up
 from maclip.backbones.image_towers import cut_tower
 from maclip.backbones.loading import load_backbone
-from maclip.model.adapters import BlockAdapters
-from maclip.model.maclip import MaClip, ModelConfig
+from maclip.config import AdapterConfig, ModelConfig
+from maclip.model.maclip import MaClip
 from maclip_runtime.errors import MaclipError
 
 KINDS = sorted(STANDS)
@@ -28,7 +29,7 @@ FRAMES = torch.randint(0, 256, (2, 8, 32, 32, 3), dtype=torch.uint8, generator=t
 def test_stem_and_tower_together_are_open_clips_own_encoder_wherever_they_are_cut(kind):
     backbone = small_backbone_of(kind)
     for depth in range(4):
-        model = MaClip(backbone, ModelConfig(adapted_depth=depth, prototype_module=False)).eval().double()
+        model = MaClip(backbone, ModelConfig.of(adapted_depth=depth, prototype="none")).eval().double()
         model.blocks.clear()  # nothing trained, so that only the cut is left
         normed = (FRAMES.flatten(0, 1).double() / 255 - model.pixel_mean) / model.pixel_std
         with torch.no_grad():
@@ -60,9 +61,12 @@ def test_an_adapted_block_is_the_methods_equations_on_the_librarys_own_block(kin
     own: Any = (visual.trunk.blocks if hasattr(visual, "trunk") else visual.transformer.resblocks)[1]
     tower = cut_tower(visual)
     assert tower.mean_from == STANDS[kind]
-    adapters = BlockAdapters(32, 16, tower.mean_from).double()
+    adapters = BlockAdapters(tower, AdapterConfig()).double()
     torch.manual_seed(5)
-    x, text = torch.randn(2, 8, tower.rows, 32).double(), torch.randn(2, 16).double() if named else None
+    x, text = (
+        torch.randn(2, 8, tower.rows, 32).double(),
+        torch.randn(2, tower.feature_width).double() if named else None,
+    )
     frame = x[:, :, 0] if STANDS[kind] is None else x[:, :, STANDS[kind] :].mean(2)
 
     def rows(moved: Tensor) -> Tensor:
@@ -86,7 +90,7 @@ def test_an_adapted_block_is_the_methods_equations_on_the_librarys_own_block(kin
 
 @pytest.mark.parametrize("kind", ["siglip", "clipa", "mobileclip"])
 def test_every_tuned_tensor_learns_and_no_frozen_one_does(kind):
-    model = randomised(MaClip(small_backbone_of(kind), ModelConfig(adapted_depth=2))).train()
+    model = randomised(MaClip(small_backbone_of(kind), ModelConfig.of(adapted_depth=2))).train()
     text = torch.randn(2, model.feature_width)
     prototypes = model.prototypes(model.features(FRAMES, text), text)
     (model.match(model.features(FRAMES), prototypes, text)[0] * torch.eye(2)).sum().backward()

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_data import COLOURS, Listener, adapters, moving, small_training, train, write_classes
+from small_data import COLOURS, CPU, Listener, adapters, moving, small_training, train, write_classes
 from typer.testing import CliRunner
 from videos import write_sound, write_video
 
@@ -19,15 +19,15 @@ from maclip.data.clip_reader import ClipReader
 from maclip.data.clip_store import ClipStore
 from maclip.data.dataset import ActionClass, open_data
 from maclip.evaluation.evaluator import Evaluator
+from maclip.evaluation.features import clip_features, store_for
 from maclip.evaluation.record import episodes_sha256
-from maclip.training import api as launch
-from maclip.training.distributed import Machine
+from maclip.training import api
 from maclip_cli.workstation.app import app
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.reading.frames import Preprocess
 
 UNREADABLE = MaclipError("clip-unreadable", "it is broken.", "Mend it.")
-LENIENT = Machine(max_broken=0.2)
+LENIENT = CPU.changed(max_broken=0.2)
 
 
 @pytest.fixture(scope="module")
@@ -103,9 +103,9 @@ def test_resuming_meets_the_same_clips(data, tmp_path, monkeypatch, cache, stop_
     whole, notes = train(data, tmp_path / "whole", LENIENT, cache=cache)
     with pytest.raises(KeyboardInterrupt):
         train(data, tmp_path / "cut", LENIENT, Listener(stop_after), cache=cache)
-    watcher = Listener()
-    launch.resume(tmp_path / "cut", watcher, "cpu", LENIENT)
-    assert [note for note in watcher.notes if "skipped" in note] == [note for note in notes if "skipped" in note]
+    callbacks = Listener()
+    api.resume(tmp_path / "cut", callbacks=callbacks, machine=LENIENT)
+    assert [note for note in callbacks.notes if "skipped" in note] == [note for note in notes if "skipped" in note]
     assert all(torch.equal(adapters(tmp_path / "cut")[key], value) for key, value in whole.items())
 
 
@@ -119,9 +119,9 @@ def test_what_was_met_before_a_resume_is_reported_too(data, tmp_path, monkeypatc
     tried = []
     read = ClipReader.read
     monkeypatch.setattr(ClipReader, "read", lambda self, path, choose: tried.append(path) or read(self, path, choose))
-    watcher = Listener()
-    launch.resume(tmp_path / "cut", watcher, "cpu", LENIENT)
-    assert whole in watcher.notes
+    callbacks = Listener()
+    api.resume(tmp_path / "cut", callbacks=callbacks, machine=LENIENT)
+    assert whole in callbacks.notes
     assert sum(path == data / "red" / "1.mp4" for path in tried) == 1  # with this seed no later episode has it
 
 
@@ -130,9 +130,9 @@ def test_a_clip_that_was_mended_meanwhile_is_not_reported(data, tmp_path, monkey
     with pytest.raises(KeyboardInterrupt):
         train(data, tmp_path / "cut", LENIENT, Listener(4), cache="none")
     shutil.copy(data / "red" / "0.mp4", data / "red" / "1.mp4")
-    watcher = Listener()
-    launch.resume(tmp_path / "cut", watcher, "cpu", LENIENT)
-    (report,) = (note for note in watcher.notes if "skipped" in note)
+    callbacks = Listener()
+    api.resume(tmp_path / "cut", callbacks=callbacks, machine=LENIENT)
+    (report,) = (note for note in callbacks.notes if "skipped" in note)
     assert report.startswith("1 of 15 training clips")
     assert "red" not in report.replace(str(tmp_path), "")
 
@@ -140,15 +140,15 @@ def test_a_clip_that_was_mended_meanwhile_is_not_reported(data, tmp_path, monkey
 @pytest.mark.parametrize("cache", ["none", "stem"])
 def test_more_than_the_share_ends_training_and_names_the_first(data, tmp_path, monkeypatch, cache):
     small_training(monkeypatch)
-    watcher = Listener()
+    callbacks = Listener()
     with pytest.raises(MaclipError) as caught:
-        train(data, tmp_path / "run", Machine(max_broken=0.1), watcher, cache=cache)
+        train(data, tmp_path / "run", CPU.changed(max_broken=0.1), callbacks, cache=cache)
     assert caught.value.code == "data-broken"
     assert "2 of 15 clips" in caught.value.message
     assert "red/1.mp4 is empty" in caught.value.message
-    assert any("clips skipped" in note for note in watcher.notes)
+    assert any("clips skipped" in note for note in callbacks.notes)
     with pytest.raises(MaclipError) as caught:
-        train(data, tmp_path / "strict", Machine(max_broken=0.0), cache=cache)
+        train(data, tmp_path / "strict", CPU.changed(max_broken=0.0), cache=cache)
     assert caught.value.code in ("clip-unreadable", "clip-too-short")
 
 
@@ -160,23 +160,24 @@ def test_nothing_but_broken_clips_end_training_whatever_may_be(tmp_path, monkeyp
         for number in range(3):
             (tmp_path / "data" / name / f"{number}.mp4").touch()
     with pytest.raises(MaclipError) as caught:
-        train(tmp_path / "data", tmp_path / "run", Machine(max_broken=1.0), cache=cache)
+        train(tmp_path / "data", tmp_path / "run", CPU.changed(max_broken=1.0), cache=cache)
     assert caught.value.code == "data-broken"
 
 
 def test_an_evaluation_refuses_broken_clips_or_leaves_them_out_of_its_record(data, whole, make_model):
     model = make_model(adapted_depth=1, frames=4)
     with pytest.raises(MaclipError) as caught:
-        Evaluator(model, ClipStore(model, open_data(data).classes))
+        Evaluator(model, store_for(model, open_data(data).classes))
     assert caught.value.code == "clip-too-short"
-    store = ClipStore(model, open_data(data).classes, max_broken=0.2)
+    reader = ClipReader(model.backbone.preprocess, 4)
+    store = ClipStore(open_data(data).classes, reader, max_broken=0.2)
     evaluator = Evaluator(model, store)
     assert evaluator.sizes == [4, 5, 4]
     result = evaluator.evaluate(3, 1, 20, seed=0)
     (data / "red" / "1.mp4").unlink()
     (data / "blue" / "4.mp4").unlink()
     clean = open_data(data).classes
-    assert result == Evaluator(model, ClipStore(model, clean)).evaluate(3, 1, 20, seed=0)
+    assert result == Evaluator(model, store_for(model, clean)).evaluate(3, 1, 20, seed=0)
     digest = episodes_sha256(evaluator.classes, result)
     assert digest == episodes_sha256(clean, result)
     assert digest != episodes_sha256(open_data(whole).classes, result)
@@ -214,16 +215,16 @@ def test_data_check_and_training_agree_on_what_is_broken(data, tmp_path, make_mo
     found = open_data(data)
     checked = {problem.clip: problem.code for problem in check_clips(found.classes, 4).problems}
     reader = ClipReader(Preprocess.for_size(32, (0.5,) * 3, (0.5,) * 3), 4)
-    store = ClipStore(make_model(adapted_depth=3, frames=4), found.classes, reader, max_broken=1.0)
-    store.both_branches(None, np.random.default_rng(0))
+    store = ClipStore(found.classes, reader, max_broken=1.0)
+    clip_features(make_model(adapted_depth=3, frames=4), store, None, rng=np.random.default_rng(0))
     assert {str(store.paths[i]): error.code for i, error in store.broken.errors.items()} == checked
     assert len(checked) == 2 + len(DAMAGE) + 1
 
 
 def test_eval_refuses_too_few_clips_before_it_loads_the_model(data, tmp_path, monkeypatch):
     small_training(monkeypatch)
-    train(data, tmp_path / "run", Machine(max_broken=1.0))
-    monkeypatch.setattr("maclip.load", lambda *_: pytest.fail("the model was loaded"))
+    train(data, tmp_path / "run", CPU.changed(max_broken=1.0))
+    monkeypatch.setattr("maclip.runs.load_backbone", lambda *_: pytest.fail("the model was loaded"))
     done = CliRunner().invoke(app, ["eval", str(tmp_path / "run"), str(data), "--way", "3", "--shot", "5"])
     assert isinstance(done.exception, MaclipError)
     assert done.exception.code == "too-few-clips"

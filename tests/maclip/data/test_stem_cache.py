@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from small_data import small_training, train, write_classes
+from small_data import CPU, small_training, train, write_classes
 
 from maclip.data import clip_store as store_module
 from maclip.data import disk_cache as clip_cache
 from maclip.data import stem_cache as stem
+from maclip.data.clip_reader import ClipReader
 from maclip.data.clip_store import ClipStore
-from maclip.data.dataset import open_data
+from maclip.data.dataset import ActionClass, open_data
 from maclip.data.disk_cache import ClipCache
 from maclip.data.stem_cache import stem_cache_place
+from maclip.evaluation.features import clip_features
 from maclip.model.maclip import MaClip
 from maclip.training import trainer as training
-from maclip.training.distributed import Machine
 from maclip_runtime.errors import MaclipError
 
 IDS = np.array([4, 0, 7])
@@ -33,11 +35,28 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_classes(tmp_path_factory.mktemp("coloured") / "data", 3)
 
 
+@dataclass(frozen=True)
+class Clips:
+    """A store of clips, and the model whose stem it caches."""
+
+    model: MaClip
+    store: ClipStore
+
+    def cache(self, **how: Any) -> Clips:
+        self.store.cache_stem(self.model.frozen_stem(), **how)
+        return self
+
+    def load(self, ids: np.ndarray, rng: np.random.Generator | None = None) -> torch.Tensor:
+        return self.store.load(ids, rng)
+
+
 @pytest.fixture
-def make_store(data: Path, make_model: Callable[..., MaClip]) -> Callable[..., ClipStore]:
-    def make(stem_views: int = 0, **choices: object) -> ClipStore:
+def make_clips(data: Path, make_model: Callable[..., MaClip]) -> Callable[..., Clips]:
+    def make(stem_views: int = 0, classes: Sequence[ActionClass] = (), views: bool = True, **choices: object) -> Clips:
         model = make_model(**{"adapted_depth": 1, "frames": 4, **choices})
-        return ClipStore(model, open_data(data).classes, stem_views=stem_views)
+        reader = ClipReader(model.backbone.preprocess, model.config.frames)
+        found = classes or open_data(data).classes
+        return Clips(model, ClipStore(found, reader, views=views, stem_views=stem_views))
 
     return make
 
@@ -56,9 +75,10 @@ def stems(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return counted
 
 
-def loaded(store: ClipStore) -> list[torch.Tensor]:
-    views = [store.load(IDS, np.random.default_rng(seed)) for seed in range(4)]
-    return [store.load(IDS), *views, *store.both_branches(None, np.random.default_rng(9))]
+def loaded(clips: Clips) -> list[torch.Tensor]:
+    views = [clips.load(IDS, np.random.default_rng(seed)) for seed in range(4)]
+    features = clip_features(clips.model, clips.store, None, rng=np.random.default_rng(9))
+    return [clips.load(IDS), *views, *features]
 
 
 def same(one: list[torch.Tensor], other: list[torch.Tensor]) -> None:
@@ -66,47 +86,45 @@ def same(one: list[torch.Tensor], other: list[torch.Tensor]) -> None:
 
 
 @pytest.mark.parametrize("stem_views", [0, 3])
-def test_disk_and_memory_hold_the_same(tmp_path, make_store, stem_views):
-    memory, disk = make_store(stem_views), make_store(stem_views)
-    memory.cache_stem()
-    disk.cache_stem(disk=ClipCache(tmp_path))
+def test_disk_and_memory_hold_the_same(tmp_path, make_clips, stem_views):
+    memory = make_clips(stem_views).cache()
+    disk = make_clips(stem_views).cache(disk=ClipCache(tmp_path))
     same(loaded(memory), loaded(disk))
     assert disk.load(IDS).dtype == torch.float16
 
 
-def test_cached_views_are_random_crops_and_the_centre_is_there_too(make_store):
-    store, decoded = make_store(stem_views=3), make_store()
-    store.cache_stem()
-    assert store.cache_bytes() == 2 * decoded.cache_bytes()  # (1 + 3) T frames in the place of 2T
+def test_cached_views_are_random_crops_and_the_centre_is_there_too(make_clips):
+    clips, decoded = make_clips(stem_views=3).cache(), make_clips()
+    stem = clips.model.frozen_stem()
+    # (1 + 3) T frames in the place of 2T
+    assert clips.store.cache_bytes(stem) == 2 * decoded.store.cache_bytes(stem)
     with torch.no_grad():
-        centre = store.model.stem(decoded.load(IDS).flatten(0, 1)).unflatten(0, (len(IDS), 4)).half()
-    assert torch.equal(store.load(IDS), centre)
-    seen = [store.load(IDS[:1], np.random.default_rng(seed))[0] for seed in range(30)]
+        centre = clips.model.stem(decoded.load(IDS).flatten(0, 1)).unflatten(0, (len(IDS), 4)).half()
+    assert torch.equal(clips.load(IDS), centre)
+    seen = [clips.load(IDS[:1], np.random.default_rng(seed))[0] for seed in range(30)]
     different = {tokens.numpy().tobytes() for tokens in seen}
     assert len(different) == 3
     assert centre[0].numpy().tobytes() not in different
-    again = make_store(stem_views=3)
-    again.classes = again.classes[::-1]  # whatever else there is
-    again.paths = again.paths[::-1]
-    again.cache_stem()
+    again = make_clips(stem_views=3)
+    again.store.classes = again.store.classes[::-1]  # whatever else there is
+    again.store.paths = again.store.paths[::-1]
+    again.cache()
     assert {again.load(8 - IDS[:1], np.random.default_rng(i))[0].numpy().tobytes() for i in range(30)} == different
 
 
-def test_cached_views_are_mirrored_only_where_the_class_lets_them(tmp_path, data, make_store, stems):
-    def views(mirror: bool, lenders: list[ClipStore] | None = None) -> ClipStore:
+def test_cached_views_are_mirrored_only_where_the_class_lets_them(tmp_path, data, make_clips, stems):
+    def views(mirror: bool, *lenders: ClipStore) -> ClipStore:
         classes = [replace(c, mirror=mirror) for c in open_data(data).classes]
-        store = ClipStore(make_store().model, classes, stem_views=4)
-        store.cache_stem(reuse=lenders or (), disk=ClipCache(tmp_path))
-        return store
+        return make_clips(4, classes).cache(reuse=lenders, disk=ClipCache(tmp_path)).store
 
     def crops(store: ClipStore) -> list[np.ndarray]:
         return [store._to_cache(clip, store.paths[clip])[4:].reshape(4, 4, 32, 32, 3) for clip in range(9)]
 
     plain, mirrored = views(False), views(True)
     assert len(stems) == 18, "what may be mirrored is not what may not"
-    views(False, [plain])
-    views(True, [plain])
-    views(False, [plain, mirrored])
+    views(False, plain)
+    views(True, plain)
+    views(False, plain, mirrored)
     assert len(stems) == 18
     # The coin is tossed between crops, so the frames and the first crop are the same: straight, or turned.
     turned = [np.array_equal(a[0], b[0][:, :, ::-1]) for a, b in zip(crops(plain), crops(mirrored), strict=True)]
@@ -116,50 +134,47 @@ def test_cached_views_are_mirrored_only_where_the_class_lets_them(tmp_path, data
     assert any(straight)
 
 
-def test_a_later_run_computes_nothing_again(tmp_path, make_store, stems):
-    first, second = make_store(), make_store(adapted_depth=0)  # the last block is never the stem's
-    first.cache_stem(disk=ClipCache(tmp_path))
+def test_a_later_run_computes_nothing_again(tmp_path, make_clips, stems):
+    first, second = make_clips(), make_clips(adapted_depth=0)  # the last block is never the stem's
+    first.cache(disk=ClipCache(tmp_path))
     assert len(stems) == 9
-    seen: list[tuple[int, int]] = []
-    second.cache_stem(lambda done, total: seen.append((done, total)), disk=ClipCache(tmp_path))
+    second.cache(disk=ClipCache(tmp_path))
     assert len(stems) == 9
     same([first.load(IDS)], [second.load(IDS)])
 
 
-def test_another_stem_or_clip_is_computed(tmp_path, data, make_store, stems):
-    make_store().cache_stem(disk=ClipCache(tmp_path / "cache"))
+def test_another_stem_or_clip_is_computed(tmp_path, data, make_clips, stems):
+    make_clips().cache(disk=ClipCache(tmp_path / "cache"))
     for change in ({"adapted_depth": 2}, {"frames": 3}):
         before = len(stems)
-        make_store(**change).cache_stem(disk=ClipCache(tmp_path / "cache"))
+        make_clips(**change).cache(disk=ClipCache(tmp_path / "cache"))
         assert len(stems) == before + 9
-    preprocess = make_store().model.backbone.preprocess
+    preprocess = make_clips().model.backbone.preprocess
     for other in ({"sha256": "1" * 64}, {"name": "another"}, {"preprocess": replace(preprocess, resize=None)}):
         before = len(stems)
-        store = make_store()
-        store.model.backbone = replace(store.model.backbone, **other)
-        store.cache_stem(disk=ClipCache(tmp_path / "cache"))
+        model = make_clips().model
+        model.backbone = replace(model.backbone, **other)
+        reader = ClipReader(model.backbone.preprocess, 4)
+        Clips(model, ClipStore(open_data(data).classes, reader)).cache(disk=ClipCache(tmp_path / "cache"))
         assert len(stems) == before + 9, other
     before = len(stems)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(store_module, "decoder_version", lambda decoder: "another version")
-        make_store().cache_stem(disk=ClipCache(tmp_path / "cache"))
+        make_clips().cache(disk=ClipCache(tmp_path / "cache"))
     assert len(stems) == before + 9
     before = len(stems)
     shutil.copytree(data, tmp_path / "data", copy_function=shutil.copy2)
-    moved = ClipStore(make_store().model, open_data(tmp_path / "data").classes)
-    moved.cache_stem(disk=ClipCache(tmp_path / "cache"))
+    make_clips(classes=open_data(tmp_path / "data").classes).cache(disk=ClipCache(tmp_path / "cache"))
     assert len(stems) == before + 9
-    centre = ClipStore(make_store().model, open_data(data).classes, views=False)
-    centre.cache_stem(disk=ClipCache(tmp_path / "cache"))
+    make_clips(views=False).cache(disk=ClipCache(tmp_path / "cache"))
     assert len(stems) == before + 18
     for views in (1, 2):  # 1: as many frames as without
-        make_store(views).cache_stem(disk=ClipCache(tmp_path / "cache"))
+        make_clips(views).cache(disk=ClipCache(tmp_path / "cache"))
         assert len(stems) == before + 18 + 9 * views
 
 
-def test_a_pass_that_was_cut_off_goes_on_where_it_was(tmp_path, make_store, stems, monkeypatch):
-    expected = make_store()
-    expected.cache_stem()
+def test_a_pass_that_was_cut_off_goes_on_where_it_was(tmp_path, make_clips, stems):
+    expected = make_clips().cache()
     stems.clear()
 
     def cut(done: int, total: int) -> None:
@@ -167,29 +182,27 @@ def test_a_pass_that_was_cut_off_goes_on_where_it_was(tmp_path, make_store, stem
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        make_store().cache_stem(cut, disk=ClipCache(tmp_path))
+        make_clips().cache(progress=cut, disk=ClipCache(tmp_path))
     torn = sorted(tmp_path.rglob("*.safetensors"))[0]
     os.truncate(torn, torn.stat().st_size - 10)
-    store = make_store()
-    store.cache_stem(disk=ClipCache(tmp_path))
+    again = make_clips().cache(disk=ClipCache(tmp_path))
     assert len(stems) == 4 + 1 + 5
-    same(loaded(expected), loaded(store))
+    same(loaded(expected), loaded(again))
 
 
-def test_a_disk_without_room_is_an_error_before_training(tmp_path, make_store, monkeypatch):
+def test_a_disk_without_room_is_an_error_before_training(tmp_path, make_clips, monkeypatch):
     monkeypatch.setattr(clip_cache, "MIN_FREE_BYTES", 1 << 60)
     with pytest.raises(MaclipError) as caught:
-        make_store().cache_stem(disk=ClipCache(tmp_path))
+        make_clips().cache(disk=ClipCache(tmp_path))
     assert caught.value.code == "stem-cache-full"
     assert "--stem-cache" in caught.value.fix
 
 
-def test_a_cache_that_vanishes_is_said(tmp_path, make_store):
-    store = make_store()
-    store.cache_stem(disk=ClipCache(tmp_path / "cache"))
+def test_a_cache_that_vanishes_is_said(tmp_path, make_clips):
+    clips = make_clips().cache(disk=ClipCache(tmp_path / "cache"))
     shutil.rmtree(tmp_path / "cache")
     with pytest.raises(MaclipError) as caught:
-        store.load(IDS)
+        clips.load(IDS)
     assert caught.value.code == "stem-cache-lost"
 
 
@@ -211,9 +224,9 @@ def test_training_learns_the_same_from_disk_and_the_next_run_needs_no_stem(tmp_p
     small_training(monkeypatch)
     memory, _ = train(data, tmp_path / "memory", cache="stem", stem_views=views)
     stems.clear()
-    disk, _ = train(data, tmp_path / "disk", Machine(stem_cache=tmp_path / "kept"), stem_views=views)
+    disk, _ = train(data, tmp_path / "disk", CPU.changed(stem_cache=tmp_path / "kept"), stem_views=views)
     assert len(stems) == 9
-    again, _ = train(data, tmp_path / "again", Machine(stem_cache=tmp_path / "kept"), stem_views=views)
+    again, _ = train(data, tmp_path / "again", CPU.changed(stem_cache=tmp_path / "kept"), stem_views=views)
     assert len(stems) == 9
     monkeypatch.setattr(training, "CACHE_LIMIT_BYTES", 1)
     beyond, _ = train(data, tmp_path / "beyond", stem_views=views)

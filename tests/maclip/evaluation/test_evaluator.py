@@ -2,36 +2,36 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from maclip.data.clip_store import ClipStore
 from maclip.data.dataset import open_data
 from maclip.data.episodes import EpisodeSampler
 from maclip.evaluation.evaluator import (
     Evaluator,
     Outcomes,
     Support,
-    choose_fusion_weight,
-    choose_limit,
     mean_interval,
 )
+from maclip.evaluation.features import store_for
+from maclip.evaluation.selection import choose_fusion_weight, choose_limit
 from maclip.model.losses import mean_by_class
 from maclip_runtime.errors import MaclipError
 
 
 @pytest.fixture
 def evaluator(drawn_data, make_model) -> Evaluator:
-    return Evaluator(
-        make_model(adapted_depth=1), ClipStore(make_model(adapted_depth=1), open_data(drawn_data).split("val"))
-    )
+    model = make_model(adapted_depth=1)
+    return Evaluator(model, store_for(model, open_data(drawn_data).split("val")))
 
 
 @pytest.mark.parametrize("shot", [1, 2])
 def test_episodes_agree_with_a_loop_over_single_episodes(drawn_data, make_model, shot):
     model = make_model(adapted_depth=1)
     classes = open_data(drawn_data).split("val")
-    store = ClipStore(model, classes)
+    store = store_for(model, classes)
     result = Evaluator(model, store).evaluate(4, shot, 30, seed=5)
     sampler = EpisodeSampler(store.sizes, 4, shot, 1, seed=5)
     text = model.encode_names(c.name for c in classes)
@@ -42,9 +42,9 @@ def test_episodes_agree_with_a_loop_over_single_episodes(drawn_data, make_model,
             episode = sampler[i]
             labels = torch.from_numpy(episode.labels(episode.support))
             ways = text[torch.from_numpy(episode.classes)]
-            support = store.encode(store.load(episode.support), ways[labels])
+            support = model.encode(store.load(episode.support), ways[labels])
             prototypes = mean_by_class(model.prototypes(support, ways[labels]), labels, 4)
-            _, probabilities = model.match(store.encode(store.load(episode.query)), prototypes, ways)
+            _, probabilities = model.match(model.encode(store.load(episode.query)), prototypes, ways)
             answers, asked = probabilities.argmax(-1), torch.from_numpy(episode.labels(episode.query))
             right.append(answers == asked)
             for true, answered in zip(episode.classes[asked], episode.classes[answers], strict=True):
@@ -59,7 +59,7 @@ def test_episodes_agree_with_a_loop_over_single_episodes(drawn_data, make_model,
 def test_what_support_clips_are_told_and_how_shots_are_averaged(drawn_data, make_model, support):
     model = make_model(adapted_depth=1)
     classes = open_data(drawn_data).split("val")
-    store = ClipStore(model, classes)
+    store = store_for(model, classes)
     made = Evaluator(model, store, support=support).outcomes(3, 2, 4, seed=5)
     sampler = EpisodeSampler(store.sizes, 3, 2, 1, seed=5)
     names = [c.name for c in classes]
@@ -69,19 +69,19 @@ def test_what_support_clips_are_told_and_how_shots_are_averaged(drawn_data, make
         labels = torch.from_numpy(episode.labels(episode.support))
         ways = None if support.names == "none" else text[torch.from_numpy(episode.classes)]
         with torch.no_grad():
-            clips = store.encode(store.load(episode.support), None if ways is None else ways[labels])
+            clips = model.encode(store.load(episode.support), None if ways is None else ways[labels])
             if support.average == "features":
                 prototypes = model.prototypes(mean_by_class(clips, labels, 3), ways)
             else:
                 prototypes = mean_by_class(model.prototypes(clips, None if ways is None else ways[labels]), labels, 3)
-            query = model.prototypes(store.encode(store.load(episode.query)))
+            query = model.prototypes(model.encode(store.load(episode.query)))
             expected = model.metric(query, prototypes)
         assert torch.allclose(made.distances[i], expected, atol=1e-4)
 
 
 def test_without_names_no_text_votes(drawn_data, make_model):
     model = make_model(adapted_depth=1)
-    store = ClipStore(model, open_data(drawn_data).split("val"))
+    store = store_for(model, open_data(drawn_data).split("val"))
     result = Evaluator(model, store, support=Support("none")).evaluate(4, 1, 30, seed=5)
     assert result.fusion_weight == 0
     assert len({result.by_fusion_weight[w] for w in ("0", "0.1", "0.6")}) == 1
@@ -105,17 +105,15 @@ def outcomes(own: float, other: float, spread: float = 0.1) -> Outcomes:
     return Outcomes(torch.zeros(200, 3, 3), distances, labels, torch.arange(3).repeat(200, 1).numpy())
 
 
-def test_the_unknown_distance_lies_between_known_and_strangers():
-    unknown = choose_limit(outcomes(own=1.0, other=3.0), "test")
-    assert 1.3 < unknown.distance < 2.7
-    assert "accepts 1" in unknown.measured_on  # all but all of them
+def test_the_limit_lies_between_known_and_strangers():
+    limit = choose_limit(outcomes(own=1.0, other=3.0), "test")
+    assert 1.3 < limit.distance < 2.7
+    assert "accepts 1" in limit.measured_on  # all but all of them
     hopeless = choose_limit(outcomes(own=2.0, other=2.0), "test")
     assert "accepts 1" not in hopeless.measured_on
 
 
 def test_the_smallest_of_equally_good_weights_is_chosen(evaluator):
-    from dataclasses import replace
-
     result = evaluator.evaluate(4, 1, 10, 0)
     table = {"0": 0.5, "0.05": 0.6, "0.1": 0.6, "0.2": 0.4, "0.4": 0.1, "0.6": 0.1, "1": 0.9}
     assert choose_fusion_weight(replace(result, by_fusion_weight=table)) == 0.05
@@ -128,5 +126,5 @@ def test_a_model_that_computes_no_numbers_has_no_accuracy(drawn_data, make_model
         for tensor in getattr(model, part).parameters():
             tensor.fill_(1e30)
     with pytest.raises(MaclipError) as refused:
-        Evaluator(model, ClipStore(model, open_data(drawn_data).split("val"))).evaluate(4, 1, 20, seed=0)
+        Evaluator(model, store_for(model, open_data(drawn_data).split("val"))).evaluate(4, 1, 20, seed=0)
     assert refused.value.code == "answers-not-finite"

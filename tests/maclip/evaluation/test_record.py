@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from maclip.data.clip_store import ClipStore
 from maclip.data.dataset import ActionClass, open_data
 from maclip.evaluation.evaluator import Evaluator, Result
+from maclip.evaluation.features import store_for
 from maclip.evaluation.figures import confusion_figure
 from maclip.evaluation.record import (
     RECORD_FORMAT,
@@ -37,11 +37,11 @@ def classes(drawn_data) -> tuple[ActionClass, ...]:
 @pytest.fixture
 def result(classes, make_model) -> Result:
     model = make_model(adapted_depth=1)
-    return Evaluator(model, ClipStore(model, classes)).evaluate(4, 1, 40, seed=5, queries=2)
+    return Evaluator(model, store_for(model, classes)).evaluate(4, 1, 40, seed=5, queries=2)
 
 
 def record(result: Result, digest: str = "0") -> Record:
-    return Record(RECORD_FORMAT, "0", "run", None, "data", "val", digest, result.by_class, result)
+    return Record(RECORD_FORMAT, "0", "run", None, "data", "val", digest, result.by_class, result, ("a",), "1", ("b",))
 
 
 def test_a_record_is_read_back_as_it_was_written(tmp_path: Path, result: Result) -> None:
@@ -51,7 +51,7 @@ def test_a_record_is_read_back_as_it_was_written(tmp_path: Path, result: Result)
     assert sum(result.by_episode) / (40 * 8) == pytest.approx(result.accuracy)
 
 
-@pytest.mark.parametrize("broken", ["", "[]", "[" * 100_000, '{"format": 99}', '{"format": 1}'])
+@pytest.mark.parametrize("broken", ["", "[]", "[" * 100_000, '{"format": 99}', f'{{"format": {RECORD_FORMAT}}}'])
 def test_what_is_no_record_is_refused(tmp_path: Path, broken: str) -> None:
     (tmp_path / "r.json").write_text(broken)
     with pytest.raises(MaclipError) as refused:
@@ -59,12 +59,14 @@ def test_what_is_no_record_is_refused(tmp_path: Path, broken: str) -> None:
     assert refused.value.code == "record-invalid"
 
 
-def test_a_record_that_lost_answers_is_refused_and_an_older_one_is_read(tmp_path: Path, result: Result) -> None:
+def test_a_record_that_lost_answers_or_facts_is_refused(tmp_path: Path, result: Result) -> None:
     write_record(tmp_path / "r.json", record(result))
     facts = json.loads((tmp_path / "r.json").read_text())
-    del facts["seen_in_training"], facts["clips_sha256"]
-    (tmp_path / "older.json").write_text(json.dumps(facts))
-    assert read_record(tmp_path / "older.json") == record(result)
+    for name in ("seen_in_training", "clips_sha256", "left_out"):
+        (tmp_path / "less.json").write_text(json.dumps({key: facts[key] for key in facts if key != name}))
+        with pytest.raises(MaclipError, match=name) as refused:
+            read_record(tmp_path / "less.json")
+        assert refused.value.code == "record-invalid"
     (tmp_path / "short.json").write_text(json.dumps({**facts, "by_episode": facts["by_episode"][:-1]}))
     with pytest.raises(MaclipError, match="answers of 39 episodes, not 40") as refused:
         read_record(tmp_path / "short.json")
@@ -92,11 +94,10 @@ def test_answers_that_cannot_be_are_refused(tmp_path: Path, result: Result, chan
 
 
 def test_clips_of_the_same_names_are_not_the_same_clips(result: Result) -> None:
-    a, b, older = (dataclasses.replace(record(result), clips_sha256=digest) for digest in ("1", "2", None))
+    a, b = (dataclasses.replace(record(result), clips_sha256=digest) for digest in ("1", "2"))
     with pytest.raises(MaclipError, match="not on the same files") as refused:
         compare(a, b)
     assert refused.value.code == "episodes-differ"
-    assert not compare(a, older).separated
     assert not compare(a, a).separated
 
 
@@ -192,8 +193,9 @@ def test_numbers_that_cannot_be_are_refused_before_anything_is_made(tmp_path, mo
     monkeypatch.chdir(tmp_path)
     (tmp_path / "DATA").symlink_to(drawn_data)
     done = CliRunner().invoke(app, args)
-    assert done.exit_code == 2
-    assert args[-2] in done.output
+    assert isinstance(done.exception, MaclipError)
+    assert (done.exception.code, done.exception.exit_code) == ("option-invalid", 2)
+    assert args[-2] in done.exception.message
     assert not (tmp_path / "RUN").exists()
 
 

@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional as F
 
 import maclip
+from maclip.config import MetricConfig
 from maclip.model.losses import text_logits
 from maclip_runtime.errors import MaclipError
 
@@ -56,7 +57,7 @@ def test_mean_features_know_no_order():
 
 def metric_of(name: str, width: int, frames: int):
     torch.manual_seed(5)
-    return maclip.metrics.build_metric(name, width, frames).eval()
+    return maclip.metrics.build_metric(MetricConfig.of(metric=name), width, frames).eval()
 
 
 @pytest.mark.parametrize("frames", [2, 16, 17, 32])
@@ -216,25 +217,25 @@ def test_gradients_of_identical_clips_are_finite():
 
 
 def test_a_metric_is_added_by_one_decorated_function(monkeypatch):
-    monkeypatch.setattr(maclip.metrics.registry, "METRICS", dict(maclip.metrics.METRICS))
+    monkeypatch.setitem(maclip.metrics.METRICS, "mean-cosine", None)  # so that it is gone afterwards
 
     @maclip.metrics.metric("mean-cosine")
     def mean_cosine(query: torch.Tensor, support: torch.Tensor) -> torch.Tensor:
         return 1 - F.cosine_similarity(query.mean(1)[:, None], support.mean(1)[None], dim=-1)
 
-    found = maclip.metrics.build_metric("mean-cosine", 16, 8)
+    found = metric_of("mean-cosine", 16, 8)
     assert list(found.parameters()) == []
     assert found(torch.randn(2, 8, 16), torch.randn(3, 8, 16)).shape == (2, 3)
 
 
 def test_unknown_metric_names_the_known_ones():
     with pytest.raises(MaclipError, match="dtw") as caught:
-        maclip.metrics.build_metric("dtw", 16, 8)
+        metric_of("dtw", 16, 8)
     assert caught.value.code == "metric-unknown"
     assert all(name in caught.value.fix for name in ("otam", "bimhm", "trx", "trx-triples"))
 
 
 def test_trx_refuses_clips_shorter_than_its_tuples():
     with pytest.raises(MaclipError) as caught:
-        maclip.metrics.build_metric("trx-triples", 16, 2)
+        metric_of("trx-triples", 16, 2)
     assert caught.value.code == "metric-frames"

@@ -9,7 +9,7 @@ import reference
 import torch
 
 import maclip
-from maclip.model.adapters import Adapter
+from maclip.adapters.blocks import Adapter
 from maclip.model.losses import episode_loss, fuse, mean_by_class, text_logits
 
 
@@ -60,7 +60,7 @@ def test_one_pass_serves_clips_with_and_without_text(make_model):
 
 
 def test_depth_zero_without_prototypes_is_clip(make_model):
-    model = make_model(adapted_depth=0, prototype_module=False)
+    model = make_model(adapters="none", prototype="none")
     assert not model.tuned_parameters()
     frames = pixels(2)
     normed = (frames.flatten(0, 1).float() / 255 - model.pixel_mean) / model.pixel_std
@@ -130,7 +130,7 @@ def test_parameter_counts_are_the_papers():
 
 
 def test_adapters_start_as_nothing():
-    assert Adapter(8)(torch.randn(3, 8)).abs().max() == 0
+    assert Adapter(8, 2, 0.02)(torch.randn(3, 8)).abs().max() == 0
 
 
 def test_fusion_is_the_papers_sum_when_all_are_named_and_the_metric_when_none_is():

@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from maclip.prototypes.clip_fsar import FsarModule
+from maclip.config import PrototypeConfig
+from maclip.prototypes.clip_fsar import ClipFsar
 
 
-def layer_of(module: FsarModule, width: int) -> nn.TransformerEncoderLayer:
+def layer_of(module: ClipFsar, width: int) -> nn.TransformerEncoderLayer:
     layer = nn.TransformerEncoderLayer(width, 8, 4 * width, activation="gelu", batch_first=True, norm_first=True)
     own = module.state_dict()
     layer.load_state_dict(
@@ -30,7 +31,7 @@ def layer_of(module: FsarModule, width: int) -> nn.TransformerEncoderLayer:
 @torch.no_grad()
 def test_support_and_query_pass_one_transformer_layer() -> None:
     torch.manual_seed(0)
-    module = FsarModule(16).eval()
+    module = ClipFsar(16, PrototypeConfig()).eval()
     layer = layer_of(module, 16)
     features, text = torch.randn(3, 4, 16), torch.randn(3, 16)
     torch.testing.assert_close(module(features), layer(features))

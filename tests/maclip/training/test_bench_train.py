@@ -19,7 +19,7 @@ import pytest
 import torch
 from small_child import end_it
 from small_clip import small_backbone
-from test_trainer import Silent
+from test_trainer import CPU, Silent
 from typer.testing import CliRunner
 
 from maclip.bench import measure, training
@@ -29,7 +29,7 @@ from maclip.bench.plan import Method, Settings, chosen, methods
 from maclip.bench.training import Ready, Turn, memory_exhausted, train_in_turns
 from maclip.model import maclip as model
 from maclip.model.maclip import MaClip
-from maclip.training import api as launch
+from maclip.training import api
 from maclip_cli.workstation.app import app
 from maclip_runtime.errors import MaclipError
 
@@ -52,7 +52,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     def leave() -> None:
         raise SystemExit
 
-    for module in (launch, training):
+    for module in (api, training):
         monkeypatch.setattr(module, "load_backbone", lambda name, pretrained: small_backbone())
     monkeypatch.setattr(training, "_leave", leave)
 
@@ -81,10 +81,11 @@ def updates(key: str, clips: Path, run: Path, count: int = 2) -> tuple[Ready, li
 
 def test_a_turn_is_an_update_of_the_training_that_users_run(clips, tmp_path):
     ready, turns = updates("cached", clips, tmp_path / "turns")
-    config = replace(methods(SMALL)["cached"].train, episodes=6, warmup=0.0)
-    watcher = Silent()
-    launch.train(clips, tmp_path / "run", "small", "none", methods(SMALL)["cached"].model, config, watcher, "cpu")
-    assert [turn.loss for turn in turns] == [step.loss for step in watcher.steps][1:]  # the first one warms up
+    config = methods(SMALL)["cached"].train.changed(episodes=6, warmup=0.0)
+    callbacks = Silent()
+    model = methods(SMALL)["cached"].model
+    api.train_new(clips, tmp_path / "run", "small", "none", model, config, callbacks=callbacks, machine=CPU)
+    assert [turn.loss for turn in turns] == [step.loss for step in callbacks.steps][1:]  # the first one warms up
     assert len({turn.loss for turn in turns}) == 2
     assert all(turn.seconds > 0 for turn in turns)
     tokens = small_backbone().clip.visual.positional_embedding.numel()
@@ -102,9 +103,9 @@ def test_each_method_tunes_what_it_is_called(clips, tmp_path, monkeypatch):
     assert [t.loss for t in checkpointed[1]] == pytest.approx([t.loss for t in adapters[1]])  # the same numbers
 
     def tuned(**choices: Any) -> int:
-        from maclip.model.maclip import ModelConfig
+        from maclip.config import ModelConfig
 
-        return sum(p.numel() for p in MaClip(small_backbone(), ModelConfig(frames=4, **choices)).tuned_parameters())
+        return sum(p.numel() for p in MaClip(small_backbone(), ModelConfig.of(frames=4, **choices)).tuned_parameters())
 
     assert adapters[0].tuned == checkpointed[0].tuned == tuned()
     assert updates("cached", clips, tmp_path / "k", 0)[0].tuned == tuned(adapted_depth=1)

@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,14 +14,13 @@ import pytest
 import torch
 import torch.distributed as dist
 from safetensors.torch import load_file
-from test_trainer import MODEL, TRAIN, Silent, small, train
+from test_trainer import CPU, MODEL, TRAIN, Silent, small, train
 
+from maclip.config import Machine
 from maclip.data.dataset import open_data
-from maclip.runs import ClassNames, RunConfig
-from maclip.training import api as launch
-from maclip.training.distributed import Machine, Team, start_team
+from maclip.training import api
+from maclip.training.distributed import Team, start_team
 from maclip.training.trainer import Trainer
-from maclip_runtime.bundle.manifest import Backbone
 from maclip_runtime.errors import MaclipError
 
 __all__ = ["small"]  # the fixture that gives every test here the small backbone
@@ -69,16 +67,16 @@ def test_two_processes_learn_what_one_learns_and_a_failure_in_one_ends_both(draw
     )
     assert [record["code"] for record in said if "code" in record] == ["process-failed", "data-broken"]
     assert "Process 1 failed: ValueError: broken on purpose" in str(said[0]["message"])
-    assert "in learn" in stderr or "in failing" in stderr  # where, for whoever must repair it
+    assert "in accumulate" in stderr or "in failing" in stderr  # where, for whoever must repair it
     assert [row["episode"] for row in rows(tmp_path / "failed") if "loss" in row] == [2, 4]
     assert (tmp_path / "failed" / "state" / "last.safetensors").is_file()
 
     notes: list[str] = []
-    watcher = Silent()
-    watcher.note = notes.append  # type: ignore[method-assign]
-    config = replace(TRAIN, **UNCACHED)  # type: ignore[arg-type]
-    machine = Machine(max_broken=0.9)
-    launch.train(broken, tmp_path / "b", "small", "none", MODEL, config, watcher, "cpu", machine=machine)
+    callbacks = Silent()
+    callbacks.note = notes.append  # type: ignore[method-assign]
+    config = TRAIN.changed(**UNCACHED)
+    machine = CPU.changed(max_broken=0.9)
+    api.train_new(broken, tmp_path / "b", "small", "none", MODEL, config, callbacks=callbacks, machine=machine)
     assert next(record["skipped"] for record in said if "skipped" in record) in notes  # all that both met
 
     train(drawn_data, tmp_path / "one", **SHORT)
@@ -121,12 +119,10 @@ def test_gradients_of_processes_are_added_and_where_none_has_one_none_stays(monk
 
 
 def test_an_update_has_an_episode_for_each_process(drawn_data, tmp_path, make_model):
-    names, backbone = ClassNames(), Backbone("small", "none", "0" * 64)
-
     def begin(accumulate: int) -> Trainer:
-        config = RunConfig(1, "0", backbone, MODEL, replace(TRAIN, accumulate=accumulate), str(drawn_data), names)
-        model = make_model(adapted_depth=1)
-        return Trainer(model, open_data(drawn_data), config, tmp_path / "run", Silent(), team=team_of(3))
+        model, data = make_model(adapted_depth=1), open_data(drawn_data)
+        config = api.new_run_config(model, TRAIN.changed(accumulate=accumulate), data)
+        return Trainer(model, data, config, tmp_path / "run", team=team_of(3))
 
     with pytest.raises(MaclipError, match="2 episodes leaves some of 3 processes idle") as caught:
         begin(2)
@@ -144,13 +140,15 @@ def refused(code: str, machine: Machine, precision: str = "32") -> MaclipError:
 
 
 def test_what_a_machine_cannot_do_is_refused(drawn_data, tmp_path, monkeypatch):
-    refused("option-invalid", Machine("cpu", devices=0))
-    refused("option-invalid", Machine("cpu", workers=0))
-    refused("option-invalid", Machine("tpu"))
-    refused("option-invalid", Machine("cpu"), "8")
-    refused("option-invalid", Machine("cpu"), "fp16")
+    with pytest.raises(MaclipError, match="--precision cannot be '8'"):
+        TRAIN.changed(precision="8")
+    for wrong in ({"devices": 0}, {"workers": 0}, {"device": "tpu"}):
+        with pytest.raises(MaclipError) as caught:
+            CPU.changed(**wrong)
+        assert caught.value.code == "option-invalid"
+    refused("option-invalid", CPU, "fp16")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    assert refused("device-missing", Machine("cuda", devices=2)).exit_code == 3
+    assert refused("device-missing", Machine(device="cuda", devices=2)).exit_code == 3
     monkeypatch.setitem(sys.modules, "lightning_fabric", None)
-    assert refused("training-missing", Machine("cpu")).exit_code == 3
+    assert refused("training-missing", CPU).exit_code == 3

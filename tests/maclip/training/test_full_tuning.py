@@ -9,18 +9,18 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from small_clip import small_backbone
-from test_trainer import MODEL, TRAIN, Silent, small, train
+from test_trainer import CPU, MODEL, TRAIN, Silent, small, train
 
 import maclip
+from maclip.config import ModelConfig
 from maclip.evaluation.evaluator import Evaluator
-from maclip.model.maclip import MaClip, ModelConfig
-from maclip.runs import read_run
-from maclip.training import api as launch
+from maclip.model.maclip import MaClip
+from maclip.training import api
 from maclip_runtime.errors import MaclipError
 
 __all__ = ["small"]  # the fixture that gives every test here the small backbone
 
-WHOLE = ModelConfig(adapted_depth=0, prototype_module=False, tuned="all")
+WHOLE = ModelConfig.of(adapters="none", prototype="none", tune="all")
 
 
 def test_all_of_the_visual_encoder_is_trained_kept_and_loaded(drawn_data, tmp_path):
@@ -49,8 +49,8 @@ def test_a_stem_that_is_tuned_is_not_cached(drawn_data, tmp_path):
     with pytest.raises(MaclipError) as refused:
         train(drawn_data, tmp_path / "run", model=WHOLE, prototype_episodes=0, cache="stem")
     assert refused.value.code == "option-invalid"
-    with pytest.raises(MaclipError, match="cannot be tuned"):
-        MaClip(small_backbone(), replace(WHOLE, tuned="some"))
+    with pytest.raises(MaclipError, match="--tune cannot be 'some'"):
+        WHOLE.changed(tune="some")
 
 
 @pytest.fixture
@@ -96,20 +96,10 @@ def test_what_was_reached_before_the_joint_part_does_not_end_it(drawn_data, tmp_
 def test_patience_counts_on_after_an_interruption(drawn_data, tmp_path, falling):
     with pytest.raises(KeyboardInterrupt):
         train(drawn_data, tmp_path / "run", Silent(stop_after=7), patience=2, **LONG)
-    launch.resume(tmp_path / "run", Silent(), "cpu")
+    api.resume(tmp_path / "run", callbacks=Silent(), machine=CPU)
     assert validated(tmp_path / "run") == [4, 8, 12, 16]
 
 
 def test_a_constant_rate_stays_after_its_warm_up(drawn_data, tmp_path):
     rates = [step.learning_rate for step in train(drawn_data, tmp_path / "run", **LONG).steps]
-    assert rates == [TRAIN.learning_rate] * 12
-
-
-def test_runs_of_before_mean_what_they_meant(drawn_data, tmp_path):
-    train(drawn_data, tmp_path / "run", episodes=2)
-    path = tmp_path / "run" / "config.json"
-    config = json.loads(path.read_text())
-    del config["model"]["tuned"], config["train"]["patience"], config["train"]["schedule"], config["lists"]
-    path.write_text(json.dumps(config))
-    read = read_run(tmp_path / "run")
-    assert (read.model.tuned, read.train.patience, read.train.schedule, read.lists) == ("adapters", 0, "cosine", None)
+    assert rates == [TRAIN.optimizer.learning_rate] * 12

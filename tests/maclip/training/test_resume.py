@@ -7,7 +7,6 @@ import resource
 import shutil
 import signal
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,13 +15,11 @@ from safetensors.torch import load_file
 from small_clip import small_backbone
 from small_data import Listener
 from test_distributed import rows, run_child
-from test_trainer import MODEL, TRAIN, Silent, small, train
+from test_trainer import CPU, MODEL, TRAIN, Silent, small, train
 
-from maclip.training import api as launch
-from maclip.training import step as learner
+from maclip.training import api, step
 from maclip.training.checkpoint import Checkpoint
-from maclip.training.distributed import Machine
-from maclip.training.step import Learner
+from maclip.training.optimizer import Optimizer
 from maclip_runtime.errors import MaclipError
 
 __all__ = ["small"]  # the fixture that gives every test here the small backbone
@@ -68,14 +65,14 @@ def test_a_validation_that_was_interrupted_is_made_up_for(drawn_data, tmp_path):
     for stop_at, name in ((1, "first"), (2, "last")):
         with pytest.raises(KeyboardInterrupt):
             train(drawn_data, tmp_path / name, Stopping(stop_at), **short)
-        launch.resume(tmp_path / name, Silent(), "cpu")
+        api.resume(tmp_path / name, callbacks=Silent(), machine=CPU)
         assert_same(tmp_path / name, tmp_path / "whole")
 
 
 def test_an_update_that_was_cut_in_its_middle_is_not_saved(drawn_data, tmp_path, monkeypatch):
     short = {"prototype_episodes": 0, "validations": 2}
     train(drawn_data, tmp_path / "whole", **short)
-    update, calls = learner.Learner.update, []
+    update, calls = Optimizer.update, []
 
     def cut(self, episodes, rate):
         update(self, episodes, rate)
@@ -84,23 +81,23 @@ def test_an_update_that_was_cut_in_its_middle_is_not_saved(drawn_data, tmp_path,
             raise KeyboardInterrupt  # a second Ctrl-C does not wait
 
     with monkeypatch.context() as patched:
-        patched.setattr(learner.Learner, "update", cut)
+        patched.setattr(Optimizer, "update", cut)
         with pytest.raises(KeyboardInterrupt):
             train(drawn_data, tmp_path / "cut", **short)
-    launch.resume(tmp_path / "cut", Silent(), "cpu")
+    api.resume(tmp_path / "cut", callbacks=Silent(), machine=CPU)
     assert_same(tmp_path / "cut", tmp_path / "whole")
 
 
 def test_going_on_with_other_clips_is_spoken_of_once(drawn_data, tmp_path):
     data = tmp_path / "data"
-    for folder in sorted(path for path in drawn_data.iterdir() if path.is_dir())[: TRAIN.way]:
+    for folder in sorted(path for path in drawn_data.iterdir() if path.is_dir())[: TRAIN.episode.way]:
         shutil.copytree(folder, data / folder.name)
     train(data, tmp_path / "run", prototype_episodes=0, episodes=2)
 
     def spoken_of() -> list[str]:
-        watcher = Listener()
-        launch.resume(tmp_path / "run", watcher, "cpu")
-        return [note for note in watcher.notes if "was started" in note]
+        callbacks = Listener()
+        api.resume(tmp_path / "run", callbacks=callbacks, machine=CPU)
+        return [note for note in callbacks.notes if "was started" in note]
 
     assert spoken_of() == []
     with next(data.rglob("*.mp4")).open("ab") as clip:
@@ -136,19 +133,19 @@ def test_a_full_disk_leaves_the_previous_state_whole(drawn_data, tmp_path, monke
     assert "Free disk space" in caught.value.fix
     saved = Checkpoint(tmp_path / "run", None).load()
     assert saved is not None
-    assert saved.begun.episode == 4  # of the first validation
+    assert saved.progress.episode == 4  # of the first validation
     assert not list((tmp_path / "run").rglob(".*.tmp"))
 
 
 def test_gradients_that_are_not_finite_stop_before_they_spoil_the_weights(drawn_data, tmp_path, monkeypatch):
-    real, calls = learner.episode_loss, []
+    real, calls = step.episode_loss, []
 
     def steep(*args: object):
         calls.extend([1] if torch.is_grad_enabled() else [])  # of what is learnt, not of what is only tried
         loss = real(*args)
         return loss + (loss - loss).sqrt() if len(calls) == 6 else loss  # the root's slope at 0 is not finite
 
-    monkeypatch.setattr(learner, "episode_loss", steep)
+    monkeypatch.setattr(step, "episode_loss", steep)
     with pytest.raises(MaclipError) as caught:
         train(drawn_data, tmp_path / "run", prototype_episodes=0, validations=1)
     assert caught.value.code == "loss-not-finite"
@@ -157,31 +154,27 @@ def test_gradients_that_are_not_finite_stop_before_they_spoil_the_weights(drawn_
     monkeypatch.undo()
 
 
-def test_a_state_of_before_is_refused_and_not_overlooked(drawn_data, tmp_path):
+def test_a_checkpoint_that_is_torn_is_refused(drawn_data, tmp_path):
     train(drawn_data, tmp_path / "run", prototype_episodes=0, episodes=2)
-    state = tmp_path / "run" / "state"
-    state.joinpath("last.safetensors").rename(state / "weights.safetensors")
-    (state / "progress.json").write_text('{"stage": "joint", "episode": 2, "best_accuracy": 0.5}')
+    (tmp_path / "run" / "state" / "last.safetensors").write_bytes(b"torn")
     with pytest.raises(MaclipError) as caught:
-        launch.resume(tmp_path / "run", Silent(), "cpu")
-    assert caught.value.code == "run-invalid"
-    (state / "last.safetensors").write_bytes(b"torn")
-    with pytest.raises(MaclipError) as caught:
-        launch.resume(tmp_path / "run", Silent(), "cpu")
+        api.resume(tmp_path / "run", callbacks=Silent(), machine=CPU)
     assert caught.value.code == "run-invalid"
 
 
 def test_tensorboard_has_every_episode_once_after_a_resume(drawn_data, tmp_path, monkeypatch):
     events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    machine = Machine(tensorboard=True)
-    config = replace(TRAIN, prototype_episodes=4)
+    machine = CPU.changed(tensorboard=True)
+    config = TRAIN.changed(prototype_episodes=4)
     with monkeypatch.context() as patched:
         # As after a kill, the state is of an earlier moment: that of the first part's end.
         saves = iter([Checkpoint.save] * 2)
         patched.setattr(Checkpoint, "save", lambda self: next(saves, lambda self: None)(self))
         with pytest.raises(KeyboardInterrupt):
-            launch.train(drawn_data, tmp_path / "run", "small", "none", MODEL, config, Silent(4), machine=machine)
-    launch.resume(tmp_path / "run", Silent(), "cpu", machine)
+            api.train_new(
+                drawn_data, tmp_path / "run", "small", "none", MODEL, config, callbacks=Silent(4), machine=machine
+            )
+    api.resume(tmp_path / "run", machine=machine)
     found = events.EventAccumulator(str(tmp_path / "run" / "tensorboard"))
     found.Reload()
     names = ("loss", "accuracy", "learning_rate", "episodes_per_second", "validation")
@@ -195,8 +188,8 @@ def test_tensorboard_has_every_episode_once_after_a_resume(drawn_data, tmp_path,
 def test_without_tensorboard_training_does_not_begin(drawn_data, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(MaclipError) as caught:
-        launch.train(
-            drawn_data, tmp_path / "run", "small", "none", MODEL, TRAIN, Silent(), machine=Machine(tensorboard=True)
+        api.train_new(
+            drawn_data, tmp_path / "run", "small", "none", MODEL, TRAIN, machine=CPU.changed(tensorboard=True)
         )
     assert (caught.value.code, caught.value.exit_code) == ("tensorboard-missing", 3)
     assert not (tmp_path / "run").exists()
@@ -206,13 +199,13 @@ def test_without_tensorboard_training_does_not_begin(drawn_data, tmp_path, monke
 @pytest.mark.parametrize(("save_seconds", "few"), [(0.0, 1), (1e9, 3)])  # saved by the clock, and at validations
 def test_weights_that_a_step_spoilt_take_no_good_states_place(drawn_data, tmp_path, monkeypatch, save_seconds, few):
     """The step after the fifth update is far too long: what comes of it is no number, and neither kept nor chosen."""
-    real = Learner.update
+    real = Optimizer.update
 
-    def leaping(self: Learner, episodes: range, rate: float) -> None:
+    def leaping(self: Optimizer, episodes: range, rate: float) -> None:
         real(self, episodes, 1e30 if episodes.stop == 10 else rate)
 
-    monkeypatch.setattr(Learner, "update", leaping)
-    told = {"loss": "joint episode 10 is nan", "validation": "After joint episode 10 the loss is no number"}
+    monkeypatch.setattr(Optimizer, "update", leaping)
+    told = {"loss": "joint episode 10 is nan", "validation": "After joint episode 10 the loss became NaN"}
     told["without validation"] = told["validation"]
     unsplit = tmp_path / "unsplit"
     unsplit.mkdir()
@@ -220,17 +213,19 @@ def test_weights_that_a_step_spoilt_take_no_good_states_place(drawn_data, tmp_pa
         (unsplit / folder.name).symlink_to(folder)
     for name, validations in (("loss", few), ("validation", 6), ("without validation", 6)):
         run, data = tmp_path / name, unsplit if name == "without validation" else drawn_data
-        config = replace(TRAIN, prototype_episodes=0, episodes=12, accumulate=2, validations=validations)
-        machine = Machine(save_seconds=save_seconds)
+        config = TRAIN.changed(prototype_episodes=0, episodes=12, accumulate=2, validations=validations)
+        machine = CPU.changed(save_seconds=save_seconds)
         with pytest.raises(MaclipError, match=told[name]):
-            launch.train(data, run, "small", "none", MODEL, config, Silent(), "cpu", machine=machine)
+            api.train_new(data, run, "small", "none", MODEL, config, machine=machine)
         saved = Checkpoint(run, None).load()
         assert saved is not None
-        assert saved.begun.episode == 8
+        assert saved.progress.episode == 8
         kept = [load_file(path) for path in run.glob("adapters.safetensors")]
         assert bool(kept) is (validations > 1)
         for state in (saved.weights, *kept):
             assert max(float(value.abs().max()) for value in state.values()) < 1e3
     monkeypatch.undo()
-    monkeypatch.setattr(launch, "load_backbone", lambda name, pretrained: small_backbone())
-    assert launch.resume(tmp_path / "loss", Silent(), "cpu").checkpoint is not None  # it goes on from there
+    monkeypatch.setattr(api, "load_backbone", lambda name, pretrained: small_backbone())
+    assert (
+        api.resume(tmp_path / "loss", callbacks=Silent(), machine=CPU).checkpoint is not None
+    )  # it goes on from there

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from test_trainer import MODEL, TRAIN, Silent, small, train
+from test_trainer import CPU, MODEL, TRAIN, Silent, small, train
 
 from maclip.evaluation.evaluator import Evaluator
-from maclip.runs import read_run
-from maclip.training import api as launch
-from maclip.training.distributed import Machine
+from maclip.runs import Run
+from maclip.training import api
 from maclip_runtime.errors import MaclipError
 
 __all__ = ["small"]  # the fixture that gives every test here the small backbone
@@ -29,9 +27,9 @@ def test_a_model_that_learns_without_names_is_chosen_without_them(drawn_data, tm
         return evaluate(self, *args)
 
     monkeypatch.setattr(Evaluator, "evaluate", noting)
-    watcher = train(drawn_data, tmp_path / "run", text_dropout=dropout)
-    assert asked == [names] * (len(watcher.validations) + 1)  # on the way, and to choose at the end
-    chosen = read_run(tmp_path / "run").chosen
+    callbacks = train(drawn_data, tmp_path / "run", text_dropout=dropout)
+    assert asked == [names] * (len(callbacks.validations) + 1)  # on the way, and to choose at the end
+    chosen = Run.open(tmp_path / "run").config.chosen
     assert chosen is not None
     if names == "none":
         assert chosen.fusion_weight == 0.0  # names would say nothing
@@ -48,13 +46,13 @@ def test_what_is_chosen_at_the_end_comes_from_the_episodes_that_are_named_and_pi
         return outcomes(self, way, shot, episodes, seed, *rest, **others)
 
     monkeypatch.setattr(Evaluator, "outcomes", noting)
-    watcher = train(drawn_data, tmp_path / "run", prototype_episodes=0, episodes=4, validations=2)
+    callbacks = train(drawn_data, tmp_path / "run", prototype_episodes=0, episodes=4, validations=2)
     *on_the_way, weight, unknown = asked
-    assert len(on_the_way) == len(watcher.validations) == 2
+    assert len(on_the_way) == len(callbacks.validations) == 2
     assert weight == unknown
     names, way, shot, episodes, seed = weight
     assert seed not in {row[-1] for row in on_the_way}
-    config = read_run(tmp_path / "run")
+    config = Run.open(tmp_path / "run").config
     assert config.chosen is not None
     assert config.chosen.limit is not None
     assert names == config.names.val
@@ -81,13 +79,13 @@ def test_two_validation_classes_are_enough_and_fewer_are_spoken_of(drawn_data, t
             notes.append(text)
 
     train(held_out(drawn_data, tmp_path / "two", 2), tmp_path / "run", Listening())
-    chosen = read_run(tmp_path / "run").chosen
+    chosen = Run.open(tmp_path / "run").config.chosen
     assert chosen is not None
     assert chosen.measured_on.startswith("validation classes, 2-way 1-shot")
     assert not any("last weights are kept" in note for note in notes)
     train(held_out(drawn_data, tmp_path / "one", 1), tmp_path / "last", Listening())
     assert any("the last weights are kept, not the best" in note for note in notes)
-    assert "training classes" in str(read_run(tmp_path / "last").chosen)
+    assert "training classes" in str(Run.open(tmp_path / "last").config.chosen)
 
 
 def test_broken_clips_that_leave_no_two_classes_to_ask_end_training(drawn_data, tmp_path):
@@ -97,8 +95,7 @@ def test_broken_clips_that_leave_no_two_classes_to_ask_end_training(drawn_data, 
     for folder in rest:
         for clip in sorted((data / folder).iterdir())[1:]:
             clip.write_bytes(b"")
-    config = replace(TRAIN, prototype_episodes=0, episodes=2, validations=1)
-    machine = Machine(max_broken=1.0)
+    config = TRAIN.changed(prototype_episodes=0, episodes=2, validations=1)
     with pytest.raises(MaclipError, match="no two classes with two clips") as refused:
-        launch.train(data, tmp_path / "run", "small", "none", MODEL, config, Silent(), "cpu", machine=machine)
+        api.train_new(data, tmp_path / "run", "small", "none", MODEL, config, machine=CPU.changed(max_broken=1.0))
     assert refused.value.code == "data-broken"

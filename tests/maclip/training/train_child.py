@@ -14,7 +14,6 @@ import random
 import signal
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +21,15 @@ import torch.distributed as dist
 from small_clip import small_backbone
 from test_trainer import MODEL, TRAIN, Silent
 
+from maclip.config import Machine
 from maclip.runs import CONFIG_FILE, METRICS_FILE
-from maclip.training import api as launch
+from maclip.training import api
 from maclip.training import trainer as training
-from maclip.training.distributed import Machine
-from maclip.training.step import Learner
+from maclip.training.episode_loader import Batch
+from maclip.training.optimizer import Optimizer
 from maclip_runtime.errors import MaclipError
 
-KILL_WITHIN_S = 0.03  # after the line of the journal that was waited for
+KILL_WITHIN_S = 0.03  # after the line of the log that was waited for
 PATIENCE_S = 120.0
 
 
@@ -43,12 +43,12 @@ class Telling(Silent):
 
 def work(data: Path, run: Path, job: dict[str, Any]) -> None:
     data = Path(job.get("data", data))
-    machine = Machine("cpu", **job.get("machine", {}))
+    machine = Machine(device="cpu", **job.get("machine", {}))
     if (run / CONFIG_FILE).is_file():
-        launch.resume(run, Silent(), "cpu", machine)
+        api.resume(run, callbacks=Silent(), machine=machine)
         return
-    config = replace(TRAIN, **job.get("changes", {}))
-    launch.train(data, run, "small", "none", MODEL, config, Telling(), "cpu", machine=machine)
+    config = TRAIN.changed(**job.get("changes", {}))
+    api.train_new(data, run, "small", "none", MODEL, config, callbacks=Telling(), machine=machine)
 
 
 def work_killed(data: Path, run: Path, job: dict[str, Any]) -> None:
@@ -76,9 +76,9 @@ def lines(run: Path) -> int:
 
 
 def main(data: Path, folder: Path, jobs: list[dict[str, Any]]) -> None:
-    launch.load_backbone = lambda name, pretrained: small_backbone()  # type: ignore[assignment]
+    api.load_backbone = lambda name, pretrained: small_backbone()  # type: ignore[assignment]
     training.CHOOSING_EPISODES = 50
-    learn, leave = Learner.learn, dist.destroy_process_group
+    accumulate, leave = Optimizer.accumulate, dist.destroy_process_group
     for job in jobs:
 
         def leaving(seconds: float = job.get("lag", 0.0)) -> None:
@@ -86,12 +86,12 @@ def main(data: Path, folder: Path, jobs: list[dict[str, Any]]) -> None:
                 time.sleep(seconds)
             leave()
 
-        def failing(self: Learner, drawn: Any, views: Any = None, at: int | None = job.get("fail_at")) -> Any:
-            if drawn.at == at:
+        def failing(self: Optimizer, batch: Batch, at: int | None = job.get("fail_at")) -> Any:
+            if batch.at == at:
                 raise ValueError("broken on purpose")
-            return learn(self, drawn, views)
+            return accumulate(self, batch)
 
-        Learner.learn = failing  # type: ignore[method-assign]
+        Optimizer.accumulate = failing  # type: ignore[method-assign]
         dist.destroy_process_group = leaving
         run = folder / job["run"]
         try:

@@ -1,4 +1,4 @@
-"""Weights that a training asks no more are given back, and it learns the same without them."""
+"""Frozen weights that training no longer needs are freed, and it learns the same without them."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ def held(module: torch.nn.Module) -> int:
 
 
 @pytest.fixture
-def gone(monkeypatch):
-    """Models after the trainer let their weights go, with what they held before in bytes."""
+def freed(monkeypatch):
+    """Models after the trainer freed their weights, with what they held before in bytes."""
     found: list[tuple[MaClip, int]] = []
-    let_go = MaClip.let_go
+    free = MaClip.free_frozen
 
-    def noted(self, names, stem):
+    def noted(self, names, *, stem):
         before = held(self)
-        let_go(self, names, stem)
+        free(self, names, stem=stem)
         found.append((self, before))
 
-    monkeypatch.setattr(MaClip, "let_go", noted)
+    monkeypatch.setattr(MaClip, "free_frozen", noted)
     return found
 
 
-def test_a_training_on_cached_stems_holds_neither_stem_nor_text_encoder(drawn_data, tmp_path, gone):
+def test_a_training_on_cached_stems_holds_neither_stem_nor_text_encoder(drawn_data, tmp_path, freed):
     train(drawn_data, tmp_path / "kept", cache="stem")
-    ((model, before),) = gone
+    ((model, before),) = freed
     text = [p for child in model.clip.children() if child is not model.clip.visual for p in child.parameters()]
     assert text
     assert all(p.is_meta for p in text)
@@ -44,24 +44,24 @@ def test_a_training_on_cached_stems_holds_neither_stem_nor_text_encoder(drawn_da
     assert held(model) == before - 4 * sum(p.numel() for p in stem + text)
 
 
-def test_what_is_let_go_changes_no_number(drawn_data, tmp_path, monkeypatch):
+def test_freeing_weights_changes_no_number(drawn_data, tmp_path, monkeypatch):
     without = train(drawn_data, tmp_path / "without", cache="stem")
-    monkeypatch.setattr(MaClip, "let_go", lambda self, names, stem: None)
+    monkeypatch.setattr(MaClip, "free_frozen", lambda self, names, *, stem: None)
     having = train(drawn_data, tmp_path / "having", cache="stem")
     assert without.steps == having.steps
     assert without.validations == having.validations
 
 
-def test_without_a_cache_the_stem_stays(drawn_data, tmp_path, gone):
+def test_without_a_cache_the_stem_stays(drawn_data, tmp_path, freed):
     train(drawn_data, tmp_path / "run", cache="none")
-    assert not any(p.is_meta for p in gone[0][0].clip.visual.parameters())
+    assert not any(p.is_meta for p in freed[0][0].clip.visual.parameters())
 
 
 def test_names_that_were_encoded_stay_known(make_model):
     model = make_model(adapted_depth=1)
     train_names, other = ["waving", "jumping"], ["running"]
     before = model.encode_names(train_names), model.encode_names(other)
-    model.let_go([train_names, other], stem=False)
+    model.free_frozen([train_names, other], stem=False)
     assert torch.equal(model.encode_names(train_names[::-1]), before[0].flip(0))
     assert torch.equal(model.encode_names(other), before[1])
     assert model.encode_names([]).shape == (0, model.feature_width)

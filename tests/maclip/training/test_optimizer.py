@@ -1,4 +1,4 @@
-"""The step of training in other precisions, and with blocks computed again instead of kept."""
+"""Gradients and updates: by hand, in other precisions, and with blocks computed again instead of kept."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from test_trainer import one_episode, small, train
 
 from maclip.model.maclip import MaClip
-from maclip.training.step import GRADIENT_NORM_LIMIT, Learner
+from maclip.training.optimizer import Optimizer
 
 __all__ = ["small"]  # the fixture that gives every test here the small backbone
 
@@ -20,7 +20,7 @@ def gradients(model: MaClip) -> dict[str, torch.Tensor]:
 
 def kept_bytes(model: MaClip) -> int:
     """What a forward pass keeps for the gradients."""
-    pupil, drawn = one_episode(model)
+    optimizer, batch = one_episode(model)
     kept: list[int] = []
 
     def note(tensor: torch.Tensor) -> torch.Tensor:
@@ -28,20 +28,20 @@ def kept_bytes(model: MaClip) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        pupil._loss(drawn, None)
+        optimizer.step(model, batch)
     return sum(kept)
 
 
-@pytest.mark.parametrize("choices", [{"adapted_depth": 3}, {"adapted_depth": 0, "tuned": "all"}])
+@pytest.mark.parametrize("choices", [{"adapted_depth": 3}, {"adapted_depth": 0, "tune": "all"}])
 def test_checkpointing_gives_the_same_gradients_for_less_memory(make_model, choices):
     found, kept = [], []
     for checkpointing in (False, True):
         model = make_model(**choices)
         model.checkpointing = checkpointing
-        pupil, drawn = one_episode(model)
+        optimizer, batch = one_episode(model)
         if choices["adapted_depth"] == 0:  # from pixels, so that the stem's blocks are trained too
-            drawn = type(drawn)(0, drawn.episode, 0, torch.randint(0, 255, (8, 8, 32, 32, 3)).byte())
-        pupil.learn(drawn)
+            batch = replace(batch, clips=torch.randint(0, 255, (8, 8, 32, 32, 3)).byte())
+        optimizer.accumulate(batch)
         found.append(gradients(model))
         kept.append(kept_bytes(model))
     plain, again = found
@@ -56,14 +56,14 @@ def test_mixed_precision_learns_nearly_the_same_and_keeps_float32_weights(make_m
     losses = {}
     for precision in ("32", "bf16"):
         model = make_model(adapted_depth=1)
-        pupil, drawn = one_episode(model, precision=precision)
+        optimizer, batch = one_episode(model, precision=precision)
         kinds = set()
         model.blocks["2"].joint.down.register_forward_hook(lambda module, given, out, kinds=kinds: kinds.add(out.dtype))
         losses[precision] = []
         for _ in range(30):
-            losses[precision].append(pupil.learn(drawn)[0])
+            losses[precision].append(optimizer.accumulate(batch)[0])
             assert {value.dtype for value in gradients(model).values()} == {torch.float32}
-            pupil.update(range(1), 3e-3)
+            optimizer.update(range(1), 3e-3)
         assert kinds == {torch.float32 if precision == "32" else torch.bfloat16}
         assert {value.dtype for value in model.tuned_state().values()} == {torch.float32}
     assert losses["bf16"][0] == pytest.approx(losses["32"][0], rel=0.05)
@@ -74,9 +74,9 @@ def test_mixed_precision_learns_nearly_the_same_and_keeps_float32_weights(make_m
 def test_episodes_of_an_update_count_by_their_mean(make_model):
     def learnt(accumulate: int, *episodes: int) -> dict[str, torch.Tensor]:
         model = make_model(adapted_depth=1)
-        pupil, drawn = one_episode(model, accumulate=accumulate)
+        optimizer, batch = one_episode(model, accumulate=accumulate)
         for at in episodes:  # clips in another order are another episode
-            pupil.learn(replace(drawn, seed=at, loaded=drawn.loaded.roll(at, 0)))
+            optimizer.accumulate(replace(batch, seed=at, clips=batch.clips.roll(at, 0)))
         return gradients(model)
 
     first, second, both = learnt(1, 0), learnt(1, 1), learnt(2, 0, 1)
@@ -85,31 +85,31 @@ def test_episodes_of_an_update_count_by_their_mean(make_model):
         torch.testing.assert_close(value, (first[name] + second[name]) / 2)
 
 
-def with_gradients(model: MaClip, norm: float, **choices: object) -> Learner:
-    """What learns `model`, whose gradients together have the length `norm`."""
-    pupil, _ = one_episode(model, **choices)
+def with_gradients(model: MaClip, norm: float, **choices: object) -> Optimizer:
+    """An optimizer of `model`, whose gradients together have the length `norm`."""
+    optimizer, _ = one_episode(model, **choices)
     torch.manual_seed(1)
-    whole = torch.randn(sum(p.numel() for p in pupil.parameters))
-    parts = (norm * whole / whole.norm()).split([p.numel() for p in pupil.parameters])
-    for parameter, part in zip(pupil.parameters, parts, strict=True):
+    whole = torch.randn(sum(p.numel() for p in optimizer.parameters))
+    parts = (norm * whole / whole.norm()).split([p.numel() for p in optimizer.parameters])
+    for parameter, part in zip(optimizer.parameters, parts, strict=True):
         parameter.grad = part.view_as(parameter).clone()
-    return pupil
+    return optimizer
 
 
-@pytest.mark.parametrize(("norm", "used"), [(50.0, GRADIENT_NORM_LIMIT), (0.5, 0.5)])
-def test_only_gradients_beyond_the_limit_are_shortened(make_model, norm, used):
-    pupil = with_gradients(make_model(adapted_depth=1), norm)
-    pupil.update(range(1), 1e-3)
+@pytest.mark.parametrize(("norm", "clip", "used"), [(50.0, 1.0, 1.0), (0.5, 1.0, 0.5), (50.0, 4.0, 4.0)])
+def test_only_gradients_beyond_the_clip_are_shortened(make_model, norm, clip, used):
+    optimizer = with_gradients(make_model(adapted_depth=1), norm, gradient_clip=clip)
+    optimizer.update(range(1), 1e-3)
     # Adam's step hides how long a gradient was; its first moment is a tenth of it.
-    moments = torch.cat([pupil.optimizer.state[p]["exp_avg"].flatten() for p in pupil.parameters])
+    moments = torch.cat([optimizer.optimizer.state[p]["exp_avg"].flatten() for p in optimizer.parameters])
     assert moments.norm().item() == pytest.approx(0.1 * used, rel=1e-4)
 
 
 def test_weights_that_no_gradient_holds_decay_by_rate_and_decay(make_model):
-    pupil = with_gradients(make_model(adapted_depth=1), 0.0, weight_decay=0.2)
-    before = [parameter.detach().clone() for parameter in pupil.parameters]
-    pupil.update(range(1), 0.5)
-    for parameter, value in zip(pupil.parameters, before, strict=True):
+    optimizer = with_gradients(make_model(adapted_depth=1), 0.0, weight_decay=0.2)
+    before = [parameter.detach().clone() for parameter in optimizer.parameters]
+    optimizer.update(range(1), 0.5)
+    for parameter, value in zip(optimizer.parameters, before, strict=True):
         torch.testing.assert_close(parameter.detach(), 0.9 * value)
 
 
