@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from maclip.data.dataset import open_data
+from maclip.data.dataset import open_folders
 from maclip_export.bundle.provenance import commit_of
 from maclip_runtime import EnrolledClip, Gallery, Recognizer, read_clip
 from maclip_runtime.engines.encoder import Encoder
@@ -149,7 +149,7 @@ def main() -> None:
     parser.add_argument("--also", type=Path, nargs="*", default=[])
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    data = open_data(args.clips)
+    data = open_folders(args.clips)
     drawn = [path for split in ("train", "val", "test") for one in data.split(split) for path in one.clips]
     with Recognizer.open(args.bundle, Path(tempfile.gettempdir()) / "maclip-no-gallery.db", device="cpu") as recognizer:
         looked = [pictures("generated", drawn, recognizer.encoder)]

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from maclip.ablation import ablate
     from maclip.building import build, load, wrap
     from maclip.config import EvaluationConfig, Machine, ModelConfig, TrainConfig
-    from maclip.data.dataset import ActionClass, Dataset, open_data
+    from maclip.data.dataset import ActionClass, Dataset
+    from maclip.data.opening import open_data
     from maclip.data.split_lists import SplitLists
     from maclip.evaluation.api import evaluate
     from maclip.evaluation.record import Record, compare
@@ -45,7 +46,7 @@ _HOME = {
     "compare": "evaluation.record",
     "evaluate": "evaluation.api",
     "load": "building",
-    "open_data": "data.dataset",
+    "open_data": "data.opening",
     "train": "training.api",
     "wrap": "building",
 }

@@ -14,8 +14,9 @@ from typing import Any
 
 from maclip.building import build
 from maclip.config import EvaluationConfig, Machine, ModelConfig, TrainConfig
-from maclip.data.dataset import Dataset
-from maclip.data.split_lists import SplitLists, open_classes
+from maclip.data.dataset import Dataset, data_sha256
+from maclip.data.opening import open_data
+from maclip.data.split_lists import SplitLists
 from maclip.evaluation.api import evaluate
 from maclip.evaluation.evaluator import Result, Support
 from maclip.evaluation.record import Comparison, Record, compare, read_record, write_record
@@ -107,7 +108,7 @@ def ablate(
             raise MaclipError("option-invalid", f"There is no row {name!r}.", f"Choose of: {', '.join(ROWS)}.")
     model, train, machine = model or ModelConfig(), train or TrainConfig(), machine or Machine()
     callbacks = callbacks or Callbacks()
-    dataset = data if isinstance(data, Dataset) else open_classes(Path(data), lists)
+    dataset = data if isinstance(data, Dataset) else open_data(Path(data), lists)
     reading: dict[str, Any] = {
         "device": pick_device(machine.device),
         "decoder": machine.decoder,
@@ -167,10 +168,12 @@ def _trained(
     """The finished run in `folder`: as it is, resumed, or trained now. Raises `resume-differs`."""
     if (folder / CONFIG_FILE).is_file():
         run = Run.open(folder)
-        if (run.config.model, run.config.train, run.config.backbone.name) != (model, train, backbone):
+        known = run.config
+        found = (known.model, known.train, known.backbone.name, known.data_sha256)
+        if found != (model, train, backbone, data_sha256(data)):
             raise MaclipError(
                 "resume-differs",
-                f"{folder} was trained with other options.",
+                f"{folder} was trained with other options or on other clips.",
                 "Choose another folder for this ablation.",
             )
         if run.config.chosen is not None:

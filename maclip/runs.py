@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from maclip.backbones.loading import LoadedBackbone, load_backbone
+from maclip.backbones.loading import IN_MEMORY, LoadedBackbone, load_backbone
 from maclip.config import ModelConfig, TrainConfig
 from maclip.data.split_lists import SplitLists
 from maclip.model.maclip import MaClip
@@ -143,6 +143,12 @@ class Run:
         Raises `weights-changed`, `adapters-missing`, `adapters-mismatch` and what `load_backbone` raises.
         """
         known = self.config.backbone
+        if backbone is None and known.pretrained == IN_MEMORY:
+            raise MaclipError(
+                "weights-unavailable",
+                f"{self.path} was trained on a CLIP in memory, which no name or file leads to.",
+                "Load that CLIP again, then Run.open(path).model(backbone=maclip.wrap(clip, tokenizer).backbone).",
+            )
         backbone = backbone or load_backbone(known.name, pretrained or known.pretrained)
         if backbone.sha256 != known.weights_sha256:
             raise MaclipError(

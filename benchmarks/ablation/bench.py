@@ -19,7 +19,7 @@ from benchmarks.ablation.rows import Row, find_row
 from maclip.backbones.loading import load_backbone
 from maclip.config import Machine
 from maclip.data.clip_store import ClipStore
-from maclip.data.dataset import Dataset, open_data
+from maclip.data.dataset import Dataset, open_folders
 from maclip.evaluation.evaluator import Evaluator
 from maclip.evaluation.features import store_for
 from maclip.evaluation.record import RECORD_FORMAT, Record, clips_sha256, episodes_sha256, write_record
@@ -123,7 +123,7 @@ class Bench:
                 if not (self.clips / CLASSES_FILE).is_file():  # unless the process of another CLIP was faster
                     shutil.rmtree(self.clips, ignore_errors=True)
                     drawn.rename(self.clips)
-        return open_data(self.clips)
+        return open_folders(self.clips)
 
     def _trained(self, row: Row, data: Dataset) -> tuple[MaClip, dict[str, Any]]:
         """The model of `row` and the facts of its training."""

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from maclip.data.dataset import SPLITS, Dataset
-from maclip.data.split_lists import open_classes
+from maclip.data.opening import open_data
 from maclip.model.maclip import MaClip
 from maclip.runs import Run, RunConfig
 from maclip_export.bundle.names import default_names, vocabulary
@@ -82,12 +82,12 @@ def check_places(out: Path, options: ExportOptions) -> None:
 
 
 def _own_data(config: RunConfig) -> Dataset:
-    """The classes that a run was trained with, in the splits of that training. Raises what `open_classes` raises.
+    """The classes that a run was trained with, in the splits of that training. Raises what `open_data` raises.
 
     A dataset that was built in memory may have other splits than its folder.
     """
     splits = {name: split for split in SPLITS for name in getattr(config.names, split)}
-    data = open_classes(Path(config.data), config.lists)
+    data = open_data(Path(config.data), config.lists)
     return dataclasses.replace(
         data, classes=tuple(dataclasses.replace(c, split=splits.get(c.name, c.split)) for c in data.classes)
     )

@@ -17,7 +17,7 @@ from maclip.backbones.loading import load_backbone
 from maclip.bench.plan import Method, Settings
 from maclip.config import Machine
 from maclip.data.clip_store import ClipStore
-from maclip.data.dataset import open_data
+from maclip.data.dataset import open_folders
 from maclip.data.episodes import Ids
 from maclip.model.maclip import MaClip
 from maclip.training.api import new_run_config
@@ -87,7 +87,7 @@ def _train(pipe: Connection, method: Method, settings: Settings, data: Path, run
     # Saving its state now and then is a training's own choice, and its disk's speed: no update here waits for it.
     machine = Machine(device=pick_device(settings.device), save_seconds=math.inf)
     loaded = load_backbone(settings.backbone, settings.pretrained)
-    classes = open_data(data)
+    classes = open_folders(data)
     torch.manual_seed(settings.seed)
     model = MaClip(loaded, method.model).to(machine.device)
     tuned = sum(parameter.numel() for parameter in model.tuned_parameters())

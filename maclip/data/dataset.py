@@ -61,7 +61,7 @@ class Dataset:
         return any(c.split is not None for c in self.classes)
 
 
-def open_data(root: str | Path) -> Dataset:
+def open_folders(root: str | Path) -> Dataset:
     """The dataset in the folder `root`. Raises `data-missing`, `data-empty`, `classes-invalid` and `splits-overlap`."""
     root = Path(root)
     if not root.is_dir():

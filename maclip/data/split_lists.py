@@ -19,7 +19,6 @@ from maclip.data.dataset import (
     Dataset,
     is_clip,
     natural_name,
-    open_data,
     refuse_overlap,
     sided,
 )
@@ -51,13 +50,6 @@ class SplitLists:
     folder: str
     names: str | None = None
     skip_missing: bool = False
-
-
-def open_classes(root: Path, lists: SplitLists | None) -> Dataset:
-    """The dataset in `root`, with classes from split lists, or from its folders without them."""
-    if lists is None:
-        return open_data(root)
-    return open_lists(root, Path(lists.folder), lists.names, lists.skip_missing)
 
 
 def open_lists(root: Path, lists: Path, names: str | None = None, skip_missing: bool = False) -> Dataset:

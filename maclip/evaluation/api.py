@@ -9,9 +9,10 @@ from maclip.backbones.loading import state_sha256
 from maclip.config import EvaluationConfig
 from maclip.data.clip_reader import ClipReader
 from maclip.data.clip_store import ClipStore, Progress
-from maclip.data.dataset import ActionClass, Dataset, open_data
+from maclip.data.dataset import ActionClass, Dataset
 from maclip.data.disk_cache import ClipCache
 from maclip.data.episodes import EpisodeSampler
+from maclip.data.opening import open_data
 from maclip.evaluation.evaluator import Evaluator, Support
 from maclip.evaluation.record import RECORD_FORMAT, Record, clips_sha256, episodes_sha256
 from maclip.model.maclip import MaClip
@@ -92,7 +93,7 @@ def _classes(
 ) -> tuple[Sequence[ActionClass], str, tuple[str, ...]]:
     """The classes to evaluate, the folder of their dataset, and messages about what was left out of it."""
     if isinstance(classes, (str, Path)):
-        classes = open_data(Path(classes))
+        classes = open_data(classes)
     if not isinstance(classes, Dataset):
         return classes, "", ()
     found = classes.split(split)

@@ -11,7 +11,8 @@ from maclip.backbones.loading import load_backbone
 from maclip.config import Machine, ModelConfig, TrainConfig
 from maclip.data.clip_store import ClipStore
 from maclip.data.dataset import Dataset, data_sha256
-from maclip.data.split_lists import SplitLists, open_classes
+from maclip.data.opening import open_data
+from maclip.data.split_lists import SplitLists
 from maclip.model.maclip import MaClip
 from maclip.runs import RUN_FORMAT, ClassNames, Run, RunConfig
 from maclip.training.callbacks import Callbacks
@@ -69,6 +70,7 @@ def train(
     chosen = trainer.config.chosen
     if chosen is not None:
         model.config = model.config.changed(fusion_weight=chosen.fusion_weight)
+    model.checkpointing = False
     model.eval()
     return Run(out, trainer.config)
 
@@ -138,7 +140,7 @@ def resume(
                 f"The weights of the backbone have changed since {run} was started.",
                 "Restore them, or give their new path with --pretrained FILE.",
             )
-        classes = open_classes(Path(config.data), config.lists)
+        classes = open_data(Path(config.data), config.lists)
         if class_names(classes) != config.names:
             raise MaclipError(
                 "data-changed",
@@ -207,7 +209,7 @@ def _begin(
             f"{out} already exists.",
             f"Resume it with maclip train --resume {out}, or choose another folder.",
         )
-    classes = data if isinstance(data, Dataset) else open_classes(Path(data), lists)
+    classes = data if isinstance(data, Dataset) else open_data(Path(data), lists)
     if team.leads and callbacks is not None:
         for line in classes.left_out:
             callbacks.note(line)

@@ -116,7 +116,7 @@ def test_a_stopped_row_goes_on_and_a_done_one_is_left_alone(whole, tmp_path, mon
 
     assert figures(tmp_path) == figures(whole)
     assert cell(tmp_path, "both")["minutes"] > spent
-    monkeypatch.setattr(bench, "open_data", None)  # nothing more is asked of what is done
+    monkeypatch.setattr(bench, "open_folders", None)  # nothing more is asked of what is done
     make_bench(tmp_path).work(short("both"))
 
 

@@ -11,7 +11,7 @@ from statistics import median
 
 import numpy as np
 
-from maclip.data.dataset import open_data
+from maclip.data.dataset import open_folders
 from maclip.world.synth import Segment, long_video
 from maclip_cli.demo.folder import DemoFolder
 from maclip_cli.demo.plan import Plan
@@ -106,7 +106,7 @@ def use_bundle(plan: Plan, folder: DemoFolder, update: Update) -> DeviceOutcome:
     """Enroll, classify and watch with the bundle in `folder`, and write the gallery and the long video there."""
     family = plan.families[0].family
     chosen = plan.device
-    test = open_data(folder.clips / family).split("test")
+    test = open_folders(folder.clips / family).split("test")
     clips = {one.name: one.clips for one in test}
     segments = tuple(long_video(folder.video, family, chosen.video, seed=chosen.video_seed))
     with Recognizer.open(folder.bundle, folder.gallery, device="cpu") as recognizer:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from maclip.data.dataset import ActionClass, open_data
+from maclip.data.dataset import ActionClass, open_folders
 from maclip.world.synth import Segment
 from maclip_cli.demo.charts import accuracy_panel, confusion_picture, curve_panel, worst_confusions
 from maclip_cli.demo.device_part import DeviceOutcome, Timeline
@@ -127,7 +127,7 @@ def timeline_rows(timeline: Timeline) -> list[TimelineRow]:
 
 def _strips(clips: Path) -> list[Strip]:
     """One clip of each of some evenly spaced classes, test classes first."""
-    classes = open_data(clips).classes
+    classes = open_folders(clips).classes
     test = [one for one in classes if one.split == "test"]
     train = [one for one in classes if one.split == "train"]
     half = STRIPS_PER_FAMILY // 2

@@ -15,7 +15,7 @@ import maclip
 from maclip.backbones.loading import load_backbone
 from maclip.config import Machine, TrainConfig
 from maclip.data.clip_store import ClipStore
-from maclip.data.dataset import Dataset, open_data
+from maclip.data.dataset import Dataset, open_folders
 from maclip.evaluation.evaluator import Evaluator, Result, mean_interval
 from maclip.evaluation.features import store_for
 from maclip.evaluation.selection import choose_fusion_weight
@@ -93,7 +93,7 @@ def run_family(
 
     run_of: run folder of a row.
     """
-    data = open_data(clips)
+    data = open_folders(clips)
     rows: dict[str, RowOutcome] = {}
     correct: dict[tuple[str, int], Tensor] = {}
     frozen_validation = 0.0

@@ -53,10 +53,11 @@ def check(
     """Read every clip once; report unreadable clips, lengths and clips per class. Exit code 2 on problems."""
     need_training()
     from maclip.data.check import check_clips
-    from maclip.data.split_lists import SplitLists, open_classes
+    from maclip.data.opening import open_data
+    from maclip.data.split_lists import SplitLists
     from maclip_cli.progress import Bars
 
-    found = open_classes(data, SplitLists(str(lists), class_names, skip_missing) if lists else None)
+    found = open_data(data, SplitLists(str(lists), class_names, skip_missing) if lists else None)
     with Bars() as bars:
         report = check_clips(found.classes, frames, bars.progress("reading clips"))
     if as_json:

@@ -56,7 +56,8 @@ def evaluate(
     """Few-shot accuracy on classes that are not in training: mean, 95 % interval, by class, and confusions."""
     need_training()
     from maclip.data.dataset import SPLITS
-    from maclip.data.split_lists import SplitLists, open_classes
+    from maclip.data.opening import open_data
+    from maclip.data.split_lists import SplitLists
     from maclip.evaluation.api import evaluate as evaluated
     from maclip.evaluation.record import write_record
     from maclip.runs import Run
@@ -72,7 +73,7 @@ def evaluate(
     for file in (json_file, *tables):
         if file is not None and file.is_dir():
             raise MaclipError("output-unwritable", f"{file} is a folder.", "Name a file to write.")
-    found = open_classes(data, SplitLists(str(lists), class_names, skip_missing) if lists else None)
+    found = open_data(data, SplitLists(str(lists), class_names, skip_missing) if lists else None)
     with Bars() as bars:
         record = evaluated(
             trained, found, config,

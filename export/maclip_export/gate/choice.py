@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from maclip.data.dataset import Dataset, open_data
+from maclip.data.dataset import Dataset, open_folders
 from maclip.model.maclip import MaClip
 from maclip_export.gate.trial import PARITY_CLIPS, TrialClips, calibration_clips, drawn_trial, gate_clips
 from maclip_export.options import ExportOptions
@@ -58,4 +58,4 @@ def choose_clips(model: MaClip, options: ExportOptions, own: Callable[[], Datase
 
 
 def _opened(data: str | Path | Dataset | None) -> Dataset | None:
-    return open_data(Path(data)) if isinstance(data, (str, Path)) else data
+    return open_folders(Path(data)) if isinstance(data, (str, Path)) else data

@@ -16,7 +16,7 @@ from videos import color_video
 
 import maclip
 from maclip.config import Machine, TrainConfig
-from maclip.data.dataset import data_sha256, open_data
+from maclip.data.dataset import data_sha256, open_folders
 from maclip.model.maclip import MaClip
 from maclip.runs import ADAPTERS_FILE, Run
 from maclip.training.api import resume
@@ -43,7 +43,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_bundle_of_a_run_names_it(run: Path) -> None:
     known = provenance_of(load_run(run)[2])
     assert (known.run, known.run_sha256) == ("my-run", file_sha256(run / ADAPTERS_FILE))
-    assert known.data_sha256 == data_sha256(open_data(run.parent / "clips"))
+    assert known.data_sha256 == data_sha256(open_folders(run.parent / "clips"))
     assert known.libraries["torch"] == version("torch")
     assert {"python", "numpy", "onnx", "open_clip_torch"} <= set(known.libraries)
     created = datetime.fromisoformat(known.created)
@@ -83,7 +83,7 @@ def test_going_on_notes_the_clips_it_goes_on_with(run: Path) -> None:
     color_video(gone, [("red", 1.0)], seed=7)
     resume(run, machine=CPU)
     after = Run.open(run).config.data_sha256
-    assert after == data_sha256(open_data(run.parent / "clips")) != before
+    assert after == data_sha256(open_folders(run.parent / "clips")) != before
     gone.unlink()
 
 
@@ -92,7 +92,7 @@ def test_the_digest_of_clips_is_of_names_splits_and_sizes(tmp_path: Path) -> Non
         for file, size in files.items():
             (tmp_path / name / file).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name / file).write_bytes(b"x" * size)
-        return data_sha256(open_data(tmp_path / name))
+        return data_sha256(open_folders(tmp_path / name))
 
     files = {"train/jump/a.mp4": 5, "train/jump/b.mp4": 6, "val/run/clip/0.jpg": 2}
     first = digest_of("first", files)

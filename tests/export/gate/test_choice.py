@@ -11,8 +11,9 @@ import torch
 from videos import color_video
 
 import maclip
-from maclip.data.dataset import Dataset, open_data
-from maclip.data.split_lists import SplitLists, open_classes
+from maclip.data.dataset import Dataset, open_folders
+from maclip.data.opening import open_data
+from maclip.data.split_lists import SplitLists
 from maclip.model.maclip import MaClip
 from maclip_export.gate.choice import choose_clips
 from maclip_export.gate.trial import TrialClips
@@ -49,7 +50,7 @@ def unneeded() -> Dataset:
 
 
 def gone() -> Dataset:
-    return open_data(Path("/nowhere/clips"))
+    return open_folders(Path("/nowhere/clips"))
 
 
 def same(a: TrialClips, b: TrialClips) -> bool:
@@ -60,7 +61,7 @@ def test_the_runs_own_clips_are_taken_as_training_divided_them(data: Path, model
     """Lists say what is training's: a gate that took the folders for classes would try it on what it has learnt."""
     for split, names in {"train": ("red", "green"), "test": ("blue", "mixed")}.items():
         (tmp_path / f"{split}.txt").write_text("".join(f"{name}/{clip}\n" for name in names for clip in (0, 1)))
-    own = partial(open_classes, data, SplitLists(str(tmp_path)))
+    own = partial(open_data, data, SplitLists(str(tmp_path)))
     assert choose_clips(model, ExportOptions(), own).gate.names == ("blue", "mixed")
     with pytest.raises(MaclipError) as caught:  # four clips of the training's classes
         choose_clips(model, STATIC, own)
@@ -74,7 +75,7 @@ def test_with_clips_given_the_runs_data_are_not_opened(data: Path, model: MaClip
     assert chosen.gate.source == "8 clips of 4 classes of data"
     assert (chosen.calibration, chosen.notes) == (None, ())
     both = choose_clips(
-        model, ExportOptions(precision="int8", gate_data=data, gate_clips=2, calibration_data=open_data(data)), own
+        model, ExportOptions(precision="int8", gate_data=data, gate_clips=2, calibration_data=open_folders(data)), own
     )
     assert both.calibration is not None
     assert same(both.calibration, both.gate)

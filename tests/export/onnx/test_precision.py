@@ -206,13 +206,13 @@ def test_options_are_checked_before_any_work():
 def test_calibration_with_one_clip_is_refused(tmp_path, model):
     from videos import color_video
 
-    from maclip.data.dataset import open_data
+    from maclip.data.dataset import open_folders
     from maclip_export.gate.trial import calibration_clips
 
     for name in ("red", "green"):
         (tmp_path / name).mkdir()
         color_video(tmp_path / name / "0.mp4", [(name, 1.0)])
     with pytest.raises(MaclipError) as caught:
-        calibration_clips(open_data(tmp_path), model)
+        calibration_clips(open_folders(tmp_path), model)
     assert caught.value.code == "calibration-too-small"
     assert "2 clips" in caught.value.message

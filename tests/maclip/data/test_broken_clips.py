@@ -17,7 +17,7 @@ from maclip.data.broken_clips import BrokenClips
 from maclip.data.check import check_clips
 from maclip.data.clip_reader import ClipReader
 from maclip.data.clip_store import ClipStore
-from maclip.data.dataset import ActionClass, open_data
+from maclip.data.dataset import ActionClass, open_folders
 from maclip.evaluation.evaluator import Evaluator
 from maclip.evaluation.features import clip_features, store_for
 from maclip.evaluation.record import episodes_sha256
@@ -167,20 +167,20 @@ def test_nothing_but_broken_clips_end_training_whatever_may_be(tmp_path, monkeyp
 def test_an_evaluation_refuses_broken_clips_or_leaves_them_out_of_its_record(data, whole, make_model):
     model = make_model(adapted_depth=1, frames=4)
     with pytest.raises(MaclipError) as caught:
-        Evaluator(model, store_for(model, open_data(data).classes))
+        Evaluator(model, store_for(model, open_folders(data).classes))
     assert caught.value.code == "clip-too-short"
     reader = ClipReader(model.backbone.preprocess, 4)
-    store = ClipStore(open_data(data).classes, reader, max_broken=0.2)
+    store = ClipStore(open_folders(data).classes, reader, max_broken=0.2)
     evaluator = Evaluator(model, store)
     assert evaluator.sizes == [4, 5, 4]
     result = evaluator.evaluate(3, 1, 20, seed=0)
     (data / "red" / "1.mp4").unlink()
     (data / "blue" / "4.mp4").unlink()
-    clean = open_data(data).classes
+    clean = open_folders(data).classes
     assert result == Evaluator(model, store_for(model, clean)).evaluate(3, 1, 20, seed=0)
     digest = episodes_sha256(evaluator.classes, result)
     assert digest == episodes_sha256(clean, result)
-    assert digest != episodes_sha256(open_data(whole).classes, result)
+    assert digest != episodes_sha256(open_folders(whole).classes, result)
 
 
 def grown(path: Path) -> Path:
@@ -212,7 +212,7 @@ def test_data_check_and_training_agree_on_what_is_broken(data, tmp_path, make_mo
     folder.mkdir()
     for i in range(5):
         (folder / f"{i}.png").write_bytes(b"not a picture")
-    found = open_data(data)
+    found = open_folders(data)
     checked = {problem.clip: problem.code for problem in check_clips(found.classes, 4).problems}
     reader = ClipReader(Preprocess.for_size(32, (0.5,) * 3, (0.5,) * 3), 4)
     store = ClipStore(found.classes, reader, max_broken=1.0)

@@ -10,7 +10,7 @@ import pytest
 from videos import color_frames, write_video
 
 from maclip.data.check import check_clips
-from maclip.data.dataset import open_data
+from maclip.data.dataset import open_folders
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def root(tmp_path: Path) -> Path:
 
 def test_lengths_counts_and_unusable_clips_are_reported(root: Path) -> None:
     seen: list[tuple[int, int]] = []
-    report = check_clips(open_data(root).classes, 4, lambda done, total: seen.append((done, total)))
+    report = check_clips(open_folders(root).classes, 4, lambda done, total: seen.append((done, total)))
     green, red = report.classes
     assert (green.name, green.clips, green.unreadable, green.frames) == ("green", 1, 1, (30, 30, 30))
     assert (red.clips, red.unreadable, red.frames) == (2, 1, (10, 15, 20))
@@ -40,5 +40,5 @@ def test_lengths_counts_and_unusable_clips_are_reported(root: Path) -> None:
 def test_a_class_without_one_good_clip_is_reported(root: Path) -> None:
     shutil.rmtree(root / "red")
     (root / "green" / "a.mp4").write_bytes(np.zeros(100, np.uint8).tobytes())
-    (green,) = check_clips(open_data(root).classes, 4).classes
+    (green,) = check_clips(open_folders(root).classes, 4).classes
     assert (green.clips, green.unreadable, green.frames) == (0, 2, (0, 0, 0))

@@ -11,7 +11,7 @@ import pytest
 from videos import color_video
 
 from maclip.data.clip_reader import ClipReader
-from maclip.data.dataset import data_sha256, open_data
+from maclip.data.dataset import data_sha256, open_folders
 from maclip.data.episodes import EpisodeSampler
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.reading.frames import Preprocess
@@ -28,12 +28,12 @@ def make(root: Path, *clips: str) -> Path:
 
 def refused(root: Path, code: str) -> None:
     with pytest.raises(MaclipError) as caught:
-        open_data(root)
+        open_folders(root)
     assert caught.value.code == code
 
 
 def test_classes_alone_serve_every_split(tmp_path):
-    data = open_data(make(tmp_path, "wave_hand/a.mp4", "wave_hand/b.avi", "jump/c.MOV", "notes.txt", ".git/x.mp4"))
+    data = open_folders(make(tmp_path, "wave_hand/a.mp4", "wave_hand/b.avi", "jump/c.MOV", "notes.txt", ".git/x.mp4"))
     assert [c.name for c in data.classes] == ["jump", "wave hand"]
     assert [len(c.clips) for c in data.classes] == [1, 2]
     assert not data.has_splits()
@@ -41,7 +41,7 @@ def test_classes_alone_serve_every_split(tmp_path):
 
 
 def test_split_folders_divide_the_classes(tmp_path):
-    data = open_data(make(tmp_path, "train/jump/a.mp4", "val/run/a.mp4", "test/sit/a.mp4"))
+    data = open_folders(make(tmp_path, "train/jump/a.mp4", "val/run/a.mp4", "test/sit/a.mp4"))
     assert [c.name for c in data.split("val")] == ["run"]
     assert data.has_splits()
 
@@ -49,12 +49,12 @@ def test_split_folders_divide_the_classes(tmp_path):
 @pytest.mark.parametrize("split", ["", "train/"])
 def test_folders_that_name_a_side_are_not_mirrored(tmp_path, split):
     names = ("jump", "step_Left", "swipe_right", "turn_counterclockwise")
-    data = open_data(make(tmp_path, *(f"{split}{name}/a.mp4" for name in names)))
+    data = open_folders(make(tmp_path, *(f"{split}{name}/a.mp4" for name in names)))
     assert [c.mirror for c in data.classes] == [True, False, False, False]
 
 
 def test_a_folder_of_pictures_is_a_clip(tmp_path):
-    data = open_data(make(tmp_path, "jump/clip1/000.jpg", "jump/clip1/001.jpg", "jump/empty/notes.txt"))
+    data = open_folders(make(tmp_path, "jump/clip1/000.jpg", "jump/clip1/001.jpg", "jump/empty/notes.txt"))
     assert [clip.name for clip in data.classes[0].clips] == ["clip1"]
 
 
@@ -62,7 +62,7 @@ def test_classes_json_names_and_splits(tmp_path):
     make(tmp_path, "a/1.mp4", "b/1.mp4")
     listed = {"a": {"name": "moving up", "split": "val"}, "b": {"name": "moving left", "split": "train"}}
     (tmp_path / "classes.json").write_text(json.dumps({"classes": listed}))
-    data = open_data(tmp_path)
+    data = open_folders(tmp_path)
     assert [(c.name, c.split, c.mirror) for c in data.classes] == [
         ("moving up", "val", True),
         ("moving left", "train", False),
@@ -85,7 +85,7 @@ def test_a_bad_classes_json_is_refused(tmp_path, text):
 def test_two_classes_of_one_name_are_refused(tmp_path):
     make(tmp_path, "draw_sword/1.mp4", "draw sword/1.mp4")
     with pytest.raises(MaclipError, match="called 'draw sword'") as caught:
-        open_data(tmp_path)
+        open_folders(tmp_path)
     assert caught.value.code == "classes-invalid"
     assert "draw_sword" in caught.value.message
 
@@ -95,11 +95,11 @@ def test_either_all_classes_have_a_split_or_none(tmp_path):
     listed = {name: {"name": name, "split": split} for name, split in (("a", "train"), ("b", "val"))}
     (tmp_path / "classes.json").write_text(json.dumps({"classes": {**listed, "c": {"name": "sitting"}}}))
     with pytest.raises(MaclipError, match="1 of 3 classes have no split, 'sitting' first") as caught:
-        open_data(tmp_path)
+        open_folders(tmp_path)
     assert caught.value.code == "classes-invalid"
     (tmp_path / "d").mkdir()
     (tmp_path / "classes.json").write_text(json.dumps({"classes": {**listed, "d": {"name": "no clips"}}}))
-    assert len(open_data(tmp_path).classes) == 2
+    assert len(open_folders(tmp_path).classes) == 2
 
 
 def test_a_clip_under_two_names_is_one_clip(tmp_path):
@@ -118,7 +118,7 @@ def test_a_clip_twice_in_a_class_would_be_shown_and_asked_for(tmp_path):
     with pytest.raises(
         MaclipError, match=r"a\.mp4 and .*b\.mp4, two clips of the class 'jump', are one file"
     ) as caught:
-        open_data(tmp_path)
+        open_folders(tmp_path)
     assert caught.value.code == "classes-invalid"
 
 
@@ -136,22 +136,22 @@ def test_a_name_written_otherwise_is_the_same_class(tmp_path, one, other):
 
 
 def test_what_is_no_class_is_said(tmp_path):
-    data = open_data(make(tmp_path, "jump/a.mp4", "sit/notes.txt", ".git/x", "a.txt"))
+    data = open_folders(make(tmp_path, "jump/a.mp4", "sit/notes.txt", ".git/x", "a.txt"))
     assert [said.split(" in ")[0] for said in data.left_out] == ["left out: sit"]
-    assert open_data(make(tmp_path, "sit/a.mp4")).left_out == ()
+    assert open_folders(make(tmp_path, "sit/a.mp4")).left_out == ()
     make(tmp_path, "train/run/a.mp4", "validation/walk/a.mp4", "test/empty/notes.txt")
-    assert open_data(tmp_path).left_out[0].startswith("left out: jump, sit, validation, test/empty in ")
+    assert open_folders(tmp_path).left_out[0].startswith("left out: jump, sit, validation, test/empty in ")
     (tmp_path / "classes.json").write_text('{"classes": {"jump": {"name": "jumping"}}}')
-    assert open_data(tmp_path).left_out[0].startswith("left out: sit, test, train, validation in ")
+    assert open_folders(tmp_path).left_out[0].startswith("left out: sit, test, train, validation in ")
     make(tmp_path, *(f"{number}/a.txt" for number in range(9)))
-    assert "0, 1, 2, 3, 4 and 8 more in " in open_data(tmp_path).left_out[0]
+    assert "0, 1, 2, 3, 4 and 8 more in " in open_folders(tmp_path).left_out[0]
 
 
 def test_a_link_to_nothing_is_left_to_the_reader(tmp_path):
     make(tmp_path, "jump/a.mp4")
-    whole = data_sha256(open_data(tmp_path))
+    whole = data_sha256(open_folders(tmp_path))
     (tmp_path / "jump" / "b.mp4").symlink_to(tmp_path / "gone.mp4")
-    data = open_data(tmp_path)
+    data = open_folders(tmp_path)
     assert len(data.classes[0].clips) == 2
     assert data_sha256(data) != whole
 
@@ -159,7 +159,7 @@ def test_a_link_to_nothing_is_left_to_the_reader(tmp_path):
 def test_classes_json_may_begin_with_a_byte_order_mark(tmp_path):
     make(tmp_path, "a/1.mp4")
     (tmp_path / "classes.json").write_text(json.dumps({"classes": {"a": {"name": "up"}}}), encoding="utf-8-sig")
-    assert [c.name for c in open_data(tmp_path).classes] == ["up"]
+    assert [c.name for c in open_folders(tmp_path).classes] == ["up"]
 
 
 def test_no_folder_and_no_class_are_refused(tmp_path):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from maclip.data.dataset import Dataset, open_data
+from maclip.data.dataset import Dataset, open_folders
 from maclip.data.split_lists import open_lists, read_list
 from maclip_runtime.errors import MaclipError
 
@@ -133,7 +133,7 @@ def test_a_class_in_two_split_folders_is_refused(tmp_path: Path) -> None:
         (tmp_path / folder).mkdir(parents=True)
         (tmp_path / folder / "a.mp4").write_bytes(b"video")
     with pytest.raises(MaclipError) as refused:
-        open_data(tmp_path)
+        open_folders(tmp_path)
     assert refused.value.code == "splits-overlap"
 
 

@@ -19,7 +19,7 @@ from maclip.data import disk_cache as clip_cache
 from maclip.data import stem_cache as stem
 from maclip.data.clip_reader import ClipReader
 from maclip.data.clip_store import ClipStore
-from maclip.data.dataset import ActionClass, open_data
+from maclip.data.dataset import ActionClass, open_folders
 from maclip.data.disk_cache import ClipCache
 from maclip.data.stem_cache import stem_cache_place
 from maclip.evaluation.features import clip_features
@@ -55,7 +55,7 @@ def make_clips(data: Path, make_model: Callable[..., MaClip]) -> Callable[..., C
     def make(stem_views: int = 0, classes: Sequence[ActionClass] = (), views: bool = True, **choices: object) -> Clips:
         model = make_model(**{"adapted_depth": 1, "frames": 4, **choices})
         reader = ClipReader(model.backbone.preprocess, model.config.frames)
-        found = classes or open_data(data).classes
+        found = classes or open_folders(data).classes
         return Clips(model, ClipStore(found, reader, views=views, stem_views=stem_views))
 
     return make
@@ -114,7 +114,7 @@ def test_cached_views_are_random_crops_and_the_centre_is_there_too(make_clips):
 
 def test_cached_views_are_mirrored_only_where_the_class_lets_them(tmp_path, data, make_clips, stems):
     def views(mirror: bool, *lenders: ClipStore) -> ClipStore:
-        classes = [replace(c, mirror=mirror) for c in open_data(data).classes]
+        classes = [replace(c, mirror=mirror) for c in open_folders(data).classes]
         return make_clips(4, classes).cache(reuse=lenders, disk=ClipCache(tmp_path)).store
 
     def crops(store: ClipStore) -> list[np.ndarray]:
@@ -155,7 +155,7 @@ def test_another_stem_or_clip_is_computed(tmp_path, data, make_clips, stems):
         model = make_clips().model
         model.backbone = replace(model.backbone, **other)
         reader = ClipReader(model.backbone.preprocess, 4)
-        Clips(model, ClipStore(open_data(data).classes, reader)).cache(disk=ClipCache(tmp_path / "cache"))
+        Clips(model, ClipStore(open_folders(data).classes, reader)).cache(disk=ClipCache(tmp_path / "cache"))
         assert len(stems) == before + 9, other
     before = len(stems)
     with pytest.MonkeyPatch.context() as patch:
@@ -164,7 +164,7 @@ def test_another_stem_or_clip_is_computed(tmp_path, data, make_clips, stems):
     assert len(stems) == before + 9
     before = len(stems)
     shutil.copytree(data, tmp_path / "data", copy_function=shutil.copy2)
-    make_clips(classes=open_data(tmp_path / "data").classes).cache(disk=ClipCache(tmp_path / "cache"))
+    make_clips(classes=open_folders(tmp_path / "data").classes).cache(disk=ClipCache(tmp_path / "cache"))
     assert len(stems) == before + 9
     make_clips(views=False).cache(disk=ClipCache(tmp_path / "cache"))
     assert len(stems) == before + 18

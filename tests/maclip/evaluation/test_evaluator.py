@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from maclip.data.dataset import open_data
+from maclip.data.dataset import open_folders
 from maclip.data.episodes import EpisodeSampler
 from maclip.evaluation.evaluator import (
     Evaluator,
@@ -24,13 +24,13 @@ from maclip_runtime.errors import MaclipError
 @pytest.fixture
 def evaluator(drawn_data, make_model) -> Evaluator:
     model = make_model(adapted_depth=1)
-    return Evaluator(model, store_for(model, open_data(drawn_data).split("val")))
+    return Evaluator(model, store_for(model, open_folders(drawn_data).split("val")))
 
 
 @pytest.mark.parametrize("shot", [1, 2])
 def test_episodes_agree_with_a_loop_over_single_episodes(drawn_data, make_model, shot):
     model = make_model(adapted_depth=1)
-    classes = open_data(drawn_data).split("val")
+    classes = open_folders(drawn_data).split("val")
     store = store_for(model, classes)
     result = Evaluator(model, store).evaluate(4, shot, 30, seed=5)
     sampler = EpisodeSampler(store.sizes, 4, shot, 1, seed=5)
@@ -58,7 +58,7 @@ def test_episodes_agree_with_a_loop_over_single_episodes(drawn_data, make_model,
 @pytest.mark.parametrize("support", [Support("none"), Support("wrong"), Support("own", "features")])
 def test_what_support_clips_are_told_and_how_shots_are_averaged(drawn_data, make_model, support):
     model = make_model(adapted_depth=1)
-    classes = open_data(drawn_data).split("val")
+    classes = open_folders(drawn_data).split("val")
     store = store_for(model, classes)
     made = Evaluator(model, store, support=support).outcomes(3, 2, 4, seed=5)
     sampler = EpisodeSampler(store.sizes, 3, 2, 1, seed=5)
@@ -81,7 +81,7 @@ def test_what_support_clips_are_told_and_how_shots_are_averaged(drawn_data, make
 
 def test_without_names_no_text_votes(drawn_data, make_model):
     model = make_model(adapted_depth=1)
-    store = store_for(model, open_data(drawn_data).split("val"))
+    store = store_for(model, open_folders(drawn_data).split("val"))
     result = Evaluator(model, store, support=Support("none")).evaluate(4, 1, 30, seed=5)
     assert result.fusion_weight == 0
     assert len({result.by_fusion_weight[w] for w in ("0", "0.1", "0.6")}) == 1
@@ -126,5 +126,5 @@ def test_a_model_that_computes_no_numbers_has_no_accuracy(drawn_data, make_model
         for tensor in getattr(model, part).parameters():
             tensor.fill_(1e30)
     with pytest.raises(MaclipError) as refused:
-        Evaluator(model, store_for(model, open_data(drawn_data).split("val"))).evaluate(4, 1, 20, seed=0)
+        Evaluator(model, store_for(model, open_folders(drawn_data).split("val"))).evaluate(4, 1, 20, seed=0)
     assert refused.value.code == "answers-not-finite"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from maclip.data.dataset import ActionClass, open_data
+from maclip.data.dataset import ActionClass, open_folders
 from maclip.evaluation.evaluator import Evaluator, Result
 from maclip.evaluation.features import store_for
 from maclip.evaluation.figures import confusion_figure
@@ -31,7 +31,7 @@ from maclip_runtime.errors import MaclipError
 
 @pytest.fixture
 def classes(drawn_data) -> tuple[ActionClass, ...]:
-    return open_data(drawn_data).split("val")
+    return open_folders(drawn_data).split("val")
 
 
 @pytest.fixture

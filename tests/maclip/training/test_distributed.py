@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from test_trainer import CPU, MODEL, TRAIN, Silent, small, train
 
 from maclip.config import Machine
-from maclip.data.dataset import open_data
+from maclip.data.dataset import open_folders
 from maclip.training import api
 from maclip.training.distributed import Team, start_team
 from maclip.training.trainer import Trainer
@@ -120,7 +120,7 @@ def test_gradients_of_processes_are_added_and_where_none_has_one_none_stays(monk
 
 def test_an_update_has_an_episode_for_each_process(drawn_data, tmp_path, make_model):
     def begin(accumulate: int) -> Trainer:
-        model, data = make_model(adapted_depth=1), open_data(drawn_data)
+        model, data = make_model(adapted_depth=1), open_folders(drawn_data)
         config = api.new_run_config(model, TRAIN.changed(accumulate=accumulate), data)
         return Trainer(model, data, config, tmp_path / "run", team=team_of(3))
 

@@ -16,7 +16,7 @@ from small_clip import small_backbone
 import maclip
 from maclip.config import Machine, ModelConfig, TrainConfig
 from maclip.data.clip_store import ClipStore
-from maclip.data.dataset import ActionClass, open_data
+from maclip.data.dataset import ActionClass, open_folders
 from maclip.data.episodes import Episode, EpisodeSampler
 from maclip.evaluation.evaluator import Evaluator
 from maclip.evaluation.features import store_for
@@ -188,7 +188,7 @@ def test_text_dropout_hides_the_names_of_support_clips(drawn_data, tmp_path, mon
 
 def test_cached_stems_and_decoding_agree(drawn_data, make_model):
     model = make_model(adapted_depth=1, frames=8)
-    classes = open_data(drawn_data).split("val")
+    classes = open_folders(drawn_data).split("val")
     cached, decoded = store_for(model, classes), store_for(model, classes)
     cached.cache_stem(model.frozen_stem())
     ids = np.array([0, 5])
@@ -202,7 +202,7 @@ def test_cached_stems_and_decoding_agree(drawn_data, make_model):
 
 def test_validation_sees_the_frames_that_eval_reads(drawn_data, tmp_path, make_model):
     model = make_model(adapted_depth=1, frames=8)
-    held_out = open_data(drawn_data).split("val")
+    held_out = open_folders(drawn_data).split("val")
     ids, stem, decoded = np.array([0, 5]), model.frozen_stem(), store_for(model, held_out)
     cached = ClipStore(held_out, decoded.reader, views=False)
     cached.cache_stem(stem)
@@ -219,7 +219,7 @@ def test_validation_sees_the_frames_that_eval_reads(drawn_data, tmp_path, make_m
 
 
 def test_a_stem_is_borrowed_where_it_is_the_same_and_only_there(drawn_data, make_model):
-    classes = open_data(drawn_data).split("val")
+    classes = open_folders(drawn_data).split("val")
 
     def cached(depth: int, classes: Sequence[ActionClass], *lenders: ClipStore) -> ClipStore:
         model = make_model(adapted_depth=depth)
@@ -261,7 +261,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_good_state(drawn_data, tm
     assert caught.value.code == "loss-not-finite"
     episode = EpisodeSampler([3] * 12, 4, 1, 1, TRAIN.seed)[2 * 5 + 1]  # the sixth of the joint part
     assert "joint episode 5 is nan" in caught.value.message
-    classes = open_data(drawn_data).split("train")
+    classes = open_folders(drawn_data).split("train")
     assert all(repr(classes[i].name) in caught.value.message for i in episode.classes)
     paths = [clip for c in classes for clip in c.clips]
     assert all(f"{paths[i].parent.name}/{paths[i].name}" in caught.value.message for i in episode.query)
