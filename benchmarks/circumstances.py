@@ -16,7 +16,8 @@ ROOT = Path(__file__).parents[1]
 
 def circumstances(bundle: Path) -> dict[str, Any]:
     """Machine, commit, versions, the bundle's contract and digest of weights, and what was drawn."""
-    from maclip_export.bundle.provenance import commit_of, versions
+    from maclip_export.bundle.provenance import versions
+    from maclip_runtime.tools.measuring.machine import commit_of
 
     manifest = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
     return {

@@ -38,9 +38,9 @@ from maclip.adapters.blocks import BlockAdapters
 from maclip.backbones.image_towers import FrozenBlock
 from maclip.layers import text_key_bias
 from maclip.model.maclip import MaClip
-from maclip_export.bench.machine import machine_facts
 from maclip_export.graphs import graphs_of
 from maclip_export.onnx.writer import write_onnx
+from maclip_runtime.tools.measuring.machine import machine_facts
 
 TOLERANCE = 1e-5  # of the greatest feature
 RANDOM_STD = 0.02

@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 
 from maclip.data.dataset import open_data
-from maclip_export.bundle.provenance import commit_of
 from maclip_runtime import EnrolledClip, Gallery, Recognizer, read_clip
 from maclip_runtime.engines.encoder import Encoder
 from maclip_runtime.limits.intervals import share_interval
@@ -29,6 +28,7 @@ from maclip_runtime.matching.index import build_index, make_prototype
 from maclip_runtime.matching.placement import misplaced
 from maclip_runtime.reading import quality
 from maclip_runtime.reading.frames import prepare, segment_indices
+from maclip_runtime.tools.measuring.machine import commit_of
 
 ROOT = Path(__file__).parents[1]
 CLASSES = 6

@@ -241,7 +241,8 @@ def _engine(graph: Any, path: Path) -> Engine | None:
 
 
 def _circumstances(load_before: float) -> dict[str, Any]:
-    from maclip_export.bundle.provenance import commit_of, versions
+    from maclip_export.bundle.provenance import versions
+    from maclip_runtime.tools.measuring.machine import commit_of
 
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")

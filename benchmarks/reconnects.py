@@ -143,7 +143,8 @@ def _seconds_to_restart(source: Source) -> float:
 
 
 def _circumstances(load_before: float) -> dict[str, object]:
-    from maclip_export.bundle.provenance import commit_of, versions
+    from maclip_export.bundle.provenance import versions
+    from maclip_runtime.tools.measuring.machine import commit_of
 
     rows = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     cpu = next((row.split(":")[1].strip() for row in rows if "model name" in row), platform.machine())

@@ -27,7 +27,8 @@ from typing import Any
 from maclip_runtime import Callbacks, Frame, Recognizer
 from maclip_runtime.decisions import Verdict
 from maclip_runtime.tools.bench.drawn import draw_video
-from maclip_runtime.tools.bench.machine import machine_facts, resident_mib
+from maclip_runtime.tools.measuring.machine import machine_facts
+from maclip_runtime.tools.measuring.memory import resident_mib
 
 ROOT = Path(__file__).parents[1]
 SOURCES, VIDEO_SECONDS, CLIP_SECONDS = 4, 10.0, 2.0
@@ -239,7 +240,7 @@ def _guarded(failed: list[BaseException], stop: threading.Event, work: Any, *val
 
 
 def _commit() -> str | None:
-    from maclip_export.bundle.provenance import commit_of
+    from maclip_runtime.tools.measuring.machine import commit_of
 
     return commit_of(ROOT)
 

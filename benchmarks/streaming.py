@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.streaming_runners import BACKBONE, DEPTH, FRAMES, Exporting, Stream, Torch, Turn
-from maclip_export.bench.worker import Worker
+from maclip_runtime.tools.measuring.child import Child, serve
 
 TURNS, THREADS = 30, 2
 NETWORK = ("stem", "tower", "visual")
@@ -65,7 +65,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = chosen.bundles or Path(scratch)
         make_bundles(folder)
-        from maclip_export.bench.machine import machine_facts
+        from maclip_runtime.tools.measuring.machine import machine_facts
 
         machine = machine_facts()  # with the load before the turns
         rows = measure(folder, chosen.turns, chosen.threads)
@@ -80,7 +80,7 @@ def main() -> None:
 def make_bundles(folder: Path) -> None:
     """Export f32 and i8 into `folder` where they are not there yet, in a process of its own for its memory."""
     if not all((folder / name / "manifest.json").is_file() for name in ("f32", "i8")):
-        with Worker(Exporting, folder) as exporting:
+        with Child(serve, Exporting, folder) as exporting:
             exporting.turn("export")
 
 
@@ -90,9 +90,9 @@ def measure(folder: Path, turns: int, threads: int) -> list[Row]:
     if find_spec("openvino"):
         wanted.append(("maclip-run, OpenVINO", "bf16", "f32", "openvino"))
     with ExitStack() as stack:
-        workers = [stack.enter_context(Worker(Torch, threads))]
+        workers = [stack.enter_context(Child(serve, Torch, threads))]
         workers += [
-            stack.enter_context(Worker(Stream, folder / name, device, threads)) for _, _, name, device in wanted
+            stack.enter_context(Child(serve, Stream, folder / name, device, threads)) for _, _, name, device in wanted
         ]
         taken: list[list[Turn]] = [[] for _ in workers]
         for _ in range(turns):

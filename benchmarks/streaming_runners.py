@@ -13,8 +13,8 @@ from unittest import mock
 
 import numpy as np
 
-from maclip_export.bench.worker import resident_mib
 from maclip_runtime.reading.frames import Pixels
+from maclip_runtime.tools.measuring.memory import resident_mib
 
 BACKBONE, DEPTH, FRAMES = "ViT-B-16", 4, 8
 SPACING_S = 0.25  # between frames: a window of 2 s, a new one with each frame

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -130,11 +129,6 @@ def bundle_specs(bundle: Bundle, name: str) -> list[RunnerSpec]:
         kinds = ["int8"] if static else kinds
         found += [spec("openvino", "cpu", kind) for kind in kinds]
     return found
-
-
-def processor_cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 GPU_PRECISIONS = ("float32", "fp16")

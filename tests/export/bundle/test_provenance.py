@@ -21,8 +21,9 @@ from maclip.model.maclip import MaClip
 from maclip.runs import ADAPTERS_FILE, Run
 from maclip.training.api import resume
 from maclip_export.bundle import provenance
-from maclip_export.bundle.provenance import commit_of, load_run, provenance_of
+from maclip_export.bundle.provenance import load_run, provenance_of
 from maclip_runtime.bundle.manifest import file_sha256
+from maclip_runtime.tools.measuring.machine import commit_of
 
 CPU = Machine.of(device="cpu")
 

@@ -17,13 +17,11 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from small_child import end_it
 from small_clip import small_backbone
 from test_trainer import CPU, Silent
 from typer.testing import CliRunner
 
-from maclip.bench import measure, training
-from maclip.bench.child import Child, ChildFailed
+from maclip.bench import training
 from maclip.bench.measure import draw_clips, run_bench
 from maclip.bench.plan import Method, Settings, chosen, methods
 from maclip.bench.training import Ready, Turn, memory_exhausted, train_in_turns
@@ -32,6 +30,8 @@ from maclip.model.maclip import MaClip
 from maclip.training import api
 from maclip_cli.workstation.app import app
 from maclip_runtime.errors import MaclipError
+from maclip_runtime.tools.measuring import turns
+from maclip_runtime.tools.measuring.child import ChildFailed
 
 SMALL = Settings(backbone="small", frames=4, way=2, episodes=2, rounds=2, depth=1, device="cpu")
 TINY = ("--backbone", "tiny", "--adapted-depth", "1", "--frames", "2", "--way", "2", "--episodes", "1")
@@ -155,7 +155,7 @@ class Scripted:
 
 @pytest.fixture
 def scripted(monkeypatch: pytest.MonkeyPatch) -> type[Scripted]:
-    monkeypatch.setattr(measure, "Child", Scripted)
+    monkeypatch.setattr(turns, "Child", Scripted)
     monkeypatch.setattr(Scripted, "asked", [])
     monkeypatch.setattr(Scripted, "fails", {})
     return Scripted
@@ -200,11 +200,6 @@ def test_want_of_memory_is_known_as_such(clips, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "load_backbone", lambda name, pretrained: [][1])
     with pytest.raises(IndexError):
         train_in_turns(Pipe()[0], methods(SMALL)["full"], SMALL, clips, tmp_path)
-
-
-def test_a_child_that_the_system_ends_says_so():
-    with pytest.raises(ChildFailed, match="exit code -9: killed, as a system does that runs out of memory"):
-        Child(end_it)
 
 
 def test_bad_options_are_refused_before_anything_is_measured(tmp_path, monkeypatch):

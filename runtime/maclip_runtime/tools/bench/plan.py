@@ -12,9 +12,11 @@ from typing import Any
 from maclip_runtime.tools.bench.classes import measure_classes
 from maclip_runtime.tools.bench.cold import measure_cold_start
 from maclip_runtime.tools.bench.drawn import draw_video
-from maclip_runtime.tools.bench.machine import machine_facts
-from maclip_runtime.tools.bench.probe import probe
-from maclip_runtime.tools.bench.result import Bench, Sources, Streaming, Times
+from maclip_runtime.tools.bench.result import Bench, Sources, Streaming
+from maclip_runtime.tools.bench.stream import stream
+from maclip_runtime.tools.measuring.child import run_alone
+from maclip_runtime.tools.measuring.machine import machine_facts
+from maclip_runtime.tools.measuring.spread import Times
 
 WINDOW_S, HOP_S = 2.0, 0.5
 DRAWN_SECONDS = 8.0  # of video, which is watched again and again
@@ -76,18 +78,21 @@ def run_bench(
                 recognizer.enroll(f"class {seed}", clip, no_text=True, force=True)
             manifest = recognizer.bundle.manifest
             size = sum(file.size for file in manifest.files.values())
-        common: dict[str, Any] = {"bundle": str(plan.bundle), "gallery": str(gallery), "engine": plan.engine}
-        watching = {**common, "window_s": WINDOW_S, "hop_s": HOP_S}
+        opened = (str(plan.bundle), str(gallery))
+
+        def watched(count: int, seconds: float) -> dict[str, Any]:
+            figures: dict[str, Any] = run_alone(
+                stream, *opened, [str(source)] * count, WINDOW_S, HOP_S, seconds, plan.engine
+            )
+            return figures
+
         note("a step and its stages")
-        figures = probe("stream", **watching, sources=[str(source)], seconds=plan.seconds)
+        figures = watched(1, plan.seconds)
         note("cold start")
-        cold = measure_cold_start(command(clips[0], gallery), {**common, "clip": str(clips[0])}, plan.cold_starts)
+        start = command(clips[0], gallery)
+        cold = measure_cold_start(start, *opened, str(clips[0]), plan.engine, plan.cold_starts)
         note("growth with sources")
-        share_s = plan.seconds * SOURCES_SHARE
-        several = tuple(
-            _sources(count, probe("stream", **watching, sources=[str(source)] * count, seconds=share_s))
-            for count in plan.sources
-        )
+        several = tuple(_sources(count, watched(count, plan.seconds * SOURCES_SHARE)) for count in plan.sources)
         note("growth with classes")
         classes = measure_classes(plan.bundle, plan.classes, plan.engine)
     return Bench(

@@ -2,31 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
+from maclip_runtime.tools.measuring.spread import Times
 
 NETWORK = ("stem", "tower", "visual")  # the stages that are the network; all else must be small beside them
 OTHER = "other"  # what a step takes beyond its stages
 STEP_STAGES = ("decode", "prepare", *NETWORK, "match", "decide", OTHER)
-
-
-@dataclass(frozen=True)
-class Times:
-    """Milliseconds of `count` turns: median, 90th and 99th percentile."""
-
-    p50: float
-    p90: float
-    p99: float
-    count: int
-
-    @classmethod
-    def of(cls, seconds: Sequence[float]) -> Times:
-        """The percentiles of one or more times in seconds."""
-        p50, p90, p99 = (round(float(value) * 1e3, 4) for value in np.percentile(seconds, (50, 90, 99)))
-        return cls(p50, p90, p99, len(seconds))
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,10 @@ from maclip_runtime.callbacks import Callbacks
 from maclip_runtime.decisions import Verdict
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.sources import Frame
-from maclip_runtime.tools.bench.machine import peak_resident_mib, resident_mib
-from maclip_runtime.tools.bench.result import NETWORK, OTHER, STEP_STAGES, Times
+from maclip_runtime.tools.bench.result import NETWORK, OTHER, STEP_STAGES
+from maclip_runtime.tools.measuring.child import Pipe
+from maclip_runtime.tools.measuring.memory import peak_resident_mib, resident_mib
+from maclip_runtime.tools.measuring.spread import Times
 
 WARM_STEPS = 3  # graphs are loaded and memory is taken before the clock counts
 
@@ -76,8 +78,7 @@ class Enough(BaseException):
 
 
 def stream(
-    begun: float,
-    ready: float,
+    pipe: Pipe,
     bundle: str,
     gallery: str,
     sources: list[str],
