@@ -59,11 +59,12 @@ VALIDATION = DrawnSet("val", seed=71, enrolled=4, times=2)
 TEST = DrawnSet("test", seed=72, enrolled=6, times=1)
 
 
-def drawn_sets(smallest: bool) -> dict[str, DrawnSet]:
-    """Both sets by name; the smallest ones hold two galleries, one stream and six clips a class."""
+def drawn_sets(min_clips: int | None = None) -> dict[str, DrawnSet]:
+    """Both sets by name; for a smallest size with `min_clips` clips a class, two galleries and one stream."""
     sets = {"validation": VALIDATION, "test": TEST}
-    small = {"times": 1, "galleries": 2, "streams": 1, "clips": 6}
-    return {name: replace(one, **small) if smallest else one for name, one in sets.items()}  # type: ignore[arg-type]
+    if min_clips is None:
+        return sets
+    return {name: replace(one, times=1, galleries=2, streams=1, clips=min_clips) for name, one in sets.items()}
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ def main() -> None:
     add_bundle(options)
     chosen = parse(options)
     machine, begun = machine_facts(), time.monotonic()
-    sets = drawn_sets(chosen.smallest)
+    sets = drawn_sets(CLIPS_ENROLLED if chosen.smallest else None)
     shares = (DEFAULT_SHARE,) if chosen.smallest else WINDOW_SHARES
     with tempfile.TemporaryDirectory() as folder:
         validation = watch_all(chosen.bundle, sets["validation"], shares, Path(folder) / "val")

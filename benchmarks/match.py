@@ -26,7 +26,6 @@ from typing import Any
 import numpy as np
 
 from benchmarks.command import parse, parser, run
-from benchmarks.small_model import small_model
 from maclip_runtime.bundle.manifest import GraphSpec
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.tools.measuring.child import Pipe, run_alone
@@ -109,6 +108,7 @@ def main() -> None:
 
 def measure(metric: str, size: Size) -> Measured:
     """Export one metric's match graph and measure it."""
+    from benchmarks.small_model import small_model  # here, so that the children that measure never see torch
     from maclip_export.graphs import graphs_of
     from maclip_export.onnx.census import census
     from maclip_export.onnx.writer import write_onnx

@@ -89,7 +89,7 @@ def main() -> None:
     add_bundle(options)
     chosen = parse(options)
     machine, begun = machine_facts(), time.monotonic()
-    sets = drawn_sets(chosen.smallest)
+    sets = drawn_sets(max(SHOTS) + 1 if chosen.smallest else None)
     found = {}
     for name, drawn in sets.items():
         with tempfile.TemporaryDirectory() as folder:
