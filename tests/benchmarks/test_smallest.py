@@ -52,6 +52,9 @@ def run(name: str, folder: Path, *options: object) -> dict[str, Any]:
     assert facts["machine"]["cores"] >= 1
     assert facts["machine"]["libraries"]["numpy"]
     assert all(math.isfinite(number) for number in numbers(facts))
+    committed = ROOT / "benchmarks" / "results" / f"{name}.json"
+    if committed.is_file():  # whoever reads the one can read the other
+        assert set(json.loads(committed.read_text(encoding="utf-8"))) <= set(facts)
     return facts
 
 
