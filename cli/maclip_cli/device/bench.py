@@ -26,12 +26,12 @@ def bench(
     source: Annotated[
         Path | None, typer.Option(metavar="CLIP", help="A video to watch; default: a generated one, 640 x 480.")
     ] = None,
-    seconds: Annotated[float, typer.Option(min=0.5, help="Seconds for which the stages are measured.")] = 10.0,
+    seconds: Annotated[float, typer.Option(min=0.5, help="For how long the stages are measured.")] = 10.0,
     allow_fallback: AllowFallbackOption = False,
     threads: ThreadsOption = None,
     cold_starts: Annotated[int, typer.Option(min=1, help="How many cold starts are measured.")] = 5,
-    max_classes: Annotated[int, typer.Option(min=1, help="Growth is measured up to so many classes.")] = 10_000,
-    max_sources: Annotated[int, typer.Option(min=1, help="Growth is measured up to so many sources.")] = 8,
+    max_classes: Annotated[int, typer.Option(min=1, help="Measure growth up to so many classes.")] = 10_000,
+    max_sources: Annotated[int, typer.Option(min=1, help="Measure growth up to so many sources.")] = 8,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all figures here.")] = None,
     figure: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw them here: .png, .svg or .pdf.")] = None,
 ) -> None:

@@ -25,7 +25,7 @@ NO_RUN = "none"
 
 
 def bench(
-    run: Annotated[str, typer.Argument(help="What maclip train made, or 'none' for plain CLIP.")],
+    run: Annotated[str, typer.Argument(help="A run folder, or 'none' for plain CLIP.")],
     bundles: Annotated[list[Path], typer.Argument(metavar="BUNDLE...", help="Bundles of that model.")],
     backbone: Annotated[str | None, typer.Option(help="With RUN 'none': default, the first bundle's.")] = None,
     pretrained: Annotated[
@@ -34,8 +34,8 @@ def bench(
     adapted_depth: Annotated[
         int | None, typer.Option(help="With RUN 'none': default, the first bundle's; adapters are untrained.")
     ] = None,
-    repeats: Annotated[int, typer.Option(min=1, help="Clips, one by one, for each runner.")] = 30,
-    batch: Annotated[int, typer.Option(min=1, help="Clips at once, where throughput is measured.")] = 4,
+    repeats: Annotated[int, typer.Option(min=1, help="Single clips for each runner.")] = 30,
+    batch: Annotated[int, typer.Option(min=1, help="Clips in a batch, for throughput.")] = 4,
     threads: Annotated[int | None, typer.Option(min=1, help="For each runner; default: one a core.")] = None,
     no_compile: Annotated[bool, typer.Option("--no-compile", help="Leave torch.compile out.")] = False,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all figures here.")] = None,

@@ -1,7 +1,7 @@
-"""The machine's own matrix products: the best rate that any library here reaches, in each precision.
+"""The machine's peak: the best rate at which any library here computes a matrix product, in each precision.
 
-The shapes are those of the model's linear layers, and a square. Turns are taken between those of the runners, so that
-both see the same machine; the best of all turns is the peak.
+The shapes are those of the model's linear layers, and a square. Products take turns with the runners, so that both see
+the same machine; the best of all turns is the peak.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def product_shapes(rows: int, width: int, device: str) -> list[Shape]:
 
 
 def product_libraries(device: str, precision: str) -> list[str]:
-    """Which libraries are asked for products in a precision; none where there is nothing to compare with."""
+    """Libraries whose products are measured in a precision; none where there is nothing to compare with."""
     if device != "cpu":
         return ["torch"]
     return {

@@ -1,4 +1,4 @@
-"""Growth with the gallery: made-up classes go straight into matching, and into a gallery that is then read."""
+"""Growth with the gallery: random classes are matched, and read from a gallery."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MIB = 2**20
 
 
 def measure_classes(bundle: Path, counts: tuple[int, ...], engine: dict[str, Any]) -> tuple[Classes, ...]:
-    """Each number of classes in processes of its own."""
+    """Measure each number of classes, each in processes of its own."""
     found = []
     for count in counts:
         matched = run_alone(match, str(bundle), count, engine)
@@ -47,7 +47,7 @@ def measure_classes(bundle: Path, counts: tuple[int, ...], engine: dict[str, Any
 
 
 def match(pipe: Pipe, bundle: str, classes: int, engine: dict[str, Any]) -> dict[str, Any]:
-    """In a fresh process: one query against that many classes of noise."""
+    """In a fresh process: match one query with that many random classes."""
     from maclip_runtime.bundle.opening import Bundle
     from maclip_runtime.engines.encoder import Encoder
 
@@ -57,7 +57,7 @@ def match(pipe: Pipe, bundle: str, classes: int, engine: dict[str, Any]) -> dict
     rng = np.random.default_rng(classes)
     query = rng.standard_normal((1, frames, width), np.float32)
     small = rng.standard_normal((1, frames, width), np.float32)
-    encoder.match(query, small, small[:, 0], np.ones(1, np.bool_))  # loads the graph, which is not growth
+    encoder.match(query, small, small[:, 0], np.ones(1, np.bool_))  # loads the graph, which does not count as growth
     before = resident_mib()
     prototypes = rng.standard_normal((classes, frames, width), np.float32)
     text, has_text = rng.standard_normal((classes, width), np.float32), np.ones(classes, np.bool_)

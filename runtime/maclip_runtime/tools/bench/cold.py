@@ -1,4 +1,4 @@
-"""Cold start: from the start of a process to its first answer on a clip, and what that time consists of."""
+"""Cold start: the time from the start of a process to its first answer on a clip, and its parts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def measure_cold_start(
     """
     took: list[float] = []
     apart: list[dict[str, Any]] = []
-    for _ in range(runs):  # in turns, so that what disturbs the machine disturbs both alike
+    for _ in range(runs):  # in turns: what disturbs the machine disturbs both alike
         took.append(_command_s(command))
         apart.append(run_alone(first_answer, bundle, gallery, clip, engine, limit_s=LIMIT_S))
     parts = {part: statistics.median(one["parts_s"][part] for one in apart) for part in apart[0]["parts_s"]}
@@ -35,7 +35,7 @@ def measure_cold_start(
 
 
 def first_answer(pipe: FreshPipe, bundle: str, gallery: str, clip: str, engine: dict[str, Any]) -> dict[str, Any]:
-    """In a fresh process: answer for one clip step by step, as `Recognizer.classify` does, noting the time."""
+    """In a fresh process: classify one clip step by step, as `Recognizer.classify` does, and time each step."""
     marks = {"python": pipe.ready - pipe.begun}
 
     def mark(part: str) -> None:
@@ -82,6 +82,7 @@ def _command_s(command: Sequence[str]) -> float:
     )
     took = time.monotonic() - begun
     if done.returncode != 0 or not done.stdout.strip():
+        fix = f"Run it by hand: {' '.join(command)}"
         said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[0]
-        raise MaclipError("bench-failed", f"The first answer did not come: {said[:300]}.", "Try it.", EXIT_OUR_FAULT)
+        raise MaclipError("bench-failed", f"The command gave no answer: {said[:300]}.", fix, EXIT_OUR_FAULT)
     return took

@@ -1,4 +1,4 @@
-"""The whole benchmark: what is measured, in which order, on what."""
+"""The whole benchmark: what is measured, and in which order."""
 
 from __future__ import annotations
 
@@ -19,19 +19,23 @@ from maclip_runtime.tools.measuring.machine import machine_facts
 from maclip_runtime.tools.measuring.spread import Times
 
 WINDOW_S, HOP_S = 2.0, 0.5
-DRAWN_SECONDS = 8.0  # of video, which is watched again and again
-ENROLLED = 3  # classes of the gallery that is recognised against
+DRAWN_SECONDS = 8.0  # of the drawn video, which is watched in a loop
+ENROLLED = 3  # classes in the gallery
 CLASS_COUNTS = (1, 10, 100, 1_000, 10_000)
 SOURCE_COUNTS = (1, 2, 4, 8)
-SOURCES_SHARE = 0.5  # of the seconds that the stages get
+SOURCES_SHARE = 0.5  # growth with sources is measured for this share of `seconds`
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to measure. `source` is a video, None for a drawn one; `seconds` those of the stages.
+    """What to measure.
 
-    `threads` and `allow_fallback` as for `open_engine`; `cold_starts` how many. `classes` and `sources`: the numbers of
-    classes and of sources that growth is measured at.
+    bundle: the bundle's folder.
+    device, threads, allow_fallback: as for `open_engine`.
+    source: a video to watch; None (default) for a drawn one.
+    seconds: how long the stages of a step are measured.
+    cold_starts: how many cold starts are measured.
+    classes, sources: at which numbers of classes and of sources growth is measured.
     """
 
     bundle: Path
@@ -46,17 +50,18 @@ class Plan:
 
     @property
     def engine(self) -> dict[str, Any]:
-        """What every measuring process opens its engine with."""
+        """The engine options of every measuring process."""
         return {"device": self.device, "threads": self.threads, "allow_fallback": self.allow_fallback}
 
 
 def run_bench(
     plan: Plan, command: Callable[[Path, Path], Sequence[str]], note: Callable[[str], None] = lambda text: None
 ) -> Bench:
-    """Measure all of it, one process at a time.
+    """Measure all of `plan`, one process at a time.
 
-    `command` gives the command line that answers for a clip with a gallery: its cold start is measured. `note` is told
-    what is being done. Raises what opening the bundle, the device and the source raise, and `bench-failed`.
+    command: gives the command line that answers for a clip with a gallery, whose cold start is measured.
+    note: called with what is being measured.
+    Raises what opening the bundle, the device and the source raise, and `bench-failed`.
     """
     from maclip_runtime.reading.clip import read_clip
     from maclip_runtime.reading.frames import segment_indices
@@ -71,7 +76,7 @@ def run_bench(
             source = draw_video(place / "source.mp4", DRAWN_SECONDS, ENROLLED)
         else:
             source = plan.source
-            read_clip(source, lambda total: segment_indices(total, 1))  # refused here rather than in another process
+            read_clip(source, lambda total: segment_indices(total, 1))  # raises here rather than in a child
         gallery = place / "gallery.db"
         with Recognizer.open(plan.bundle, gallery, **plan.engine) as recognizer:
             for seed, clip in enumerate(clips):
