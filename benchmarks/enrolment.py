@@ -98,7 +98,10 @@ def pictures(what: str, paths: list[Path], encoder: Encoder) -> Pictures:
 
 def offers(bundle: Path, classes: dict[str, list[Path]], size: Size) -> list[Offered]:
     """Offer clips to galleries of some of the classes."""
-    with tempfile.TemporaryDirectory() as folder, Recognizer.open(bundle, Path(folder) / "all.db", device="cpu") as all_of:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Recognizer.open(bundle, Path(folder) / "all.db", device="cpu") as all_of,
+    ):
         known = all_of.bundle
         for name, paths in classes.items():
             all_of.enroll(name, paths, no_text=not known.has_name(name), force=True)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-import maclip
 from maclip.model.maclip import MaClip
 from maclip.runs import ADAPTERS_FILE, CONFIG_FILE, Run, RunConfig
 from maclip_runtime.bundle.manifest import Provenance

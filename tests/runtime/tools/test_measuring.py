@@ -17,7 +17,7 @@ from measured_bodies import LARGE_BYTES, Large, clock, end_it, process, sleep
 
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.tools.measuring.child import Child, ChildFailed, ChildTooSlow, run_alone, serve
-from maclip_runtime.tools.measuring.machine import machine_facts
+from maclip_runtime.tools.measuring.machine import commit_of, library_versions, machine_facts
 from maclip_runtime.tools.measuring.memory import peak_resident_mib, resident_mib
 from maclip_runtime.tools.measuring.output import require_outputs, write_json
 from maclip_runtime.tools.measuring.spread import Spread, Times
@@ -139,6 +139,41 @@ def test_machine_facts_say_what_figures_were_measured_on() -> None:
     assert isinstance(facts["busy"], bool)
     assert facts["commit"] is None or len(facts["commit"].removesuffix("-dirty")) == 40
     json.dumps(facts, allow_nan=False)
+    assert set(library_versions(("numpy", "no-such-library"))) == {"numpy"}
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A git checkout with one committed file."""
+    root = tmp_path / "checkout"
+    root.mkdir()
+    (root / "code.py").write_text("one")
+    identity = ["-c", "user.name=Test", "-c", "user.email=test@example.org"]
+    committed = [*identity, "commit", "-q", "-m", "one"]
+    for command in (["init", "-q"], ["add", "."], committed, [*identity, "tag", "-a", "v9", "-m", "nine"]):
+        subprocess.run(["git", "-C", str(root), *command], check=True, capture_output=True)
+    return root
+
+
+def test_the_commit_is_whole_and_says_when_files_differ(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_DIR", "/nonexistent")  # as inside a hook of another repository
+    commit = commit_of(checkout)
+    assert commit is not None
+    assert len(commit) == 40
+    assert int(commit, 16)
+    (checkout / "code.py").write_text("two")
+    assert commit_of(checkout) == f"{commit}-dirty"
+
+
+def test_no_checkout_or_no_git_is_no_commit_and_no_error(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside = checkout / "venv" / "site-packages"  # installed into another project's checkout
+    inside.mkdir(parents=True)
+    assert commit_of(inside) is None
+    assert commit_of(tmp_path) is None
+    monkeypatch.setitem(os.environ, "PATH", str(tmp_path))
+    assert commit_of(checkout) is None
 
 
 def test_json_is_written_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -11,8 +11,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import maclip_runtime
-
 # By their names as distributions: onnxruntime is one module of several.
 LIBRARIES = (
     "maclip",
@@ -31,7 +29,7 @@ LIBRARIES = (
     "tensorrt",
     "tensorrt-rtx",
 )
-ROOT = Path(maclip_runtime.__file__).parents[2]  # of the checkout, if this is one
+ROOT = Path(__file__).resolve().parents[4]  # of the checkout, if this is one
 BUSY_LOAD = 0.3  # load per core at the start above which figures are doubtful
 GIT_SECONDS = 20.0
 KIB = 1024
