@@ -1,15 +1,15 @@
-"""What the benchmarks of decisions run on: drawn streams whose truth is known, and galleries of a few drawn clips.
+"""The data of the benchmarks of decisions: drawn streams whose truth is known, and galleries of a few drawn clips.
 
 Two sets, apart in classes and in seeds: `VALIDATION`, on which every default is chosen, and `TEST`, which is only
 reported. Training saw the classes of neither. In a stream actions of 1.5 to 2.7 s follow each other with rests between
-in which nobody is there; enrolled clips last 2 s. What is not enrolled in a gallery is a stranger to it, and many are
-the reverse of an enrolled action.
+in which nobody is there; enrolled clips last 2 s. An action that a gallery does not hold is a stranger to it; many
+strangers are the reverse of an enrolled action.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -29,21 +29,26 @@ from maclip_runtime.streaming import Grid, watch_features
 
 ACTION_SECONDS = (1.5, 2.7)
 REST_SECONDS = (1.0, 3.0)
-CLIPS = 10  # drawn of each class
 # Whoever steps into an empty picture appears, and vanishes at the end: true of every action of a stream.
 NEVER_ENROLLED = ("appear", "vanish")
 
 
 @dataclass(frozen=True)
 class DrawnSet:
-    """Which classes, and how much of everything; `times`: how often each class happens in a stream."""
+    """Which classes, and how much of everything.
+
+    enrolled: classes in a gallery.
+    times: how often each class happens in a stream.
+    clips: drawn of each class.
+    """
 
     split: Split
     seed: int
-    enrolled: int  # classes a gallery
+    enrolled: int
     times: int
     galleries: int = 8
     streams: int = 8
+    clips: int = 10
 
     def classes(self) -> list[ActionClass]:
         """All that happens in its streams."""
@@ -52,6 +57,14 @@ class DrawnSet:
 
 VALIDATION = DrawnSet("val", seed=71, enrolled=4, times=2)
 TEST = DrawnSet("test", seed=72, enrolled=6, times=1)
+
+
+def drawn_sets(min_clips: int | None = None) -> dict[str, DrawnSet]:
+    """Both sets by name; for a smallest size with `min_clips` clips a class, two galleries and one stream."""
+    sets = {"validation": VALIDATION, "test": TEST}
+    if min_clips is None:
+        return sets
+    return {name: replace(one, times=1, galleries=2, streams=1, clips=min_clips) for name, one in sets.items()}
 
 
 @dataclass(frozen=True)
@@ -129,8 +142,8 @@ def cut_features(stream: DrawnStream, encoder: Encoder) -> Floats:
 
 
 def draw_clips(chosen: DrawnSet, folder: Path) -> dict[str, list[Path]]:
-    """`CLIPS` clips of each class of a set, by class name, as video files in `folder`."""
-    write_clips(folder, "motion", CLIPS, seed=chosen.seed, splits=(chosen.split,))
+    """The clips of each class of a set, by class name, as video files in `folder`."""
+    write_clips(folder, "motion", chosen.clips, seed=chosen.seed, splits=(chosen.split,))
     return {one.name: sorted((folder / slug(one.name)).iterdir()) for one in chosen.classes()}
 
 
@@ -139,14 +152,15 @@ def draw_gallery(chosen: DrawnSet, number: int) -> tuple[list[str], list[int]]:
     rng = np.random.default_rng((chosen.seed, number, 1))
     able = [one.name for one in chosen.classes() if one.motion not in NEVER_ENROLLED]
     names = [able[index] for index in sorted(rng.permutation(len(able))[: chosen.enrolled])]
-    return names, rng.permutation(CLIPS).tolist()
+    return names, rng.permutation(chosen.clips).tolist()
 
 
 def enroll(recognizer: Recognizer, clips: dict[str, list[Path]], names: list[str], places: list[int]) -> Index:
-    """Enroll the clips at `places` of each class; the index that recognition uses."""
+    """Enroll the clips at `places` of each class, with text where the bundle knows its name; returns the index."""
     for name in names:
+        chosen = [clips[name][place] for place in places]
         # The quality gate is not what is measured here.
-        recognizer.enroll(name, [clips[name][place] for place in places], force=True)
+        recognizer.enroll(name, chosen, no_text=not recognizer.bundle.has_name(name), force=True)
     return recognizer.index.ready()
 
 

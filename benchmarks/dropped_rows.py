@@ -1,14 +1,14 @@
-"""What is gained by not computing rows that are thrown away (docs/method.md, section 8).
+"""The gain of not computing rows that are dropped (docs/method.md, section 8).
 
-    python benchmarks/dropped_rows.py --threads 2 --json benchmarks/results/dropped_rows.json
+    python -m benchmarks.dropped_rows [--backbone ViT-B-16] [--repeats 20] [--threads 1] [--smallest] [--json FILE]
 
 Three forms of the same visual path, all blocks adapted, N+3 tokens a frame, equal to 1e-5:
-  all rows   docs/method.md, section 2, literally: every row has its query, then step 4 drops two of N+3; the last
+  all rows   as docs/method.md, section 2 writes it: every row has its query, then step 4 drops two of N+3; the last
              block computes every row, though only the class token's is read
   (a)        the dropped rows give keys and values only
   (a), (b)   also the last block computes the class token's row only: the model as it is
 
-Prediction, written before measuring. A block's operations for a frame, with D = 768, L = N+1 = 197 rows kept,
+Predicted before it was measured. A block's operations for a frame, with D = 768, L = N+1 = 197 rows kept,
 K = N+3 = 199 keys, a multiplication and its addition counted as two:
   all rows   9 K D^2 (q, k, v, output, adapter) + 4 K^2 D (attention) + 17 L D^2 (MLP, adapter) + 9 D^2 (temporal)
              = 3,159 M
@@ -19,11 +19,9 @@ Twelve blocks and the patch embedding (231 M), eight frames: 305.1, 304.4 and 28
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import json
+import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,13 +32,18 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import maclip
+from benchmarks.command import parse, parser, run
+from benchmarks.small_model import small_model
 from maclip.adapters.blocks import BlockAdapters
 from maclip.backbones.image_towers import FrozenBlock
 from maclip.layers import text_key_bias
 from maclip.model.maclip import MaClip
-from maclip_export.bench.machine import machine_facts
 from maclip_export.graphs import graphs_of
 from maclip_export.onnx.writer import write_onnx
+from maclip_runtime.errors import EXIT_OUR_FAULT, MaclipError
+from maclip_runtime.tools.measuring.machine import machine_facts
+from maclip_runtime.tools.measuring.output import results_console, table, write_json
+from maclip_runtime.tools.measuring.turns import seconds_of, take_turns
 
 TOLERANCE = 1e-5  # of the greatest feature
 RANDOM_STD = 0.02
@@ -72,7 +75,7 @@ class Visual(nn.Module):
 
 
 def every_query(adapters: BlockAdapters, block: FrozenBlock, x: Tensor, text: Tensor, has_text: Tensor) -> Tensor:
-    """An adapted block as docs/method.md, section 2, writes it: all of z is computed, then two rows are dropped."""
+    """An adapted block as docs/method.md, section 2 writes it: all of z is computed, then two rows are dropped."""
     clips, frames, kept = x.shape[:3]
     h = block.norm_1(x[:, :, 0])
     moved = x[:, :, 0] + adapters.temporal(block.attention(h, h))
@@ -87,54 +90,67 @@ def every_query(adapters: BlockAdapters, block: FrozenBlock, x: Tensor, text: Te
     return out
 
 
+Runs = dict[str, dict[str, Callable[[], Any]]]  # by engine and form
 FORMS = {"all rows": (True, True), "(a)": (False, True), "(a), (b)": (False, False)}
 
 
 def main() -> None:
     """Measure, print and, with --json, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--backbone", default="ViT-B-16")
-    parser.add_argument("--repeats", type=int, default=20)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--json", type=Path, default=None)
-    chosen = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--backbone", default="ViT-B-16")
+    options.add_argument("--repeats", type=int, default=20, help="runs of each form (default 20)")
+    options.add_argument("--threads", type=int, default=1)
+    chosen = parse(options)
+    repeats = 2 if chosen.smallest else chosen.repeats
     torch.set_num_threads(chosen.threads)
     torch.set_grad_enabled(False)
     machine = machine_facts()
-    model = random_model(chosen.backbone)
+    model = random_model(None if chosen.smallest else chosen.backbone)
+    backbone = model.backbone.name
     forms = {name: Visual(model, *how).eval() for name, how in FORMS.items()}
+    if chosen.smallest:
+        del forms["(a)"]  # an export takes seconds
     inputs = random_inputs(model)
     flops = {name: count(form, inputs) for name, form in forms.items()}
-    runs: dict[str, dict[str, Callable[[], Any]]] = {
+    predicted = {name: flops["all rows"] / flops[name] for name in flops}
+    runs: Runs = {
         "eager torch": {name: lambda form=form: form(*inputs).numpy() for name, form in forms.items()},  # type: ignore[misc]
         "onnxruntime": {name: session(model, form, inputs, chosen.threads) for name, form in forms.items()},
     }
     differences = compare(runs, model.features(*inputs).numpy())
-    result = measure(runs, chosen.repeats)
-    for engine, rows in result.items():
-        for name, row in rows.items():
-            print(
-                f"{engine:12} {name:9} {flops[name] / 1e9:6.1f} GFLOP  best {row['best_ms']:8.1f} ms  median "
-                f"{row['median_ms']:8.1f} ms  gain {row['gain']:.3f} (predicted {flops['all rows'] / flops[name]:.3f})"
-            )
-    print(f"features differ by up to {max(differences.values()):.1e} of the greatest ({TOLERANCE:g} allowed)")
+    result = measure(runs, repeats)
+    headings = ("engine", "form", "GFLOP", "best ms", "median ms", "gain", "predicted")
+    rows = [
+        (
+            *(engine, name, f"{flops[name] / 1e9:.1f}", f"{row['best_ms']:.1f}", f"{row['median_ms']:.1f}"),
+            *(f"{row['gain']:.3f}", f"{predicted[name]:.3f}"),
+        )
+        for engine, by_form in result.items()
+        for name, row in by_form.items()
+    ]
+    console = results_console()
+    console.print(table(f"{backbone}, one clip, {chosen.threads} threads", headings, rows, text_columns=2))
+    console.print(f"features differ by up to {max(differences.values()):.1e} of the greatest ({TOLERANCE:g} allowed)")
     if chosen.json is not None:
         facts = {
             "machine": machine,
-            "backbone": chosen.backbone,
+            "backbone": backbone,
             "threads": chosen.threads,
-            "repeats": chosen.repeats,
+            "repeats": repeats,
             "flops": flops,
-            "predicted_gain": {name: flops["all rows"] / flops[name] for name in flops},
+            "predicted_gain": predicted,
             "differences": differences,
             "measured": result,
         }
-        chosen.json.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        write_json(chosen.json, facts)
 
 
-def random_model(backbone: str) -> MaClip:
-    """All blocks adapted, every tuned tensor random: adapters of zeros would hide mistakes."""
-    model = maclip.build(backbone, "none")
+def random_model(backbone: str | None) -> MaClip:
+    """All blocks adapted, every tuned tensor random (adapters of zeros would hide mistakes); None: one small block."""
+    if backbone is None:
+        model = small_model("one block", feature_width=32, frames=2)
+    else:
+        model = maclip.build(backbone, "none")
     torch.manual_seed(0)
     for parameter in model.tuned_parameters():
         nn.init.normal_(parameter, std=RANDOM_STD)
@@ -168,7 +184,7 @@ def session(model: MaClip, form: nn.Module, inputs: tuple[Tensor, ...], threads:
     return lambda: opened.run(None, feed)[0]
 
 
-def compare(runs: dict[str, dict[str, Callable[[], Any]]], expected: Any) -> dict[str, float]:
+def compare(runs: Runs, expected: Any) -> dict[str, float]:
     """The worst difference of each form from the model's features, as a share of the greatest."""
     found = {
         f"{engine}, {name}": float(abs(run() - expected).max() / abs(expected).max())
@@ -177,31 +193,32 @@ def compare(runs: dict[str, dict[str, Callable[[], Any]]], expected: Any) -> dic
     }
     wrong = {name: difference for name, difference in found.items() if not difference < TOLERANCE}
     if wrong:
-        raise SystemExit(f"The forms do not give the same features: {wrong}")
+        raise MaclipError(
+            "bench-failed", f"The forms do not give the same features: {wrong}.", "Repair the model.", EXIT_OUR_FAULT
+        )
     return found
 
 
-def measure(runs: dict[str, dict[str, Callable[[], Any]]], repeats: int) -> dict[str, dict[str, dict[str, float]]]:
-    """Milliseconds of each form, in turns round all of them; `gain` is of the best times."""
-    seconds: dict[tuple[str, str], list[float]] = {}
-    for _ in range(repeats):
-        for engine, rows in runs.items():
-            for name, run in rows.items():
-                begun = time.perf_counter()
-                run()
-                seconds.setdefault((engine, name), []).append(time.perf_counter() - begun)
+def measure(runs: Runs, repeats: int) -> dict[str, dict[str, dict[str, float]]]:
+    """Milliseconds of each form, in turns round all of them; `gain` is that of the best times."""
+    works = {
+        (engine, name): lambda work=work: seconds_of(work)  # type: ignore[misc]
+        for engine, by_form in runs.items()
+        for name, work in by_form.items()
+    }
+    seconds = take_turns(works, repeats)
     return {
         engine: {
             name: {
                 "best_ms": 1000 * min(seconds[engine, name]),
-                "median_ms": 1000 * sorted(seconds[engine, name])[repeats // 2],
+                "median_ms": 1000 * statistics.median(seconds[engine, name]),
                 "gain": min(seconds[engine, "all rows"]) / min(seconds[engine, name]),
             }
-            for name in rows
+            for name in by_form
         }
-        for engine, rows in runs.items()
+        for engine, by_form in runs.items()
     }
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

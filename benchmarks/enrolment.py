@@ -1,6 +1,6 @@
-"""The quality gate of enrolment, measured: how many good clips it holds back, how many misplaced ones it finds.
+"""The quality gate of enrolment, measured: how many good clips it refuses, and how many misplaced ones it finds.
 
-    python -m benchmarks.enrolment CLIPS --bundle BUNDLE [--also VIDEO_OR_FOLDER...] [--json FILE]
+    python -m benchmarks.enrolment CLIPS [--bundle demo/bundle] [--also VIDEO...] [--smallest] [--json FILE]
 
 CLIPS is a folder that `maclip synth` or `make demo` wrote (FOLDER/classes.json). First the pictures of all clips, and
 of those given with --also, against the limits of `maclip_runtime.reading.quality`. Then, with the clips of test
@@ -11,17 +11,14 @@ were independent.
 
 from __future__ import annotations
 
-import argparse
-import json
 import tempfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from benchmarks.command import add_bundle, bundle_facts, parse, parser, run
 from maclip.data.dataset import open_folders
-from maclip_export.bundle.provenance import commit_of
 from maclip_runtime import EnrolledClip, Gallery, Recognizer, read_clip
 from maclip_runtime.engines.encoder import Encoder
 from maclip_runtime.limits.intervals import share_interval
@@ -29,18 +26,28 @@ from maclip_runtime.matching.index import build_index, make_prototype
 from maclip_runtime.matching.placement import misplaced
 from maclip_runtime.reading import quality
 from maclip_runtime.reading.frames import prepare, segment_indices
+from maclip_runtime.tools.measuring.machine import machine_facts
+from maclip_runtime.tools.measuring.output import results_console, table, write_json
 
-ROOT = Path(__file__).parents[1]
-CLASSES = 6
-OFFERED = 5  # clips to each class, of its own and of the next one
-CLIPS_EACH = (4, 5)
-GALLERIES = 10
 SEED = 0
 
 
 @dataclass(frozen=True)
+class Size:
+    """Galleries of `classes` classes for each number of clips in `clips_each`, to which `offered` clips a class go."""
+
+    classes: int = 6
+    clips_each: tuple[int, ...] = (4, 5)
+    offered: int = 5
+    galleries: int = 10
+
+
+SMALLEST = Size(classes=3, clips_each=(2,), offered=1, galleries=1)
+
+
+@dataclass(frozen=True)
 class Offered:
-    """Clips that were offered to a class of `clips_each` clips, and how many were refused for which reasons."""
+    """Clips offered to a class that holds `clips_each` clips: how many were refused, and for which reasons."""
 
     right_class: bool
     clips_each: int
@@ -54,15 +61,15 @@ class Offered:
 
 @dataclass(frozen=True)
 class Pictures:
-    """What was looked at, how many clips were refused for their pictures, and the figures nearest to the limits."""
+    """Which clips were judged, how many were refused for their pictures, and the figures nearest to the limits."""
 
     what: str
     clips: int
     refused: int
-    least_motion: float
-    least_brightness: float
-    most_brightness: float
-    most_blur: float
+    min_motion: float
+    min_brightness: float
+    max_brightness: float
+    max_blur: float
 
 
 def pictures(what: str, paths: list[Path], encoder: Encoder) -> Pictures:
@@ -89,8 +96,8 @@ def pictures(what: str, paths: list[Path], encoder: Encoder) -> Pictures:
     )
 
 
-def offers(bundle: Path, classes: dict[str, list[Path]]) -> list[Offered]:
-    """Offer clips to galleries of six of the classes."""
+def offers(bundle: Path, classes: dict[str, list[Path]], size: Size) -> list[Offered]:
+    """Offer clips to galleries of some of the classes."""
     with (
         tempfile.TemporaryDirectory() as folder,
         Recognizer.open(bundle, Path(folder) / "all.db", device="cpu") as all_of,
@@ -102,9 +109,9 @@ def offers(bundle: Path, classes: dict[str, list[Path]]) -> list[Offered]:
         encoder = all_of.encoder
         rng = np.random.default_rng(SEED)
         seen: dict[tuple[bool, int], list[set[str]]] = {}
-        for each in CLIPS_EACH:
-            for number in range(GALLERIES):
-                chosen = [list(classes)[place] for place in rng.permutation(len(classes))[:CLASSES]]
+        for each in size.clips_each:
+            for number in range(size.galleries):
+                chosen = [list(classes)[place] for place in rng.permutation(len(classes))[: size.classes]]
                 dealt = {name: [clips[name][place] for place in rng.permutation(len(clips[name]))] for name in chosen}
                 with Gallery(Path(folder) / f"{each}.{number}.db", contract=known.manifest.contract) as gallery:
                     for name in chosen:
@@ -112,7 +119,7 @@ def offers(bundle: Path, classes: dict[str, list[Path]]) -> list[Offered]:
                     for place, name in enumerate(chosen):
                         for right in (True, False):
                             giver = name if right else chosen[(place + 1) % len(chosen)]
-                            for clip in dealt[giver][each : each + OFFERED]:
+                            for clip in dealt[giver][each : each + size.offered]:
                                 refused = _codes(gallery, encoder, replace(clip, class_name=name))
                                 seen.setdefault((right, each), []).append(refused)
     return [
@@ -143,32 +150,59 @@ def _codes(gallery: Gallery, encoder: Encoder, clip: EnrolledClip) -> set[str]:
 
 def main() -> None:
     """Measure, print, and write the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("clips", type=Path)
-    parser.add_argument("--bundle", type=Path, required=True)
-    parser.add_argument("--also", type=Path, nargs="*", default=[])
-    parser.add_argument("--json", type=Path)
-    args = parser.parse_args()
-    data = open_folders(args.clips)
-    drawn = [path for split in ("train", "val", "test") for one in data.split(split) for path in one.clips]
-    with Recognizer.open(args.bundle, Path(tempfile.gettempdir()) / "maclip-no-gallery.db", device="cpu") as recognizer:
-        looked = [pictures("generated", drawn, recognizer.encoder)]
-        if args.also:
-            looked.append(pictures("also", args.also, recognizer.encoder))
-    test = {one.name: list(one.clips) for one in data.split("test")}
-    offered = offers(args.bundle, test)
-    for one in looked:
-        print(one)
-    for two in offered:
-        print(two)
-    if args.json:
-        facts: dict[str, Any] = {
-            "commit": commit_of(ROOT),
-            "pictures": [asdict(one) for one in looked],
-            "offered": [asdict(two) for two in offered],
+    options = parser(__doc__)
+    options.add_argument("clips", type=Path)
+    add_bundle(options)
+    options.add_argument("--also", type=Path, nargs="*", default=[], help="more clips whose pictures are judged")
+    chosen = parse(options)
+    machine = machine_facts()
+    size = SMALLEST if chosen.smallest else Size()
+    data = open_folders(chosen.clips)
+    each = 1 if chosen.smallest else None
+    drawn = [path for split in ("train", "val", "test") for one in data.split(split) for path in one.clips[:each]]
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Recognizer.open(chosen.bundle, Path(folder) / "gallery.db", device="cpu") as recognizer,
+    ):
+        judged = [pictures("generated", drawn, recognizer.encoder)]
+        if chosen.also:
+            judged.append(pictures("also", chosen.also, recognizer.encoder))
+    offered = offers(chosen.bundle, {one.name: list(one.clips) for one in data.split("test")}, size)
+    show(judged, offered)
+    if chosen.json:
+        facts = {
+            "machine": machine,
+            "bundle": bundle_facts(chosen.bundle),
+            "pictures": [asdict(one) for one in judged],
+            "offered": [asdict(one) for one in offered],
         }
-        args.json.write_text(json.dumps(facts, indent=1) + "\n")
+        write_json(chosen.json, facts)
+
+
+def show(judged: list[Pictures], offered: list[Offered]) -> None:
+    """A table of the pictures, and one of the offers."""
+    shown = [
+        (
+            *(one.what, f"{one.clips:,}", str(one.refused), f"{one.min_motion:.1f}"),
+            *(f"{one.min_brightness:.1f}", f"{one.max_brightness:.1f}", f"{one.max_blur:.3f}"),
+        )
+        for one in judged
+    ]
+    console = results_console()
+    columns = ("pictures", "clips", "refused", "motion from", "brightness from", "to", "blur up to")
+    console.print(table("the figures of pictures nearest to the limits", columns, shown))
+    rows = [
+        (
+            "own" if one.right_class else "another",
+            *map(str, (one.clips_each, one.offered, one.refused)),
+            "-" if one.interval is None else f"{one.interval[0]:.1%} to {one.interval[1]:.1%}",
+            *map(str, (one.far_from_class, one.near_other_class, one.duplicate)),
+        )
+        for one in offered
+    ]
+    headings = ("class", "clips each", "offered", "refused", "interval", "far from class", "near other", "duplicate")
+    console.print(table("clips offered to galleries", headings, rows))
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

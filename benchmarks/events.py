@@ -1,6 +1,6 @@
 """How well events agree with what happens in drawn streams, and what each number of `Decisions` does to that.
 
-    python -m benchmarks.events [--bundle demo/bundle] [--json FILE] [--figure FILE]
+    python -m benchmarks.events [--bundle demo/bundle] [--smallest] [--json FILE] [--figure FILE]
 
 Streams and galleries are drawn anew by seed (`benchmarks.drawn`): galleries of three clips a class, each watching three
 streams in which the enrolled actions, strangers and rests alternate. Each window passes the network once; decisions are
@@ -16,9 +16,7 @@ rule over windows can hope for much more.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import json
 import math
 import tempfile
 import time
@@ -26,10 +24,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.circumstances import circumstances
+from benchmarks.command import add_bundle, bundle_facts, parse, parser, run
 from benchmarks.drawn import (
-    TEST,
-    VALIDATION,
     DrawnSet,
     DrawnStream,
     Windows,
@@ -37,6 +33,7 @@ from benchmarks.drawn import (
     draw_clips,
     draw_gallery,
     draw_stream,
+    drawn_sets,
     enroll,
     windows_of,
 )
@@ -46,12 +43,14 @@ from maclip_runtime.engines.encoder import Encoder
 from maclip_runtime.matching.distances import match_all
 from maclip_runtime.matching.index import WINDOW_SHARE, Index
 from maclip_runtime.reading.frames import Floats
+from maclip_runtime.tools.measuring.machine import machine_facts
+from maclip_runtime.tools.measuring.output import results_console, table, write_json
 
 CLIPS_ENROLLED = 3
 STREAMS_A_GALLERY = 3
 WINDOW_SHARES = (0.5, 0.75, 1.0)  # of the enrolled clips' duration
 HOPS = (1, 2, 4)  # eighths of a window, for a bundle of 8 frames
-SHIFTS = (-8.0, -6.0, -4.0, -3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 4.0, 6.0, 8.0, math.inf)  # added to the distance limit
+SHIFTS = (-8.0, -6.0, -4.0, -3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 4.0, 6.0, 8.0, math.inf)  # added to the limit
 SWEEPS: dict[str, tuple[float, ...]] = {
     "smoothing_s": (0.0, 0.25, 0.5, 0.75, 1.0, 1.5),
     "min_margin": (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6),
@@ -66,21 +65,25 @@ DEFAULT_SHARE, DEFAULT_HOP = WINDOW_SHARE, 2  # a quarter of a window of 8 frame
 
 def main() -> None:
     """Measure, print tables, and write JSON and a figure where asked to."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bundle", type=Path, default=Path("demo/bundle"), help="as `make demo` leaves it")
-    parser.add_argument("--json", type=Path, help="write the figures into this file")
-    parser.add_argument("--figure", type=Path, help="draw the figures over the threshold into this PNG")
-    chosen = parser.parse_args()
-    begun = time.monotonic()
+    options = parser(__doc__, figure="the figures over the limit")
+    add_bundle(options)
+    chosen = parse(options)
+    machine, begun = machine_facts(), time.monotonic()
+    sets = drawn_sets(CLIPS_ENROLLED if chosen.smallest else None)
+    shares = (DEFAULT_SHARE,) if chosen.smallest else WINDOW_SHARES
     with tempfile.TemporaryDirectory() as folder:
-        validation = watch_all(chosen.bundle, VALIDATION, WINDOW_SHARES, Path(folder) / "val")
-        test = watch_all(chosen.bundle, TEST, (DEFAULT_SHARE,), Path(folder) / "test")
-    content = {**circumstances(chosen.bundle), **measure(validation, test)}
-    content["seconds"] = round(time.monotonic() - begun)
+        validation = watch_all(chosen.bundle, sets["validation"], shares, Path(folder) / "val")
+        test = watch_all(chosen.bundle, sets["test"], (DEFAULT_SHARE,), Path(folder) / "test")
+    content = {
+        "machine": machine,
+        "bundle": bundle_facts(chosen.bundle),
+        "drawn": {name: dataclasses.asdict(one) for name, one in sets.items()},
+        **measure(validation, test),
+        "seconds": round(time.monotonic() - begun),
+    }
     show(content)
     if chosen.json:
-        chosen.json.parent.mkdir(parents=True, exist_ok=True)
-        chosen.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        write_json(chosen.json, content)
     if chosen.figure:
         draw(content, chosen.figure)
 
@@ -168,7 +171,7 @@ def measure(validation: dict[float, list[Watched]], test: dict[float, list[Watch
 
 
 def _with(decisions: Decisions, field: str, value: float) -> Decisions:
-    """`decisions` with one number changed; the two thresholds of the score stay in order."""
+    """`decisions` with one number changed; enter and exit score stay in order."""
     changes = {field: value}
     if field == "enter_score":
         changes["exit_score"] = min(value, decisions.exit_score)
@@ -184,16 +187,12 @@ def _shifted(items: Sequence[Watched], decisions: Decisions, shift: float) -> di
 
 def show(content: dict[str, Any]) -> None:
     """Tables of all figures."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
+    console = results_console()
     columns = ("f1", "precision", "recall", "false_alarms_an_hour", "latency_median_s", "repeated")
 
-    def table(title: str, first: str, rows: Sequence[tuple[str, dict[str, Any]]]) -> None:
-        made = Table(title=title)
-        for heading in (first, "F1", "precision", "recall", "false alarms/h", "latency s", "repeated"):
-            made.add_column(heading, justify="left" if heading == first else "right")
+    def print_rows(title: str, first: str, rows: Sequence[tuple[str, dict[str, Any]]]) -> None:
+        headings = (first, "F1", "precision", "recall", "false alarms/h", "latency s", "repeated")
+        made = table(title, headings, ())
         best = max(row["f1"] for _, row in rows)
         for name, row in rows:
             figures = ["" if row[c] is None else f"{row[c]:.2f}" if c != "repeated" else str(row[c]) for c in columns]
@@ -202,17 +201,17 @@ def show(content: dict[str, Any]) -> None:
 
     console.print(content["defaults"])
     for field, rows in content["sweeps"].items():
-        table(f"{field}, validation", field, [(f"{row['value']:g}", row) for row in rows])
+        print_rows(f"{field}, validation", field, [(f"{row['value']:g}", row) for row in rows])
     rows = [(f"{row['window']:g}, {row['hop_eighths']}/8", row) for row in content["windows"]]
-    table("window over clip, hop over window, validation", "window", rows)
+    print_rows("window over clip, hop over window, validation", "window", rows)
     for name, limited in content["limit"].items():
-        table(f"added to the limit, {name}", "shift", [(f"{row['shift']}", row) for row in limited])
+        print_rows(f"added to the limit, {name}", "shift", [(f"{row['shift']}", row) for row in limited])
     for name, each in content["sets"].items():
-        table(f"{name}, defaults", "what", [(k, each[k]) for k in ("streams", "cut_exactly")])
+        print_rows(f"{name}, defaults", "what", [(k, each[k]) for k in ("streams", "cut_exactly")])
 
 
 def draw(content: dict[str, Any], path: Path) -> None:
-    """Precision, recall, false alarms and latency over what is added to the distance limit."""
+    """Precision, recall, false alarms and latency over what is added to the limit."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -230,12 +229,11 @@ def draw(content: dict[str, Any], path: Path) -> None:
     labels = ("share", "false alarms an hour", "median latency, seconds")
     for axis, label in zip(axes, labels, strict=True):
         axis.axvline(0, color="0.6", linewidth=1)
-        axis.set(xlabel="added to the gallery's own distance limit", ylabel=label, ylim=(0, None))
+        axis.set(xlabel="added to the gallery's own limit", ylabel=label, ylim=(0, None))
         axis.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
         axis.grid(alpha=0.3)
-    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

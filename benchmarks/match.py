@@ -1,6 +1,6 @@
 """Matching at scale: match.onnx of every metric at the sizes of ViT-B (8 frames, width 512), random weights.
 
-    python -m benchmarks.match [--json FILE] [--metrics otam,bimhm,trx]
+    python -m benchmarks.match [--metrics otam,bimhm,trx] [--smallest] [--json FILE]
 
 One query against 10 to 10,000 classes in onnxruntime on the CPU, float32, 2 threads: median and best of many runs
 after warm-up, and the memory that a run takes beside its inputs (18 KB a class) at its peak; each size in a process
@@ -16,31 +16,42 @@ prototypes and about 4 KB for OTAM's cells, so linear in the classes.
 
 from __future__ import annotations
 
-import argparse
-import json
-import multiprocessing
-import os
-import platform
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-ROOT = Path(__file__).parents[1]
+from benchmarks.command import parse, parser, run
+from maclip_runtime.bundle.manifest import GraphSpec
+from maclip_runtime.errors import MaclipError
+from maclip_runtime.tools.measuring.child import Pipe, run_alone
+from maclip_runtime.tools.measuring.machine import machine_facts
+from maclip_runtime.tools.measuring.memory import peak_resident_mib
+from maclip_runtime.tools.measuring.output import results_console, table, write_json
+from maclip_runtime.tools.measuring.turns import repeat
+
 FRAMES, WIDTH = 8, 512  # ViT-B
-CLASSES = (10, 100, 1_000, 10_000)
 THREADS = 2
-SECONDS = 4.0  # of runs for each size
-LEAST_RUNS = 15
+MIN_RUNS = 15
 METRICS = "otam,bimhm,trx"
 # TRX projects each frame of each class: 10,000 classes would take gigabytes and many seconds.
-MOST_CLASSES = {"trx": 1_000, "trx-triples": 1_000}
-PROFILE = "B=1:1:8 C=1:1000:10000"
+MAX_CLASSES = {"trx": 1_000, "trx-triples": 1_000}
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured: numbers of classes, seconds of runs for each of them, and an engine's sizes."""
+
+    classes: tuple[int, ...] = (10, 100, 1_000, 10_000)
+    seconds: float = 4.0
+    profile: str = "B=1:1:8 C=1:1000:10000"
+
+
+SMALLEST = Size((10, 1_000), 0.1, "B=1:1:1 C=1:10:10")
 
 
 @dataclass(frozen=True)
@@ -82,44 +93,45 @@ class Measured:
 
 def main() -> None:
     """Measure, print a table, and write JSON where asked to."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, help="write the figures into this file")
-    parser.add_argument("--metrics", default=METRICS, help=f"comma-separated; {METRICS} by default")
-    chosen = parser.parse_args()
-    load_before = os.getloadavg()[0]  # other work on the machine makes all times longer
-    measured = [measure(metric) for metric in chosen.metrics.split(",")]
-    show(measured)
+    options = parser(__doc__)
+    options.add_argument("--metrics", default=METRICS, help=f"comma-separated; {METRICS} by default")
+    chosen = parse(options)
+    machine = machine_facts()
+    size = SMALLEST if chosen.smallest else Size()
+    metrics = chosen.metrics.split(",")[: 1 if chosen.smallest else None]
+    measured = [measure(metric, size) for metric in metrics]
+    show(measured, size)
     if chosen.json:
-        chosen.json.parent.mkdir(parents=True, exist_ok=True)
-        content = {**_circumstances(load_before), "results": [asdict(each) for each in measured]}
-        chosen.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        sizes = {"threads": THREADS, "frames": FRAMES, "width": WIDTH}
+        write_json(chosen.json, {"machine": machine, **sizes, "results": [asdict(each) for each in measured]})
 
 
-def measure(metric: str) -> Measured:
+def measure(metric: str, size: Size) -> Measured:
     """Export one metric's match graph and measure it."""
-    import onnx
-
+    from benchmarks.small_model import small_model  # here, so that the children that measure never see torch
     from maclip_export.graphs import graphs_of
+    from maclip_export.onnx.census import census
     from maclip_export.onnx.writer import write_onnx
 
-    graph = graphs_of(_model(metric))[-1]
+    # Matching never uses the image tower, so there is next to none.
+    model = small_model("ViT-B's joint space", feature_width=WIDTH, frames=FRAMES, adapters="none", metric=metric)
+    graph = graphs_of(model)[-1]
     with tempfile.TemporaryDirectory() as folder:
         path, *weights = write_onnx(graph, Path(folder))
-        sizes = [n for n in CLASSES if n <= MOST_CLASSES.get(metric, n)]
-        with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
-            timings = pool.starmap(time_classes, [(path, n) for n in sizes], chunksize=1)
+        spec = GraphSpec(path.name, graph.inputs, graph.outputs, census(path))
+        counts = [count for count in size.classes if count <= MAX_CLASSES.get(metric, count)]
         return Measured(
             metric,
-            len(onnx.load(path, load_external_data=False).graph.node),
+            spec.census.nodes,
             path.stat().st_size,
             sum(file.stat().st_size for file in weights),
-            tuple(timings),
-            _engine(graph, path),
+            tuple(Timing(count, **run_alone(time_classes, path, count, size.seconds)) for count in counts),
+            _engine(spec, path, size.profile),
         )
 
 
-def time_classes(path: Path, classes: int) -> Timing:
-    """One query against `classes`. Peak memory is this process's own: run it in one of its own."""
+def time_classes(pipe: Pipe, path: Path, classes: int, seconds: float) -> dict[str, float]:
+    """One query against `classes`, in a fresh process, whose peak memory is its own: fields of `Timing`."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -127,76 +139,43 @@ def time_classes(path: Path, classes: int) -> Timing:
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     session.run(None, _inputs(1))
     inputs = _inputs(classes)
-    before = _peak_bytes()
+    before = peak_resident_mib()
     session.run(None, inputs)
-    grown = _peak_bytes() - before
-    for _ in range(3):
-        session.run(None, inputs)
-    took = _times(lambda: session.run(None, inputs), SECONDS, LEAST_RUNS)
+    after = peak_resident_mib()
+    if before is None or after is None:
+        raise MaclipError("bench-failed", "This system reports no peak memory.", "Measure on Linux or macOS.")
+    took = repeat(lambda: session.run(None, inputs), seconds, min_runs=MIN_RUNS)
     # Not in turns: for a while after a run the threads of one session keep the cores from those of the other.
     reader = onnxruntime.InferenceSession(_sum_of_prototypes(), options, providers=["CPUExecutionProvider"])
-    reads = _times(lambda: reader.run(None, {"prototypes": inputs["prototypes"]}), SECONDS / 4, LEAST_RUNS)
-    return Timing(classes, statistics.median(took), min(took), min(reads), len(took), grown / classes)
+    reads = repeat(lambda: reader.run(None, {"prototypes": inputs["prototypes"]}), seconds / 4, min_runs=MIN_RUNS)
+    return {
+        "median_ms": statistics.median(took) * 1e3,
+        "best_ms": min(took) * 1e3,
+        "read_ms": min(reads) * 1e3,
+        "runs": len(took),
+        "bytes_a_class": (after - before) * 2**20 / classes,
+    }
 
 
-def _times(work: Callable[[], object], seconds: float, least: int) -> list[float]:
-    """Milliseconds of each run."""
-    took: list[float] = []
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(took) < least:
-        begun = time.perf_counter()
-        work()
-        took.append((time.perf_counter() - begun) * 1e3)
-    return took
-
-
-def show(measured: list[Measured]) -> None:
-    """A table of all figures."""
-    from rich.console import Console
-    from rich.table import Table
-
-    times = Table(title="1 query, 8 frames, width 512, float32, onnxruntime on the CPU")
-    graphs = Table(title="the graphs, and their engines for 1 to 8 queries and 1 to 10,000 classes")
-    for heading in ("metric", "classes", "median ms", "best ms", "read once ms", "runs", "KB a class"):
-        times.add_column(heading, justify="left" if heading == "metric" else "right")
-    for heading in ("metric", "nodes", "graph KB", "weights MB", "build s", "engine MB"):
-        graphs.add_column(heading, justify="left" if heading == "metric" else "right")
-    for each in measured:
-        for t in each.timings:
-            figures = (f"{t.classes:,}", f"{t.median_ms:.2f}", f"{t.best_ms:.2f}", f"{t.read_ms:.2f}", str(t.runs))
-            times.add_row(each.metric, *figures, f"{t.bytes_a_class / 1e3:.0f}")
-        sizes = (str(each.nodes), f"{each.file_bytes / 1e3:.0f}", f"{each.weight_bytes / 1e6:.1f}")
-        engine = each.engine
-        built = (f"{engine.build_seconds:.1f}", f"{engine.bytes / 1e6:.1f}") if engine else ("not installed", "")
-        graphs.add_row(each.metric, *sizes, *built)
-    console = Console()
-    console.print(times)
-    console.print(graphs)
-
-
-def _peak_bytes() -> int:
-    """The most memory this process ever held. `getrusage` would count the parent's too."""
-    rows = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    return next(int(row.split()[1]) for row in rows if row.startswith("VmHWM:")) * 1024
-
-
-def _model(metric: str) -> Any:
-    """A model with ViT-B's joint space and next to no visual tower, which matching never uses."""
-    import open_clip
-    import torch
-
-    from maclip.backbones.loading import LoadedBackbone
-    from maclip.config import ModelConfig
-    from maclip.model.maclip import MaClip
-    from maclip_runtime.reading.frames import Preprocess
-
-    torch.manual_seed(0)
-    vision = {"image_size": 32, "patch_size": 32, "width": 64, "layers": 1, "head_width": 64}
-    text = {"context_length": 8, "vocab_size": 64, "width": 32, "heads": 1, "layers": 1}
-    clip = open_clip.CLIP(embed_dim=WIDTH, vision_cfg=vision, text_cfg=text).requires_grad_(False)
-    preprocess = Preprocess.for_size(32, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
-    backbone = LoadedBackbone(clip, clip.encode_text, preprocess, "ViT-B's joint space", "none", "0" * 64)
-    return MaClip(backbone, ModelConfig.of(frames=FRAMES, adapters="none", metric=metric)).eval()
+def show(measured: list[Measured], size: Size) -> None:
+    """A table of the times, and one of the graphs."""
+    times = [
+        (each.metric, f"{t.classes:,}", *(f"{ms:.2f}" for ms in (t.median_ms, t.best_ms, t.read_ms)), str(t.runs),
+         f"{t.bytes_a_class / 1e3:.0f}")
+        for each in measured
+        for t in each.timings
+    ]  # fmt: skip
+    graphs = [
+        (each.metric, str(each.nodes), f"{each.file_bytes / 1e3:.0f}", f"{each.weight_bytes / 1e6:.1f}",
+         *((f"{each.engine.build_seconds:.1f}", f"{each.engine.bytes / 1e6:.1f}") if each.engine else ("-", "-")))
+        for each in measured
+    ]  # fmt: skip
+    console = results_console()
+    title = f"1 query, {FRAMES} frames, width {WIDTH}, float32, onnxruntime on the CPU"
+    columns = ("metric", "classes", "median ms", "best ms", "read once ms", "runs", "KB a class")
+    console.print(table(title, columns, times))
+    headings = ("metric", "nodes", "graph KB", "weights MB", "build s", "engine MB")
+    console.print(table(f"the graphs, and their TensorRT engines for {size.profile}", headings, graphs))
 
 
 def _inputs(classes: int) -> dict[str, np.ndarray[Any, Any]]:
@@ -224,38 +203,20 @@ def _sum_of_prototypes() -> bytes:
     return model.SerializeToString()
 
 
-def _engine(graph: Any, path: Path) -> Engine | None:
+def _engine(spec: GraphSpec, path: Path, profile: str) -> Engine | None:
+    """Built by the real library; None where it is not installed."""
     from maclip_runtime.engines.tensorrt.builder import build_engine
     from maclip_runtime.engines.tensorrt.library import find_library
     from maclip_runtime.engines.tensorrt.profile import Profile
-    from maclip_runtime.errors import MaclipError
 
     try:
         library = find_library("rtx")
     except MaclipError:
         return None
     begun = time.perf_counter()
-    # All that is asked of the contract here are the names and shapes of inputs and outputs.
-    engine = build_engine(library, path, graph, Profile.parse(PROFILE))
-    return Engine(f"{library.name} {library.version}", PROFILE, time.perf_counter() - begun, engine.nbytes)
-
-
-def _circumstances(load_before: float) -> dict[str, Any]:
-    from maclip_export.bundle.provenance import commit_of, versions
-
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        cpu = next((row.split(":")[1].strip() for row in info.read_text().splitlines() if "model name" in row), cpu)
-    return {
-        "machine": {"cpu": cpu, "cores": os.cpu_count(), "system": platform.platform(), "load_before": load_before},
-        "commit": commit_of(ROOT),
-        "versions": versions(),
-        "threads": THREADS,
-        "frames": FRAMES,
-        "width": WIDTH,
-    }
+    engine = build_engine(library, path, spec, Profile.parse(profile))
+    return Engine(f"{library.name} {library.version}", profile, time.perf_counter() - begun, engine.nbytes)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

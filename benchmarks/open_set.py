@@ -1,6 +1,6 @@
 """How well whole clips of classes that were never enrolled are told from clips of enrolled ones, rule by rule.
 
-    python -m benchmarks.open_set [--bundle demo/bundle] [--json FILE] [--figure FILE]
+    python -m benchmarks.open_set [--bundle demo/bundle] [--smallest] [--json FILE] [--figure FILE]
 
 Random galleries of 1, 3 and 5 clips a class (`benchmarks.drawn`); the queries are other clips of all classes of the
 set, half of which are strangers to a gallery, most of them the reverse of an enrolled action. A rule gives each query
@@ -11,8 +11,7 @@ of both. Rules are to be chosen on the validation set; the test set, other class
 
 from __future__ import annotations
 
-import argparse
-import json
+import dataclasses
 import math
 import tempfile
 import time
@@ -25,14 +24,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.circumstances import circumstances
-from benchmarks.drawn import TEST, VALIDATION, DrawnSet, draw_clips, draw_gallery, enroll
+from benchmarks.command import add_bundle, bundle_facts, parse, parser, run
+from benchmarks.drawn import DrawnSet, draw_clips, draw_gallery, drawn_sets, enroll
 from maclip_runtime import Bundle, Decisions, Gallery, Recognizer, read_clip
 from maclip_runtime.decisions import judge
 from maclip_runtime.engines.encoder import Encoder
 from maclip_runtime.matching.distances import match_all
 from maclip_runtime.matching.index import Index, make_prototype
 from maclip_runtime.reading.frames import Floats, prepare, segment_indices
+from maclip_runtime.tools.measuring.machine import machine_facts
+from maclip_runtime.tools.measuring.output import results_console, table, write_json
 
 Numbers = npt.NDArray[np.float64]
 SHOTS = (1, 3, 5)
@@ -84,26 +85,28 @@ RULES: dict[str, Callable[[Compared], Numbers]] = {
 
 def main() -> None:
     """Measure, print a table, and write JSON and a figure where asked to."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bundle", type=Path, default=Path("demo/bundle"), help="as `make demo` leaves it")
-    parser.add_argument("--json", type=Path, help="write the figures into this file")
-    parser.add_argument("--figure", type=Path, help="draw the ROC curves into this PNG")
-    chosen = parser.parse_args()
-    begun = time.monotonic()
+    options = parser(__doc__, figure="the ROC curves")
+    add_bundle(options)
+    chosen = parse(options)
+    machine, begun = machine_facts(), time.monotonic()
+    sets = drawn_sets(max(SHOTS) + 1 if chosen.smallest else None)
     found = {}
-    for name, drawn in (("validation", VALIDATION), ("test", TEST)):
+    for name, drawn in sets.items():
         with tempfile.TemporaryDirectory() as folder:
             found[name] = compare(chosen.bundle, drawn, Path(folder))
-    content: dict[str, Any] = circumstances(chosen.bundle)
-    content["sets"] = {
-        name: {f"{shots}-shot": summary(galleries) for shots, galleries in by_shots.items()}
-        for name, by_shots in found.items()
+    content = {
+        "machine": machine,
+        "bundle": bundle_facts(chosen.bundle),
+        "drawn": {name: dataclasses.asdict(one) for name, one in sets.items()},
+        "sets": {
+            name: {f"{shots}-shot": summary(galleries) for shots, galleries in by_shots.items()}
+            for name, by_shots in found.items()
+        },
+        "seconds": round(time.monotonic() - begun),
     }
-    content["seconds"] = round(time.monotonic() - begun)
     show(content)
     if chosen.json:
-        chosen.json.parent.mkdir(parents=True, exist_ok=True)
-        chosen.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        write_json(chosen.json, content)
     if chosen.figure:
         draw(found, chosen.figure)
 
@@ -223,27 +226,25 @@ def false_alarms(known: Numbers, strangers: Numbers) -> float:
     return float((strangers <= limit).mean())
 
 
-def _mean(values: list[float]) -> dict[str, float]:
-    error = np.std(values, ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.nan
-    return {"mean": round(float(np.mean(values)), 4), "standard_error": round(float(error), 4)}
+def _mean(values: list[float]) -> dict[str, float | None]:
+    error = float(np.std(values, ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else None
+    return {"mean": round(float(np.mean(values)), 4), "standard_error": None if error is None else round(error, 4)}
 
 
 def show(content: dict[str, Any]) -> None:
     """A table for each set and number of shots."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
+    console = results_console()
+    headings = ("rule", "AUROC", "+-", "false alarms at 95 % recall", "+-")
     for name, by_shots in content["sets"].items():
         for shots, figures in by_shots.items():
             said = ", ".join(f"{key} {value['mean']:.1%}" for key, value in figures["answers"].items())
-            made = Table(title=f"{name}, {shots}: {said} of {figures['closed_set_accuracy']['mean']:.1%} without limit")
-            for heading in ("rule", "AUROC", "+-", "false alarms at 95 % recall", "+-"):
-                made.add_column(heading, justify="left" if heading == "rule" else "right")
+            title = f"{name}, {shots}: {said} of {figures['closed_set_accuracy']['mean']:.1%} without limit"
+            rows = []
             for rule, row in figures["rules"].items():
                 both = (row["auroc"], row["false_alarms_at_95_recall"])
-                made.add_row(rule, *(f"{one[key]:.3f}" for one in both for key in ("mean", "standard_error")))
-            console.print(made)
+                values = [one[key] for one in both for key in ("mean", "standard_error")]
+                rows.append((rule, *("-" if value is None else f"{value:.3f}" for value in values)))
+            console.print(table(title, headings, rows))
 
 
 def draw(found: dict[str, dict[int, list[Compared]]], path: Path) -> None:
@@ -267,9 +268,8 @@ def draw(found: dict[str, dict[int, list[Compared]]], path: Path) -> None:
         axis.set(title=f"{name}, 3-shot", xlabel="strangers that pass", ylabel="known clips that pass")
         axis.grid(alpha=0.3)
     axes[0][0].legend(fontsize=8, loc="lower right")
-    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

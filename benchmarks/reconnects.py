@@ -1,6 +1,6 @@
-"""A camera that goes away 200 times: what each return costs, and what stays behind.
+"""A camera that disappears 200 times: what each return costs, and what leaks.
 
-    python -m benchmarks.reconnects [--reconnects 200] [--codec h264|jpeg] [--json benchmarks/results/reconnects.json]
+    python -m benchmarks.reconnects [--reconnects 200] [--codec h264|jpeg] [--smallest] [--json FILE]
 
 A real RTSP server (GStreamer's, 25 frames a second, in H.264 with a key frame each 0.48 s) is killed and, 0 to 1.5 s
 later, started again on the same port; a source of `open_source` watches all the while. Time to resume is from the
@@ -14,27 +14,28 @@ was after the first 20.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
-import platform
 import random
 import statistics
 import sys
 import threading
 import time
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from benchmarks.command import parse, parser, run
+from maclip_runtime.errors import EXIT_MACHINE_LACKS, MaclipError
+from maclip_runtime.tools.measuring.machine import ROOT, machine_facts
+from maclip_runtime.tools.measuring.memory import resident_mib
+from maclip_runtime.tools.measuring.output import results_console, table, write_json
 
 if TYPE_CHECKING:
     from maclip_runtime.sources import Source
 
-ROOT = Path(__file__).parents[1]
 WARM_UP = 20  # returns after which memory is compared
-MOST_AWAY_SECONDS = 1.5
+MAX_AWAY_SECONDS = 1.5
 AIM_SECONDS = 2.0
-PATIENCE_SECONDS = 30.0
+TIMEOUT_SECONDS = 30.0
 SEED = 0
 
 
@@ -49,48 +50,48 @@ class Return:
     handles: int
 
 
-def main() -> None:
-    """Measure, print a table, and write JSON where asked to; ends with 1 where an aim is missed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--reconnects", type=int, default=200)
-    parser.add_argument("--codec", choices=("h264", "jpeg"), default="h264")
-    parser.add_argument("--json", type=Path, help="write the figures into this file")
-    chosen = parser.parse_args()
-    load_before = os.getloadavg()[0]  # other work on the machine makes all times longer
-    returns = measure(chosen.reconnects, chosen.codec)
+def main() -> int:
+    """Measure, print a table, and write JSON where asked to; exit code 1 where an aim is missed."""
+    options = parser(__doc__)
+    options.add_argument("--reconnects", type=int, default=200)
+    options.add_argument("--codec", choices=("h264", "jpeg"), default="h264")
+    chosen = parse(options)
+    machine = machine_facts()
+    returns = measure(2 if chosen.smallest else chosen.reconnects, chosen.codec)
     summary = summarize(returns)
     show(summary, returns)
     if chosen.json:
-        content = {
-            "command": f"python -m benchmarks.reconnects --reconnects {chosen.reconnects} --codec {chosen.codec}",
-            **_circumstances(load_before),
-            "summary": summary,
-            "returns": [asdict(each) for each in returns],
-        }
-        chosen.json.parent.mkdir(parents=True, exist_ok=True)
-        chosen.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        content = {"machine": machine, "codec": chosen.codec, "summary": summary}
+        write_json(chosen.json, {**content, "returns": [asdict(each) for each in returns]})
     kept = summary["threads_last"] <= summary["threads_first"] and summary["handles_last"] <= summary["handles_first"]
-    sys.exit(0 if kept and summary["resume_longest_s"] < AIM_SECONDS else 1)
+    return 0 if kept and summary["resume_longest_s"] < AIM_SECONDS else 1
 
 
 def measure(reconnects: int, codec: str) -> list[Return]:
     """Kill and start the server so often; what each return came to."""
     from maclip_runtime.sources import open_source
 
-    sys.path.insert(0, str(ROOT / "tests" / "runtime"))
-    from rtsp_server import RtspServer  # type: ignore[import-not-found]
+    sys.path.insert(0, str(ROOT / "tests" / "runtime" / "sources"))
+    from rtsp_server import RtspServer, is_here  # type: ignore[import-not-found]
 
+    if not is_here():
+        raise MaclipError(
+            "gstreamer-missing",
+            "The system's Python has no GStreamer RTSP server.",
+            "sudo apt install gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-ugly gstreamer1.0-plugins-good.",
+            EXIT_MACHINE_LACKS,
+        )
     rng = random.Random(SEED)
     returns = []
     with RtspServer("--codec", codec) as server, open_source(server.url) as source:
-        source.read(PATIENCE_SECONDS)
+        source.read(TIMEOUT_SECONDS)
         for number in range(reconnects):
-            away_s = rng.uniform(0, MOST_AWAY_SECONDS)
+            away_s = rng.uniform(0, MAX_AWAY_SECONDS)
             server.kill()
             time.sleep(away_s)
             server.start()
             resume_s = _seconds_to_restart(source)
-            returns.append(Return(away_s, resume_s, _resident_mib(), threading.active_count(), _handles()))
+            returns.append(Return(away_s, resume_s, resident_mib() or 0.0, threading.active_count(), _handles()))
             print(f"\r{number + 1} of {reconnects}: {resume_s:.2f} s ", end="", file=sys.stderr, flush=True)
         print(file=sys.stderr)
         assert source.status.reconnects == reconnects, source.status
@@ -116,44 +117,28 @@ def summarize(returns: list[Return]) -> dict[str, float]:
 
 
 def show(summary: dict[str, float], returns: list[Return]) -> None:
-    """A table of the summary and of every tenth part of the run."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("returns", "median s", "longest s", "MiB", "threads", "handles", title="after each tenth of the run")
+    """A table of every tenth part of the run, and the summary."""
+    rows = []
     size = max(1, len(returns) // 10)
     for start in range(0, len(returns), size):
         part = returns[start : start + size]
         took = [each.resume_s for each in part]
         figures = (f"{statistics.median(took):.2f}", f"{max(took):.2f}", f"{part[-1].resident_mib:.1f}")
-        table.add_row(str(start + len(part)), *figures, str(part[-1].threads), str(part[-1].handles))
-    console = Console()
-    console.print(table)
+        rows.append((str(start + len(part)), *figures, str(part[-1].threads), str(part[-1].handles)))
+    headings = ("returns", "median s", "longest s", "MiB", "threads", "handles")
+    console = results_console()
+    console.print(table("after each tenth of the run", headings, rows, text_columns=0))
     for name, value in summary.items():
         console.print(f"{name:20} {value:.3f}" if isinstance(value, float) else f"{name:20} {value}")
 
 
 def _seconds_to_restart(source: Source) -> float:
     begun = time.monotonic()
-    while time.monotonic() - begun < PATIENCE_SECONDS:
-        frame = source.read(PATIENCE_SECONDS)
+    while time.monotonic() - begun < TIMEOUT_SECONDS:
+        frame = source.read(TIMEOUT_SECONDS)
         if frame is not None and frame.restarted:
             return time.monotonic() - begun
     raise TimeoutError(f"no frame came: {source.status}")
-
-
-def _circumstances(load_before: float) -> dict[str, object]:
-    from maclip_export.bundle.provenance import commit_of, versions
-
-    rows = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    cpu = next((row.split(":")[1].strip() for row in rows if "model name" in row), platform.machine())
-    machine = {"cpu": cpu, "cores": os.cpu_count(), "system": platform.platform(), "load_before": load_before}
-    return {"machine": machine, "commit": commit_of(ROOT), "versions": versions()}
-
-
-def _resident_mib() -> float:
-    pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def _handles() -> int:
@@ -161,4 +146,4 @@ def _handles() -> int:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

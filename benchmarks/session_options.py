@@ -1,17 +1,14 @@
 """What onnxruntime's settings cost in memory and processor time, each in a process of its own.
 
-    python -m benchmarks.session_options BUNDLE [--json FILE]     # a bundle with stem and tower
+    python -m benchmarks.session_options BUNDLE [--smallest] [--json FILE]     # a bundle with stem and tower
 
 A streaming step (one frame through the stem, one window through the tower), then clips and batches of up to four. The
-settings are added one to another, as `maclip_runtime.engines.onnxruntime.session_options` sums them up; "no arena" is
-what was not taken. Processor time, not the clock's, so that a busy machine changes little.
+settings are added one to another, as `maclip_runtime.engines.onnxruntime.session_options` sums them up; "no-arena" was
+tried and not adopted. Times are processor time, not wall time, so that a busy machine changes little.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -19,9 +16,14 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.command import bundle_facts, parse, parser, run
 from maclip_runtime.bundle.opening import Bundle
 from maclip_runtime.engines.onnxruntime import SAME_AS_REQUESTED
 from maclip_runtime.engines.pieces import rows_at_once, run_in_pieces
+from maclip_runtime.tools.measuring.child import Pipe, run_alone
+from maclip_runtime.tools.measuring.machine import machine_facts
+from maclip_runtime.tools.measuring.memory import resident_mib
+from maclip_runtime.tools.measuring.output import results_console, table, write_json
 
 SETTINGS = (
     "default",
@@ -32,10 +34,12 @@ SETTINGS = (
     "sleep pieces unplanned no-arena",
 )
 STEPS, BATCH, THREADS = 6, 4, 2
+# Heading, key, decimal places.
+COLUMNS = {"ms": ("ms", 1), "faults": ("faults", 0), "MiB, steps": ("mib_steps", 0), "MiB, batches": ("mib_batches", 0)}
 
 
-def measure(path: Path, setting: str) -> dict[str, float]:
-    """One setting: processor milliseconds a step, pages faulted a step, MiB resident after steps and after batches."""
+def measure(pipe: Pipe, path: Path, setting: str, count: int) -> dict[str, float]:
+    """One setting in a fresh process: processor ms and page faults a step, MiB after steps and after batches."""
     import resource
 
     import onnxruntime
@@ -59,64 +63,49 @@ def measure(path: Path, setting: str) -> dict[str, float]:
         for graph in ("stem", "tower")
     }
 
-    def run(graph: str, **inputs: Any) -> Any:
+    def run_graph(graph: str, **inputs: Any) -> Any:
         spec = bundle.manifest.graphs[graph]
-        most = rows_at_once(spec) if "pieces" in parts else sys.maxsize
-        return run_in_pieces(spec, inputs, most, lambda piece: tuple(sessions[graph].run(None, piece)))[0]
+        max_rows = rows_at_once(spec) if "pieces" in parts else sys.maxsize
+        return run_in_pieces(spec, inputs, max_rows, lambda piece: tuple(sessions[graph].run(None, piece)))[0]
 
     size, length, width = bundle.manifest.preprocess.size, bundle.manifest.frames, bundle.manifest.feature_width
     frames = np.random.default_rng(0).integers(0, 256, (BATCH * length, size, size, 3)).astype(np.uint8)
 
     def pass_through(windows: int, new: int) -> None:
-        tokens = run("stem", frames=frames[: windows * new])
+        tokens = run_graph("stem", frames=frames[: windows * new])
         window = np.resize(tokens, (windows, length, *tokens.shape[1:]))
-        run("tower", tokens=window, text=np.zeros((windows, width), np.float32), has_text=np.zeros(windows, bool))
+        run_graph("tower", tokens=window, text=np.zeros((windows, width), np.float32), has_text=np.zeros(windows, bool))
 
     pass_through(1, 1)
     spent, faults = [], resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(STEPS):
+    for _ in range(count):
         begun = time.process_time()
         pass_through(1, 1)
         time.sleep(0.1)  # threads that wait for work in a loop do so now
         spent.append(time.process_time() - begun)
-    faults = (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults) // STEPS
-    steps = resident()
+    faults = (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults) // count
+    steps = resident_mib() or 0.0
     for windows, new in ((1, length), (4, 1), (2, length), (3, 1), (4, length), (1, 1), (3, length), (1, 1)):
         pass_through(windows, new)
-    return {"ms": min(spent) * 1e3, "faults": faults, "mib_steps": steps, "mib_batches": resident()}
-
-
-def resident() -> int:
-    """MiB of this process in memory."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) // 1024
+    return {"ms": min(spent) * 1e3, "faults": faults, "mib_steps": steps, "mib_batches": resident_mib() or 0.0}
 
 
 def main() -> None:
     """Print a row for each setting, and write all to --json."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("bundle", type=Path)
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--setting", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.setting:
-        print(json.dumps(measure(options.bundle, options.setting)))
-        return
-    found: dict[str, dict[str, float]] = {}
-    print(f"{'setting':34}{'ms a step':>10}{'faults':>8}{'MiB, steps':>12}{'MiB, batches':>14}")
-    for setting in SETTINGS:
-        command = [sys.executable, "-m", "benchmarks.session_options", str(options.bundle), "--setting", setting]
-        row = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-        found[setting] = row
-        print(
-            f"{setting:34}{row['ms']:10.0f}{row['faults']:8.0f}{row['mib_steps']:12}{row['mib_batches']:14}", flush=True
-        )
-    if options.json:
-        import onnxruntime
-
-        facts = {"onnxruntime": onnxruntime.__version__, "bundle": Bundle.open(options.bundle).manifest.precision}
-        options.json.write_text(json.dumps({**facts, "settings": found}, indent=2) + "\n")
+    options = parser(__doc__)
+    options.add_argument("bundle", type=Path)
+    chosen = parse(options)
+    machine = machine_facts()
+    settings, count = (SETTINGS[:2], 1) if chosen.smallest else (SETTINGS, STEPS)
+    found = {setting: run_alone(measure, chosen.bundle, setting, count) for setting in settings}
+    rows = [
+        (setting, *(f"{row[key]:,.{places}f}" for key, places in COLUMNS.values())) for setting, row in found.items()
+    ]
+    results_console().print(table("one step of a stream", ("setting", *COLUMNS), rows))
+    if chosen.json:
+        facts = {"machine": machine, "bundle": bundle_facts(chosen.bundle), "settings": found}
+        write_json(chosen.json, facts)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

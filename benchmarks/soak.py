@@ -1,21 +1,19 @@
 """A soak: does recognition grow? Four videos are watched at full speed while the gallery is changed, for minutes.
 
-    python -m benchmarks.soak [--minutes 10] [--bundle demo/bundle] [--json FILE] [--figure FILE]
+    python -m benchmarks.soak [--minutes 10] [--bundle demo/bundle] [--smallest] [--json FILE] [--figure FILE]
 
 One process watches four drawn videos together, again and again, so that sources are opened and closed all the time; a
 second thread enrolls a clip, renames its class and removes it, so that the gallery's index is made anew all the time.
 Each second resident memory, threads and open files are noted. After a warm-up of a fifth of the time (half a minute at
-most) memory must be flat within 5 %, and threads and files within what one more source takes: else the exit code is 1.
+most) memory must be flat within 5 %, and threads and files within what one more source takes: else the exit code is 1
+(not with --smallest, which is all warm-up).
 
 "Growth" is the median of the last quarter over that of the first. At full speed ten minutes are hours of a camera.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
-import sys
 import tempfile
 import threading
 import time
@@ -24,18 +22,22 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.command import add_bundle, bundle_facts, parse, parser, run
 from maclip_runtime import Callbacks, Frame, Recognizer
 from maclip_runtime.decisions import Verdict
 from maclip_runtime.tools.bench.drawn import draw_video
-from maclip_runtime.tools.bench.machine import machine_facts, resident_mib
+from maclip_runtime.tools.measuring.machine import machine_facts
+from maclip_runtime.tools.measuring.memory import resident_mib
+from maclip_runtime.tools.measuring.output import results_console, table, write_json
 
-ROOT = Path(__file__).parents[1]
 SOURCES, VIDEO_SECONDS, CLIP_SECONDS = 4, 10.0, 2.0
 WINDOW_S, HOP_S = 2.0, 0.5
 FLAT = 0.05  # of the memory after the warm-up
 SLACK = 8  # threads and files by which two moments may differ: a decoder has some of each
-WARM_UP_SHARE, MOST_WARM_UP_S = 0.2, 30.0
+WARM_UP_SHARE, MAX_WARM_UP_S = 0.2, 30.0
 CHANGE_S = 0.5  # between two changes of the gallery
+SAMPLE_S = 1.0  # between two samples
+SMALLEST_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -82,27 +84,25 @@ class Over(BaseException):
     """The time is over. No `Exception`: of callbacks those are caught."""
 
 
-def main() -> None:
+def main() -> int:
     """Soak, print a table, write what was asked for; exit code 1 where something grows."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--bundle", type=Path, default=ROOT / "demo" / "bundle", help="`make demo` leaves one there")
-    parser.add_argument("--json", type=Path, help="write the figures into this file")
-    parser.add_argument("--figure", type=Path, help="draw memory over time into this file")
-    chosen = parser.parse_args()
+    options = parser(__doc__, figure="memory over time")
+    options.add_argument("--minutes", type=float, default=10.0)
+    add_bundle(options)
+    chosen = parse(options)
     machine = machine_facts()
+    seconds = SMALLEST_SECONDS if chosen.smallest else chosen.minutes * 60
     with tempfile.TemporaryDirectory(prefix="maclip-soak-") as folder:
-        samples, frames = soak(chosen.bundle, Path(folder), chosen.minutes * 60)
+        samples, frames = soak(chosen.bundle, Path(folder), seconds)
     verdicts = judge(samples)
     show(samples, frames, verdicts)
     if chosen.json:
-        content = {"machine": machine, "commit": _commit(), "minutes": chosen.minutes, "sources": SOURCES}
-        content |= {"bundle": chosen.bundle.name, "frames": frames, **asdict(verdicts)}
-        content["samples"] = [asdict(sample) for sample in samples]
-        chosen.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        content = {"machine": machine, "bundle": bundle_facts(chosen.bundle), "minutes": seconds / 60}
+        content |= {"sources": SOURCES, "frames": frames, **asdict(verdicts)}
+        write_json(chosen.json, {**content, "samples": [asdict(sample) for sample in samples]})
     if chosen.figure:
         draw(samples, verdicts, chosen.figure)
-    sys.exit(0 if verdicts.flat else 1)
+    return 0 if verdicts.flat or chosen.smallest else 1
 
 
 def soak(bundle: Path, place: Path, seconds: float) -> tuple[list[Sample], int]:
@@ -139,7 +139,7 @@ def soak(bundle: Path, place: Path, seconds: float) -> tuple[list[Sample], int]:
 
 def judge(samples: Sequence[Sample]) -> Verdicts:
     """What grew after the warm-up."""
-    warm = min(MOST_WARM_UP_S, WARM_UP_SHARE * samples[-1].time_s)
+    warm = min(MAX_WARM_UP_S, WARM_UP_SHARE * samples[-1].time_s)
     counted = [sample for sample in samples if sample.time_s >= warm]
     quarter = max(1, len(counted) // 4)
 
@@ -155,20 +155,18 @@ def judge(samples: Sequence[Sample]) -> Verdicts:
 
 def show(samples: Sequence[Sample], frames: int, verdicts: Verdicts) -> None:
     """A table of ten moments, and what it comes to."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=f"{SOURCES} sources at full speed, the gallery being changed")
-    for heading in ("seconds", "MiB", "threads", "files", "windows", "changes"):
-        table.add_column(heading, justify="right")
-    for sample in [*samples[:: max(1, len(samples) // 10)], samples[-1]]:
-        table.add_row(
-            f"{sample.time_s:.0f}",
-            f"{sample.memory_mib:.1f}",
-            *(f"{value:,}" for value in (sample.threads, sample.files, sample.windows, sample.changes)),
+    moments = [*samples[:: max(1, len(samples) // 10)], samples[-1]]
+    rows = [
+        (
+            *(f"{moment.time_s:.0f}", f"{moment.memory_mib:.1f}"),
+            *(f"{value:,}" for value in (moment.threads, moment.files, moment.windows, moment.changes)),
         )
-    console = Console()
-    console.print(table)
+        for moment in moments
+    ]
+    headings = ("seconds", "MiB", "threads", "files", "windows", "changes")
+    title = f"{SOURCES} sources at full speed, the gallery being changed"
+    console = results_console()
+    console.print(table(title, headings, rows, text_columns=0))
     hours = frames / 30 / 3600
     console.print(
         f"{frames:,} frames, {hours:.2f} hours of video; growth: memory {verdicts.memory:+.1%}, threads "
@@ -184,7 +182,7 @@ def draw(samples: Sequence[Sample], verdicts: Verdicts, path: Path) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(9, 3.6), layout="constrained")
-    warm = min(MOST_WARM_UP_S, WARM_UP_SHARE * samples[-1].time_s)
+    warm = min(MAX_WARM_UP_S, WARM_UP_SHARE * samples[-1].time_s)
     level = statistics.median(sample.memory_mib for sample in samples if sample.time_s >= warm)
     axes.axhspan(level * (1 - FLAT), level * (1 + FLAT), color="#d5d8dd", label="5 % either way")
     axes.axvline(warm, color="#8a8f98", linewidth=0.8, linestyle=(0, (3, 3)), label="warm-up")
@@ -226,7 +224,7 @@ def _sample(samples: list[Sample], counter: Counter, changes: list[int], stop: t
                 changes[0],
             )
         )
-        if stop.wait(1.0):
+        if stop.wait(SAMPLE_S):
             return
 
 
@@ -238,11 +236,5 @@ def _guarded(failed: list[BaseException], stop: threading.Event, work: Any, *val
         stop.set()
 
 
-def _commit() -> str | None:
-    from maclip_export.bundle.provenance import commit_of
-
-    return commit_of(ROOT)
-
-
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -13,14 +13,30 @@ from unittest import mock
 
 import numpy as np
 
-from maclip_export.bench.worker import resident_mib
-from maclip_runtime.reading.frames import Pixels
+from maclip_runtime.reading.frames import Pixels, prepare
+from maclip_runtime.tools.bench.drawn import draw_video
+from maclip_runtime.tools.measuring.memory import resident_mib
 
-BACKBONE, DEPTH, FRAMES = "ViT-B-16", 4, 8
+FRAMES = 8
 SPACING_S = 0.25  # between frames: a window of 2 s, a new one with each frame
 HEIGHT, WIDTH = 480, 640  # px
 CLASSES = 3
 WARM_UPS = 3
+
+
+@dataclass(frozen=True)
+class Model:
+    """What is measured: a backbone, its adapted blocks, and the bundles by name."""
+
+    backbone: str
+    pretrained: str
+    adapted_depth: int
+    bundles: tuple[str, ...]
+
+
+PRECISIONS = {"f32": "float32", "i8": "int8"}
+VIT_B_16 = Model("ViT-B-16", "none", 4, ("f32", "i8"))
+SMALLEST = Model("tiny", "tiny", 1, ("f32",))
 
 
 @dataclass(frozen=True)
@@ -43,32 +59,33 @@ class Exporting:
 
     facts = None
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, model: Model) -> None:
+        self._folder, self._chosen = folder, model
 
     def turn(self, work: str) -> None:
-        """Write both."""
+        """Write all of them."""
         from maclip_export.bundle.writer import Material, write_bundle
         from maclip_export.gate.trial import drawn_trial
         from maclip_export.options import ExportOptions
 
-        model = random_model()
+        model = random_model(self._chosen)
         material = Material([], drawn_trial(model, 1, 2))
-        for name, precision in (("f32", "float32"), ("i8", "int8")):
-            options = ExportOptions(precision=precision, quantization="dynamic", allow_loss=True, force=True)
+        for name in self._chosen.bundles:
+            options = ExportOptions(precision=PRECISIONS[name], quantization="dynamic", allow_loss=True, force=True)
             write_bundle(model, self._folder / name, material, options)
 
 
 class Torch:
     """Eager torch that computes the features of a whole window."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, model: Model, threads: int) -> None:
         import torch
 
         torch.set_num_threads(threads)
         self._torch = torch
-        self._model = random_model()
-        self._clip = torch.from_numpy(np.stack(prepared(FRAMES))[None])
+        self._model = random_model(model)
+        frames = [prepare(one, self._model.backbone.preprocess) for one in pictures(FRAMES)]
+        self._clip = torch.from_numpy(np.stack(frames)[None])
         self.facts = Facts(self._run()[0])
         for _ in range(WARM_UPS):
             self._run()
@@ -111,7 +128,7 @@ class Stream:
             bundle, Path(self._scratch.name) / "gallery.db", device=device, threads=threads
         )
         for number in range(CLASSES):
-            clip = drawn_video(Path(self._scratch.name) / f"{number}.mp4", number)
+            clip = draw_video(Path(self._scratch.name) / f"{number}.mp4", 1.0, number)
             self._recognizer.enroll(f"class {number}", clip, no_text=True, force=True)
         self.facts = Facts(self._recognizer.embed(np.stack(pictures(FRAMES))))
         mock.patch.object(opening, "open_source", return_value=self._source).start()
@@ -171,14 +188,15 @@ def fed_source() -> Any:
     return Fed()
 
 
-def random_model() -> Any:
-    """ViT-B/16 with random weights, its last blocks adapted, no tuned tensor zero; the same in every process."""
+def random_model(chosen: Model) -> Any:
+    """Its last blocks adapted, every tuned tensor random; the same in every process."""
     import torch
 
     import maclip
 
     torch.manual_seed(0)
-    model = maclip.build(BACKBONE, "none", frames=FRAMES, adapted_depth=DEPTH)
+    depth = chosen.adapted_depth
+    model = maclip.build(chosen.backbone, chosen.pretrained, frames=FRAMES, adapted_depth=depth)
     for parameter in model.tuned_parameters():
         torch.nn.init.normal_(parameter, std=0.02)
     return model.eval()
@@ -196,25 +214,3 @@ def picture(number: int) -> Pixels:
 def pictures(count: int) -> list[Pixels]:
     """The first frames."""
     return [picture(number) for number in range(count)]
-
-
-def prepared(count: int) -> list[Pixels]:
-    """The first frames as the model takes them, uint8 [224, 224, 3]."""
-    from maclip_runtime.reading.frames import Preprocess, prepare
-
-    preprocess = Preprocess.for_size(224, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-    return [prepare(one, preprocess) for one in pictures(count)]
-
-
-def drawn_video(path: Path, seed: int) -> Path:
-    """A second of frames that begin somewhere else for each seed."""
-    import av
-
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=8)
-        stream.height, stream.width, stream.pix_fmt = HEIGHT, WIDTH, "yuv420p"
-        for number in range(FRAMES):
-            pixels = np.ascontiguousarray(np.roll(picture(number), seed * 80, axis=0))
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
-        container.mux(stream.encode())
-    return path

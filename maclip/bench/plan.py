@@ -25,14 +25,19 @@ from maclip.config import ModelConfig, TrainConfig
 from maclip_runtime.errors import MaclipError
 
 DEPTH = 4  # K of "cached"
-CLIPS_OVER = 1  # a class has so many clips more than an episode needs
+SPARE_CLIPS = 1  # of each class, beyond what an episode needs
 
 
 @dataclass(frozen=True)
 class Settings:
-    """One benchmark. A turn is one update: `episodes` episodes and the optimiser's step; `rounds` turns each.
+    """One benchmark.
 
-    `precision` is that of `maclip train`; `threads` are each process's own.
+    backbone, pretrained, metric, device, precision: as for `maclip train`.
+    frames, way, shot, queries: of each episode; queries per class.
+    episodes: per update; a turn is one update.
+    rounds: turns of each method.
+    depth: K, the adapted blocks of the method with cached stems.
+    threads: of each process.
     """
 
     backbone: str = "ViT-B-32"
@@ -53,12 +58,12 @@ class Settings:
     @property
     def clips_a_class(self) -> int:
         """How many clips are drawn of each class."""
-        return self.shot + self.queries + CLIPS_OVER
+        return self.shot + self.queries + SPARE_CLIPS
 
 
 @dataclass(frozen=True)
 class Method:
-    """One way to train: `name` in words, the model and the training it stands for."""
+    """One way to train: its name in words, the model's and the training's configuration."""
 
     name: str
     model: ModelConfig
@@ -69,7 +74,7 @@ REFERENCE = "full"
 
 
 def methods(settings: Settings) -> Mapping[str, Method]:
-    """All methods by their keys, full fine-tuning, which the ratios are taken to, first."""
+    """All methods by key; first full fine-tuning, to which ratios are relative."""
     model = ModelConfig.of(frames=settings.frames, metric=settings.metric)
     train = TrainConfig.of(
         way=settings.way,
@@ -97,9 +102,9 @@ def methods(settings: Settings) -> Mapping[str, Method]:
 
 
 def chosen(settings: Settings, only: tuple[str, ...]) -> Mapping[str, Method]:
-    """The methods named in `only`, all for none. Raises `option-invalid` for a name that is none."""
+    """The methods named in `only`; all where it is empty. Raises `option-invalid` for an unknown name."""
     known = methods(settings)
     for name in only:
         if name not in known:
-            raise MaclipError("option-invalid", f"There is no {name!r} to measure.", f"Choose of: {', '.join(known)}.")
+            raise MaclipError("option-invalid", f"There is no method {name!r}.", f"Choose from: {', '.join(known)}.")
     return {key: method for key, method in known.items() if not only or key in only}

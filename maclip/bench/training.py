@@ -1,4 +1,4 @@
-"""The child that trains: the trainer as it is, held up after each update until its next turn comes."""
+"""The child that trains: the trainer as users run it, paused after each update until its next turn."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import math
 import os
 import time
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -25,18 +24,19 @@ from maclip.training.callbacks import Callbacks, Step
 from maclip.training.distributed import pick_device
 from maclip.training.trainer import Trainer
 from maclip_runtime.errors import EXIT_MACHINE_LACKS, MaclipError
-from maclip_runtime.tools.bench.machine import peak_resident_mib, resident_mib
+from maclip_runtime.tools.measuring.child import Pipe
+from maclip_runtime.tools.measuring.memory import peak_resident_mib, resident_mib
 
 MIB = 2**20
 MEMORY_EXHAUSTED = "memory-exhausted"
-ALLOCATION_FAILED = ("DefaultCPUAllocator", "out of memory")  # how torch says so beside MemoryError
+ALLOCATION_FAILED = ("DefaultCPUAllocator", "out of memory")  # in torch's RuntimeError
 
 
 @dataclass(frozen=True)
 class Turn:
-    """One update: its `seconds`, the mean `loss` of its episodes, and the process's highest memory so far in MiB.
+    """One update: its `seconds`, the mean `loss` of its episodes, and peak memory so far in MiB.
 
-    `resident_mib` is the system's figure, None where it gives none; `device_mib` what tensors took of a GPU at most,
+    `resident_mib` is the process's, None where the system does not report it; `device_mib` that of tensors on a GPU,
     None without one.
     """
 
@@ -48,10 +48,11 @@ class Turn:
 
 @dataclass(frozen=True)
 class Ready:
-    """A training that has made its first update, which is not timed. `device` is "cpu" or the name of the GPU.
+    """A training that has made its first update, which is not timed.
 
-    `before_mib` was resident before the backbone was loaded: Python and its libraries. `cache_mib` is what stem
-    tokens take, 0 without.
+    device: "cpu" or the name of the GPU.
+    before_mib: resident before the backbone was loaded, that is Python and its libraries.
+    cache_mib: the size of cached stem tokens, 0 without.
     """
 
     device: str
@@ -61,8 +62,8 @@ class Ready:
     cache_mib: float
 
 
-def train_in_turns(pipe: Connection, method: Method, settings: Settings, data: Path, run: Path) -> None:
-    """The body of a `Child`: says `Ready`, then does an update for each message and answers with its `Turn`."""
+def train_in_turns(pipe: Pipe, method: Method, settings: Settings, data: Path, run: Path) -> None:
+    """The body of a `Child`: sends `Ready`, then makes an update for each message and answers with its `Turn`."""
     try:
         _train(pipe, method, settings, data, run)
     except (MemoryError, RuntimeError) as error:
@@ -72,7 +73,7 @@ def train_in_turns(pipe: Connection, method: Method, settings: Settings, data: P
 
 
 def memory_exhausted(how: str) -> MaclipError:
-    """The error for want of memory; `how` it showed."""
+    """The error for lack of memory; `how` it showed."""
     return MaclipError(
         MEMORY_EXHAUSTED,
         f"There is not enough memory: {how}.",
@@ -81,10 +82,10 @@ def memory_exhausted(how: str) -> MaclipError:
     )
 
 
-def _train(pipe: Connection, method: Method, settings: Settings, data: Path, run: Path) -> None:
+def _train(pipe: Pipe, method: Method, settings: Settings, data: Path, run: Path) -> None:
     before = resident_mib()
     torch.set_num_threads(settings.threads)
-    # Saving its state now and then is a training's own choice, and its disk's speed: no update here waits for it.
+    # No update here waits for the disk: the state is never saved.
     machine = Machine(device=pick_device(settings.device), save_seconds=math.inf)
     loaded = load_backbone(settings.backbone, settings.pretrained)
     classes = open_folders(data)
@@ -105,7 +106,7 @@ def _train(pipe: Connection, method: Method, settings: Settings, data: Path, run
 
 
 def _hold(store: ClipStore) -> None:
-    """Have `store` decode its clips now and give the same view of each from then on: decoding is not measured here."""
+    """Decode all clips of `store` now and let it give these views from then on: decoding is not measured here."""
     pixels = store.load(np.arange(len(store)))
 
     def held(ids: Ids, rng: np.random.Generator | None = None) -> Tensor:
@@ -115,16 +116,16 @@ def _hold(store: ClipStore) -> None:
 
 
 class _Clock(Callbacks):
-    """Watches a training: each update ends a turn, and the next one begins when the parent asks for it."""
+    """Callbacks of the training: each update ends a turn, and the next one begins when the parent asks for it."""
 
     ready: Ready
 
-    def __init__(self, pipe: Connection, device: str) -> None:
+    def __init__(self, pipe: Pipe, device: str) -> None:
         self._pipe, self._device = pipe, device
         self._begun: float | None = None
 
     def step(self, step: Step) -> None:
-        """Answer what the update took and wait for the next turn."""
+        """Send the update's figures and wait for the next turn."""
         on_gpu = self._device == "cuda"
         if on_gpu:
             torch.cuda.synchronize()
@@ -142,5 +143,5 @@ class _Clock(Callbacks):
 
 
 def _leave() -> None:
-    """End this process at once: an exception would have the trainer save all it tuned first, a gigabyte or more."""
+    """End this process at once: on an exception the trainer would first save its state, a gigabyte or more."""
     os._exit(0)

@@ -13,7 +13,7 @@ from maclip.world.synth import Segment
 from maclip_cli.demo.charts import accuracy_panel, confusion_picture, curve_panel, worst_confusions
 from maclip_cli.demo.device_part import DeviceOutcome, Timeline
 from maclip_cli.demo.folder import DemoFolder
-from maclip_cli.demo.machine import machine_facts
+from maclip_cli.demo.machine import machine_rows
 from maclip_cli.demo.pictures import film_strip, stills
 from maclip_cli.demo.plan import FROZEN, FULL, ROWS, Plan
 from maclip_cli.demo.rows import FamilyOutcome
@@ -100,7 +100,7 @@ def render(findings: Findings) -> str:
         device=device,
         recognition=recognition(device),
         unknown=UNKNOWN,
-        machine=machine_facts(),
+        machine=machine_rows(),
         steps=findings.steps,
         total_s=sum(step.seconds for step in findings.steps),
         settings=json.dumps(dataclasses.asdict(plan), indent=2, default=dict),

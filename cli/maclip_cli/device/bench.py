@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,15 +12,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from maclip_cli.console import people, results
+from maclip_cli.console import people
 from maclip_cli.device.options import AllowFallbackOption, BundleOption, DeviceOption, ThreadsOption
-from maclip_runtime.errors import MaclipError
 
 if TYPE_CHECKING:
-    from maclip_runtime.tools.bench.result import Bench, Times
-
-FIGURES = (".png", ".svg", ".pdf")
-LOG_WIDTH = 120  # what is kept in a file is not to be cut to a terminal's default width
+    from maclip_runtime.tools.bench.result import Bench
+    from maclip_runtime.tools.measuring.spread import Times
 
 
 def bench(
@@ -30,29 +26,24 @@ def bench(
     source: Annotated[
         Path | None, typer.Option(metavar="CLIP", help="A video to watch; default: a generated one, 640 x 480.")
     ] = None,
-    seconds: Annotated[float, typer.Option(min=0.5, help="Seconds for which the stages are measured.")] = 10.0,
+    seconds: Annotated[float, typer.Option(min=0.5, help="For how long the stages are measured.")] = 10.0,
     allow_fallback: AllowFallbackOption = False,
     threads: ThreadsOption = None,
-    cold_starts: Annotated[int, typer.Option(min=1, help="How often it is started anew.")] = 5,
-    most_classes: Annotated[int, typer.Option(min=1, help="Growth is measured up to so many classes.")] = 10_000,
-    most_sources: Annotated[int, typer.Option(min=1, help="Growth is measured up to so many sources.")] = 8,
+    cold_starts: Annotated[int, typer.Option(min=1, help="How many cold starts are measured.")] = 5,
+    max_classes: Annotated[int, typer.Option(min=1, help="Measure growth up to so many classes.")] = 10_000,
+    max_sources: Annotated[int, typer.Option(min=1, help="Measure growth up to so many sources.")] = 8,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all figures here.")] = None,
     figure: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw them here: .png, .svg or .pdf.")] = None,
 ) -> None:
     """Time of each stage of a step, frames a second, cold start, memory, growth with classes and with sources."""
     from maclip_runtime.tools.bench.plan import CLASS_COUNTS, SOURCE_COUNTS, Plan, run_bench
+    from maclip_runtime.tools.measuring.output import require_outputs, results_console, write_json, writing
 
-    if figure is not None and figure.suffix not in FIGURES:
-        raise MaclipError("option-invalid", f"{figure} is no figure.", f"End its name in {', '.join(FIGURES)}.")
+    require_outputs(json_file, figure)
     if figure is not None:
         from maclip_runtime.tools.bench.figure import require_matplotlib
 
         require_matplotlib()
-    for out in (json_file, figure):
-        if out is not None and not out.resolve().parent.is_dir():  # asked before the measuring, which takes minutes
-            raise MaclipError(
-                "output-unwritable", f"There is no folder {out.parent}.", "Make it, or name another file."
-            )
     plan = Plan(
         bundle,
         device,
@@ -61,8 +52,8 @@ def bench(
         threads,
         allow_fallback,
         cold_starts,
-        tuple(count for count in CLASS_COUNTS if count <= most_classes),
-        tuple(count for count in SOURCE_COUNTS if count <= most_sources),
+        tuple(count for count in CLASS_COUNTS if count <= max_classes),
+        tuple(count for count in SOURCE_COUNTS if count <= max_sources),
     )
 
     def command(clip: Path, gallery: Path) -> list[str]:
@@ -73,20 +64,14 @@ def bench(
 
     with people().status("measuring") as status:
         found = run_bench(plan, command, lambda text: status.update(escape(text)))
-    console = results()
-    _print(found, console if console.is_terminal else Console(width=LOG_WIDTH, highlight=False))
-    try:
-        if json_file is not None:
-            text = json.dumps(dataclasses.asdict(found), indent=1, ensure_ascii=False, allow_nan=False)
-            json_file.write_text(text + "\n", encoding="utf-8")
-        if figure is not None:
-            from maclip_runtime.tools.bench.figure import draw
+    _print(found, results_console())
+    if json_file is not None:
+        write_json(json_file, dataclasses.asdict(found))
+    if figure is not None:
+        from maclip_runtime.tools.bench.figure import draw
 
+        with writing(figure):
             draw(found, figure)
-    except OSError as error:
-        raise MaclipError(
-            "output-unwritable", f"The figures cannot be kept ({error}).", "Name a file that can be written."
-        ) from error
 
 
 def _print(bench: Bench, console: Console) -> None:
@@ -119,40 +104,54 @@ def _print(bench: Bench, console: Console) -> None:
 
 
 def _stages(bench: Bench) -> Table:
+    from maclip_runtime.tools.measuring.output import table
+
     streaming = bench.streaming
-    title = f"milliseconds a step: {streaming.hop_s:g} s of video, a window of {streaming.window_s:g} s"
-    table = Table("stage", title=title)
-    for heading in ("p50", "p90", "p99", "share"):
-        table.add_column(heading, justify="right")
-    for stage, times in streaming.stages.items():
-        table.add_row(stage, *_times(times), f"{times.p50 / streaming.step.p50:.1%}")
-    table.add_section()
-    table.add_row("end to end", *_times(streaming.step), f"{streaming.step.count} steps")
-    return table
+    made = table(
+        f"milliseconds a step: {streaming.hop_s:g} s of video, a window of {streaming.window_s:g} s",
+        ("stage", "p50", "p90", "p99", "share"),
+        ((stage, *_times(times), f"{times.p50 / streaming.step.p50:.1%}") for stage, times in streaming.stages.items()),
+    )
+    made.add_section()
+    made.add_row("end to end", *_times(streaming.step), f"{streaming.step.count} steps")
+    return made
 
 
 def _classes(bench: Bench) -> Table:
-    table = Table(title="growth with enrolled classes, one clip each")
-    for heading in ("classes", "match p50 ms", "p99 ms", "arrays MiB", "grown by MiB", "first read s", "read s"):
-        table.add_column(heading, justify="right")
-    for one in bench.classes:
-        late = f"over {one.limit_s:.0f}"
-        table.add_row(
-            f"{one.classes:,}",
-            *(_form(value, ".3g") for value in (one.match.p50, one.match.p99, one.arrays_mib, one.grown_mib)),
-            *(_form(value, ".3f", late) for value in (one.first_load_s, one.load_s)),
-        )
-    return table
+    from maclip_runtime.tools.measuring.output import table
+
+    return table(
+        "growth with enrolled classes, one clip each",
+        ("classes", "match p50 ms", "p99 ms", "arrays MiB", "grown by MiB", "first read s", "read s"),
+        (
+            (
+                f"{one.classes:,}",
+                *(_form(value, ".3g") for value in (one.match.p50, one.match.p99, one.arrays_mib, one.grown_mib)),
+                *(_form(value, ".3f", f"over {one.limit_s:.0f}") for value in (one.first_load_s, one.load_s)),
+            )
+            for one in bench.classes
+        ),
+        text_columns=0,
+    )
 
 
 def _sources(bench: Bench) -> Table:
-    table = Table(title="growth with sources, watched together by one session")
-    for heading in ("sources", "windows/s", "frames/s", "MiB"):
-        table.add_column(heading, justify="right")
-    for one in bench.sources:
-        rates = (f"{one.windows_per_second:.2f}", f"{one.frames_per_second:.0f}")
-        table.add_row(str(one.sources), *rates, _form(one.memory_mib, ".0f"))
-    return table
+    from maclip_runtime.tools.measuring.output import table
+
+    return table(
+        "growth with sources, watched together by one session",
+        ("sources", "windows/s", "frames/s", "MiB"),
+        (
+            (
+                str(one.sources),
+                f"{one.windows_per_second:.2f}",
+                f"{one.frames_per_second:.0f}",
+                _form(one.memory_mib, ".0f"),
+            )
+            for one in bench.sources
+        ),
+        text_columns=0,
+    )
 
 
 def _times(times: Times) -> list[str]:

@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
-from maclip_cli.console import people, results
+from maclip_cli.console import people
 from maclip_cli.workstation.requirements import need_export
 from maclip_runtime.errors import MaclipError
 
 if TYPE_CHECKING:
-    from maclip_export.bench.measure import Latency, Result
+    from maclip_export.bench.measure import Result, Row
     from maclip_export.bench.plan import ModelSource, Settings
     from maclip_runtime.bundle.opening import Bundle
+    from maclip_runtime.tools.measuring.spread import Times
 
 NO_RUN = "none"
-LOG_WIDTH = 120
-FIGURES = (".png", ".svg", ".pdf")
 
 
 def bench(
-    run: Annotated[str, typer.Argument(help="What maclip train made, or 'none' for plain CLIP.")],
+    run: Annotated[str, typer.Argument(help="A run folder, or 'none' for plain CLIP.")],
     bundles: Annotated[list[Path], typer.Argument(metavar="BUNDLE...", help="Bundles of that model.")],
     backbone: Annotated[str | None, typer.Option(help="With RUN 'none': default, the first bundle's.")] = None,
     pretrained: Annotated[
@@ -38,8 +34,8 @@ def bench(
     adapted_depth: Annotated[
         int | None, typer.Option(help="With RUN 'none': default, the first bundle's; adapters are untrained.")
     ] = None,
-    repeats: Annotated[int, typer.Option(min=1, help="Clips, one by one, for each runner.")] = 30,
-    batch: Annotated[int, typer.Option(min=1, help="Clips at once, where throughput is measured.")] = 4,
+    repeats: Annotated[int, typer.Option(min=1, help="Single clips for each runner.")] = 30,
+    batch: Annotated[int, typer.Option(min=1, help="Clips in a batch, for throughput.")] = 4,
     threads: Annotated[int | None, typer.Option(min=1, help="For each runner; default: one a core.")] = None,
     no_compile: Annotated[bool, typer.Option("--no-compile", help="Leave torch.compile out.")] = False,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all figures here.")] = None,
@@ -47,64 +43,43 @@ def bench(
 ) -> None:
     """Latency and throughput of torch and of bundles on every engine here, and their share of the machine's peak."""
     need_export()
-    from maclip_export.bench.machine import machine_facts
     from maclip_export.bench.measure import run_bench
-    from maclip_export.bench.plan import Settings, processor_cores
+    from maclip_export.bench.plan import Settings
+    from maclip_runtime.tools.measuring.machine import machine_facts
+    from maclip_runtime.tools.measuring.output import require_outputs, results_console, write_json, writing
 
     if run != NO_RUN and not (backbone is None and adapted_depth is None):
         raise MaclipError(
             "option-invalid",
-            "A run says its --backbone and --adapted-depth itself.",
-            f"Leave them out, or say {NO_RUN}.",
+            "A run has its own --backbone and --adapted-depth.",
+            f"Leave them out, or give {NO_RUN} in place of the run.",
         )
-    for out in (json_file, figure):
-        _require_writable(out)
-    if figure is not None and figure.suffix not in FIGURES:
-        raise MaclipError("option-invalid", f"{figure} is no figure.", f"End its name in {', '.join(FIGURES)}.")
+    require_outputs(json_file, figure)
     named = _open(bundles)
     source = _source(run, named[0][1], backbone, pretrained, adapted_depth)
-    settings = Settings(repeats, batch, threads or processor_cores())
     machine = machine_facts()
-    console = people()
-    with console.status("loading") as status:
+    settings = Settings(repeats, batch, threads or machine["cores"])
+    with people().status("loading") as status:
         result = run_bench(source, named, settings, not no_compile, lambda text: status.update(escape(text)))
-    facts = {
-        "machine": machine,
-        "model": _model_facts(source, named),
-        **dataclasses.asdict(result),
-    }
-    console = results()
-    # What is kept in a file is not to be cut to a terminal's default width.
-    print_result(result, console if console.is_terminal else Console(width=LOG_WIDTH, highlight=False))
+    print_result(result, results_console())
     if json_file is not None:
-        json_file.write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        facts = {"machine": machine, "model": _model_facts(source, named), **dataclasses.asdict(result)}
+        write_json(json_file, facts)
     if figure is not None:
         from maclip_export.bench.figure import draw
 
-        draw(result, _title(source, settings, machine), figure)
+        with writing(figure):
+            draw(result, _title(source, settings, machine), figure)
 
 
 def print_result(result: Result, console: Console) -> None:
     """The table of runners, the products that set the peaks, and what the columns mean."""
+    from maclip_runtime.tools.measuring.output import table
+
     steps = any(row.step is not None for row in result.rows)
-    table = Table(title="milliseconds a clip", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("runner")
-    table.add_column("precision", no_wrap=True)
     numbers = ("best", "p50", "p90", "p99", "ratio", "of peak", "clips/s", *(("ms a step",) if steps else ()))
-    for heading in (*numbers, "MiB", "cosine"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for row in result.rows:
-        where = "" if row.device == "cpu" else f" ({row.device})"
-        cells = [escape(row.runner + where), row.precision]
-        if row.clip is None:
-            table.add_row(*cells, *[""] * (len(table.columns) - 2), style="dim")
-            continue
-        cells += [*_milliseconds(row.clip), _form(row.ratio, "{:.2f}"), _form(row.peak_share, "{:.0%}")]
-        cells.append(_form(row.clips_per_second, "{:.2f}"))
-        if steps:
-            cells.append(_form(row.step.p50 if row.step is not None else None, "{:.1f}"))
-        table.add_row(*cells, _form(row.memory_mib, "{:.0f}"), _form(row.cosine, "{:.5f}"))
-    console.print(table)
+    headings = ("runner", "precision", *numbers, "MiB", "cosine")
+    console.print(table("milliseconds a clip", headings, (_cells(row, steps) for row in result.rows), text_columns=2))
     for row in result.rows:
         if row.failed is not None:
             console.print(f"{escape(row.runner)}, {row.precision}: {escape(row.failed)}", soft_wrap=True)
@@ -117,14 +92,26 @@ def print_result(result: Result, console: Console) -> None:
     for line in (
         f"{settings.threads} threads each, {settings.repeats} turns; clips/s: in batches of {settings.batch}; "
         f"a clip is {result.flops / 1e9:,.1f} GFLOP, two for a multiplication with its addition.",
-        "ratio: eager torch's median by this one's. of peak: the best clip's rate by the best product's. "
-        "MiB: what a process of its own grows by for single clips. cosine: the lowest with eager torch's features.",
+        "ratio: eager torch's median divided by this one's. of peak: the best clip's rate divided by the best "
+        "product's. MiB: how much its process grows while it loads and runs single clips. cosine: the lowest with "
+        "eager torch's features.",
     ):
         console.print(line, soft_wrap=True)
 
 
-def _milliseconds(latency: Latency) -> list[str]:
-    return [f"{value:.1f}" for value in (latency.best, latency.p50, latency.p90, latency.p99)]
+def _cells(row: Row, steps: bool) -> list[str]:
+    cells = [row.runner + ("" if row.device == "cpu" else f" ({row.device})"), row.precision]
+    if row.clip is None:
+        return cells
+    cells += [*_milliseconds(row.clip), _form(row.ratio, "{:.2f}"), _form(row.peak_share, "{:.0%}")]
+    cells.append(_form(row.clips_per_second, "{:.2f}"))
+    if steps:
+        cells.append(_form(row.step.p50 if row.step is not None else None, "{:.1f}"))
+    return [*cells, _form(row.memory_mib, "{:.0f}"), _form(row.cosine, "{:.5f}")]
+
+
+def _milliseconds(times: Times) -> list[str]:
+    return [f"{value:.1f}" for value in (times.best, times.p50, times.p90, times.p99)]
 
 
 def _form(value: float | None, form: str) -> str:
@@ -174,9 +161,3 @@ def _title(source: ModelSource, settings: Settings, machine: dict[str, Any]) -> 
     return (
         f"{source.backbone}, {source.frames} frames a clip{adapted}; {settings.threads} threads, {machine['processor']}"
     )
-
-
-def _require_writable(path: Path | None) -> None:
-    """Asked before the measuring, which takes minutes."""
-    if path is not None and not path.resolve().parent.is_dir():
-        raise MaclipError("output-unwritable", f"There is no folder {path.parent}.", "Make it, or name another file.")

@@ -1,1 +1,1 @@
-"""How fast a model is on this machine: torch and every bundle in one run, against the machine's own products."""
+"""The speed of a model on this machine: torch and every bundle in one run, relative to the machine's own products."""

@@ -1,10 +1,10 @@
-"""The benchmark itself: turns that go round all runners and the machine's own products, and what they come to."""
+"""The benchmark: all runners and the machine's own matrix products take turns, and each runner gets a row."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -23,9 +23,11 @@ from maclip_export.bench.plan import (
 )
 from maclip_export.bench.runners import Array
 from maclip_export.bench.timing import ModelFacts, RunnerFacts, TimedRunner
-from maclip_export.bench.worker import Worker, WorkerFailed
 from maclip_runtime.bundle.opening import Bundle
 from maclip_runtime.errors import MaclipError
+from maclip_runtime.tools.measuring.child import Child, serve
+from maclip_runtime.tools.measuring.spread import Times
+from maclip_runtime.tools.measuring.turns import Subject
 
 BATCH_EVERY = 4  # rounds: a batch costs as much as that many clips
 
@@ -33,28 +35,16 @@ Note = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Latency:
-    """Milliseconds of one work: the best, and percentiles. Of fewer than 100 turns, p99 is nearly the worst."""
-
-    best: float
-    p50: float
-    p90: float
-    p99: float
-
-    @classmethod
-    def of(cls, seconds: Sequence[float]) -> Latency:
-        """From the seconds of each turn."""
-        p50, p90, p99 = np.percentile(seconds, (50, 90, 99))
-        return cls(*(round(1000 * float(s), 4) for s in (min(seconds), p50, p90, p99)))
-
-
-@dataclass(frozen=True)
 class Row:
-    """What one runner came to; `failed` says why it has no figures.
+    """The figures of one runner; `failed` says why it has none.
 
-    `clip` is a batch of one, `step` a stream's step (the stem on one frame, the tower on T), `clips_per_second`
-    that of batches. `ratio` is eager torch's median on the same device by this one's; `peak_share` the quickest
-    clip's rate by the quickest product's in that precision; `cosine` the worst of the features with eager torch's.
+    clip: milliseconds of a batch of one.
+    step: milliseconds of a stream's step, the stem on one frame and the tower on T.
+    clips_per_second: in batches.
+    ratio, step_ratio: eager torch's median on the same device divided by this one's.
+    peak_share: operations a second of the fastest clip, divided by those of the fastest product in that precision.
+    memory_mib: peak memory of its process less what was resident before the model was read.
+    cosine: the lowest cosine of its features with eager torch's.
     """
 
     runner: str
@@ -62,8 +52,8 @@ class Row:
     device: str
     precision: str
     failed: str | None = None
-    clip: Latency | None = None
-    step: Latency | None = None
+    clip: Times | None = None
+    step: Times | None = None
     clips_per_second: float | None = None
     ratio: float | None = None
     step_ratio: float | None = None
@@ -74,7 +64,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Result:
-    """A benchmark: `flops` of a clip (an addition and a multiplication are two), the best products, the rows."""
+    """A benchmark: settings, `flops` of a clip (an addition and a multiplication are two), best products, rows."""
 
     settings: Settings
     flops: int
@@ -82,23 +72,27 @@ class Result:
     rows: tuple[Row, ...]
 
 
-@dataclass
-class _Running:
+class _Runner(Subject):
     """A runner while it is measured."""
 
-    spec: RunnerSpec
-    worker: Worker | None = None
-    facts: RunnerFacts | None = None
-    failed: str | None = None
-    seconds: dict[str, list[float]] = field(default_factory=dict)
+    def __init__(self, spec: RunnerSpec, tolerates: Callable[[MaclipError], bool] = lambda error: True) -> None:
+        super().__init__(spec.name, tolerates)
+        self.spec = spec
+
+    @property
+    def ready(self) -> RunnerFacts:
+        """What it said when it was ready; only of one that did not fail."""
+        facts: RunnerFacts = self.facts
+        return facts
 
     def turn(self, work: str) -> None:
-        if self.worker is None or self.facts is None or self.failed is not None or work not in self.facts.works:
-            return
-        try:
-            self.seconds.setdefault(work, []).append(self.worker.turn(work))
-        except (WorkerFailed, MaclipError) as error:
-            self.failed = str(error)
+        """Ask for `work`, if this runner can do it."""
+        if self.failed is None and work in self.ready.works:
+            super().turn(work)
+
+    def times(self) -> dict[str, Times]:
+        """Of each work."""
+        return {work: Times.of(seconds) for work, seconds in self.answers.items()}
 
 
 def run_bench(
@@ -117,57 +111,48 @@ def run_bench(
     contracts = [(name, bundle.manifest.contract) for name, bundle in bundles]
     with ExitStack() as stack:
         note("loading eager torch")
-        eager = _Running(EAGER)
-        try:
-            eager.worker = stack.enter_context(Worker(TimedRunner, EAGER, source, inputs, settings.threads, contracts))
-        except WorkerFailed as error:
-            raise MaclipError("bench-failed", f"Eager torch does not run: {error}.", "Look at its message.") from error
-        eager.facts = eager.worker.facts
-        model = eager.worker.facts.model
+        eager = _Runner(EAGER, tolerates=lambda error: False)
+        eager.start(stack, serve, TimedRunner, EAGER, source, inputs, settings.threads, contracts)
+        if eager.failed is not None:
+            raise MaclipError("bench-failed", f"Eager torch does not run: {eager.failed}.", "Look at its message.")
+        model = eager.ready.model
+        assert model is not None
         specs = torch_specs(compiled, model.cuda)
         for name, bundle in bundles:
             specs += bundle_specs(bundle, name)
-        runners = [eager, *(_start(spec, source, inputs, settings, stack, note) for spec in specs)]
+        runners = [eager]
+        for spec in specs:
+            note(f"loading {spec.name}")
+            runner = _Runner(spec)
+            runner.start(stack, serve, TimedRunner, spec, source, inputs, settings.threads)
+            runners.append(runner)
         with _products(runners, model, settings, note) as products:
             rates = _rounds(runners, products, settings, note)
         return _result(runners, rates, model, settings)
 
 
-def _start(
-    spec: RunnerSpec, source: ModelSource, inputs: Inputs, settings: Settings, stack: ExitStack, note: Note
-) -> _Running:
-    note(f"loading {spec.name}")
-    running = _Running(spec)
-    try:
-        running.worker = stack.enter_context(Worker(TimedRunner, spec, source, inputs, settings.threads))
-        running.facts = running.worker.facts
-    except (WorkerFailed, MaclipError) as error:
-        running.failed = str(error)
-    return running
-
-
 @contextmanager
-def _products(runners: Sequence[_Running], model: ModelFacts, settings: Settings, note: Note) -> Iterator[list[Worker]]:
-    """Workers for the products in each precision that a runner multiplies in."""
+def _products(runners: Sequence[_Runner], model: ModelFacts, settings: Settings, note: Note) -> Iterator[list[Child]]:
+    """Children for the products in each precision that a runner multiplies in."""
     wanted: dict[tuple[str, str], list[str]] = {}
     for device, precision in sorted({(r.spec.device, r.spec.precision) for r in runners if r.failed is None}):
         for library in product_libraries(device, precision):
             wanted.setdefault((library, device), []).append(precision)
     with ExitStack() as stack:
-        workers = []
+        children = []
         for (library, device), precisions in wanted.items():
             note(f"matrix products of {library}")
             shapes = product_shapes(model.rows, model.width, device)
             # A library that is not installed, or lacks a precision, sets no peak.
             try:
-                worker = Worker(Products, library, device, tuple(precisions), shapes, settings.threads)
-            except (WorkerFailed, MaclipError):
+                child = Child(serve, Products, library, device, tuple(precisions), shapes, settings.threads)
+            except MaclipError:
                 continue
-            workers.append(stack.enter_context(worker))
-        yield workers
+            children.append(stack.enter_context(child))
+        yield children
 
 
-def _rounds(runners: Sequence[_Running], products: Sequence[Worker], settings: Settings, note: Note) -> list[Rate]:
+def _rounds(runners: Sequence[_Runner], products: Sequence[Child], settings: Settings, note: Note) -> list[Rate]:
     rates: list[Rate] = []
     for turn in range(settings.repeats):
         note(f"round {turn + 1} of {settings.repeats}")
@@ -175,12 +160,12 @@ def _rounds(runners: Sequence[_Running], products: Sequence[Worker], settings: S
         for work in works:
             for runner in runners:
                 runner.turn(work)
-        for worker in products:
-            rates += worker.turn("products")
+        for product in products:
+            rates += product.turn("products")
     return rates
 
 
-def _result(runners: Sequence[_Running], rates: list[Rate], model: ModelFacts, settings: Settings) -> Result:
+def _result(runners: Sequence[_Runner], rates: list[Rate], model: ModelFacts, settings: Settings) -> Result:
     best: dict[tuple[str, str], Rate] = {}
     for rate in sorted(rates, key=lambda r: r.flops):
         best[rate.device, rate.precision] = rate
@@ -190,35 +175,34 @@ def _result(runners: Sequence[_Running], rates: list[Rate], model: ModelFacts, s
 
 
 def _row(
-    runner: _Running,
-    reference: _Running | None,
-    eager: _Running,
+    runner: _Runner,
+    reference: _Runner | None,
+    eager: _Runner,
     peaks: dict[tuple[str, str], Rate],
     model: ModelFacts,
     settings: Settings,
 ) -> Row:
     spec = runner.spec
     row = Row(spec.name, spec.engine, spec.device, spec.precision, runner.failed)
-    if runner.failed is not None or runner.facts is None or eager.facts is None:
+    if runner.failed is not None:
         return row
-    latency = {work: Latency.of(seconds) for work, seconds in runner.seconds.items()}
-    theirs = {work: Latency.of(s) for work, s in reference.seconds.items()} if reference is not None else {}
-    clip, step = latency[CLIP], latency.get(STEP)
+    times, theirs = runner.times(), reference.times() if reference is not None else {}
+    clip, step = times[CLIP], times.get(STEP)
     peak = peaks.get((spec.device, spec.precision))
     return Row(
         *(spec.name, spec.engine, spec.device, spec.precision, None),
         clip=clip,
         step=step,
-        clips_per_second=settings.batch * 1000 / latency[BATCH].p50,
+        clips_per_second=settings.batch * 1000 / times[BATCH].p50,
         ratio=theirs[CLIP].p50 / clip.p50 if theirs else None,
         step_ratio=theirs[STEP].p50 / step.p50 if step is not None and STEP in theirs else None,
         peak_share=1000 * model.flops / clip.best / peak.flops if peak is not None else None,
-        memory_mib=runner.facts.memory_mib,
-        cosine=_worst_cosine(runner.facts.features, eager.facts.features),
+        memory_mib=runner.ready.memory_mib,
+        cosine=worst_cosine(runner.ready.features, eager.ready.features),
     )
 
 
-def _worst_cosine(found: Array, expected: Array) -> float:
-    """The lowest over frames, of [T, D'] each."""
+def worst_cosine(found: Array, expected: Array) -> float:
+    """The lowest cosine of a frame's features; [T, D'] each."""
     lengths = np.linalg.norm(found, axis=-1) * np.linalg.norm(expected, axis=-1)
     return float(((found * expected).sum(-1) / np.maximum(lengths, 1e-12)).min())

@@ -1,17 +1,18 @@
-"""The machine's own matrix products: the best rate that any library here reaches, in each precision.
+"""The machine's peak: the best rate at which any library here computes a matrix product, in each precision.
 
-The shapes are those of the model's linear layers, and a square. Turns are taken between those of the runners, so that
-both see the same machine; the best of all turns is the peak.
+The shapes are those of the model's linear layers, and a square. Products take turns with the runners, so that both see
+the same machine; the best of all turns is the peak.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from maclip_runtime.tools.measuring.turns import seconds_of
 
 SQUARE, GPU_SQUARE = 2048, 8192
 IN_A_TURN = 2  # products of one shape
@@ -39,7 +40,7 @@ def product_shapes(rows: int, width: int, device: str) -> list[Shape]:
 
 
 def product_libraries(device: str, precision: str) -> list[str]:
-    """Which libraries are asked for products in a precision; none where there is nothing to compare with."""
+    """Libraries whose products are measured in a precision; none where there is nothing to compare with."""
     if device != "cpu":
         return ["torch"]
     return {
@@ -50,7 +51,7 @@ def product_libraries(device: str, precision: str) -> list[str]:
 
 
 class Products:
-    """The products of one library in a worker; a turn gives each one's `Rate`."""
+    """The products of one library in a child process; a turn gives each one's `Rate`."""
 
     def __init__(self, library: str, device: str, precisions: tuple[str, ...], shapes: list[Shape], threads: int):
         make: dict[str, Callable[..., Callable[[], Any]]] = {
@@ -72,15 +73,9 @@ class Products:
         for precision, shape, product in self._products:
             count = 1 if self._device == "cpu" else ON_GPU
             flops = FLOPS_EACH * shape[0] * shape[1] * shape[2] * count
-            seconds = min(_seconds(product) for _ in range(IN_A_TURN))
+            seconds = min(seconds_of(product) for _ in range(IN_A_TURN))
             rates.append(Rate(self._library, self._device, precision, shape, flops / seconds))
         return rates
-
-
-def _seconds(product: Callable[[], Any]) -> float:
-    begun = time.perf_counter()
-    product()
-    return time.perf_counter() - begun
 
 
 def _torch_product(precision: str, shape: Shape, device: str, threads: int) -> Callable[[], Any]:

@@ -1,8 +1,7 @@
-"""What a benchmark runs: the model, the runners that this machine can have, and how often."""
+"""What a benchmark runs: the model, the runners that this machine supports, and how often."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -34,19 +33,20 @@ class ModelSource:
 
         if self.run is not None:
             return maclip.load(self.run, self.pretrained).eval()
-        prototype = self.adapted_depth > 0
-        return maclip.build(
-            self.backbone,
-            self.pretrained or "openai",
-            frames=self.frames,
-            adapted_depth=self.adapted_depth,
-            prototype_module=prototype,
-        ).eval()
+        pretrained = self.pretrained or "openai"
+        if not self.adapted_depth:
+            return maclip.build(self.backbone, pretrained, frames=self.frames, adapters="none", prototype="none")
+        return maclip.build(self.backbone, pretrained, frames=self.frames, adapted_depth=self.adapted_depth)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """`repeats` clips one by one, every few of them a batch of `batch`, each runner with `threads` threads."""
+    """How much is measured.
+
+    repeats: clips, one by one; every few of them a batch follows.
+    batch: clips in a batch.
+    threads: of each runner.
+    """
 
     repeats: int = 30
     batch: int = 4
@@ -55,7 +55,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the runners are fed: T frames of `size` pixels a clip; `tokens` is (N+1, D) where there is a stem."""
+    """What the runners get: T frames of `size` pixels a clip; `tokens` is (N+1, D) where there is a stem."""
 
     frames: int
     size: int
@@ -65,7 +65,7 @@ class Inputs:
 
     @classmethod
     def of(cls, manifests: Sequence[Manifest], batch: int) -> Inputs:
-        """Those of bundles of one model."""
+        """For bundles of one model."""
         first = manifests[0]
         towers = [m.graphs["tower"] for m in manifests if "tower" in m.graphs]
         shape = towers[0].inputs[0].shape if towers else None
@@ -87,7 +87,7 @@ class RunnerSpec:
 
     @property
     def is_reference(self) -> bool:
-        """Whether this is what the ratios of its device are taken to: eager torch in float32."""
+        """Whether ratios on its device are relative to this one: eager torch in float32."""
         return self.engine == "torch" and not self.compiled and self.precision == "float32"
 
 
@@ -95,7 +95,7 @@ EAGER = RunnerSpec("eager torch", "torch", "cpu", "float32")
 
 
 def torch_specs(compiled: bool, cuda: bool) -> list[RunnerSpec]:
-    """Torch as this machine can run it, beside `EAGER`; half precision on a GPU only."""
+    """The variants of torch that run here, beside `EAGER`; half precision on a GPU only."""
     found = [RunnerSpec("torch.compile", "torch", "cpu", "float32", True)] if compiled else []
     if cuda:
         found += [RunnerSpec(f"eager torch, {precision}", "torch", "cuda", precision) for precision in GPU_PRECISIONS]
@@ -130,11 +130,6 @@ def bundle_specs(bundle: Bundle, name: str) -> list[RunnerSpec]:
         kinds = ["int8"] if static else kinds
         found += [spec("openvino", "cpu", kind) for kind in kinds]
     return found
-
-
-def processor_cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 GPU_PRECISIONS = ("float32", "fp16")

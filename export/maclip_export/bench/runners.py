@@ -1,6 +1,6 @@
 """One runner each for torch, onnxruntime and OpenVINO: a clip, a batch, or a step of a stream to frame features.
 
-They live in worker processes (`maclip_export.bench.worker`), so libraries are imported where they are used.
+They live in child processes (`maclip_runtime.tools.measuring.child`), so libraries are imported where they are used.
 """
 
 from __future__ import annotations

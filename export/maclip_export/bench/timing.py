@@ -1,8 +1,7 @@
-"""A runner in its worker: loaded, warmed up, weighed, then timed turn by turn."""
+"""A runner in its child process: loaded, warmed up, its memory measured, then timed turn by turn."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,8 +9,9 @@ import numpy as np
 
 from maclip_export.bench.plan import BATCH, CLIP, Inputs, ModelSource, RunnerSpec
 from maclip_export.bench.runners import Array, Runner, TorchRunner, open_runner
-from maclip_export.bench.worker import peak_resident_mib, resident_mib
 from maclip_runtime.errors import MaclipError
+from maclip_runtime.tools.measuring.memory import peak_resident_mib, resident_mib
+from maclip_runtime.tools.measuring.turns import seconds_of
 
 WARM_UPS = 2
 
@@ -71,9 +71,7 @@ class TimedRunner:
 
     def turn(self, work: str) -> float:
         """Seconds of one `work`."""
-        begun = time.perf_counter()
-        self._runner.run(work)
-        return time.perf_counter() - begun
+        return seconds_of(lambda: self._runner.run(work))
 
     def _warm(self, work: str) -> None:
         for _ in range(WARM_UPS):

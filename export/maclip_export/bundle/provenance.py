@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import platform
-import subprocess
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import maclip
 from maclip.model.maclip import MaClip
 from maclip.runs import ADAPTERS_FILE, CONFIG_FILE, Run, RunConfig
 from maclip_runtime.bundle.manifest import Provenance
+from maclip_runtime.tools.measuring.machine import ROOT, commit_of, library_versions
 
 # Names of distributions: several of them install the module onnxruntime.
 LIBRARIES = (
     "torch", "open_clip_torch", "numpy", "safetensors", "onnx", "onnxscript", "onnxslim",
     "onnxruntime", "onnxruntime-gpu",
 )  # fmt: skip
-GIT_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -71,36 +67,13 @@ def provenance_of(origin: Origin | None) -> Provenance:
     return Provenance(
         run=origin.run if origin else None,
         run_sha256=origin.run_sha256 if origin else None,
-        commit=commit_of(Path(maclip.__file__).parents[1]),
+        commit=commit_of(ROOT),
         data_sha256=origin.data_sha256 if origin else None,
         libraries=versions(),
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
 
 
-def commit_of(root: Path) -> str | None:
-    """The commit checked out at `root`, with "-dirty" if tracked files differ; None if `root` is not a checkout.
-
-    `root` must be the top folder of the checkout: an installed maclip may lie inside another project's.
-    """
-    if not (root / ".git").exists():
-        return None
-    # Inside a git hook these variables point at another repository.
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
-    command = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
-    try:
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=GIT_SECONDS, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip() or None
-
-
 def versions() -> dict[str, str]:
     """Versions of Python and of the libraries of an export, as far as they are installed."""
-    found = {"python": platform.python_version()}
-    for name in LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+    return {"python": platform.python_version(), **library_versions(LIBRARIES)}

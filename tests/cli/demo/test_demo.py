@@ -24,7 +24,7 @@ from maclip_cli.demo.charts import accuracy_panel, confusion_picture, curve_pane
 from maclip_cli.demo.device_part import Stretch, Timeline
 from maclip_cli.demo.director import run_demo
 from maclip_cli.demo.folder import MARKER, DemoFolder
-from maclip_cli.demo.machine import machine_facts
+from maclip_cli.demo.machine import machine_rows
 from maclip_cli.demo.plan import DEMO, FROZEN, FULL, PROTOTYPE_ONLY, DevicePlan, FamilyPlan, Plan, RowPlan
 from maclip_cli.demo.rows import Difference, FamilyOutcome, RowOutcome, Validation
 from maclip_cli.demo.svg import text
@@ -212,6 +212,6 @@ def test_words_in_pictures_are_escaped() -> None:
     assert "&lt;b&gt;" in text(0, 0, "<b>")
 
 
-def test_machine_facts_name_no_place() -> None:
-    assert not any("/" in value and str(Path.home()) in value for value in machine_facts().values())
-    assert machine_facts()["Cores"]
+def test_machine_rows_name_no_place() -> None:
+    assert not any("/" in value and str(Path.home()) in value for value in machine_rows().values())
+    assert machine_rows()["Cores"]

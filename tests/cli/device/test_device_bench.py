@@ -20,7 +20,7 @@ def test_everything_is_measured_printed_and_kept(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     bundle = write_bundle(tmp_path / "bundle", split=True)
     kept, figure = tmp_path / "bench.json", tmp_path / "bench.png"
-    small = ("--seconds", 0.5, "--cold-starts", 1, "--most-classes", 10, "--most-sources", 2)
+    small = ("--seconds", 0.5, "--cold-starts", 1, "--max-classes", 10, "--max-sources", 2)
     done = run("--bundle", bundle, "--device", "cpu", *small, "--json", kept, "--figure", figure)
     assert done.returncode == 0, done.stderr
     facts = json.loads(kept.read_text())

@@ -8,9 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from large_servant import LARGE_BYTES, Large
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -28,7 +26,6 @@ from maclip.runs import (
 )
 from maclip_cli.workstation.app import app
 from maclip_export.bench.plan import RunnerSpec, bundle_specs
-from maclip_export.bench.worker import Worker, WorkerFailed
 from maclip_runtime.bundle.manifest import Backbone
 from maclip_runtime.bundle.opening import Bundle
 from maclip_runtime.errors import MaclipError
@@ -151,22 +148,3 @@ def test_bad_options_are_refused_before_anything_is_measured(bundle: Path, tmp_p
         _, error = bench(*args)
         assert isinstance(error, MaclipError), args
         assert error.code == code
-
-
-def test_a_workers_peak_is_its_own(tmp_path: Path):
-    ballast = np.ones(3 * LARGE_BYTES, np.uint8)  # of the parent, which a child's getrusage would inherit
-    with Worker(Large) as worker:
-        peak, after = worker.facts
-        assert LARGE_BYTES / 2**20 <= peak < 1.5 * LARGE_BYTES / 2**20
-        assert after < peak / 2
-        assert worker.turn("again") == "again"
-    assert ballast[0] == 1
-
-
-def test_a_workers_faults_reach_its_parent():
-    with Worker(Large) as worker, pytest.raises(WorkerFailed, match="exit code 7"):
-        worker.turn("die")
-    with Worker(Large) as worker, pytest.raises(WorkerFailed, match=r"ValueError: too bad$"):
-        worker.turn("stumble")
-    with Worker(Large) as worker, pytest.raises(MaclipError, match=r"A sentence\. A fix\."):
-        worker.turn("complain")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 from datetime import datetime, timedelta, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -21,7 +19,7 @@ from maclip.model.maclip import MaClip
 from maclip.runs import ADAPTERS_FILE, Run
 from maclip.training.api import resume
 from maclip_export.bundle import provenance
-from maclip_export.bundle.provenance import commit_of, load_run, provenance_of
+from maclip_export.bundle.provenance import load_run, provenance_of
 from maclip_runtime.bundle.manifest import file_sha256
 
 CPU = Machine.of(device="cpu")
@@ -106,40 +104,6 @@ def test_the_digest_of_clips_is_of_names_splits_and_sizes(tmp_path: Path) -> Non
     ]
     digests = {digest_of(f"other{i}", other) for i, other in enumerate(others)}
     assert len(digests | {first}) == len(others) + 1
-
-
-@pytest.fixture
-def checkout(tmp_path: Path) -> Path:
-    """A git checkout with one committed file."""
-    root = tmp_path / "checkout"
-    root.mkdir()
-    (root / "code.py").write_text("one")
-    identity = ["-c", "user.name=Test", "-c", "user.email=test@example.org"]
-    committed = [*identity, "commit", "-q", "-m", "one"]
-    for command in (["init", "-q"], ["add", "."], committed, [*identity, "tag", "-a", "v9", "-m", "nine"]):
-        subprocess.run(["git", "-C", str(root), *command], check=True, capture_output=True)
-    return root
-
-
-def test_the_commit_is_whole_and_says_when_files_differ(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GIT_DIR", "/nonexistent")  # as inside a hook of another repository
-    commit = commit_of(checkout)
-    assert commit is not None
-    assert len(commit) == 40
-    assert int(commit, 16)
-    (checkout / "code.py").write_text("two")
-    assert commit_of(checkout) == f"{commit}-dirty"
-
-
-def test_no_checkout_or_no_git_is_no_commit_and_no_error(
-    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    inside = checkout / "venv" / "site-packages"  # installed into another project's checkout
-    inside.mkdir(parents=True)
-    assert commit_of(inside) is None
-    assert commit_of(tmp_path) is None
-    monkeypatch.setitem(os.environ, "PATH", str(tmp_path))
-    assert commit_of(checkout) is None
 
 
 def test_a_missing_library_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,21 +17,22 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from small_child import end_it
 from small_clip import small_backbone
-from test_trainer import CPU, Silent
 from typer.testing import CliRunner
 
-from maclip.bench import measure, training
-from maclip.bench.child import Child, ChildFailed
+from maclip.bench import training
 from maclip.bench.measure import draw_clips, run_bench
 from maclip.bench.plan import Method, Settings, chosen, methods
 from maclip.bench.training import Ready, Turn, memory_exhausted, train_in_turns
+from maclip.config import Machine, ModelConfig
 from maclip.model import maclip as model
 from maclip.model.maclip import MaClip
 from maclip.training import api
+from maclip.training.callbacks import Callbacks, Step
 from maclip_cli.workstation.app import app
 from maclip_runtime.errors import MaclipError
+from maclip_runtime.tools.measuring import turns
+from maclip_runtime.tools.measuring.child import ChildFailed
 
 SMALL = Settings(backbone="small", frames=4, way=2, episodes=2, rounds=2, depth=1, device="cpu")
 TINY = ("--backbone", "tiny", "--adapted-depth", "1", "--frames", "2", "--way", "2", "--episodes", "1")
@@ -81,11 +82,25 @@ def updates(key: str, clips: Path, run: Path, count: int = 2) -> tuple[Ready, li
 
 def test_a_turn_is_an_update_of_the_training_that_users_run(clips, tmp_path):
     ready, turns = updates("cached", clips, tmp_path / "turns")
-    config = methods(SMALL)["cached"].train.changed(episodes=6, warmup=0.0)
-    callbacks = Silent()
-    model = methods(SMALL)["cached"].model
-    api.train_new(clips, tmp_path / "run", "small", "none", model, config, callbacks=callbacks, machine=CPU)
-    assert [turn.loss for turn in turns] == [step.loss for step in callbacks.steps][1:]  # the first one warms up
+    losses = []
+
+    class Losses(Callbacks):
+        def step(self, step: Step) -> None:
+            losses.append(step.loss)
+
+    method = methods(SMALL)["cached"]
+    config = method.train.changed(episodes=6, warmup=0.0)
+    api.train_new(
+        clips,
+        tmp_path / "run",
+        "small",
+        "none",
+        method.model,
+        config,
+        machine=Machine(device="cpu"),
+        callbacks=Losses(),
+    )
+    assert [turn.loss for turn in turns] == losses[1:]  # the first one warms up
     assert len({turn.loss for turn in turns}) == 2
     assert all(turn.seconds > 0 for turn in turns)
     tokens = small_backbone().clip.visual.positional_embedding.numel()
@@ -103,14 +118,13 @@ def test_each_method_tunes_what_it_is_called(clips, tmp_path, monkeypatch):
     assert [t.loss for t in checkpointed[1]] == pytest.approx([t.loss for t in adapters[1]])  # the same numbers
 
     def tuned(**choices: Any) -> int:
-        from maclip.config import ModelConfig
-
-        return sum(p.numel() for p in MaClip(small_backbone(), ModelConfig.of(frames=4, **choices)).tuned_parameters())
+        config = ModelConfig.of(frames=4, **choices)
+        return sum(p.numel() for p in MaClip(small_backbone(), config).tuned_parameters())
 
     assert adapters[0].tuned == checkpointed[0].tuned == tuned()
     assert updates("cached", clips, tmp_path / "k", 0)[0].tuned == tuned(adapted_depth=1)
     visual = sum(p.numel() for p in small_backbone().clip.visual.parameters())
-    assert updates("full", clips, tmp_path / "f", 0)[0].tuned == visual + tuned(adapted_depth=0)
+    assert updates("full", clips, tmp_path / "f", 0)[0].tuned == visual + tuned(adapters="none")
 
 
 def test_clips_are_not_decoded_while_it_is_measured(clips, tmp_path, monkeypatch):
@@ -155,7 +169,7 @@ class Scripted:
 
 @pytest.fixture
 def scripted(monkeypatch: pytest.MonkeyPatch) -> type[Scripted]:
-    monkeypatch.setattr(measure, "Child", Scripted)
+    monkeypatch.setattr(turns, "Child", Scripted)
     monkeypatch.setattr(Scripted, "asked", [])
     monkeypatch.setattr(Scripted, "fails", {})
     return Scripted
@@ -200,11 +214,6 @@ def test_want_of_memory_is_known_as_such(clips, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "load_backbone", lambda name, pretrained: [][1])
     with pytest.raises(IndexError):
         train_in_turns(Pipe()[0], methods(SMALL)["full"], SMALL, clips, tmp_path)
-
-
-def test_a_child_that_the_system_ends_says_so():
-    with pytest.raises(ChildFailed, match="exit code -9: killed, as a system does that runs out of memory"):
-        Child(end_it)
 
 
 def test_bad_options_are_refused_before_anything_is_measured(tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ from maclip_runtime import MaclipError, open_source, read_clip
 from maclip_runtime.reading import video
 from maclip_runtime.reading.frames import Preprocess, prepare, segment_indices
 from maclip_runtime.reading.pictures import read_picture
-from maclip_runtime.tools.bench.machine import peak_resident_mib
+from maclip_runtime.tools.measuring.memory import peak_resident_mib
 
 SMALL = Preprocess.for_size(32, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 MEMORY_MIB = 150.0  # what a hostile file may make us grow by

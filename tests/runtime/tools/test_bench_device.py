@@ -1,4 +1,4 @@
-"""Figures mean what they say: steps are taken apart rightly, and what goes wrong in another process is said here."""
+"""`maclip-run bench`: steps are split into their stages rightly, and each measuring process measures what it says."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import pytest
 from maclip_runtime import MaclipError
 from maclip_runtime.decisions import Verdict
 from maclip_runtime.tools.bench import stream
-from maclip_runtime.tools.bench.machine import machine_facts, peak_resident_mib, resident_mib
-from maclip_runtime.tools.bench.probe import probe
-from maclip_runtime.tools.bench.result import OTHER, Times
+from maclip_runtime.tools.bench.classes import match
+from maclip_runtime.tools.bench.cold import first_answer
+from maclip_runtime.tools.bench.result import OTHER
 from maclip_runtime.tools.bench.stream import Enough, StepClock
+from maclip_runtime.tools.measuring.child import run_alone
 
 ANSWER = Verdict("a", "a", 1.0, 0.0, 1.0)
 
@@ -26,11 +27,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [0.0]
     monkeypatch.setattr(stream.time, "perf_counter", lambda: now[0])
     return now
-
-
-def test_percentiles_are_milliseconds() -> None:
-    times = Times.of([index / 1000 for index in range(101)])
-    assert (times.p50, times.p90, times.p99, times.count) == (50.0, 90.0, 99.0, 101)
 
 
 def test_step_is_what_happens_between_two_answers(clock: list[float]) -> None:
@@ -69,39 +65,18 @@ def test_watching_ends_when_the_time_is_over(clock: list[float]) -> None:
     assert len(steps.steps) == 3
 
 
-def test_memory_is_that_of_this_process() -> None:
-    before = resident_mib()
-    if before is None:
-        pytest.skip("this system does not say")
-    block = bytearray(64 << 20)
-    block[::4096] = b"x" * len(block[::4096])
-    after, peak = resident_mib(), peak_resident_mib()
-    assert after is not None
-    assert peak is not None
-    assert 48 < after - before < 96
-    assert peak >= after - 1
-    del block
-
-
-def test_machine_says_what_figures_were_measured_on() -> None:
-    facts = machine_facts()
-    assert facts["cores"] >= 1
-    assert {"maclip", "numpy", "av"} <= set(facts["libraries"])
-    assert isinstance(facts["busy"], bool)
-
-
 def test_errors_of_another_process_are_told_in_this_one(tmp_path: Path) -> None:
     with pytest.raises(MaclipError, match="is not a bundle") as caught:
-        probe("match", bundle=str(tmp_path), classes=1, engine={"device": "cpu"})
+        run_alone(match, str(tmp_path), 1, {"device": "cpu"})
     assert caught.value.code == "bundle-missing"
     with pytest.raises(MaclipError, match="TypeError") as caught:
-        probe("match", colour="red")
+        run_alone(match, "red")
     assert caught.value.code == "bench-failed"
     assert caught.value.exit_code == 1
 
 
 def test_matching_is_measured_at_the_size_that_was_asked_for(bundle: Path) -> None:
-    few, many = (probe("match", bundle=str(bundle), classes=count, engine=ONE_THREAD) for count in (1, 20_000))
+    few, many = (run_alone(match, str(bundle), count, ONE_THREAD) for count in (1, 20_000))
     assert many["arrays_mib"] == pytest.approx(20_000 * few["arrays_mib"])
     assert many["match"]["p50"] > 5 * few["match"]["p50"]
     assert few["grown_mib"] is None or many["grown_mib"] > many["arrays_mib"]
@@ -109,9 +84,7 @@ def test_matching_is_measured_at_the_size_that_was_asked_for(bundle: Path) -> No
 
 def test_cold_start_is_taken_apart_without_a_rest(bundle: Path, enrolled: Path, clips: Path) -> None:
     begun = time.monotonic()
-    found = probe(
-        "first-answer", bundle=str(bundle), gallery=str(enrolled), clip=str(clips / "red3.mp4"), engine=ONE_THREAD
-    )
+    found = run_alone(first_answer, str(bundle), str(enrolled), str(clips / "red3.mp4"), ONE_THREAD)
     whole = time.monotonic() - begun
     assert list(found["parts_s"])[:3] == ["python", "imports", "bundle check"]
     assert all(seconds >= 0 for seconds in found["parts_s"].values())

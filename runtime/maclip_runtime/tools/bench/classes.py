@@ -1,36 +1,35 @@
-"""Growth with the gallery: made-up classes go straight into matching, and into a gallery that is then read."""
+"""Growth with the gallery: random classes are matched, and read from a gallery."""
 
 from __future__ import annotations
 
 import tempfile
-import time
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from subprocess import TimeoutExpired
 from typing import Any
 
 import numpy as np
 
-from maclip_runtime.tools.bench.machine import peak_resident_mib, resident_mib
-from maclip_runtime.tools.bench.probe import probe
-from maclip_runtime.tools.bench.result import Classes, Times
+from maclip_runtime.tools.bench.result import Classes
+from maclip_runtime.tools.measuring.child import ChildTooSlow, Pipe, run_alone
+from maclip_runtime.tools.measuring.memory import peak_resident_mib, resident_mib
+from maclip_runtime.tools.measuring.spread import Times
+from maclip_runtime.tools.measuring.turns import repeat, seconds_of
 
-MATCH_SECONDS, LEAST_RUNS, WARM_RUNS = 1.5, 10, 3
-LOAD_LIMIT_S = 120.0  # a gallery that takes longer to read is said to
+MATCH_SECONDS, MIN_RUNS = 1.5, 10
+LOAD_LIMIT_S = 120.0  # what takes longer to read has no figure
 MIB = 2**20
 
 
 def measure_classes(bundle: Path, counts: tuple[int, ...], engine: dict[str, Any]) -> tuple[Classes, ...]:
-    """Each number of classes in processes of its own."""
+    """Measure each number of classes, each in processes of its own."""
     found = []
     for count in counts:
-        values: dict[str, Any] = {"bundle": str(bundle), "classes": count, "engine": engine}
-        matched = probe("match", **values)
+        matched = run_alone(match, str(bundle), count, engine)
         with tempfile.TemporaryDirectory(prefix="maclip-bench-") as folder:
             try:
-                loaded = probe("load", LOAD_LIMIT_S, **values, folder=folder)
-            except TimeoutExpired:
+                loaded = run_alone(load, str(bundle), count, engine, folder, limit_s=LOAD_LIMIT_S)
+            except ChildTooSlow:
                 loaded = {"first_load_s": None, "load_s": None, "file_mib": None}
         found.append(
             Classes(
@@ -47,8 +46,8 @@ def measure_classes(bundle: Path, counts: tuple[int, ...], engine: dict[str, Any
     return tuple(found)
 
 
-def match(begun: float, ready: float, bundle: str, classes: int, engine: dict[str, Any]) -> dict[str, Any]:
-    """In a fresh process: one query against that many classes of noise."""
+def match(pipe: Pipe, bundle: str, classes: int, engine: dict[str, Any]) -> dict[str, Any]:
+    """In a fresh process: match one query with that many random classes."""
     from maclip_runtime.bundle.opening import Bundle
     from maclip_runtime.engines.encoder import Encoder
 
@@ -58,25 +57,20 @@ def match(begun: float, ready: float, bundle: str, classes: int, engine: dict[st
     rng = np.random.default_rng(classes)
     query = rng.standard_normal((1, frames, width), np.float32)
     small = rng.standard_normal((1, frames, width), np.float32)
-    encoder.match(query, small, small[:, 0], np.ones(1, np.bool_))  # loads the graph, which is not growth
+    encoder.match(query, small, small[:, 0], np.ones(1, np.bool_))  # loads the graph, which does not count as growth
     before = resident_mib()
     prototypes = rng.standard_normal((classes, frames, width), np.float32)
     text, has_text = rng.standard_normal((classes, width), np.float32), np.ones(classes, np.bool_)
-    took: list[float] = []
-    end = time.perf_counter() + MATCH_SECONDS
-    while time.perf_counter() < end or len(took) < LEAST_RUNS + WARM_RUNS:
-        start = time.perf_counter()
-        encoder.match(query, prototypes, text, has_text)
-        took.append(time.perf_counter() - start)
+    took = repeat(lambda: encoder.match(query, prototypes, text, has_text), MATCH_SECONDS, min_runs=MIN_RUNS)
     peak = peak_resident_mib()
     return {
-        "match": asdict(Times.of(took[WARM_RUNS:])),
+        "match": asdict(Times.of(took)),
         "arrays_mib": (prototypes.nbytes + text.nbytes) / MIB,
         "grown_mib": None if peak is None or before is None else max(0.0, peak - before),
     }
 
 
-def load(begun: float, ready: float, bundle: str, classes: int, engine: dict[str, Any], folder: str) -> dict[str, Any]:
+def load(pipe: Pipe, bundle: str, classes: int, engine: dict[str, Any], folder: str) -> dict[str, Any]:
     """In a fresh process: fill a gallery in `folder` with that many classes of one clip, and read it twice."""
     from maclip_runtime.bundle.opening import Bundle
     from maclip_runtime.engines.encoder import Encoder
@@ -99,7 +93,5 @@ def load(begun: float, ready: float, bundle: str, classes: int, engine: dict[str
     took = []
     for _ in range(2):
         with Gallery(path, contract=opened.manifest.contract) as gallery:
-            start = time.perf_counter()
-            build_index(gallery, encoder, partial(gallery_limits, gallery, encoder))
-            took.append(time.perf_counter() - start)
+            took.append(seconds_of(partial(build_index, gallery, encoder, partial(gallery_limits, gallery, encoder))))
     return {"first_load_s": took[0], "load_s": took[1], "file_mib": path.stat().st_size / MIB}

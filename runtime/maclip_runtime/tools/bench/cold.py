@@ -1,4 +1,4 @@
-"""Cold start: from the start of a process to its first answer on a clip, and what that time consists of."""
+"""Cold start: the time from the start of a process to its first answer on a clip, and its parts."""
 
 from __future__ import annotations
 
@@ -10,36 +10,36 @@ from functools import partial
 from typing import Any
 
 from maclip_runtime.errors import EXIT_OUR_FAULT, MaclipError
-from maclip_runtime.tools.bench.machine import resident_mib
-from maclip_runtime.tools.bench.probe import probe
 from maclip_runtime.tools.bench.result import ColdStart
+from maclip_runtime.tools.measuring.child import FreshPipe, run_alone
+from maclip_runtime.tools.measuring.memory import resident_mib
 
 LIMIT_S = 600.0  # of one start
 
 
-def measure_cold_start(command: Sequence[str], values: dict[str, Any], runs: int) -> ColdStart:
-    """Start `command`, which answers for one clip, `runs` times; and as often `first_answer` with `values`.
+def measure_cold_start(
+    command: Sequence[str], bundle: str, gallery: str, clip: str, engine: dict[str, Any], runs: int
+) -> ColdStart:
+    """Start `command`, which answers for `clip`, `runs` times; and as often `first_answer`.
 
     Raises `bench-failed` where the command gives no answer.
     """
     took: list[float] = []
     apart: list[dict[str, Any]] = []
-    for _ in range(runs):  # in turns, so that what disturbs the machine disturbs both alike
+    for _ in range(runs):  # in turns: what disturbs the machine disturbs both alike
         took.append(_command_s(command))
-        apart.append(probe("first-answer", LIMIT_S, **values))
+        apart.append(run_alone(first_answer, bundle, gallery, clip, engine, limit_s=LIMIT_S))
     parts = {part: statistics.median(one["parts_s"][part] for one in apart) for part in apart[0]["parts_s"]}
     memory = [one["memory_mib"] for one in apart if one["memory_mib"] is not None]
     return ColdStart(tuple(took), parts, statistics.median(memory) if memory else None)
 
 
-def first_answer(
-    begun: float, ready: float, bundle: str, gallery: str, clip: str, engine: dict[str, Any]
-) -> dict[str, Any]:
-    """In a fresh process: answer for one clip step by step, as `Recognizer.classify` does, noting the time."""
-    marks = {"python": ready - begun}
+def first_answer(pipe: FreshPipe, bundle: str, gallery: str, clip: str, engine: dict[str, Any]) -> dict[str, Any]:
+    """In a fresh process: classify one clip step by step, as `Recognizer.classify` does, and time each step."""
+    marks = {"python": pipe.ready - pipe.begun}
 
     def mark(part: str) -> None:
-        marks[part] = time.monotonic() - begun - sum(marks.values())
+        marks[part] = time.monotonic() - pipe.begun - sum(marks.values())
 
     import av
     import PIL.Image  # noqa: F401
@@ -82,6 +82,7 @@ def _command_s(command: Sequence[str]) -> float:
     )
     took = time.monotonic() - begun
     if done.returncode != 0 or not done.stdout.strip():
+        fix = f"Run it by hand: {' '.join(command)}"
         said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[0]
-        raise MaclipError("bench-failed", f"The first answer did not come: {said[:300]}.", "Try it.", EXIT_OUR_FAULT)
+        raise MaclipError("bench-failed", f"The command gave no answer: {said[:300]}.", fix, EXIT_OUR_FAULT)
     return took

@@ -1,4 +1,4 @@
-"""A video to measure on where the user gives none: drawn shapes that move, as a camera would send them."""
+"""A drawn video to measure on: moving shapes, in the format that a camera sends."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CODECS = ("libx264", "mpeg4")  # H.264 is what cameras send; not every FFmpeg ca
 
 
 def draw_video(path: Path, seconds: float, seed: int) -> Path:
-    """Write `seconds` of moving squares on a gradient, 640 x 480 at 30 frames a second; `seed` makes it its own."""
+    """Write `seconds` of moving squares on a gradient, 640 x 480 at 30 frames a second; each `seed` gives another."""
     import av
 
     codec = next(name for name in CODECS if name in av.codec.codecs_available)
@@ -27,7 +27,7 @@ def draw_video(path: Path, seconds: float, seed: int) -> Path:
         for number in range(round(seconds * RATE)):
             picture = ground.copy()
             for start, speed, colour in shapes:
-                # Round and round: what leaves on one side comes in at the other.
+                # What leaves on one side comes in at the other.
                 x, y = ((start + speed * number / RATE) % 1) * (WIDTH - 80, HEIGHT - 80)
                 picture[int(y) : int(y) + 80, int(x) : int(x) + 80] = colour
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))

@@ -1,4 +1,4 @@
-"""The whole benchmark: what is measured, in which order, on what."""
+"""The whole benchmark: what is measured, and in which order."""
 
 from __future__ import annotations
 
@@ -12,24 +12,30 @@ from typing import Any
 from maclip_runtime.tools.bench.classes import measure_classes
 from maclip_runtime.tools.bench.cold import measure_cold_start
 from maclip_runtime.tools.bench.drawn import draw_video
-from maclip_runtime.tools.bench.machine import machine_facts
-from maclip_runtime.tools.bench.probe import probe
-from maclip_runtime.tools.bench.result import Bench, Sources, Streaming, Times
+from maclip_runtime.tools.bench.result import Bench, Sources, Streaming
+from maclip_runtime.tools.bench.stream import stream
+from maclip_runtime.tools.measuring.child import run_alone
+from maclip_runtime.tools.measuring.machine import machine_facts
+from maclip_runtime.tools.measuring.spread import Times
 
 WINDOW_S, HOP_S = 2.0, 0.5
-DRAWN_SECONDS = 8.0  # of video, which is watched again and again
-ENROLLED = 3  # classes of the gallery that is recognised against
+DRAWN_SECONDS = 8.0  # of the drawn video, which is watched in a loop
+ENROLLED = 3  # classes in the gallery
 CLASS_COUNTS = (1, 10, 100, 1_000, 10_000)
 SOURCE_COUNTS = (1, 2, 4, 8)
-SOURCES_SHARE = 0.5  # of the seconds that the stages get
+SOURCES_SHARE = 0.5  # growth with sources is measured for this share of `seconds`
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to measure. `source` is a video, None for a drawn one; `seconds` those of the stages.
+    """What to measure.
 
-    `threads` and `allow_fallback` as for `open_engine`; `cold_starts` how many. `classes` and `sources`: the numbers of
-    classes and of sources that growth is measured at.
+    bundle: the bundle's folder.
+    device, threads, allow_fallback: as for `open_engine`.
+    source: a video to watch; None (default) for a drawn one.
+    seconds: how long the stages of a step are measured.
+    cold_starts: how many cold starts are measured.
+    classes, sources: at which numbers of classes and of sources growth is measured.
     """
 
     bundle: Path
@@ -44,17 +50,18 @@ class Plan:
 
     @property
     def engine(self) -> dict[str, Any]:
-        """What every measuring process opens its engine with."""
+        """The engine options of every measuring process."""
         return {"device": self.device, "threads": self.threads, "allow_fallback": self.allow_fallback}
 
 
 def run_bench(
     plan: Plan, command: Callable[[Path, Path], Sequence[str]], note: Callable[[str], None] = lambda text: None
 ) -> Bench:
-    """Measure all of it, one process at a time.
+    """Measure all of `plan`, one process at a time.
 
-    `command` gives the command line that answers for a clip with a gallery: its cold start is measured. `note` is told
-    what is being done. Raises what opening the bundle, the device and the source raise, and `bench-failed`.
+    command: gives the command line that answers for a clip with a gallery, whose cold start is measured.
+    note: called with what is being measured.
+    Raises what opening the bundle, the device and the source raise, and `bench-failed`.
     """
     from maclip_runtime.reading.clip import read_clip
     from maclip_runtime.reading.frames import segment_indices
@@ -69,25 +76,28 @@ def run_bench(
             source = draw_video(place / "source.mp4", DRAWN_SECONDS, ENROLLED)
         else:
             source = plan.source
-            read_clip(source, lambda total: segment_indices(total, 1))  # refused here rather than in another process
+            read_clip(source, lambda total: segment_indices(total, 1))  # raises here rather than in a child
         gallery = place / "gallery.db"
         with Recognizer.open(plan.bundle, gallery, **plan.engine) as recognizer:
             for seed, clip in enumerate(clips):
                 recognizer.enroll(f"class {seed}", clip, no_text=True, force=True)
             manifest = recognizer.bundle.manifest
             size = sum(file.size for file in manifest.files.values())
-        common: dict[str, Any] = {"bundle": str(plan.bundle), "gallery": str(gallery), "engine": plan.engine}
-        watching = {**common, "window_s": WINDOW_S, "hop_s": HOP_S}
+        opened = (str(plan.bundle), str(gallery))
+
+        def watched(count: int, seconds: float) -> dict[str, Any]:
+            figures: dict[str, Any] = run_alone(
+                stream, *opened, [str(source)] * count, WINDOW_S, HOP_S, seconds, plan.engine
+            )
+            return figures
+
         note("a step and its stages")
-        figures = probe("stream", **watching, sources=[str(source)], seconds=plan.seconds)
+        figures = watched(1, plan.seconds)
         note("cold start")
-        cold = measure_cold_start(command(clips[0], gallery), {**common, "clip": str(clips[0])}, plan.cold_starts)
+        start = command(clips[0], gallery)
+        cold = measure_cold_start(start, *opened, str(clips[0]), plan.engine, plan.cold_starts)
         note("growth with sources")
-        share_s = plan.seconds * SOURCES_SHARE
-        several = tuple(
-            _sources(count, probe("stream", **watching, sources=[str(source)] * count, seconds=share_s))
-            for count in plan.sources
-        )
+        several = tuple(_sources(count, watched(count, plan.seconds * SOURCES_SHARE)) for count in plan.sources)
         note("growth with classes")
         classes = measure_classes(plan.bundle, plan.classes, plan.engine)
     return Bench(

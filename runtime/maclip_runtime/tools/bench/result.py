@@ -1,40 +1,23 @@
-"""What a benchmark came to: one documented structure, which `--json` writes as it stands."""
+"""The results of a benchmark: one documented structure, which `--json` writes as it stands."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
+from maclip_runtime.tools.measuring.spread import Times
 
-NETWORK = ("stem", "tower", "visual")  # the stages that are the network; all else must be small beside them
-OTHER = "other"  # what a step takes beyond its stages
+NETWORK = ("stem", "tower", "visual")  # the stages that are the network; the others must be small beside them
+OTHER = "other"  # time of a step that belongs to no stage
 STEP_STAGES = ("decode", "prepare", *NETWORK, "match", "decide", OTHER)
 
 
 @dataclass(frozen=True)
-class Times:
-    """Milliseconds of `count` turns: median, 90th and 99th percentile."""
-
-    p50: float
-    p90: float
-    p99: float
-    count: int
-
-    @classmethod
-    def of(cls, seconds: Sequence[float]) -> Times:
-        """The percentiles of one or more times in seconds."""
-        p50, p90, p99 = (round(float(value) * 1e3, 4) for value in np.percentile(seconds, (50, 90, 99)))
-        return cls(p50, p90, p99, len(seconds))
-
-
-@dataclass(frozen=True)
 class Sources:
-    """Files watched together by one session, as fast as they can be.
+    """Files watched together by one session at full speed.
 
-    `frames_per_second` of video and `windows_per_second`, of all of them, were sustained over `seconds`. Resident were
-    `memory_mib` at the end, `peak_mib` at the most.
+    frames_per_second, windows_per_second: of all files together, sustained over `seconds`.
+    memory_mib, peak_mib: resident memory at the end, and its peak.
     """
 
     sources: int
@@ -47,10 +30,11 @@ class Sources:
 
 @dataclass(frozen=True)
 class Streaming:
-    """One file: a step is what happens between two answers, a hop of video.
+    """One file, watched at full speed. A step is what happens between two answers: a hop of video.
 
-    `stages` are a step's milliseconds in each stage, summed ("other": in none of them); `step` is all of it.
-    `beside_network`: the share of a step outside the network, median.
+    stages: milliseconds of a step in each stage ("other": in none of them).
+    step: milliseconds of the whole step.
+    beside_network: median share of a step outside the network.
     """
 
     window_s: float
@@ -65,8 +49,9 @@ class Streaming:
 class ColdStart:
     """From the start of a process to its first answer on a clip, with the files in the system's cache.
 
-    `command_s`: the whole of `maclip-run recognize --whole-clip`, each time it was run. `parts_s`: the medians of what
-    the same work consists of in a bare Python process, in order. `memory_mib` is resident after the first answer.
+    command_s: seconds of each run of `maclip-run recognize --whole-clip`.
+    parts_s: the parts of the same work in a bare Python process, in order; medians.
+    memory_mib: resident after the first answer.
     """
 
     command_s: tuple[float, ...]
@@ -78,9 +63,12 @@ class ColdStart:
 class Classes:
     """One query against `classes` made-up classes of one clip each.
 
-    `match`: the match graph. `arrays_mib`: the prototypes and texts; `grown_mib`: what a process grows by at its peak
-    while it matches, the arrays included. `first_load_s` and `load_s`: reading such a gallery for the first time, when
-    its limits are measured, and again; None where that took longer than `limit_s`. `file_mib`: the gallery's file.
+    match: milliseconds of the match graph.
+    arrays_mib: the size of prototypes and text features.
+    grown_mib: peak growth of a process while it matches, the arrays included.
+    first_load_s, load_s: reading such a gallery for the first time, when its limits are measured, and again; None where
+      that took longer than `limit_s`.
+    file_mib: the size of the gallery's file.
     """
 
     classes: int
@@ -95,7 +83,7 @@ class Classes:
 
 @dataclass(frozen=True)
 class Bench:
-    """All of it. `machine` and `bundle` say on what, `settings` how; `device` is what really ran."""
+    """All results. `device` is the one that really ran."""
 
     machine: dict[str, Any]
     bundle: dict[str, Any]

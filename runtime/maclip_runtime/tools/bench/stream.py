@@ -1,4 +1,4 @@
-"""A stream's steps: files are watched as fast as they can be, and what happens between two answers is taken apart."""
+"""A stream's steps: files are watched at full speed, and the time between two answers is split into stages."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ from maclip_runtime.callbacks import Callbacks
 from maclip_runtime.decisions import Verdict
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.sources import Frame
-from maclip_runtime.tools.bench.machine import peak_resident_mib, resident_mib
-from maclip_runtime.tools.bench.result import NETWORK, OTHER, STEP_STAGES, Times
+from maclip_runtime.tools.bench.result import NETWORK, OTHER, STEP_STAGES
+from maclip_runtime.tools.measuring.child import Pipe
+from maclip_runtime.tools.measuring.memory import peak_resident_mib, resident_mib
+from maclip_runtime.tools.measuring.spread import Times
 
-WARM_STEPS = 3  # graphs are loaded and memory is taken before the clock counts
+WARM_STEPS = 3  # not counted: graphs are loaded and memory is allocated
 
 
 class StepClock(Callbacks):
-    """Takes the time between two answers apart, stage by stage, and ends the watching after `seconds`.
+    """Splits the time between two answers into stages, and ends the watching after `seconds`.
 
-    `steps` holds the seconds of each stage; what is in none of them is "other". The first window of a source is no
-    step: it has to wait for a whole window of video.
+    `steps` holds the seconds of each stage of each step; time that belongs to none is "other". The first window of a
+    source is not a step: it waits for a whole window of video.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -42,7 +44,7 @@ class StepClock(Callbacks):
 
     @property
     def seconds(self) -> float:
-        """How long frames and answers have been counted."""
+        """For how long frames and answers were counted."""
         return 0.0 if self._began is None or self._last is None else self._last - self._began
 
     def frame(self, source: str, frame: Frame) -> None:
@@ -72,12 +74,11 @@ class StepClock(Callbacks):
 
 
 class Enough(BaseException):
-    """Measured for long enough: the way out of a source that goes on. No `Exception`: of callbacks those are caught."""
+    """Measured for long enough: ends the watching. Not an `Exception`, because those of callbacks are caught."""
 
 
 def stream(
-    begun: float,
-    ready: float,
+    pipe: Pipe,
     bundle: str,
     gallery: str,
     sources: list[str],
@@ -86,10 +87,10 @@ def stream(
     seconds: float,
     engine: dict[str, Any],
 ) -> dict[str, Any]:
-    """In a fresh process: watch `sources` together, again and again, for `seconds`.
+    """In a fresh process: watch `sources` together, in a loop, for `seconds`.
 
-    Gives the fields of `Sources`, and for one source those of `Streaming`. Raises `clip-too-short` where a source has
-    no two windows.
+    Returns the fields of `Sources`, and for one source those of `Streaming` too. Raises `clip-too-short` where a source
+    is shorter than two windows.
     """
     from maclip_runtime.recognizer import Recognizer
 
@@ -103,7 +104,7 @@ def stream(
             if clock.answers and len(clock.steps) == before:
                 raise MaclipError(
                     "clip-too-short",
-                    f"{sources[0]} is no two windows of {window_s:g} s.",
+                    f"{sources[0]} is shorter than two windows of {window_s:g} s.",
                     "Give a longer --source, or none.",
                 )
     figures: dict[str, Any] = {

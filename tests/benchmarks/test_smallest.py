@@ -1,0 +1,212 @@
+"""Every command of `benchmarks/` runs at its smallest size: it prints a table and writes figures that can be true."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import rtsp_server
+
+from benchmarks.streaming_runners import SMALLEST, Exporting
+from maclip.world.synth import write_clips
+
+ROOT = Path(__file__).parents[2]
+COMMANDS = (
+    *("decoders", "dropped_rows", "enrolment", "events", "match"),
+    *("open_set", "reconnects", "session_options", "soak", "streaming"),
+)
+HELPERS = {"command", "drawn", "scoring", "small_model", "streaming_runners"}
+
+
+@pytest.fixture(scope="session")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of f32, a bundle of the tiny CLIP with random adapters."""
+    folder = tmp_path_factory.mktemp("bundles")
+    Exporting(folder, SMALLEST).turn("export")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three clips of each test class of the drawn world."""
+    folder = tmp_path_factory.mktemp("drawn") / "motion"
+    write_clips(folder, "motion", 3, splits=("test",))
+    return folder
+
+
+def run(name: str, folder: Path, *options: object) -> dict[str, Any]:
+    """The JSON of one command, which must print a table and write nothing else."""
+    out = folder / f"{name}.json"
+    command = [sys.executable, "-m", f"benchmarks.{name}", *map(str, options), "--smallest", "--json", str(out)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "─" in done.stdout
+    facts: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
+    assert facts["machine"]["cores"] >= 1
+    assert facts["machine"]["libraries"]["numpy"]
+    assert all(math.isfinite(number) for number in numbers(facts))
+    committed = ROOT / "benchmarks" / "results" / f"{name}.json"
+    if committed.is_file():  # whoever reads the one can read the other
+        assert set(json.loads(committed.read_text(encoding="utf-8"))) <= set(facts)
+    return facts
+
+
+def numbers(value: Any) -> Iterator[float]:
+    """Every number in a JSON value."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for one in value:
+            yield from numbers(one)
+    elif isinstance(value, int | float):
+        yield value
+
+
+def test_every_command_is_tested_here() -> None:
+    files = {path.stem for path in (ROOT / "benchmarks").glob("*.py")}
+    assert files == {*COMMANDS, *HELPERS}
+    named = Path(__file__).read_text(encoding="utf-8")
+    assert all(f'run("{name}", ' in named for name in COMMANDS)
+
+
+def test_decoders(tmp_path: Path, drawn: Path) -> None:
+    if find_spec("decord") is None:
+        pytest.skip("decord is not installed")
+    facts = run("decoders", tmp_path, drawn)
+    (clip,) = facts["clips"]
+    assert clip["frames"] > 8
+    assert isinstance(clip["read_by_decord"], bool)
+    assert facts["mean"] == {name: clip[name] for name in ("pyav", "decord", "cache")}
+    assert all(value > 0 for value in facts["mean"].values())
+
+
+def test_dropped_rows(tmp_path: Path) -> None:
+    facts = run("dropped_rows", tmp_path)
+    forms = ["all rows", "(a), (b)"]
+    assert list(facts["flops"]) == list(facts["predicted_gain"]) == forms
+    assert facts["flops"]["all rows"] > facts["flops"]["(a), (b)"] > 0
+    assert len(facts["differences"]) == 4
+    assert max(facts["differences"].values()) < 1e-5
+    for by_form in facts["measured"].values():
+        assert list(by_form) == forms
+        assert by_form["all rows"]["gain"] == 1
+        assert all(0 < row["best_ms"] <= row["median_ms"] for row in by_form.values())
+
+
+def test_enrolment(tmp_path: Path, drawn: Path, bundles: Path) -> None:
+    facts = run("enrolment", tmp_path, drawn, "--bundle", bundles / "f32")
+    (pictures,) = facts["pictures"]
+    assert pictures["clips"] == 12
+    assert pictures["refused"] == 0
+    assert 0 < pictures["min_brightness"] < pictures["max_brightness"] <= 255
+    assert [offer["right_class"] for offer in facts["offered"]] == [True, False]
+    for offer in facts["offered"]:
+        assert offer["offered"] == 3
+        assert 0 <= offer["refused"] <= 3
+        assert 0 <= offer["interval"][0] < offer["interval"][1] <= 1
+
+
+def test_events(tmp_path: Path, bundles: Path) -> None:
+    figure = tmp_path / "events.png"
+    facts = run("events", tmp_path, "--bundle", bundles / "f32", "--figure", figure)
+    assert figure.stat().st_size > 10_000
+    assert list(facts["sets"]) == list(facts["drawn"]) == list(facts["limit"]) == ["validation", "test"]
+    assert set(facts["sweeps"]) == {
+        *("smoothing_s", "min_margin", "min_score", "enter_score"),
+        *("exit_score", "min_duration_s", "cooldown_s"),
+    }
+    for one in facts["sets"].values():
+        assert one["happenings"] > 0
+        for scores in (one["streams"], one["cut_exactly"]):
+            assert scores["actions"] > 0
+            assert 0 <= scores["found"] <= scores["actions"]
+            assert scores["recall"] == pytest.approx(scores["found"] / scores["actions"], abs=1e-4)
+    # Without any limit more is answered, rightly or wrongly, than with the narrowest.
+    narrow, wide = facts["limit"]["test"][0], facts["limit"]["test"][-1]
+    assert (narrow["shift"], wide["shift"]) == (-8.0, None)
+    assert narrow["found"] + narrow["false_alarms"] <= wide["found"] + wide["false_alarms"]
+
+
+def test_match(tmp_path: Path) -> None:
+    facts = run("match", tmp_path)
+    (otam,) = facts["results"]
+    assert (otam["metric"], facts["frames"], facts["width"]) == ("otam", 8, 512)
+    few, many = otam["timings"]
+    assert (few["classes"], many["classes"]) == (10, 1_000)
+    assert 0 < few["best_ms"] < many["best_ms"] <= many["median_ms"]
+    assert many["runs"] >= 15
+    assert 0 < many["bytes_a_class"] < 1e6
+    assert otam["nodes"] > 20
+    if find_spec("tensorrt_rtx") is not None:
+        assert otam["engine"]["bytes"] > 1e6
+        assert otam["engine"]["build_seconds"] > 0
+
+
+def test_open_set(tmp_path: Path, bundles: Path) -> None:
+    facts = run("open_set", tmp_path, "--bundle", bundles / "f32")
+    for by_shots in facts["sets"].values():
+        assert list(by_shots) == ["1-shot", "3-shot", "5-shot"]
+        for shots, figures in by_shots.items():
+            assert figures["galleries"] == 2
+            assert figures["queries"] > 0
+            shares = [figures["closed_set_accuracy"], *figures["answers"].values()]
+            shares += [share for rule in figures["rules"].values() for share in rule.values()]
+            assert all(0 <= share["mean"] <= 1 for share in shares)
+            assert ("distance less the class's own" in figures["rules"]) == (shots != "1-shot")
+
+
+@pytest.mark.skipif(not rtsp_server.is_here(), reason="no GStreamer RTSP server (gi) on this machine")
+def test_reconnects(tmp_path: Path) -> None:
+    facts = run("reconnects", tmp_path)
+    assert facts["summary"]["reconnects"] == len(facts["returns"]) == 2
+    assert all(0 < one["resume_s"] < 30 for one in facts["returns"])
+    assert facts["summary"]["resident_last_mib"] > 10
+
+
+def test_session_options(tmp_path: Path, bundles: Path) -> None:
+    facts = run("session_options", tmp_path, bundles / "f32")
+    assert list(facts["settings"]) == ["default", "sleep"]
+    for row in facts["settings"].values():
+        assert row["ms"] > 0
+        assert 10 < row["mib_steps"] < 4096
+        assert 10 < row["mib_batches"] < 4096
+
+
+def test_soak(tmp_path: Path, bundles: Path) -> None:
+    figure = tmp_path / "soak.png"
+    facts = run("soak", tmp_path, "--bundle", bundles / "f32", "--figure", figure)
+    assert figure.stat().st_size > 5_000
+    assert facts["frames"] > 0
+    assert isinstance(facts["flat"], bool)
+    last = facts["samples"][-1]
+    assert last["windows"] > 0
+    assert last["changes"] > 0
+    assert last["memory_mib"] > 10
+
+
+def test_streaming(tmp_path: Path, bundles: Path) -> None:
+    facts = run("streaming", tmp_path, "--bundles", bundles)
+    eager, *others = facts["rows"]
+    assert (eager["runner"], eager["ratio"], eager["other_share"]) == ("eager torch, whole window", 1.0, None)
+    assert "maclip-run, onnxruntime" in {row["runner"] for row in others}
+    for row in others:
+        assert row["cosine"] > (0.999 if row["precision"] == "bf16" else 0.99999)  # they compute the same
+        assert {"prepare", "stem", "tower", "match"} <= set(row["stages_ms"])
+        assert 0 < row["best_ms"] <= row["p50_ms"] <= row["p90_ms"]
+        assert 0 < row["other_share"] < 1
+        assert row["ratio"] == pytest.approx(eager["p50_ms"] / row["p50_ms"])
+
+
+def test_faults_are_said_in_two_lines(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.soak", "--bundle", str(tmp_path / "none"), "--smallest"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[0].startswith("error[bundle-missing]: ")
+    assert done.stderr.splitlines()[1].startswith("fix: ")
