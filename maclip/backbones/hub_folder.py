@@ -1,7 +1,7 @@
-"""A model's folder from a hub, in open_clip's form or in transformers': its weights, and all that its files say of them.
+"""A model's folder from a hub, in open_clip's form or in transformers': its weights, and what its files say of them.
 
-Shapes do not tell the activation, the width of attention heads or how images were normalised, so a folder's configuration
-decides them.
+Shapes do not tell the activation, the width of attention heads or how images were normalised, so a folder's
+configuration decides them.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class HubFolder:
         if (folder / OPEN_CLIP_CONFIG).is_file():
             config = _read(folder / OPEN_CLIP_CONFIG)
             model, preprocess = config.get("model_cfg"), config.get("preprocess_cfg") or {}
-            if model is not None and not isinstance(model, dict) or not isinstance(preprocess, dict):
+            if (model is not None and not isinstance(model, dict)) or not isinstance(preprocess, dict):
                 raise _unreadable(folder / OPEN_CLIP_CONFIG, "model_cfg and preprocess_cfg are not objects")
             known = {key: preprocess[key] for key in ("mean", "std", "resize_mode") if key in preprocess}
             return cls(weights, model, known)

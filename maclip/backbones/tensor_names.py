@@ -41,7 +41,7 @@ _QUERY = re.compile(r"self_attn\.q_proj")
 
 
 def without_wrappers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """`state` without the prefixes that all of its names share and that no CLIP has itself: "module.module.x" -> "x"."""
+    """`state` without the wrappers' prefixes that all of its names share: "module.module.x" -> "x"."""
     found = dict(state)
     while True:
         prefix = next((one for one in WRAPPERS if all(name.startswith(one) for name in found)), None)
