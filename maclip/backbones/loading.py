@@ -74,8 +74,10 @@ def load_backbone(
     """
     if name == TINY:
         return _load_tiny(pretrained)
+    if name != HUB:
+        _require_supported(name)
     source = find_source(name, pretrained)
-    config = _require_supported(name, source)
+    config = _config(name, source)
     state = {} if source.weights is None else read_state(source.weights)
     activation = _activation(config, source, state, quick_gelu)
     clip = _create(name, source, {**config, "quick_gelu": activation}, state)
@@ -159,16 +161,8 @@ def _load_tiny(pretrained: str) -> LoadedBackbone:
     return LoadedBackbone(clip, tokenizer(), _preprocess(clip, TINY, Source()), TINY, kept, clip_sha256(clip))
 
 
-def _require_supported(name: str, source: Source) -> dict[str, Any]:
-    """The configuration of the model, in open_clip's form; refuses an unsupported one before any download."""
-    if name == HUB:
-        if source.model is None:
-            raise MaclipError(
-                "weights-unavailable",
-                "--backbone hub needs a folder with the model's configuration.",
-                "Give a model hub's folder with --pretrained, or name the backbone.",
-            )
-        return source.model
+def _require_supported(name: str) -> None:
+    """Refuse a model that open_clip does not know or MA-CLIP does not support, before any download."""
     if name not in open_clip.list_models():
         near = difflib.get_close_matches(name, open_clip.list_models(), n=4, cutoff=0.5)
         raise MaclipError(
@@ -184,8 +178,20 @@ def _require_supported(name: str, source: Source) -> dict[str, Any]:
             f"MA-CLIP does not support {name}: its image tower {found.problem}.",
             f"Use one of {FAMILIES}. maclip backbones lists their names: ViT-B-32, ViT-B-16, ViT-B-16-SigLIP2, ...",
         )
-    require_named(name, source)
-    return source.model or open_clip.get_model_config(name)
+
+
+def _config(name: str, source: Source) -> dict[str, Any]:
+    """The configuration of the model, in open_clip's form: of its folder, else of its name."""
+    if name != HUB:
+        require_named(name, source)
+        return source.model or open_clip.get_model_config(name)
+    if source.model is None:
+        raise MaclipError(
+            "weights-unavailable",
+            "--backbone hub needs a folder with the model's configuration.",
+            "Give a model hub's folder with --pretrained, or name the backbone.",
+        )
+    return source.model
 
 
 def _activation(config: dict[str, Any], source: Source, state: dict[str, Tensor], asked: bool | None) -> bool:
