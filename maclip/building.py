@@ -15,17 +15,24 @@ from maclip.runs import Run
 
 
 def build(
-    backbone: str = "ViT-B-16", pretrained: str = "openai", *, config: ModelConfig | None = None, **options: Any
+    backbone: str = "ViT-B-16",
+    pretrained: str = "openai",
+    *,
+    quick_gelu: bool | None = None,
+    config: ModelConfig | None = None,
+    **options: Any,
 ) -> MaClip:
     """A new, untrained model in evaluation mode.
 
-    backbone: a ViT of open_clip by name, or "tiny".
-    pretrained: a tag of open_clip, the path of a checkpoint, or "none" for random weights.
+    backbone: a ViT of open_clip by name, "tiny", or "hub" for whatever a model hub's folder says.
+    pretrained: a tag of open_clip, the path of a checkpoint or of a model hub's folder, or "none" for random weights.
+    quick_gelu: activation of a checkpoint that does not say it; default: as the backbone's name says.
     config: what is chosen beside the backbone; default: the paper's settings.
     options: single options of `ModelConfig` by name, such as `adapted_depth=4`.
     Raises `option-invalid`, `depth-invalid` and what `load_backbone` raises.
     """
-    return MaClip(load_backbone(backbone, pretrained), (config or ModelConfig()).changed(**options)).eval()
+    loaded = load_backbone(backbone, pretrained, quick_gelu=quick_gelu)
+    return MaClip(loaded, (config or ModelConfig()).changed(**options)).eval()
 
 
 def wrap(

@@ -149,7 +149,7 @@ class Run:
                 f"{self.path} was trained on a CLIP in memory, which no name or file leads to.",
                 "Load that CLIP again, then Run.open(path).model(backbone=maclip.wrap(clip, tokenizer).backbone).",
             )
-        backbone = backbone or load_backbone(known.name, pretrained or known.pretrained)
+        backbone = backbone or load_backbone(known.name, pretrained or known.pretrained, expected=known.weights_sha256)
         if backbone.sha256 != known.weights_sha256:
             raise MaclipError(
                 "weights-changed",

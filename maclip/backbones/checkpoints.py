@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import warnings
 from pathlib import Path
 from typing import Any
@@ -10,19 +12,16 @@ import open_clip
 import torch
 from torch import Tensor
 
+from maclip.backbones.tensor_names import from_transformers, is_transformers, without_wrappers
 from maclip_runtime.errors import MaclipError, first_line
+
+log = logging.getLogger("maclip")
 
 # Tensors that OpenAI checkpoints hold beside the weights. They indicate that the model was trained with QuickGELU.
 OPENAI_EXTRAS = ("input_resolution", "context_length", "vocab_size")
-# Names of the weight files in a model hub's folder of an open_clip model.
-HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
-
-
-def find_weights(path: Path) -> Path | None:
-    """The checkpoint file: `path` itself, or the weights in it if it is a model hub's folder; None if there is none."""
-    if path.is_dir():
-        return next((path / name for name in HUB_FILES if (path / name).is_file()), None)
-    return path if path.is_file() else None
+# Where training scripts keep the state dict in their checkpoints.
+NESTED = ("state_dict", "model", "model_state_dict", "module")
+POSITIONS = "visual.positional_embedding"
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
@@ -43,12 +42,13 @@ def read_state(path: Path) -> dict[str, Tensor]:
             f"{path} could not be read as a checkpoint ({first_line(error)}).",
             "Give a .safetensors file, or a .pt file that holds a state dict.",
         ) from error
-    for nested in ("state_dict", "model"):
+    for nested in NESTED:
         if isinstance(state, dict) and isinstance(state.get(nested), dict):
             state = state[nested]
     if not isinstance(state, dict) or not state or not all(isinstance(v, Tensor) for v in state.values()):
         raise MaclipError("checkpoint-unreadable", f"{path} holds no state dict.", "Save model.state_dict().")
-    return {key.removeprefix("module."): value for key, value in state.items()}
+    state = without_wrappers(state)
+    return from_transformers(state) if is_transformers(state) else state
 
 
 def _read_torch_file(path: Path) -> Any:
@@ -64,16 +64,23 @@ def _read_torch_file(path: Path) -> Any:
 
 
 def load_state(clip: Any, name: str, path: Path, state: dict[str, Tensor]) -> None:
-    """Load `state`, which `read_state` read from `path`, into the model `name`. Raises `checkpoint-mismatch`."""
+    """Load `state`, which `read_state` read from `path`, into the model `name`.
+
+    Position embeddings of another image size are resampled, which is logged. Raises `checkpoint-mismatch`, and
+    `checkpoint-unreadable` for weights that are NaN or infinite.
+    """
     state = {key: value.float() for key, value in state.items() if key not in OPENAI_EXTRAS}
     own = clip.state_dict()
     if "text.positional_embedding" in own and "positional_embedding" in state:
         state = open_clip.model.convert_to_custom_text_state_dict(state)
     elif "positional_embedding" in own and "text.positional_embedding" in state:
         state = {key.removeprefix("text."): value for key, value in state.items()}
+    _require_finite(path, state)
+    _resample_positions(clip, path, state)
     missing = sorted(set(own) - set(state))
     extra = sorted(set(state) - set(own))
-    shapes = [k for k in own if k in state and own[k].shape != state[k].shape and own[k].numel() != state[k].numel()]
+    # Some libraries write a scalar as [1]; any other difference would load numbers into the wrong places.
+    shapes = [key for key in own if key in state and _squeezed(own[key]) != _squeezed(state[key])]
     if missing or extra or shapes:
         what = (
             f"{shapes[0]} has shape {list(state[shapes[0]].shape)} where {list(own[shapes[0]].shape)} is expected"
@@ -86,3 +93,35 @@ def load_state(clip: Any, name: str, path: Path, state: dict[str, Tensor]) -> No
             "Give the backbone that the checkpoint belongs to with --backbone.",
         )
     clip.load_state_dict({key: value.reshape(own[key].shape) for key, value in state.items()})
+
+
+def _squeezed(tensor: Tensor) -> list[int]:
+    return [size for size in tensor.shape if size != 1]
+
+
+def _require_finite(path: Path, state: dict[str, Tensor]) -> None:
+    for key, value in state.items():
+        if not bool(torch.isfinite(value).all()):
+            raise MaclipError(
+                "checkpoint-unreadable",
+                f"{path} holds NaN or infinite values, first in {key}.",
+                "Download the checkpoint again, or use an earlier one of its training.",
+            )
+
+
+def _resample_positions(clip: Any, path: Path, state: dict[str, Tensor]) -> None:
+    """Resample the image tower's position embeddings in place if the checkpoint has another image size."""
+    own = clip.state_dict().get(POSITIONS)
+    given = state.get(POSITIONS)
+    if own is None or given is None or own.ndim != 2 or given.ndim != 2:
+        return
+    if own.shape == given.shape or own.shape[1] != given.shape[1]:
+        return
+    before, after = (math.isqrt(len(positions) - 1) for positions in (given, own))
+    if before**2 != len(given) - 1 or after**2 != len(own) - 1:
+        return  # no square grid and a class token: reported as a mismatch
+    open_clip.model.resize_pos_embed(state, clip)
+    log.warning(
+        "%s has position embeddings for %d x %d patches: they were resampled to %d x %d, for images of %d px",
+        path, before, before, after, after, clip.visual.image_size[0],
+    )  # fmt: skip

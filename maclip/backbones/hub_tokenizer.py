@@ -10,7 +10,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import open_clip
 import torch
 from open_clip.tokenizer import DEFAULT_CONTEXT_LENGTH, get_clean_fn
 from torch import Tensor
@@ -23,12 +22,12 @@ TOKENIZER_FILE, TOKENIZER_CONFIG_FILE = "tokenizer.json", "tokenizer_config.json
 class HubTokenizer:
     """Prompts -> tokens int64 [n, context length], padded and truncated, for the open_clip model `name`.
 
+    config: the model's `text_cfg` in open_clip's form.
     folder: may hold the files of the hub, beside the weights; default None: download them.
     The first use raises `tokenizer-unavailable` if they are neither there nor on the network.
     """
 
-    def __init__(self, name: str, folder: Path | None = None) -> None:
-        config = open_clip.get_model_config(name)["text_cfg"]
+    def __init__(self, name: str, config: dict[str, Any], folder: Path | None = None) -> None:
         options = config.get("tokenizer_kwargs", {})
         self.name, self.folder, self.source = name, folder, str(config["hf_tokenizer_name"])
         self.context_length = int(config.get("context_length", DEFAULT_CONTEXT_LENGTH))

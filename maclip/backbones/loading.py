@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import json
 import logging
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,22 +17,26 @@ from typing import Any
 
 import open_clip
 import torch
+from open_clip.tokenizer import DEFAULT_CONTEXT_LENGTH, SimpleTokenizer
 from open_clip.transformer import QuickGELU
 from torch import Tensor, nn
 
-from maclip.backbones.catalogue import FAMILIES, HUB_ENCODER, OWN_TEXT, look_up
-from maclip.backbones.checkpoints import HUB_FILES, OPENAI_EXTRAS, find_weights, load_state, read_state
+from maclip.backbones.catalogue import FAMILIES, look_up
+from maclip.backbones.checkpoints import OPENAI_EXTRAS, load_state, read_state
+from maclip.backbones.hub_folder import local_config
 from maclip.backbones.hub_tokenizer import HubTokenizer
 from maclip.backbones.image_towers import cut_tower
+from maclip.backbones.sources import RANDOM_WEIGHTS, Source, find_source, require_named
 from maclip_runtime.errors import MaclipError, first_line
 from maclip_runtime.reading.frames import Preprocess
 
 TINY = "tiny"
 TINY_DIR = Path(__file__).parents[1] / "tiny"
-RANDOM_WEIGHTS = "none"
 RANDOM_SEED = 0
 IN_MEMORY = "in-memory"  # name and weights of a wrapped model
-HUB_CONFIG_FILE = "open_clip_config.json"  # beside the weights in a model hub's folder
+HUB = "hub"  # the name of a backbone whose folder says what it is
+
+log = logging.getLogger("maclip")
 
 
 @dataclass(frozen=True)
@@ -55,26 +59,40 @@ class LoadedBackbone:
     sha256: str
 
 
-def load_backbone(name: str, pretrained: str = "openai") -> LoadedBackbone:
+def load_backbone(
+    name: str, pretrained: str = "openai", *, quick_gelu: bool | None = None, expected: str | None = None
+) -> LoadedBackbone:
     """Load a CLIP model and freeze it.
 
-    name: of an open_clip model, or "tiny".
+    name: of an open_clip model, "tiny", or "hub" for whatever a model hub's folder says.
     pretrained: a tag of open_clip, a local file, a model hub's folder (weights, and optionally configuration and
         tokenizer), or "none" for random weights. Default "openai".
+    quick_gelu: whether the weights of a bare file were trained with QuickGELU, which no tensor tells.
+    expected: digest of a model that was loaded before; it decides what a bare file leaves open.
     Raises `backbone-unknown`, `backbone-unsupported`, `weights-unavailable`, `checkpoint-unreadable` and
     `checkpoint-mismatch`. `tokenizer-unavailable` is raised when the first name is encoded.
     """
-    tokenizer: Callable[[list[str]], Tensor]
     if name == TINY:
-        clip, tokenizer = _load_tiny(pretrained)
-        pretrained = TINY if pretrained == "openai" else pretrained
-    else:
-        text = _require_supported(name)
-        clip = _create(name, pretrained, text == HUB_ENCODER)
-        tokenizer = open_clip.get_tokenizer(name) if text == OWN_TEXT else HubTokenizer(name, _folder(pretrained))
+        return _load_tiny(pretrained)
+    if name != HUB:
+        _require_supported(name)
+    source = find_source(name, pretrained)
+    config = _config(name, source)
+    state = {} if source.weights is None else read_state(source.weights)
+    activation = _activation(config, source, state, quick_gelu)
+    clip = _create(name, source, {**config, "quick_gelu": activation}, state)
+    if expected is not None and source.model is None and state and clip_sha256(clip) != expected:
+        other = _create(name, source, {**config, "quick_gelu": not activation}, state)
+        clip = other if clip_sha256(other) == expected else clip
+    elif quick_gelu is None and source.model is None and state and not _is_openai(state):
+        log.warning(
+            "%s does not say its activation: %s is assumed; see --quick-gelu",
+            source.weights, "QuickGELU" if activation else "GELU",
+        )  # fmt: skip
     clip.eval().requires_grad_(False)
-    preprocess = _preprocess(clip, name, pretrained)
-    return LoadedBackbone(clip, tokenizer, preprocess, name, _absolute(name, pretrained), clip_sha256(clip))
+    kept = pretrained if source.weights is None else str(Path(pretrained).resolve())
+    tokenizer = _tokenizer(name, config["text_cfg"], source)
+    return LoadedBackbone(clip, tokenizer, _preprocess(clip, name, source), name, kept, clip_sha256(clip))
 
 
 def wrap_backbone(
@@ -127,20 +145,24 @@ def state_sha256(state: dict[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _load_tiny(pretrained: str) -> tuple[Any, Callable[[list[str]], Tensor]]:
+def _load_tiny(pretrained: str) -> LoadedBackbone:
     from maclip.tiny import tokenizer
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(RANDOM_SEED)
         clip = _quietly(open_clip.create_model, f"local-dir:{TINY_DIR}", load_weights=pretrained != RANDOM_WEIGHTS)
-    if pretrained not in (RANDOM_WEIGHTS, TINY, "openai"):
-        path = _require_file(TINY, pretrained, (TINY,))
-        load_state(clip, TINY, path, read_state(path))
-    return clip, tokenizer()
+    kept = TINY if pretrained == "openai" else pretrained
+    if kept not in (RANDOM_WEIGHTS, TINY):
+        source = find_source(TINY, pretrained)
+        assert source.weights is not None
+        load_state(clip, TINY, source.weights, read_state(source.weights))
+        kept = str(Path(pretrained).resolve())
+    clip.eval().requires_grad_(False)
+    return LoadedBackbone(clip, tokenizer(), _preprocess(clip, TINY, Source()), TINY, kept, clip_sha256(clip))
 
 
-def _require_supported(name: str) -> str:
-    """Refuse an unsupported model before any download; returns the source of its text encoder (`Entry.text`)."""
+def _require_supported(name: str) -> None:
+    """Refuse a model that open_clip does not know or MA-CLIP does not support, before any download."""
     if name not in open_clip.list_models():
         near = difflib.get_close_matches(name, open_clip.list_models(), n=4, cutoff=0.5)
         raise MaclipError(
@@ -156,76 +178,91 @@ def _require_supported(name: str) -> str:
             f"MA-CLIP does not support {name}: its image tower {found.problem}.",
             f"Use one of {FAMILIES}. maclip backbones lists their names: ViT-B-32, ViT-B-16, ViT-B-16-SigLIP2, ...",
         )
-    return found.text
 
 
-def _create(name: str, pretrained: str, hub_encoder: bool) -> Any:
-    tags = open_clip.list_pretrained_tags_by_model(name)
-    if pretrained in tags:
-        quick_gelu = bool((open_clip.get_pretrained_cfg(name, pretrained) or {}).get("quick_gelu"))
+def _config(name: str, source: Source) -> dict[str, Any]:
+    """The configuration of the model, in open_clip's form: of its folder, else of its name."""
+    if name != HUB:
+        require_named(name, source)
+        return source.model or open_clip.get_model_config(name)
+    if source.model is None:
+        raise MaclipError(
+            "weights-unavailable",
+            "--backbone hub needs a folder with the model's configuration.",
+            "Give a model hub's folder with --pretrained, or name the backbone.",
+        )
+    return source.model
+
+
+def _activation(config: dict[str, Any], source: Source, state: dict[str, Tensor], asked: bool | None) -> bool:
+    """Whether the model uses QuickGELU: as its files say, else as asked for, else as its name says."""
+    if source.tag is not None:
+        return bool(config.get("quick_gelu"))  # open_clip adds what the tag says
+    if _is_openai(state):
+        return True
+    if source.model is None and asked is not None:
+        return asked
+    return bool(config.get("quick_gelu"))
+
+
+def _is_openai(state: dict[str, Tensor]) -> bool:
+    return bool(state) and all(key in state for key in OPENAI_EXTRAS)
+
+
+def _create(name: str, source: Source, config: dict[str, Any], state: dict[str, Tensor]) -> Any:
+    if source.tag is not None:
+        quick_gelu = bool((open_clip.get_pretrained_cfg(name, source.tag) or {}).get("quick_gelu"))
         try:
-            return _quietly(open_clip.create_model, name, pretrained, force_quick_gelu=quick_gelu)
+            return _quietly(open_clip.create_model, name, source.tag, force_quick_gelu=quick_gelu)
         except (RuntimeError, OSError) as error:
             raise MaclipError(
                 "weights-unavailable",
-                f"The weights {pretrained!r} of {name} could not be downloaded ({first_line(error)}).",
+                f"The weights {source.tag!r} of {name} could not be downloaded ({first_line(error)}).",
                 "Check the network, or give a local checkpoint with --pretrained FILE.",
             ) from error
-    state: dict[str, Tensor] = {}
-    if pretrained != RANDOM_WEIGHTS:
-        path = _require_file(name, pretrained, tags)
-        state = read_state(path)
-    quick_gelu = bool(state) and all(key in state for key in OPENAI_EXTRAS)
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), tempfile.TemporaryDirectory(prefix="maclip-") as folder:
         torch.manual_seed(RANDOM_SEED)
+        local = local_config(config, Path(folder))
         try:
-            clip = _quietly(open_clip.create_model, name, force_quick_gelu=quick_gelu, pretrained_text=False)
-        except (RuntimeError, OSError, ImportError, AttributeError) as error:
-            if not hub_encoder:
-                raise
+            clip = _quietly(open_clip.create_model, f"local-dir:{local}", load_weights=False, pretrained_text=False)
+            cut_tower(clip.visual)
+        except ValueError as error:
+            raise MaclipError(
+                "backbone-unsupported",
+                f"MA-CLIP does not support this model: its image tower {error}.",
+                f"Use one of {FAMILIES}.",
+            ) from error
+        except (RuntimeError, OSError, ImportError, AttributeError, TypeError) as error:
+            if not config["text_cfg"].get("hf_model_name"):
+                raise MaclipError(
+                    "checkpoint-unreadable",
+                    f"The configuration of {name} builds no model ({first_line(error)}).",
+                    "Download the model's folder again, whole.",
+                ) from error
             raise MaclipError(
                 "weights-unavailable",
                 f"{name} needs a text encoder of a model hub, which is not available ({first_line(error)}).",
                 "Install transformers and check the network, or use a backbone with its own text encoder.",
             ) from error
-    if state:
-        load_state(clip, name, path, state)
+    if source.weights is not None:
+        load_state(clip, name, source.weights, state)
     return clip
 
 
-def _require_file(name: str, pretrained: str, tags: tuple[str, ...] | list[str]) -> Path:
-    path = find_weights(Path(pretrained))
-    if path is not None:
-        return path
-    what = f"a folder with {' or '.join(HUB_FILES)}" if Path(pretrained).is_dir() else "a file"
-    raise MaclipError(
-        "weights-unavailable",
-        f"{pretrained!r} is neither a pretrained tag of {name} nor {what}.",
-        f"Use one of its tags ({', '.join(tags) or 'none'}), the path of a checkpoint, or 'none' for random weights.",
-    )
+def _tokenizer(name: str, text: dict[str, Any], source: Source) -> Callable[[list[str]], Tensor]:
+    if text.get("hf_tokenizer_name"):
+        return HubTokenizer(name, text, source.folder)
+    return SimpleTokenizer(context_length=int(text.get("context_length", DEFAULT_CONTEXT_LENGTH)))
 
 
-def _absolute(name: str, pretrained: str) -> str:
-    """A path made absolute, so that a run finds it from any working directory; a tag unchanged."""
-    tag = pretrained in (RANDOM_WEIGHTS, TINY, *open_clip.list_pretrained_tags_by_model(name))
-    return pretrained if tag else str(Path(pretrained).resolve())
+def _preprocess(clip: Any, name: str, source: Source) -> Preprocess:
+    """The preprocessing that the weights were trained with: from their tag, or the files beside them.
 
-
-def _folder(pretrained: str) -> Path | None:
-    """The folder that may hold further files of a model hub: the given folder, or that of the given file."""
-    path = find_weights(Path(pretrained))
-    return None if path is None else path.parent
-
-
-def _preprocess(clip: Any, name: str, pretrained: str) -> Preprocess:
-    """The preprocessing that the weights were trained with: from their tag, or the config file beside them.
-
-    For a file without a config file: what all tags of the model have in common, else open_clip's default.
+    For a bare file: what all tags of the model have in common, else open_clip's default.
     """
     config = dict(open_clip.get_model_preprocess_cfg(clip))
-    tags = open_clip.list_pretrained_tags_by_model(name)
-    if name != TINY and pretrained not in tags:
-        config |= _hub_config(_folder(pretrained)) or _common_config(name, tags)
+    if source.tag is None and name != TINY:
+        config |= source.preprocess or _common_config(name, open_clip.list_pretrained_tags_by_model(name))
     squash = config.get("resize_mode") == "squash"
     return Preprocess.for_size(clip.visual.image_size[0], _rgb(config["mean"]), _rgb(config["std"]), squash)
 
@@ -245,20 +282,6 @@ def _transform_config(transform: Any) -> dict[str, Any]:
         crops = any("Crop" in type(step).__name__ for step in steps)
         found["resize_mode"] = "shortest" if crops else "squash"
     return found
-
-
-def _hub_config(folder: Path | None) -> dict[str, Any]:
-    if folder is None or not (folder / HUB_CONFIG_FILE).is_file():
-        return {}
-    try:
-        found = json.loads((folder / HUB_CONFIG_FILE).read_text(encoding="utf-8")).get("preprocess_cfg", {})
-        return {key: found[key] for key in ("mean", "std", "resize_mode") if key in found}
-    except (ValueError, AttributeError, TypeError) as error:
-        raise MaclipError(
-            "checkpoint-unreadable",
-            f"{folder / HUB_CONFIG_FILE} could not be read ({first_line(error)}).",
-            "Download the folder again, or delete that file.",
-        ) from error
 
 
 def _common_config(name: str, tags: list[str]) -> dict[str, Any]:

@@ -88,10 +88,11 @@ def train_new(
     init: Path | None = None,
     callbacks: Callbacks | None = None,
     reuse: tuple[ClipStore, ...] = (),
+    quick_gelu: bool | None = None,
 ) -> Trainer:
     """Like `train`, but each process builds the model, and frozen weights are freed when no longer needed.
 
-    backbone, pretrained: as for `load_backbone`.
+    backbone, pretrained, quick_gelu: as for `load_backbone`.
     model_config, train_config: of the model and of the training.
     reuse: stores of earlier trainings on the same clips, whose stem tokens are shared.
     """
@@ -100,7 +101,7 @@ def train_new(
 
         def prepare() -> Trainer:
             classes = _begin(team, out, data, lists, callbacks)
-            loaded = load_backbone(backbone, pretrained)
+            loaded = load_backbone(backbone, pretrained, quick_gelu=quick_gelu)
             torch.manual_seed(train_config.seed)  # the same initial weights in every process
             model = MaClip(loaded, model_config)
             config = new_run_config(model, train_config, classes, lists=lists, init=init)
@@ -133,7 +134,8 @@ def resume(
     config = Run.open(run).config
 
     def prepare() -> Trainer:
-        loaded = load_backbone(config.backbone.name, pretrained or config.backbone.pretrained)
+        known = config.backbone
+        loaded = load_backbone(known.name, pretrained or known.pretrained, expected=known.weights_sha256)
         if loaded.sha256 != config.backbone.weights_sha256:
             raise MaclipError(
                 "weights-changed",

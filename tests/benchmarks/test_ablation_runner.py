@@ -57,8 +57,8 @@ def small(drawn_data: Path) -> Iterator[None]:
         (out / "classes.json").write_text(json.dumps(listed))
 
     for module in (api, bench):
-        monkeypatch.setattr(module, "load_backbone", lambda name, pretrained: small_backbone())
-    monkeypatch.setattr("maclip.runs.load_backbone", lambda name, pretrained: small_backbone())
+        monkeypatch.setattr(module, "load_backbone", lambda name, pretrained, **_: small_backbone())
+    monkeypatch.setattr("maclip.runs.load_backbone", lambda name, pretrained, **_: small_backbone())
     monkeypatch.setattr(training, "CHOOSING_EPISODES", 50)
     monkeypatch.setattr(bench, "CHOOSING_EPISODES", 50)
     monkeypatch.setattr(bench, "EPISODES", 40)

@@ -55,8 +55,8 @@ class Listener(Callbacks):
 
 def small_training(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every backbone is the small one, and little is tried at the end."""
-    monkeypatch.setattr(api, "load_backbone", lambda name, pretrained: small_backbone())
-    monkeypatch.setattr("maclip.runs.load_backbone", lambda name, pretrained: small_backbone())
+    monkeypatch.setattr(api, "load_backbone", lambda name, pretrained, **_: small_backbone())
+    monkeypatch.setattr("maclip.runs.load_backbone", lambda name, pretrained, **_: small_backbone())
     monkeypatch.setattr(training, "CHOOSING_EPISODES", 20)
 
 

@@ -23,7 +23,7 @@ from maclip_cli.workstation.evaluate import compare, evaluate
 from maclip_cli.workstation.export import export
 from maclip_cli.workstation.requirements import need_export, need_training
 from maclip_cli.workstation.sign import sign
-from maclip_cli.workstation.train import Backbone, Pretrained, train
+from maclip_cli.workstation.train import Backbone, Pretrained, QuickGelu, train
 from maclip_runtime.errors import MaclipError
 
 app = typer.Typer(
@@ -40,6 +40,7 @@ JsonFlag = Annotated[bool, typer.Option("--json", help="Print only JSON, on stdo
 def info(
     backbone: Backbone = "ViT-B-16",
     pretrained: Pretrained = "openai",
+    quick_gelu: QuickGelu = None,
     as_json: JsonFlag = False,
     *,
     config: ModelConfig,
@@ -48,7 +49,7 @@ def info(
     need_training()
     import maclip
 
-    model = maclip.build(backbone, pretrained, config=config)
+    model = maclip.build(backbone, pretrained, quick_gelu=quick_gelu, config=config)
     prototype = model.prototype.parameters() if model.prototype is not None else []
     facts: dict[str, Any] = {
         "backbone": model.backbone.name,

@@ -17,7 +17,17 @@ from maclip_runtime.errors import MaclipError
 Backbone = Annotated[
     str, typer.Option(help="Name of an open_clip ViT, or 'tiny': the small CLIP model that ships with maclip.")
 ]
-Pretrained = Annotated[str, typer.Option(help="A tag of open_clip, a checkpoint file, or 'none' for random weights.")]
+Pretrained = Annotated[
+    str, typer.Option(help="A tag of open_clip, a checkpoint file, a model hub's folder, or 'none' for random weights.")
+]
+QuickGelu = Annotated[
+    bool | None,
+    typer.Option(
+        "--quick-gelu/--gelu",
+        help="Activation of a checkpoint that does not say it. OpenAI, DFN and MetaCLIP trained with QuickGELU.",
+        show_default=False,
+    ),
+]
 
 
 @takes(model=ModelConfig, train=TrainConfig, machine=Machine)
@@ -31,6 +41,7 @@ def train(
     ] = None,
     backbone: Backbone = "ViT-B-16",
     pretrained: Pretrained = "openai",
+    quick_gelu: QuickGelu = None,
     lists: ListsOption = None,
     class_names: NamesOption = None,
     skip_missing: SkipMissingOption = False,
@@ -74,6 +85,7 @@ def train(
                 trainer = train_new(
                     data, out, backbone, pretrained, model, train,
                     lists=split, machine=machine, init=init, callbacks=bars,
+                    quick_gelu=quick_gelu,
                 )  # fmt: skip
     except KeyboardInterrupt:
         if out is not None and (out / CONFIG_FILE).is_file():

@@ -54,7 +54,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
         raise SystemExit
 
     for module in (api, training):
-        monkeypatch.setattr(module, "load_backbone", lambda name, pretrained: small_backbone())
+        monkeypatch.setattr(module, "load_backbone", lambda name, pretrained, **_: small_backbone())
     monkeypatch.setattr(training, "_leave", leave)
 
 

@@ -225,7 +225,7 @@ def test_weights_that_a_step_spoilt_take_no_good_states_place(drawn_data, tmp_pa
         for state in (saved.weights, *kept):
             assert max(float(value.abs().max()) for value in state.values()) < 1e3
     monkeypatch.undo()
-    monkeypatch.setattr(api, "load_backbone", lambda name, pretrained: small_backbone())
+    monkeypatch.setattr(api, "load_backbone", lambda name, pretrained, **_: small_backbone())
     assert (
         api.resume(tmp_path / "loss", callbacks=Silent(), machine=CPU).checkpoint is not None
     )  # it goes on from there

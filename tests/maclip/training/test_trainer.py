@@ -58,8 +58,8 @@ class Silent(Callbacks):
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every backbone is the small one, so that no weights are needed."""
-    monkeypatch.setattr(api, "load_backbone", lambda name, pretrained: small_backbone())
-    monkeypatch.setattr("maclip.runs.load_backbone", lambda name, pretrained: small_backbone())
+    monkeypatch.setattr(api, "load_backbone", lambda name, pretrained, **_: small_backbone())
+    monkeypatch.setattr("maclip.runs.load_backbone", lambda name, pretrained, **_: small_backbone())
     monkeypatch.setattr(training, "CHOOSING_EPISODES", 50)
 
 

@@ -98,7 +98,7 @@ def test_another_clip_nothing_in_common_and_changed_adapters_are_refused(data, t
     assert refused.value.code == "init-mismatch"
     other = replace(small_backbone(), sha256="1" * 64)
     with monkeypatch.context() as patched:
-        patched.setattr(api, "load_backbone", lambda name, pretrained: other)
+        patched.setattr(api, "load_backbone", lambda name, pretrained, **_: other)
         with pytest.raises(MaclipError, match="another backbone"):
             begin(data, tmp_path / "b", tpcm)
     with pytest.raises(KeyboardInterrupt):

@@ -76,7 +76,7 @@ def lines(run: Path) -> int:
 
 
 def main(data: Path, folder: Path, jobs: list[dict[str, Any]]) -> None:
-    api.load_backbone = lambda name, pretrained: small_backbone()  # type: ignore[assignment]
+    api.load_backbone = lambda name, pretrained, **_: small_backbone()  # type: ignore[assignment]
     training.CHOOSING_EPISODES = 50
     accumulate, leave = Optimizer.accumulate, dist.destroy_process_group
     for job in jobs:
