@@ -24,6 +24,16 @@ def scheme_of(uri: str) -> str:
     return match.group(1).lower() if match else ""
 
 
+def lower_scheme(uri: str) -> str:
+    """`uri` with its scheme in lower case, as FFmpeg wants it.
+
+    >>> lower_scheme("RTSP://Camera/A"), lower_scheme("A.mp4")
+    ('rtsp://Camera/A', 'A.mp4')
+    """
+    scheme = scheme_of(uri)
+    return scheme + uri[len(scheme) :]
+
+
 def redact(uri: str | PathLike[str] | int) -> str:
     """`uri` without its user, password and query values, safe for messages, logs and the gallery.
 

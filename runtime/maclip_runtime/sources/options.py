@@ -61,7 +61,9 @@ class Roi:
 class SourceOptions:
     """How a source is read; all but `roi` concern live sources. Raises `option-invalid`.
 
-    stall_s: seconds without a frame after which a live source reconnects; its state is "stalled" from half of that on.
+    stall_s: seconds without a picture after which a live source reconnects; its state is "stalled" from half of that
+        on. None: 5 s, and 65 s for the first picture of a connection that brings some, of which none can be decoded
+        before its next key frame.
     reconnects: how many attempts in a row may fail before the source is given up with `source-lost`; None for no
         limit, 0 for no second attempt.
     wait: whether a source that does not answer at the start is waited for; otherwise opening fails after three
@@ -69,18 +71,23 @@ class SourceOptions:
     roi: the part of the picture that is looked at; None for all of it.
     """
 
-    stall_s: float = STALL_SECONDS
+    stall_s: float | None = None
     reconnects: int | None = None
     wait: bool = False
     roi: Roi | None = None
 
     def __post_init__(self) -> None:
-        if not 0 < self.stall_s < math.inf:
+        if self.stall_s is not None and not 0 < self.stall_s < math.inf:
             raise MaclipError("option-invalid", f"stall_s is {self.stall_s}.", "Give a number of seconds above 0.")
         if self.reconnects is not None and self.reconnects < 0:
             raise MaclipError(
                 "option-invalid", f"reconnects is {self.reconnects}.", "Give 0 or more, or None for no limit."
             )
+
+    @property
+    def patience_s(self) -> float:
+        """Seconds that the next packet, or picture, of a live source may take."""
+        return STALL_SECONDS if self.stall_s is None else self.stall_s
 
 
 DEFAULTS = SourceOptions()

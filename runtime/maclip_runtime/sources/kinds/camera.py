@@ -35,7 +35,7 @@ def open_camera(uri: str, options: SourceOptions) -> LiveSource:
         device = unquote(urlsplit(uri).path)
     elif uri.isdecimal():
         device = f"/dev/video{int(uri)}"
-    return LiveSource(device, partial(_connect, device, options.stall_s), options=options)
+    return LiveSource(device, partial(_connect, device, options.patience_s), options=options)
 
 
 def _connect(device: str, stall_s: float, open_s: float) -> Connection:

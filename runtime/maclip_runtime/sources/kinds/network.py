@@ -6,7 +6,7 @@ from contextlib import suppress
 from functools import partial
 
 from maclip_runtime.reading.formats import NETWORK_FORMATS
-from maclip_runtime.sources.address import redact, scheme_of
+from maclip_runtime.sources.address import lower_scheme, redact, scheme_of
 from maclip_runtime.sources.connection import Connection, NoPicture
 from maclip_runtime.sources.ffmpeg import FFmpegConnection
 from maclip_runtime.sources.live import LiveSource
@@ -25,6 +25,9 @@ PROTOCOLS = {
 FFMPEG_OPTIONS = {"fpsprobesize": "0", "format_whitelist": ",".join(NETWORK_FORMATS)}
 # TCP first: UDP loses packets as soon as the network is busy. A camera that offers only UDP is still read.
 RTSP_OPTIONS = {"rtsp_flags": "prefer_tcp"}
+# Over HTTP half a second of it is looked at, and no more than a camera sends in that time: a header that promises sound
+# that never comes would keep FFmpeg looking for a minute.
+BRIEFLY_PROBED = {"analyzeduration": "500000", "probesize": "1000000"}
 # An RTSP server describes its streams first. Probing the pictures too would wait for a key frame or two.
 UNPROBED = {"probesize": "32", "analyzeduration": "0"}
 
@@ -32,13 +35,15 @@ UNPROBED = {"probesize": "32", "analyzeduration": "0"}
 @source(*PROTOCOLS, live=True)
 def open_stream(uri: str, options: SourceOptions) -> LiveSource:
     """The stream at `uri`. Raises `source-lost`."""
-    return LiveSource(redact(uri), partial(_connect, uri, options.stall_s), options=options)
+    return LiveSource(redact(uri), partial(_connect, lower_scheme(uri), options.patience_s), options=options)
 
 
 def _connect(uri: str, stall_s: float, open_s: float) -> Connection:
     scheme = scheme_of(uri)
     options = {**FFMPEG_OPTIONS, "protocol_whitelist": PROTOCOLS[scheme]}
     if not scheme.startswith("rtsp"):
+        with suppress(NoPicture):
+            return FFmpegConnection(uri, None, {**options, **BRIEFLY_PROBED}, open_s, stall_s, paced=True)
         return FFmpegConnection(uri, None, options, open_s, stall_s, paced=True)
     options |= RTSP_OPTIONS
     with suppress(NoPicture):  # MPEG-TS inside RTSP announces its pictures only while it is read
