@@ -79,11 +79,12 @@ def picture_stream(container: av.container.InputContainer, name: object) -> av.v
         cover = "attached_pic" in str(getattr(stream, "disposition", "")).lower()
         # A track whose codec FFmpeg lacks has no codec context.
         if not cover and getattr(stream, "codec_context", None) is not None:
-            return _bounded(stream, name)
+            return bounded(stream, name)
     raise unreadable(name, "has no video track (sound only, or a codec that cannot be decoded)")
 
 
-def _bounded(stream: av.video.VideoStream, name: object) -> av.video.VideoStream:
+def bounded(stream: av.video.VideoStream, name: object) -> av.video.VideoStream:
+    """The stream, whose decoder refuses frames above MAX_PIXELS. Raises `video-too-large`."""
     context = stream.codec_context
     if context.width * context.height > MAX_PIXELS:
         raise too_large(name, context.width, context.height)

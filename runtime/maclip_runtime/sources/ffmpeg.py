@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 WITHOUT_CLOCK = {"mpjpeg", "mjpeg", "image2pipe", "jpeg_pipe"}
 POLL_SECONDS = 0.005  # between two reads of a camera that has no picture yet
 END_SECONDS = 1.0  # a recording that ends this close to its full duration was not cut off
+ENOUGH_PIXELS = 480  # of the short side, where a recording is offered in several qualities
 MAX_STEP_SECONDS = 10.0  # between two packets; a longer one, or one backwards, leads to another clock
 
 
@@ -54,10 +55,11 @@ class FFmpegConnection(Connection):
             # FFmpeg reports no error where time ran out after the server's first answers.
             if time.monotonic() - begun > open_s:
                 raise ConnectionLost(f"cannot be opened (no picture was found within {open_s:g} s)")
-            self._stream = _first_picture_stream(self._container, redact(uri))
+            self._stream = _picture_stream(self._container, redact(uri))
         except BaseException:
             self._container.close()
             raise
+        _leave_out_others(self._container, self._stream)
         self._clocked = self._container.format.name not in WITHOUT_CLOCK
         self.paced = paced and self._clocked
         self._read_s = read_s
@@ -131,14 +133,44 @@ class _Reached:
         return max(self._read.values(), default=0.0)
 
 
-def _first_picture_stream(container: av.container.InputContainer, name: str) -> av.video.VideoStream:
-    """The stream that files are read by too, within the same limits. Raises `NoPicture`, `video-too-large`."""
+def _picture_stream(container: av.container.InputContainer, name: str) -> av.video.VideoStream:
+    """The stream that files are read by too, within the same limits; of several qualities (HLS) one that suffices.
+
+    Raises `NoPicture`, `video-too-large`.
+    """
     try:
-        return video.picture_stream(container, name)
+        first = video.picture_stream(container, name)
     except MaclipError as error:
         if error.code == "clip-unreadable":
             raise NoPicture from None
         raise
+    if "hls" not in container.format.name:
+        return first
+    known = [stream for stream in container.streams.video if _side(stream)]
+    enough = [stream for stream in known if _side(stream) >= ENOUGH_PIXELS]
+    chosen = min(enough, key=_side) if enough else max(known, key=_side, default=first)
+    return chosen if chosen is first else video.bounded(chosen, name)
+
+
+def _side(stream: av.video.VideoStream) -> int:
+    """The short side in px; 0 where it is not known."""
+    context = getattr(stream, "codec_context", None)
+    return min(context.width, context.height) if context is not None else 0
+
+
+def _leave_out_others(container: av.container.InputContainer, wanted: av.video.VideoStream) -> None:
+    """Of a recording in several qualities (HLS) load one: a stream that is discarded is not downloaded.
+
+    Sound is loaded only where there is one quality, in which it comes along.
+    """
+    import av
+
+    videos = [stream for stream in container.streams.video if stream.index != wanted.index]
+    if "hls" not in container.format.name or not videos:
+        return
+    for stream in container.streams:
+        if stream.index != wanted.index and hasattr(stream, "discard"):
+            stream.discard = av.stream.Discard.all
 
 
 def _reason(error: Exception, begun: float, limit_s: float) -> str:

@@ -9,6 +9,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from maclip_runtime.errors import MaclipError
+from maclip_runtime.redaction import redact_text
 from maclip_runtime.sources.base import Frame, Source, SourceState, SourceStatus, part_of
 from maclip_runtime.sources.clock import StreamClock
 from maclip_runtime.sources.connection import Arrival, Connect, Connection, ConnectionLost
@@ -252,7 +253,7 @@ class LiveSource(Source):
         with self._changed:
             if self._state is not state and not self._over:
                 self._state, self._since = state, time.monotonic()
-            self._problem = problem or self._problem
+            self._problem = redact_text(problem) or self._problem
             self._changed.notify_all()
 
 

@@ -12,6 +12,7 @@ from maclip_runtime.sources.ffmpeg import FFmpegConnection
 from maclip_runtime.sources.live import LiveSource
 from maclip_runtime.sources.options import SourceOptions
 from maclip_runtime.sources.registry import source
+from maclip_runtime.sources.trust import tls_options
 
 # The protocols that FFmpeg may open in turn: an address leads nowhere else, least of all to this machine's files.
 _HTTP = "http,https,tcp,tls,crypto"
@@ -34,13 +35,15 @@ UNPROBED = {"probesize": "32", "analyzeduration": "0"}
 
 @source(*PROTOCOLS, live=True)
 def open_stream(uri: str, options: SourceOptions) -> LiveSource:
-    """The stream at `uri`. Raises `source-lost`."""
-    return LiveSource(redact(uri), partial(_connect, lower_scheme(uri), options.patience_s), options=options)
+    """The stream at `uri`. Raises `source-lost`, and `device-missing` without certificates to trust."""
+    # Also for http://, which may be redirected.
+    trust = {} if scheme_of(uri) == "rtsp" else tls_options(options.insecure)
+    return LiveSource(redact(uri), partial(_connect, lower_scheme(uri), options.patience_s, trust), options=options)
 
 
-def _connect(uri: str, stall_s: float, open_s: float) -> Connection:
+def _connect(uri: str, stall_s: float, trust: dict[str, str], open_s: float) -> Connection:
     scheme = scheme_of(uri)
-    options = {**FFMPEG_OPTIONS, "protocol_whitelist": PROTOCOLS[scheme]}
+    options = {**FFMPEG_OPTIONS, **trust, "protocol_whitelist": PROTOCOLS[scheme]}
     if not scheme.startswith("rtsp"):
         with suppress(NoPicture):
             return FFmpegConnection(uri, None, {**options, **BRIEFLY_PROBED}, open_s, stall_s, paced=True)
