@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from os import PathLike
 
+NETWORK_SCHEMES = frozenset(("rtsp", "rtsps", "http", "https", "mqtt", "mqtts", "rtmp", "srt", "udp"))
 _SCHEME = r"[A-Za-z][A-Za-z0-9+.-]*:/"  # one slash is what `pathlib` leaves of two
 _EMBEDDED = re.compile(rf"(?<![A-Za-z0-9+.-]){_SCHEME}/[^\s'\"<>]+")
 _BARE_LOGIN = re.compile(r"^[^\s/@:]+:[^\s/]*@(?=[^\s/@])")  # user:password@host without a scheme
@@ -28,7 +29,7 @@ def redact(uri: str | PathLike[str] | int) -> str:
         return _BARE_LOGIN.sub("***@", text)
     # What stands before an address is a name (`door=rtsp://...`) or the words of a sentence.
     before, address = text[: begins.start()], text[begins.start() :]
-    if before and not address.startswith(f"{begins[0]}/"):
+    if before and not address.startswith(f"{begins[0]}/") and begins[0][:-2].lower() not in NETWORK_SCHEMES:
         return text  # "a:/b" inside a path
     return before + _redacted(address)
 

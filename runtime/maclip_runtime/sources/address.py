@@ -7,12 +7,12 @@ from os import PathLike
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from maclip_runtime.redaction import redact
+from maclip_runtime.redaction import NETWORK_SCHEMES, redact
 
 __all__ = ["local_path", "lower_scheme", "redact", "scheme_of", "split_name"]
 
 # `pathlib` turns "rtsp://camera" into "rtsp:/camera", which is no path for all that.
-_ONE_SLASH = {"rtsp", "rtsps", "http", "https", "mqtt", "mqtts", "rtmp", "srt", "udp", "v4l2", "csi"}
+_ONE_SLASH = NETWORK_SCHEMES | {"v4l2", "csi"}
 
 
 def local_path(uri: str | PathLike[str]) -> Path:

@@ -19,7 +19,7 @@ from videos import color_frames, color_video
 
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.sources import SourceOptions, SourceState, open_source
-from maclip_runtime.tools.bench.machine import peak_resident_mib
+from maclip_runtime.tools.measuring.memory import peak_resident_mib
 
 PATIENCE = 20.0  # seconds, for a busy machine
 
