@@ -28,7 +28,8 @@ def open_source(uri: str | PathLike[str] | int, options: SourceOptions | None = 
     needs; `source-missing` where the package that provides the scheme cannot be loaded.
     """
     options = options or DEFAULTS
-    opened = SOURCES.find(str(uri)).open(str(uri), options)
+    address = _text(uri)
+    opened = SOURCES.find(address).open(address, options)
     if options.name is not None:
         opened.name = redact(options.name)
     return opened
@@ -36,7 +37,7 @@ def open_source(uri: str | PathLike[str] | int, options: SourceOptions | None = 
 
 def is_live(uri: str | PathLike[str] | int) -> bool:
     """Whether `uri` names a camera or a stream rather than something on disk. Raises `source-missing`."""
-    kind = SOURCES.get(str(uri))
+    kind = SOURCES.get(_text(uri))
     return kind is not None and kind.live
 
 
@@ -70,3 +71,8 @@ class Names:
             number += 1
             source.name = f"{first} ({number})"
         self._taken.add(source.name)
+
+
+def _text(uri: Address) -> str:
+    """The address as text; a number is a camera's, whatever is called so in this folder."""
+    return f"/dev/video{uri}" if isinstance(uri, int) else str(uri)

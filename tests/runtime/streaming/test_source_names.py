@@ -96,10 +96,9 @@ def test_many_files_are_open_a_few_at_a_time(
     monkeypatch.setattr(SequentialSource, "close", closed)
     files: list[Path] = [clips / "red1.mp4"] * 30
     files.insert(3, clips / "none.mp4")
-    seen = []
+    seen: list[str] = []
     with Recognizer.open(bundle, enrolled) as recognizer, pytest.raises(MaclipError, match=r"none\.mp4") as caught:
-        for event in recognizer.watch(files):
-            seen.append(event.source)
+        seen.extend(event.source for event in recognizer.watch(files))
     assert caught.value.code == "clip-unreadable"
     assert len(set(seen)) == 30
     assert 0 < most <= MAX_OPEN_FILES < 30
