@@ -26,7 +26,7 @@ MAX_STEP_SECONDS = 10.0  # between two packets; a longer one, or one backwards, 
 
 
 class FFmpegConnection(Connection):
-    """A network stream or a V4L2 camera, read through FFmpeg."""
+    """A network stream or a V4L2 camera, read through FFmpeg; `format` is FFmpeg's name of what it found."""
 
     def __init__(
         self, uri: str, kind: str | None, options: dict[str, str], open_s: float, read_s: float, paced: bool = False
@@ -60,7 +60,8 @@ class FFmpegConnection(Connection):
             self._container.close()
             raise
         _leave_out_others(self._container, self._stream)
-        self._clocked = self._container.format.name not in WITHOUT_CLOCK
+        self.format: str = self._container.format.name
+        self._clocked = self.format not in WITHOUT_CLOCK
         self.paced = paced and self._clocked
         self._read_s = read_s
 

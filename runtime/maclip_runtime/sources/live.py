@@ -31,6 +31,8 @@ FIRST_DELAY_SECONDS = 0.1
 MAX_DELAY_SECONDS = 0.5
 REFUSED_DELAY_SECONDS = 10.0  # after a wrong password: cameras lock accounts
 
+VERIFIED = ("https://", "rtsps://")  # FFmpeg does not say that it was the certificate
+
 
 @dataclass(frozen=True)
 class Backoff:
@@ -259,7 +261,10 @@ class LiveSource(Source):
 
 def source_lost(name: str, why: str) -> MaclipError:
     """The error `source-lost` of a camera or stream; `why` continues the sentence."""
-    return MaclipError("source-lost", f"{name} {why}.", "Check that the camera is on and its address is right.")
+    fix = "Check that the camera is on and its address is right."
+    if name.lower().startswith(VERIFIED):
+        fix += " If its certificate is its own, name it in SSL_CERT_FILE, or give --insecure."
+    return MaclipError("source-lost", f"{name} {why}.", fix)
 
 
 def _again(error: MaclipError) -> MaclipError:

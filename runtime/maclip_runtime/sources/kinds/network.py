@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import suppress
 from functools import partial
 
@@ -13,6 +14,8 @@ from maclip_runtime.sources.live import LiveSource
 from maclip_runtime.sources.options import SourceOptions
 from maclip_runtime.sources.registry import source
 from maclip_runtime.sources.trust import tls_options
+
+log = logging.getLogger("maclip")
 
 # The protocols that FFmpeg may open in turn: an address leads nowhere else, least of all to this machine's files.
 _HTTP = "http,https,tcp,tls,crypto"
@@ -45,10 +48,19 @@ def _connect(uri: str, stall_s: float, trust: dict[str, str], open_s: float) -> 
     scheme = scheme_of(uri)
     options = {**FFMPEG_OPTIONS, **trust, "protocol_whitelist": PROTOCOLS[scheme]}
     if not scheme.startswith("rtsp"):
-        with suppress(NoPicture):
-            return FFmpegConnection(uri, None, {**options, **BRIEFLY_PROBED}, open_s, stall_s, paced=True)
-        return FFmpegConnection(uri, None, options, open_s, stall_s, paced=True)
+        return _connect_http(uri, options, open_s, stall_s)
     options |= RTSP_OPTIONS
     with suppress(NoPicture):  # MPEG-TS inside RTSP announces its pictures only while it is read
         return FFmpegConnection(uri, None, {**options, **UNPROBED}, open_s, stall_s)
     return FFmpegConnection(uri, None, options, open_s, stall_s)
+
+
+def _connect_http(uri: str, options: dict[str, str], open_s: float, stall_s: float) -> FFmpegConnection:
+    try:
+        made = FFmpegConnection(uri, None, {**options, **BRIEFLY_PROBED}, open_s, stall_s, paced=True)
+    except NoPicture:
+        made = FFmpegConnection(uri, None, options, open_s, stall_s, paced=True)
+    if made.format == "hls" and options.get("tls_verify") == "1" and scheme_of(uri) == "https":
+        # FFmpeg hands no trust on to the addresses in a playlist.
+        log.warning("%s: the playlist's server was verified; those of its parts cannot be", redact(uri))
+    return made
