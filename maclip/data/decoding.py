@@ -120,8 +120,7 @@ def _probe(path: Path) -> _Probe:
         )
         if not agreed:
             return _Probe(0, 0.0, False)
-        total = video.count_packets(container, stream)
-        duration = video.duration_s(container, stream, total)
+        total, duration = video.extent(container, stream)
     container, stream = video.open_file(path)
     with container:
         agreed = _seekable(container.demux(stream))

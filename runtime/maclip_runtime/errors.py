@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from maclip_runtime.redaction import redact_text
+
 EXIT_OUR_FAULT = 1
 EXIT_USER_INPUT = 2
 EXIT_MACHINE_LACKS = 3
@@ -12,7 +14,7 @@ class MaclipError(Exception):
     """An error that the user can act on.
 
     code: kebab-case and stable, so that programs may compare it.
-    message: one sentence that says what is wrong.
+    message: one sentence that says what is wrong. Addresses in it lose their credentials.
     fix: what to do about it.
     exit_code: the command's exit code: 1 our fault, 2 the user's input, 3 the machine lacks something.
 
@@ -21,6 +23,7 @@ class MaclipError(Exception):
     """
 
     def __init__(self, code: str, message: str, fix: str, exit_code: int = EXIT_USER_INPUT) -> None:
+        message = redact_text(message)
         super().__init__(f"{message} {fix}")
         self.code = code
         self.message = message

@@ -20,8 +20,8 @@ from maclip_runtime.matching.enrolment import Enrolled, Enroller
 from maclip_runtime.matching.index import CurrentIndex, Index
 from maclip_runtime.reading.frames import Floats, Pixels
 from maclip_runtime.reading.take import Take
-from maclip_runtime.sources import Roi, SourceOptions, redact
-from maclip_runtime.streaming import Address, Grid, Pipeline, Stream, gate_of, see_background, watch
+from maclip_runtime.sources import Address, Roi, SourceOptions, check_names, redact
+from maclip_runtime.streaming import Grid, Pipeline, Stream, gate_of, see_background, watch
 
 PathOrName = str | PathLike[str]
 
@@ -248,9 +248,11 @@ class Recognizer:
     ) -> Iterator[Event]:
         """Yield the events of one source or several as they happen; the sources are read as you iterate.
 
-        Several sources are opened at the same time. One that cannot be opened, or fails later, ends with the events of
-        what was open in it, and the others go on; once all have ended the first failure is raised. A file shorter than
-        a window is answered as one whole clip.
+        Cameras are opened at the same time, files when their turn comes. One that cannot be opened, or fails later,
+        ends with the events of what was open in it, and the others go on; once all have ended the first failure is
+        raised.
+        A file shorter than a window is answered as one whole clip. Each source has a name of its own: two of one
+        address are told apart by a number.
 
         Args:
             sources: videos, folders of frames, cameras (a number or a device) or addresses.
@@ -272,6 +274,7 @@ class Recognizer:
                 f"{len(uris)} sources were given, and options for {len(chosen)}.",
                 "Give one source or more, and options for all or for each.",
             )
+        check_names(chosen)
         grid = self._grid(window_s, hop_s)
         gates = [gate_of(motion_gate) for _ in uris]
         every = CallbackList(callbacks)
@@ -296,7 +299,7 @@ class Recognizer:
 
         Raises `gallery-empty`, `window-invalid`, `motion-invalid`.
         """
-        track = self._pipeline.track(name, self._grid(window_s, hop_s), gate_of(motion_gate), live=True)
+        track = self._pipeline.track(redact(name), self._grid(window_s, hop_s), gate_of(motion_gate), live=True)
         return Stream(self._pipeline, track)
 
     def embed(self, frames: Pixels) -> Floats:

@@ -16,6 +16,7 @@ from maclip_cli.device.options import (
     BundleOption,
     DeviceOption,
     GalleryOption,
+    InsecureOption,
     JsonOption,
     ThreadsOption,
     open_recognizer,
@@ -58,6 +59,7 @@ def enroll(
     record: Annotated[float, typer.Option(help="Seconds of a take.", rich_help_panel=CAMERA)] = 3.0,
     countdown: Annotated[float, typer.Option(help="Seconds to get ready.", rich_help_panel=CAMERA)] = 3.0,
     takes: Annotated[int, typer.Option(min=1, help="How many times to record.", rich_help_panel=CAMERA)] = 1,
+    insecure: InsecureOption = False,
     yes: Annotated[bool, typer.Option("--yes", help="Keep each take without asking.", rich_help_panel=CAMERA)] = False,
     strip: Annotated[
         Path | None,
@@ -80,7 +82,7 @@ def enroll(
             from maclip_cli.device.record import record_takes
 
             recognizer.enroller.check_name(name, text=text, no_text=no_text)
-            made = record_takes(recognizer, source, record, countdown, takes, yes, strip, region)
+            made = record_takes(recognizer, source, record, countdown, takes, yes, strip, region, insecure)
             done = recognizer.enroller.enroll_takes(name, made, text=text, no_text=no_text, force=force)
         else:
             assert clips is not None

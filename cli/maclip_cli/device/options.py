@@ -30,6 +30,10 @@ ThreadsOption = Annotated[
     int | None,
     typer.Option("--threads", min=1, help="CPU threads for the network; default: one for each usable core."),
 ]
+InsecureOption = Annotated[
+    bool,
+    typer.Option("--insecure", help="Accept any certificate of https:// and rtsps://, also one that is forged."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON Lines on stdout and nothing else.")]
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A class of the gallery.")]
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -28,6 +29,7 @@ from maclip_cli.device.options import (
     BundleOption,
     DeviceOption,
     GalleryOption,
+    InsecureOption,
     JsonOption,
     ThreadsOption,
     open_recognizer,
@@ -46,9 +48,10 @@ from maclip_cli.device.outputs import (
     open_outputs,
 )
 from maclip_runtime.errors import MaclipError
+from maclip_runtime.redaction import redact
 
 if TYPE_CHECKING:
-    from maclip_runtime import Classification, Event
+    from maclip_runtime import Classification, Event, Recognizer
     from maclip_runtime.sources import SourceOptions
 
 WINDOWS = "Windows"
@@ -61,7 +64,8 @@ def recognize(
         list[str],
         typer.Argument(
             metavar="SOURCE",
-            help="Video files, folders of frames, cameras (0, /dev/video0) or addresses (rtsp://, http://).",
+            help="Video files, folders of frames, cameras (0, /dev/video0) or addresses (rtsp://, http://); "
+            "NAME=SOURCE gives one a name.",
         ),
     ],
     bundle: BundleOption,
@@ -113,6 +117,7 @@ def recognize(
         bool,
         typer.Option("--wait", help="Wait for a camera that does not answer at the start.", rich_help_panel=SOURCES),
     ] = False,
+    insecure: InsecureOption = False,
     min_score: ScoreOption = 0.0,
     limit: LimitOption = None,
     margin: MarginOption = None,
@@ -142,7 +147,8 @@ def recognize(
         min_duration_s=min_duration,
         cooldown_s=cooldown,
     )
-    options = _source_options(len(sources), roi or [], stall, reconnects, wait)
+    names, addresses = zip(*map(_named, sources), strict=True)
+    options = _source_options(names, roi or [], stall, reconnects, wait, insecure)
     places = [*([STDOUT] if as_json and not whole_clip else []), *(to or [])]
     wanted = OutputOptions(places, rotate_mb, keep, save, metrics, log, status)
     if whole_clip and wanted.any:
@@ -154,12 +160,11 @@ def recognize(
     wanted.start_logs()
     with open_recognizer(bundle, gallery, device, decisions, allow_fallback, threads) as recognizer:
         if whole_clip:
-            for source, option in zip(sources, options, strict=True):
-                _print_clip(recognizer.classify(source, roi=option.roi), as_json)
+            _print_clips(recognizer, addresses, options, as_json)
             return
-        with open_outputs(wanted, sources, recognizer.gallery) as outputs:
+        with open_outputs(wanted, addresses, recognizer.gallery) as outputs:
             events = recognizer.watch(
-                sources,
+                addresses,
                 window_s=window,
                 hop_s=hop,
                 callbacks=outputs.callbacks,
@@ -169,13 +174,24 @@ def recognize(
             _print_events(events, outputs, STDOUT in places, named=len(sources) > 1)
 
 
-def _source_options(
-    count: int, rois: list[str], stall_s: float | None, reconnects: int | None, wait: bool
-) -> list[SourceOptions]:
-    """Options for each of `count` sources. Raises `option-invalid`, `roi-invalid`."""
-    from maclip_runtime.sources import Roi, SourceOptions
-    from maclip_runtime.sources.options import STALL_SECONDS
+def _named(text: str) -> tuple[str | None, str]:
+    from maclip_runtime.sources import split_name
 
+    return split_name(text)
+
+
+def _source_options(
+    names: Sequence[str | None],
+    rois: list[str],
+    stall_s: float | None,
+    reconnects: int | None,
+    wait: bool,
+    insecure: bool,
+) -> list[SourceOptions]:
+    """Options for each of the sources. Raises `option-invalid`, `roi-invalid`."""
+    from maclip_runtime.sources import Roi, SourceOptions, check_names
+
+    count = len(names)
     if len(rois) not in (0, 1, count):
         raise MaclipError(
             "option-invalid",
@@ -183,9 +199,13 @@ def _source_options(
             "Give --roi once for all sources, or once for each in their order.",
         )
     parts: list[Roi | None] = [*map(Roi.parse, rois)] or [None]
-    stall_s = STALL_SECONDS if stall_s is None else stall_s
     each = parts * count if len(parts) == 1 else parts
-    return [SourceOptions(stall_s=stall_s, reconnects=reconnects, wait=wait, roi=part) for part in each]
+    options = [
+        SourceOptions(stall_s=stall_s, reconnects=reconnects, wait=wait, roi=part, name=name, insecure=insecure)
+        for part, name in zip(each, names, strict=True)
+    ]
+    check_names(options)
+    return options
 
 
 def _print_events(events: Iterable[Event], outputs: Outputs, as_json: bool, named: bool) -> None:
@@ -194,6 +214,23 @@ def _print_events(events: Iterable[Event], outputs: Outputs, as_json: bool, name
             return
         if not as_json:
             _print_event(event, named)
+
+
+def _print_clips(recognizer: Recognizer, clips: Sequence[str], options: Sequence[SourceOptions], as_json: bool) -> None:
+    """One answer for each clip; one that cannot be answered is reported, and its error raised after the others."""
+    failed: MaclipError | None = None
+    for clip, option in zip(clips, options, strict=True):
+        try:
+            answer = recognizer.classify(clip, roi=option.roi)
+        except MaclipError as error:
+            if len(clips) == 1 or not error.code.startswith("clip-"):
+                raise
+            failed = failed or error
+            logging.getLogger("maclip").warning("%s ended: %s", option.name or redact(clip), error)
+            continue
+        _print_clip(dataclasses.replace(answer, source=option.name or answer.source), as_json)
+    if failed is not None:
+        raise failed
 
 
 def _print_clip(answer: Classification, as_json: bool) -> None:

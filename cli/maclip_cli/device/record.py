@@ -35,18 +35,20 @@ def record_takes(
     keep_all: bool,
     strip: Path | None,
     roi: Roi | None,
+    insecure: bool = False,
 ) -> list[Take]:
     """Record `takes` takes of a source; a take that is refused is recorded again. Nothing is enrolled yet.
 
     Raises `source-lost`, `clip-unreadable`, `clip-too-short`, `output-unwritable`, and `answer-missing` if nobody can
     be asked.
     """
-    from maclip_runtime.sources import SourceOptions, open_source
+    from maclip_runtime.sources import SourceOptions, open_source, split_name
     from maclip_runtime.sources.recording import record
 
     console = people()
     kept: list[Take] = []
-    with open_source(source, SourceOptions(roi=roi)) as opened:
+    name, address = split_name(source)
+    with open_source(address, SourceOptions(roi=roi, name=name, insecure=insecure)) as opened:
         while len(kept) < takes:
             said = _Countdown(console)
             take = record(opened, seconds, recognizer.bundle.manifest.preprocess, countdown_s, said)

@@ -17,7 +17,7 @@ from maclip_runtime.errors import EXIT_OUR_FAULT, MaclipError
 from maclip_runtime.overlay.drawing import Painter
 from maclip_runtime.overlay.scene import Scene, SceneTracker
 from maclip_runtime.overlay.writing import VideoWriter, check_path
-from maclip_runtime.sources import Frame, is_live, local_path
+from maclip_runtime.sources import Frame, SourceStatus, is_live, local_path
 
 log = logging.getLogger("maclip")
 
@@ -41,6 +41,7 @@ class Overlay(Callbacks):
         _refuse_sources(sources, [self._numbered(number) for number in range(1, len(sources) + 1)])
         self._trackers: dict[str, SceneTracker] = {}
         self._recordings: dict[str, _Recording] = {}
+        self._live: set[str] = set()
         self._closed = False
 
     def __enter__(self) -> Overlay:
@@ -66,13 +67,18 @@ class Overlay(Callbacks):
         """The error that ended a video early; None without one."""
         return next((found.problem for found in self._recordings.values() if found.problem), None)
 
+    def status(self, status: SourceStatus) -> None:
+        """Note which sources are live: their frames do not wait for the encoder."""
+        if status.live:
+            self._live.add(status.name)
+
     def frame(self, source: str, frame: Frame) -> None:
         """Queue a frame with the current scene."""
         if self._closed:
             return
         if source not in self._recordings:
             path = self._numbered(len(self._recordings) + 1)
-            self._recordings[source] = _Recording(source, path, is_live(source))
+            self._recordings[source] = _Recording(source, path, source in self._live)
         if frame.restarted:
             self._tracker(source).restarted(frame.time_s)
         self._recordings[source].put(frame, self._tracker(source).scene)

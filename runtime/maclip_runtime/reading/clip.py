@@ -13,6 +13,7 @@ from maclip_runtime.errors import MaclipError
 from maclip_runtime.reading import video
 from maclip_runtime.reading.frames import Indices, Pixels
 from maclip_runtime.reading.pictures import FOLDER_RATE, list_pictures, read_picture
+from maclip_runtime.reading.times import length_s
 
 Choose = Callable[[int], Indices]
 Transform = Callable[[Pixels], Pixels]
@@ -52,39 +53,33 @@ def read_clip(path: str | PathLike[str], choose: Choose, transform: Transform | 
 def _read_video(path: Path, choose: Choose, transform: Transform | None) -> Clip:
     container, stream = video.open_file(path)
     with container:
-        total = video.count_packets(container, stream)
-        duration = video.duration_s(container, stream, total)
+        total, duration = video.extent(container, stream)
     indices = _chosen(path, choose, total)
-    frames, decoded = _decode_chosen(path, indices, transform)
+    frames, decoded, decoded_s = _decode_chosen(path, indices, transform)
     if len(frames) < len(set(indices.tolist())):
         # Fewer frames could be decoded than the container claims: choose again among those.
-        total = decoded
+        total, duration = decoded, decoded_s
         indices = _chosen(path, choose, total)
-        frames, _ = _decode_chosen(path, indices, transform)
+        frames, _, _ = _decode_chosen(path, indices, transform)
     return Clip(_stack(path, frames, indices), indices, total, duration, path)
 
 
-def _decode_chosen(path: Path, indices: Indices, transform: Transform | None) -> tuple[dict[int, Pixels], int]:
-    """The frames at `indices` by index, and how many were decoded; stops after the last wanted one."""
-    import av
-
+def _decode_chosen(path: Path, indices: Indices, transform: Transform | None) -> tuple[dict[int, Pixels], int, float]:
+    """The frames at `indices` by index, how many were decoded, and their seconds; stops after the last wanted one."""
     wanted, last = set(indices.tolist()), int(indices.max())
     frames: dict[int, Pixels] = {}
-    decoded = 0
+    decoded, reached_s = 0, 0.0
     container, stream = video.open_file(path)
     with container:
-        try:
-            for frame in video.decode(container, stream):
-                if decoded in wanted:
-                    pixels = video.upright(frame)
-                    frames[decoded] = transform(pixels) if transform else pixels
-                decoded += 1
-                if decoded > last:
-                    break
-        except (av.error.FFmpegError, OSError) as error:
-            if not decoded:
-                raise video.unreadable(path, f"cannot be decoded ({video.reason(error)})") from error
-    return frames, decoded
+        step_s = 1 / video.rate(stream)
+        for frame, time_s in video.timed_frames(container, stream, path):
+            if decoded in wanted:
+                pixels = video.upright(frame)
+                frames[decoded] = transform(pixels) if transform else pixels
+            decoded, reached_s = decoded + 1, time_s
+            if decoded > last:
+                break
+    return frames, decoded, length_s(reached_s, decoded, step_s)
 
 
 def _read_folder(path: Path, choose: Choose, transform: Transform | None) -> Clip:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from maclip_runtime.reading.frames import Pixels
+from maclip_runtime.redaction import redact
 
 
 @dataclass(frozen=True)
@@ -14,7 +15,7 @@ class Take:
     Attributes:
         frames: uint8 [N, H, W, 3] RGB.
         duration_s: how long the clip lasts, in seconds.
-        source: where it comes from, without credentials.
+        source: where it comes from; an address loses its credentials.
         prepared: whether the frames have been through `frames.prepare` already.
     """
 
@@ -22,3 +23,6 @@ class Take:
     duration_s: float
     source: str
     prepared: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "source", redact(self.source))

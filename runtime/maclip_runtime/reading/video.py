@@ -14,24 +14,19 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from maclip_runtime.errors import MaclipError
+from maclip_runtime.reading.formats import PICTURE_NAMES, VIDEO_FORMATS
 from maclip_runtime.reading.frames import Pixels
+from maclip_runtime.reading.times import length_s, timed
 
 if TYPE_CHECKING:
     import av.container
     import av.packet
     import av.video
 
-# An allow list of video formats, and of audio formats, whose error says that there is no picture. Playlists (hls,
-# concat, sdp, dash, ...) and image sequences are left out: they make FFmpeg open other files than the one that was
-# given.
-_CONTAINERS = "mov matroska avi mpegts mpeg mpegvideo flv asf ogg mxf nut rm dv wtv gxf ivf gif apng yuv4mpegpipe dhav"
-_STREAMS = "h261 h263 h264 hevc vvc av1 obu m4v vc1 cavsvideo dirac mjpeg mpjpeg"
-_SOUND = "wav mp3 aac ac3 eac3 flac aiff"
-FORMATS = (*_CONTAINERS.split(), *_STREAMS.split(), *_SOUND.split())
-NETWORK_FORMATS = ("rtsp", "hls", "webvtt", *FORMATS)
 # A file may open no other protocol and no other format; `mov` follows references only on request.
-FILE_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": ",".join(FORMATS)}
+FILE_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": ",".join(VIDEO_FORMATS)}
 PLAYLIST_STARTS = (b"#EXTM3U", b"ffconcat", b"file ", b"<?xml", b"<MPD", b"v=0")
+IN_DECODING_ORDER = {"avi", "asf", "asf_o"}  # formats that do not say when a frame is shown
 DEFAULT_RATE = 25.0  # frames per second, where a container gives none
 MAX_PIXELS = 40_000_000  # of one frame: 8K video and the decoder's padding
 
@@ -44,7 +39,7 @@ def unreadable(path: object, why: str) -> MaclipError:
     return MaclipError(
         "clip-unreadable",
         f"{path} {why}.",
-        "Give a video file, or a folder of JPEG or PNG frames.",
+        f"Give a video file, or a folder of frames ({PICTURE_NAMES}).",
     )
 
 
@@ -84,11 +79,12 @@ def picture_stream(container: av.container.InputContainer, name: object) -> av.v
         cover = "attached_pic" in str(getattr(stream, "disposition", "")).lower()
         # A track whose codec FFmpeg lacks has no codec context.
         if not cover and getattr(stream, "codec_context", None) is not None:
-            return _bounded(stream, name)
+            return bounded(stream, name)
     raise unreadable(name, "has no video track (sound only, or a codec that cannot be decoded)")
 
 
-def _bounded(stream: av.video.VideoStream, name: object) -> av.video.VideoStream:
+def bounded(stream: av.video.VideoStream, name: object) -> av.video.VideoStream:
+    """The stream, whose decoder refuses frames above MAX_PIXELS. Raises `video-too-large`."""
     context = stream.codec_context
     if context.width * context.height > MAX_PIXELS:
         raise too_large(name, context.width, context.height)
@@ -104,6 +100,30 @@ def too_large(name: object, width: int, height: int) -> MaclipError:
         f"{name} has frames of {width} x {height}; at most {MAX_PIXELS / 1e6:.0f} million pixels are read.",
         "Give a smaller video; the model uses a few hundred pixels per side.",
     )
+
+
+def timed_frames(
+    container: av.container.InputContainer, stream: av.video.VideoStream, name: object
+) -> Iterator[tuple[av.video.VideoFrame, float]]:
+    """Every frame that can be decoded, with its time in seconds, up to the end or to where the file is cut off.
+
+    Raises `clip-unreadable` where there is none.
+    """
+    import av
+
+    def stamped() -> Iterator[tuple[av.video.VideoFrame, float | None]]:
+        read = False
+        try:
+            for frame in decode(container, stream):
+                read = True
+                yield frame, stamp_s(container, frame)
+        except (av.error.FFmpegError, OSError) as error:
+            if not read:
+                raise unreadable(name, f"cannot be decoded ({reason(error)})") from error
+        if not read:
+            raise unreadable(name, "holds no frame that can be decoded")
+
+    yield from timed(stamped(), 1 / rate(stream))
 
 
 def decode(container: av.container.InputContainer, stream: av.video.VideoStream) -> Iterator[av.video.VideoFrame]:
@@ -123,18 +143,34 @@ def decode_packet(packet: av.packet.Packet[Any]) -> Iterator[av.video.VideoFrame
         yield from packet.decode()
 
 
-def count_packets(container: av.container.InputContainer, stream: av.video.VideoStream) -> int:
-    """How many frames the container claims, counted by packets without decoding; may be slightly too many."""
+def extent(container: av.container.InputContainer, stream: av.video.VideoStream) -> tuple[int, float]:
+    """How many frames the packets hold, without decoding, and how many seconds they last.
+
+    What can be read counts; the durations in headers are those of the longest track, of a part that was cut off, or
+    nobody's. May be slightly too many.
+    """
     import av
 
-    count = 0
+    stamps: list[float | None] = []
     try:
         for packet in container.demux(stream):
             # Packets before the start of an edit list are decoded but not shown.
-            count += packet.size > 0 and not packet.is_discard
+            if packet.size > 0 and not packet.is_discard:
+                stamps.append(None if packet.dts is None else float(packet.dts * packet.time_base))
     except (av.error.FFmpegError, OSError):
         pass  # truncated: the packets before still count
-    return count
+    step_s = 1 / rate(stream)
+    last_s = max((time_s for _, time_s in timed(((None, stamp) for stamp in stamps), step_s)), default=0.0)
+    return len(stamps), length_s(last_s, len(stamps), step_s)
+
+
+def stamp_s(container: av.container.InputContainer, frame: av.video.VideoFrame) -> float | None:
+    """When a frame is shown, in seconds of the file's own clock; None where the file does not say.
+
+    AVI and ASF stamp packets in decoding order, and FFmpeg hands each stamp out as the time of the packet's frame.
+    """
+    stamp = frame.pts if frame.pts is not None and container.format.name not in IN_DECODING_ORDER else frame.dts
+    return None if stamp is None or frame.time_base is None else float(stamp * frame.time_base)
 
 
 def upright(frame: av.video.VideoFrame) -> Pixels:
@@ -166,15 +202,6 @@ def orientation(frame: av.video.VideoFrame) -> Orientation:
     return False, d < 0, a < 0
 
 
-def duration_s(container: av.container.InputContainer, stream: av.video.VideoStream, frames: int) -> float:
-    """The video's length in seconds: what the container gives, else `frames` at its rate."""
-    if stream.duration and stream.time_base and stream.duration > 0:
-        return float(stream.duration * stream.time_base)
-    if container.duration and container.duration > 0:
-        return container.duration / 1e6  # microseconds
-    return frames / rate(stream)
-
-
 def rate(stream: av.video.VideoStream) -> float:
     """The container's frames per second; `DEFAULT_RATE` where it gives none."""
     average: Fraction | None = stream.average_rate
@@ -184,6 +211,13 @@ def rate(stream: av.video.VideoStream) -> float:
 def reason(error: Exception) -> str:
     """FFmpeg's message, without the address that PyAV adds."""
     return str(getattr(error, "strerror", None) or type(error).__name__)
+
+
+def why_not(error: Exception) -> str:
+    """Why something could not be opened; for a format that is not in the list FFmpeg only says "Invalid argument"."""
+    import av
+
+    return "its format is not read as video" if isinstance(error, av.error.ArgumentError) else reason(error)
 
 
 def _refusal(path: Path, error: Exception) -> str:

@@ -6,30 +6,34 @@ Each file in `kinds/` registers a kind with `@source`; a program or an installed
 (docs/extending.md).
 """
 
-from maclip_runtime.sources.address import local_path, redact, scheme_of
+from maclip_runtime.sources.address import local_path, redact, scheme_of, split_name
 from maclip_runtime.sources.base import Frame, SequentialSource, Source, SourceState, SourceStatus
 from maclip_runtime.sources.connection import Arrival, Connection, ConnectionLost
 from maclip_runtime.sources.live import LiveSource
-from maclip_runtime.sources.opening import is_live, open_source
+from maclip_runtime.sources.opening import Address, Names, check_names, is_live, open_source
 from maclip_runtime.sources.options import Roi, SourceOptions
 from maclip_runtime.sources.registry import source
 
 __all__ = [
+    "Address",
     "Arrival",
     "Connection",
     "ConnectionLost",
     "Frame",
     "LiveSource",
+    "Names",
     "Roi",
     "SequentialSource",
     "Source",
     "SourceOptions",
     "SourceState",
     "SourceStatus",
+    "check_names",
     "is_live",
     "local_path",
     "open_source",
     "redact",
     "scheme_of",
     "source",
+    "split_name",
 ]

@@ -1,4 +1,4 @@
-"""Addresses: their scheme, the path they name, and the address without its secrets."""
+"""Addresses: their scheme, the name given to them, the path they name; `redact` leaves out their secrets."""
 
 from __future__ import annotations
 
@@ -6,6 +6,13 @@ import re
 from os import PathLike
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+
+from maclip_runtime.redaction import NETWORK_SCHEMES, redact
+
+__all__ = ["local_path", "lower_scheme", "redact", "scheme_of", "split_name"]
+
+# `pathlib` turns "rtsp://camera" into "rtsp:/camera", which is no path for all that.
+_ONE_SLASH = NETWORK_SCHEMES | {"v4l2", "csi"}
 
 
 def local_path(uri: str | PathLike[str]) -> Path:
@@ -20,24 +27,36 @@ def scheme_of(uri: str) -> str:
     >>> scheme_of("RTSP://camera/1"), scheme_of("clips/a.mp4")
     ('rtsp', '')
     """
-    match = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", uri)
-    return match.group(1).lower() if match else ""
+    match = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):/(/?)", uri)
+    if match is None:
+        return ""
+    scheme = match[1].lower()
+    return scheme if match[2] or scheme in _ONE_SLASH else ""
 
 
-def redact(uri: str | PathLike[str] | int) -> str:
-    """`uri` without its user, password and query values, safe for messages, logs and the gallery.
+def lower_scheme(uri: str) -> str:
+    """`uri` with its scheme in lower case and two slashes, as FFmpeg wants it.
 
-    >>> redact("rtsp://me:secret@camera/1?token=abc")
-    'rtsp://***@camera/1?token=***'
+    >>> lower_scheme("RTSP://Camera/A"), lower_scheme("A.mp4")
+    ('rtsp://Camera/A', 'A.mp4')
     """
-    text = str(uri)
-    if not scheme_of(text):
-        return text
-    # Up to the last @ before the path: a password may contain one. A password with a literal / ? or # (which should be
-    # %2F, %3F, %23) ends the host early and leaves a port that is no number: then all up to the last @ is hidden.
-    authority = re.match(r"[^:/]+://([^/?#]*)", text)
-    broken = authority and "@" not in authority[1] and re.search(r":[^0-9\]]", authority[1])
-    text = re.sub(r"^([^:/]+://).*@" if broken else r"^([^:/]+://)[^/?#]*@", r"\1***@", text)
-    head, mark, query = text.partition("?")
-    hidden = [part.partition("=")[0] + "=***" if "=" in part else "***" for part in query.split("&")]
-    return head + mark + "&".join(hidden) if mark else head
+    scheme = scheme_of(uri)
+    return f"{scheme}://{uri[len(scheme) + 1 :].lstrip('/')}" if scheme else uri
+
+
+def split_name(text: str) -> tuple[str | None, str]:
+    """The name and the address of `NAME=ADDRESS`; None and the whole where it has no name.
+
+    >>> split_name("door=rtsp://camera/1"), split_name("rtsp://camera/1?channel=2")
+    (('door', 'rtsp://camera/1'), (None, 'rtsp://camera/1?channel=2'))
+    """
+    found = re.match(r"([^=/\\:?]*[^=/\\:?\s])\s*=(.+)", text, re.DOTALL)
+    # A file of that name is meant where there is one.
+    return (found[1].strip(), found[2]) if found and not _exists(text) else (None, text)
+
+
+def _exists(text: str) -> bool:
+    try:
+        return Path(text).exists()
+    except (OSError, ValueError):  # too long, or with a zero byte
+        return False

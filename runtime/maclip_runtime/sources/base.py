@@ -11,6 +11,7 @@ from functools import cached_property
 from types import TracebackType
 
 from maclip_runtime.reading.frames import Pixels
+from maclip_runtime.redaction import redact
 from maclip_runtime.sources.options import Roi
 
 
@@ -56,6 +57,7 @@ class SourceStatus:
     reconnects: how often the source came back.
     rate: frames per second that arrived lately.
     problem: why it last stalled or was lost, "" for never.
+    live: whether it is a camera or stream, which goes on without its reader.
     """
 
     name: str
@@ -66,6 +68,7 @@ class SourceStatus:
     reconnects: int
     rate: float
     problem: str
+    live: bool = False
 
 
 class Source(ABC):
@@ -78,10 +81,10 @@ class Source(ABC):
     def __init__(self, name: str, *, live: bool = False) -> None:
         """Name the source.
 
-        name: for messages and events, without credentials.
+        name: for messages and events; an address loses its credentials.
         live: whether it goes on without its reader.
         """
-        self.name = name
+        self.name = redact(name)
         self.live = live
 
     def __enter__(self) -> Source:

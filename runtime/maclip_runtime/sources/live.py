@@ -9,6 +9,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from maclip_runtime.errors import MaclipError
+from maclip_runtime.redaction import redact_text
 from maclip_runtime.sources.base import Frame, Source, SourceState, SourceStatus, part_of
 from maclip_runtime.sources.clock import StreamClock
 from maclip_runtime.sources.connection import Arrival, Connect, Connection, ConnectionLost
@@ -19,13 +20,18 @@ from maclip_runtime.sources.options import DEFAULTS, SourceOptions
 OPEN_SECONDS = (4.0, 4.0, 10.0)
 MAX_FIRST_TRIES = 3  # before a source that never answered is an error
 STEADY_SECONDS = 2.0  # a connection that held for less counts as a failed attempt
-CLOSE_SECONDS = 1.0  # how long `close` waits for the reader; FFmpeg abandons a silent server after `stall_s`
+CLOSE_SECONDS = 1.0  # how long `close` waits for the reader; FFmpeg abandons a silent server after `patience_s`
+# Cameras that save bandwidth send a key frame a minute, and until then nothing can be decoded. Reconnecting would only
+# lose the place in the queue, so a first picture may take this long, unless the caller chose a patience of their own.
+KEY_FRAME_SECONDS = 65.0
 RATE_SECONDS = 2.0  # over which the frame rate is measured
 
 FIRST_DELAY_SECONDS = 0.1
 # Connecting and waiting for a key frame takes up to a second: so recognition resumes within two of a server's return.
 MAX_DELAY_SECONDS = 0.5
 REFUSED_DELAY_SECONDS = 10.0  # after a wrong password: cameras lock accounts
+
+VERIFIED = ("https://", "rtsps://")  # FFmpeg does not say that it was the certificate
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,7 @@ class LiveSource(Source):
         self._stop = threading.Event()
         # Guards everything below.
         self._changed = threading.Condition()
+        self._undecoded_from: float | None = None  # since when the connection has brought nothing but undecodable data
         self._newest: tuple[Arrival, float, int] | None = None  # picture, seconds since the first, connection
         self._state = SourceState.CONNECTING
         self._since = time.monotonic()
@@ -111,9 +118,16 @@ class LiveSource(Source):
         now = time.monotonic()
         with self._changed:
             state, since, problem = self._state, self._since, self._problem
-            silent_from = self._heard + self._options.stall_s / 2
+            silent_from = self._heard + self._options.patience_s / 2
             if state is SourceState.RUNNING and now > silent_from:
-                state, since, problem = SourceState.STALLED, silent_from, f"sent nothing for {now - self._heard:.1f} s"
+                state, since, problem = (
+                    SourceState.STALLED,
+                    silent_from,
+                    f"sent no picture for {now - self._heard:.1f} s",
+                )
+            elif state is SourceState.CONNECTING and self._undecoded_from is not None:
+                waited_s = now - self._undecoded_from
+                problem = f"has sent no picture that can be decoded for {waited_s:.1f} s: its next key frame is awaited"
             lately = [moment for moment in self._came if moment > now - RATE_SECONDS]
             rate = (len(lately) - 1) / (now - lately[0]) if len(lately) > 1 else len(lately) / RATE_SECONDS
             return SourceStatus(
@@ -178,6 +192,8 @@ class LiveSource(Source):
             self._clock.connect(connection.paced)
             self._drain(connection)
         finally:
+            with self._changed:
+                self._undecoded_from = None
             connection.close()
 
     def _drain(self, connection: Connection) -> None:
@@ -188,8 +204,7 @@ class LiveSource(Source):
                 return
             now = time.monotonic()
             if arrival is None:
-                if now - heard > self._options.stall_s:
-                    raise ConnectionLost(f"sent no picture for {self._options.stall_s:g} s")
+                self._wait_on(heard, now, first)
                 continue
             moment = self._clock.moment(arrival.stamp_s, now)
             if moment > now and self._stop.wait(moment - now):
@@ -197,6 +212,19 @@ class LiveSource(Source):
             heard = time.monotonic()
             self._keep(arrival, self._clock.since_first(moment), heard, first)
             first = False
+
+    def _wait_on(self, heard: float, now: float, first: bool) -> None:
+        """Raise `ConnectionLost` where no picture has come for too long."""
+        options = self._options
+        if not first:
+            if now - heard > options.patience_s:
+                raise ConnectionLost(f"sent no picture for {options.patience_s:g} s")
+            return
+        with self._changed:
+            self._undecoded_from = self._undecoded_from or heard
+        limit_s = KEY_FRAME_SECONDS if options.stall_s is None else options.stall_s
+        if now - heard > limit_s:
+            raise ConnectionLost(f"sent no picture that can be decoded for {limit_s:g} s (no key frame came)")
 
     def _keep(self, arrival: Arrival, time_s: float, now: float, first: bool) -> None:
         with self._changed:
@@ -206,6 +234,7 @@ class LiveSource(Source):
             self._dropped += self._newest is not None
             self._newest = (arrival, time_s, self._connections)
             self._heard = now
+            self._undecoded_from = None
             self._came.append(now)
             if self._state is SourceState.CONNECTING:
                 self._state, self._since = SourceState.RUNNING, now
@@ -226,13 +255,16 @@ class LiveSource(Source):
         with self._changed:
             if self._state is not state and not self._over:
                 self._state, self._since = state, time.monotonic()
-            self._problem = problem or self._problem
+            self._problem = redact_text(problem) or self._problem
             self._changed.notify_all()
 
 
 def source_lost(name: str, why: str) -> MaclipError:
     """The error `source-lost` of a camera or stream; `why` continues the sentence."""
-    return MaclipError("source-lost", f"{name} {why}.", "Check that the camera is on and its address is right.")
+    fix = "Check that the camera is on and its address is right."
+    if name.lower().startswith(VERIFIED):
+        fix += " If its certificate is its own, name it in SSL_CERT_FILE, or give --insecure."
+    return MaclipError("source-lost", f"{name} {why}.", fix)
 
 
 def _again(error: MaclipError) -> MaclipError:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.reading.frames import Pixels
 
+MAX_NAME_LENGTH = 200
 STALL_SECONDS = 5.0  # without a frame, before a live source reconnects
 
 
@@ -59,31 +60,53 @@ class Roi:
 
 @dataclass(frozen=True, kw_only=True)
 class SourceOptions:
-    """How a source is read; all but `roi` concern live sources. Raises `option-invalid`.
+    """How a source is read; all but `roi` and `name` concern live sources. Raises `option-invalid`.
 
-    stall_s: seconds without a frame after which a live source reconnects; its state is "stalled" from half of that on.
+    stall_s: seconds without a picture after which a live source reconnects; its state is "stalled" from half of that
+        on. None: 5 s, and 65 s for the first picture of a connection that brings some, of which none can be decoded
+        before its next key frame.
     reconnects: how many attempts in a row may fail before the source is given up with `source-lost`; None for no
         limit, 0 for no second attempt.
     wait: whether a source that does not answer at the start is waited for; otherwise opening fails after three
         attempts.
     roi: the part of the picture that is looked at; None for all of it.
+    name: what events, statuses and files call the source; None for its address without credentials.
+    insecure: accept any certificate of an `https://` or `rtsps://` address, also one that is forged.
     """
 
-    stall_s: float = STALL_SECONDS
+    stall_s: float | None = None
     reconnects: int | None = None
     wait: bool = False
     roi: Roi | None = None
+    name: str | None = None
+    insecure: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 < self.stall_s < math.inf:
+        if self.stall_s is not None and not 0 < self.stall_s < math.inf:
             raise MaclipError("option-invalid", f"stall_s is {self.stall_s}.", "Give a number of seconds above 0.")
         if self.reconnects is not None and self.reconnects < 0:
             raise MaclipError(
                 "option-invalid", f"reconnects is {self.reconnects}.", "Give 0 or more, or None for no limit."
             )
+        if self.name is not None:
+            _check_name(self.name)
+
+    @property
+    def patience_s(self) -> float:
+        """Seconds that the next packet, or picture, of a live source may take."""
+        return STALL_SECONDS if self.stall_s is None else self.stall_s
 
 
 DEFAULTS = SourceOptions()
+
+
+def _check_name(name: str) -> None:
+    if not isinstance(name, str) or not name.strip() or not name.isprintable() or len(name) > MAX_NAME_LENGTH:
+        raise MaclipError(
+            "option-invalid",
+            f"{name!r} cannot be the name of a source.",
+            f"Give a short text, at most {MAX_NAME_LENGTH} characters, for instance door.",
+        )
 
 
 def _span(start: float, length: float, pixels: int) -> tuple[int, int]:

@@ -7,14 +7,12 @@ gives windows to calibration.
 
 from maclip_runtime.streaming.background import Seen, see_background, watch_features
 from maclip_runtime.streaming.motion import MotionGate, gate_of
-from maclip_runtime.streaming.opening import Address
 from maclip_runtime.streaming.pipeline import Pipeline
 from maclip_runtime.streaming.stream import Stream
 from maclip_runtime.streaming.watch import watch
 from maclip_runtime.streaming.windows import Cutter, Grid, Slot, Step, Window
 
 __all__ = [
-    "Address",
     "Cutter",
     "Grid",
     "MotionGate",

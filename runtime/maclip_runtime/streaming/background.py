@@ -14,8 +14,7 @@ from maclip_runtime.errors import MaclipError
 from maclip_runtime.limits.calibrate import Background
 from maclip_runtime.matching.clips import read_take
 from maclip_runtime.reading.frames import Floats, Pixels, prepare
-from maclip_runtime.sources import Source, SourceOptions, is_live, open_source, redact
-from maclip_runtime.streaming.opening import Address
+from maclip_runtime.sources import Address, Source, SourceOptions, is_live, open_source, redact
 from maclip_runtime.streaming.pipeline import Network, pieces
 from maclip_runtime.streaming.windows import Cutter, Grid, Step
 

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from os import PathLike
 
 from maclip_runtime.errors import MaclipError
-from maclip_runtime.sources import Frame, Source, SourceOptions, SourceState, SourceStatus, open_source, redact
-
-Address = str | PathLike[str] | int  # what `open_source` takes; a camera may be a number
+from maclip_runtime.sources import Address, Frame, Source, SourceOptions, SourceState, SourceStatus, open_source, redact
 
 
-def open_sources(wanted: Sequence[tuple[Address, SourceOptions]]) -> list[Source]:
+def open_sources(wanted: Sequence[tuple[Address, SourceOptions]], *, alone: bool = False) -> list[Source]:
     """Open several sources at the same time, each in a thread of its own; in the order of `wanted`.
 
-    A source that cannot be opened becomes one whose first read fails, so the others go on. A single source is opened
-    by the caller's thread and raises what `open_source` raises. An interrupt closes what has been opened.
+    A source that cannot be opened becomes one whose first read fails, so the others go on. One that is `alone` is
+    opened by the caller's thread and raises what `open_source` raises. An interrupt closes what has been opened.
     """
-    if len(wanted) == 1:
+    if alone:
         return [open_source(*wanted[0])]
     return _Opening(wanted).run()
 
@@ -76,7 +73,7 @@ class _Opening:
         try:
             source = open_source(uri, options)
         except MaclipError as error:
-            source = FailedSource(redact(uri), error)
+            source = FailedSource(options.name or redact(uri), error)
         except Exception as error:  # a bug: the caller raises it
             self._faults.append(error)
             return

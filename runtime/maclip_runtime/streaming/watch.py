@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from dataclasses import replace
 
 from maclip_runtime.callbacks import CallbackList
 from maclip_runtime.decisions import Event
 from maclip_runtime.errors import MaclipError
-from maclip_runtime.sources import Frame, Roi, Source, SourceOptions, SourceState
+from maclip_runtime.sources import Address, Frame, Names, Roi, Source, SourceOptions, SourceState, is_live
 from maclip_runtime.streaming.motion import MotionGate
-from maclip_runtime.streaming.opening import Address, open_sources
+from maclip_runtime.streaming.opening import open_sources
 from maclip_runtime.streaming.pipeline import Pipeline, Track
 from maclip_runtime.streaming.windows import Grid, Step, Window
 
 STATUS_SECONDS = 1.0  # between two reports of a source's status
 WAIT_SECONDS = 0.2  # for the next frame of a single camera
 SHARED_WAIT_SECONDS = 0.01  # with several cameras: each waits for the others
+MAX_OPEN_FILES = 16  # the others wait for their turn: a process may have few descriptors, and each has its decoder
 FRAMES_A_TURN = 16  # of a file, before the other sources have their turn
 AWAY = (SourceState.LOST, SourceState.CONNECTING)
 
@@ -37,26 +39,20 @@ def watch(
     A source that fails ends, with the events of what was open in it; the others go on. Once all have ended, the first
     failure is raised; with a single source at once. Raises `recognizer-closed` when the recogniser is closed.
     """
-    with ExitStack() as stack:
-        sources = open_sources(wanted)
-        for source in sources:
-            stack.enter_context(source)
-        feeds = [
-            Feed(source, pipeline.track(source.name, grid, gate, live=source.live), uri, options.roi)
-            for source, gate, (uri, options) in zip(sources, gates, wanted, strict=True)
-        ]
-        for event in _Watch(pipeline, feeds, callbacks).events():
+    with _Watch(pipeline, wanted, gates, grid, callbacks) as running:
+        for event in running.events():
             callbacks.event(event)
             yield event
-    for feed in feeds:
-        if feed.error is not None:
-            raise feed.error
+        error = running.error
+    if error is not None:
+        raise error
 
 
 class Feed:
-    """An open source and its track; `uri` and `roi` are what it was opened with."""
+    """An open source, the `number` of the wanted ones, and its track; it was opened with `uri` and `roi`."""
 
-    def __init__(self, source: Source, track: Track, uri: Address, roi: Roi | None) -> None:
+    def __init__(self, number: int, source: Source, track: Track, uri: Address, roi: Roi | None) -> None:
+        self.number = number
         self.source = source
         self.track = track
         self.uri = uri
@@ -93,7 +89,7 @@ class Feed:
     def tell_status(self, callbacks: CallbackList) -> None:
         """Report the source's state when it has changed, and once a second."""
         now = time.monotonic()
-        status = self.source.status
+        status = replace(self.source.status, name=self.source.name, live=self.source.live)
         if self._told is None or self._told[0] is not status.state or now - self._told[1] >= STATUS_SECONDS:
             self._told = (status.state, now)
             callbacks.status(status)
@@ -112,16 +108,45 @@ class Feed:
 
 
 class _Watch:
-    """The loop over feeds, until all have ended."""
+    """The loop over sources, until all have ended. Cameras are open from the start, files a few at a time."""
 
-    def __init__(self, pipeline: Pipeline, feeds: Sequence[Feed], callbacks: CallbackList) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        wanted: Sequence[tuple[Address, SourceOptions]],
+        gates: Sequence[MotionGate | None],
+        grid: Grid,
+        callbacks: CallbackList,
+    ) -> None:
+        self.error: MaclipError | None = None  # the first, by the order of the sources
         self._pipeline = pipeline
-        self._feeds = feeds
+        self._wanted = wanted
+        self._gates = gates
+        self._grid = grid
         self._callbacks = callbacks
+        self._names = Names([options for _, options in wanted])
+        self._open: list[Feed] = []
+        self._failed = len(wanted)  # the number of the source whose error is kept
+
+    def __enter__(self) -> _Watch:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for feed in self._open:
+            feed.source.close()
 
     def events(self) -> Iterator[Event]:
-        going = list(self._feeds)
-        while going:
+        numbers = range(len(self._wanted))
+        live = [number for number in numbers if _is_live(self._wanted[number][0])]
+        waiting = deque(number for number in numbers if number not in live)
+        self._start(live)
+        while self._open or waiting:
+            room = MAX_OPEN_FILES - sum(not feed.source.live for feed in self._open)
+            self._start([waiting.popleft() for _ in range(min(room, len(waiting)))])
+            going = list(self._open)
+            if self._callbacks:
+                for feed in going:
+                    feed.tell_status(self._callbacks)
             wait_s = _wait_s(going)
             steps = [(feed.track, feed.pull(wait_s, self._callbacks)) for feed in going]
             yield from self._pipeline.step(steps)
@@ -130,9 +155,21 @@ class _Watch:
                     feed.tell_status(self._callbacks)
                 if feed.ended:
                     yield from self._ended(feed)
+                    feed.source.close()
                 elif feed.away:
                     yield from feed.track.end()
-            going = [feed for feed in going if not feed.ended]
+            self._open = [feed for feed in self._open if not feed.ended]
+
+    def _start(self, numbers: Sequence[int]) -> None:
+        """Open these of the wanted sources, and begin to watch them."""
+        if not numbers:
+            return
+        wanted = [self._wanted[number] for number in numbers]
+        for number, source in zip(numbers, open_sources(wanted, alone=len(self._wanted) == 1), strict=True):
+            uri, options = self._wanted[number]
+            self._names.name(source, options)
+            track = self._pipeline.track(source.name, self._grid, self._gates[number], live=source.live)
+            self._open.append(Feed(number, source, track, uri, options.roi))
 
     def _ended(self, feed: Feed) -> Iterator[Event]:
         if feed.short:
@@ -143,8 +180,11 @@ class _Watch:
             else:
                 clip = Window((), 0.0, take.duration_s, (0.0, take.duration_s))
                 yield from self._pipeline.decide(feed.track, clip, answer)
-        if feed.error is not None and len(self._feeds) > 1:
-            log.warning("%s ended: %s", feed.source.name, feed.error)
+        if feed.error is not None:
+            if feed.number < self._failed:
+                self._failed, self.error = feed.number, feed.error
+            if len(self._wanted) > 1:
+                log.warning("%s ended: %s", feed.source.name, feed.error)
         yield from feed.track.end()
 
 
@@ -153,3 +193,11 @@ def _wait_s(going: Sequence[Feed]) -> float:
     if not all(feed.source.live for feed in going):
         return 0.0
     return WAIT_SECONDS if len(going) == 1 else SHARED_WAIT_SECONDS
+
+
+def _is_live(uri: Address) -> bool:
+    """Whether it is opened at the start; what cannot be told fails when its turn comes."""
+    try:
+        return is_live(uri)
+    except MaclipError:
+        return False

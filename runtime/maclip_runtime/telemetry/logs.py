@@ -11,7 +11,8 @@ from typing import Any, Literal, TextIO
 
 from maclip_runtime.callbacks import Callbacks
 from maclip_runtime.decisions import Event
-from maclip_runtime.sources import SourceState, SourceStatus, redact
+from maclip_runtime.redaction import redact_text
+from maclip_runtime.sources import SourceState, SourceStatus
 
 log = logging.getLogger("maclip")
 
@@ -31,15 +32,6 @@ def configure_logs(style: Literal["text", "json"], stream: TextIO | None = None)
         root.removeHandler(old)
     root.addHandler(handler)
     log.setLevel(logging.INFO)
-
-
-def redact_text(text: str) -> str:
-    """Redact the credentials of every address in `text`.
-
-    >>> redact_text("cannot open rtsp://me:secret@camera/1: refused")
-    'cannot open rtsp://***@camera/1: refused'
-    """
-    return re.sub(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+", lambda found: redact(found.group()), text)
 
 
 class EventLogger(Callbacks):

@@ -62,9 +62,10 @@ def test_decoded_count_replaces_a_promise(tmp_path: Path, monkeypatch: pytest.Mo
     from maclip_runtime.reading import video
 
     path = color_video(tmp_path / "v.mp4", [("red", 1.0)])
-    monkeypatch.setattr(video, "count_packets", lambda *_: 40)
+    monkeypatch.setattr(video, "extent", lambda *_: (40, 4.0))
     clip = read_clip(path, four)
     assert clip.total == 10
+    assert clip.duration_s == pytest.approx(1.0)
     assert clip.indices.tolist() == [1, 3, 6, 8]
 
 

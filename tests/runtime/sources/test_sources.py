@@ -77,7 +77,7 @@ def _truncated(path: Path) -> Path:
         ("words.mp4", _text, "cannot be read"),
         ("words.txt", _text, "not read as video"),
         ("truncated.mp4", _truncated, "cannot be read"),
-        ("folder", lambda path: path.mkdir(), "no JPEG or PNG"),
+        ("folder", lambda path: path.mkdir(), "has no frames"),
     ],
 )
 def test_unreadable_sources_say_why(tmp_path: Path, name: str, make: object, said: str) -> None:
@@ -164,6 +164,28 @@ def test_redact(uri: str, shown: str) -> None:
 def test_is_live() -> None:
     assert all(is_live(uri) for uri in (0, "0", "/dev/video0", "v4l2:///dev/video0", "RTSP://h/1"))
     assert not any(is_live(uri) for uri in ("a.mp4", Path("b"), "file:///c.mp4"))
+
+
+def test_what_a_path_is_is_decided_by_what_is_there(
+    tmp_path: Path, clips: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert is_live("78687")
+    (tmp_path / "78687").mkdir()  # a folder of frames, as data sets name them
+    Image.fromarray(color_frames("red", 1)[0]).save(tmp_path / "78687" / "1.jpg")
+    shutil.copy(clips / "red1.mp4", tmp_path / "7")
+    for name, count in (("78687", 1), ("7", 10)):
+        assert not is_live(name)
+        with open_source(name) as source:
+            assert len(list(source)) == count
+    assert is_live(7)  # a number, not a text, is a camera's
+    assert is_live("/dev/v4l/by-id/usb-cam-video-index0")
+    link = tmp_path / "usb-cam-video-index0"  # udev's links lead to a device of characters
+    link.symlink_to("/dev/null")
+    assert is_live(str(link))
+    with pytest.raises(MaclipError) as caught:
+        open_source(link)
+    assert caught.value.code == "source-lost"
 
 
 def test_file_address_is_a_file(clips: Path) -> None:

@@ -222,3 +222,124 @@ def test_damage_costs_the_frames_it_hit(tmp_path: Path, suffix: str) -> None:
         frames = list(source)
     assert 40 <= len(frames) <= 60
     assert frames[-1].time_s > 5.5
+
+
+def recode(source: Path, target: Path, wrong: int | None = None, by_s: float = 0.0) -> Path:
+    """The same packets in another container; the stamp of packet `wrong` is off by `by_s` seconds."""
+    with av.open(str(source)) as old, av.open(str(target), "w") as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for number, packet in enumerate(old.demux(old.streams.video[0])):
+            if packet.dts is None or packet.pts is None:
+                continue
+            if number == wrong:
+                packet.pts += round(by_s / packet.time_base)
+            packet.stream = stream
+            new.mux(packet)
+    return target
+
+
+def with_b_frames(path: Path, codec: str = "libx264") -> Path:
+    options = {"bf": "3", "b_strategy": "0"} if codec == "libx264" else {"bf": "2"}
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=10, options=options)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for pixels in color_frames("red", 40):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [
+        ("v.avi", "libx264"),
+        ("v.avi", "mpeg4"),
+        ("v.asf", "libx264"),
+        ("v.mp4", "libx264"),
+        ("v.ts", "libx264"),
+        ("v.flv", "libx264"),
+        ("v.mpg", "mpeg2video"),
+        ("v.h264", "libx264"),
+    ],
+)
+def test_frames_out_of_decoding_order_have_their_own_times(tmp_path: Path, name: str, codec: str) -> None:
+    path = with_b_frames(tmp_path / name, codec)
+    with open_source(path) as source:
+        times = [frame.time_s for frame in source]
+    rate = 25 if name.endswith("h264") else 10  # a raw stream states none here
+    clip = read_clip(path, four)
+    if rate == 10:
+        np.testing.assert_allclose(times, np.arange(40) / 10, atol=2e-3)
+        assert clip.duration_s == pytest.approx(4.0, abs=0.11)
+    assert (np.diff(times) > 0).all()
+    assert clip.total == len(times) == 40
+
+
+@pytest.mark.parametrize("by_s", [50.0, 0.3])
+@pytest.mark.parametrize("suffix", ["mkv", "mp4", "ts"])
+def test_one_wrong_stamp_is_wrong_for_one_frame_alone(tmp_path: Path, suffix: str, by_s: float) -> None:
+    path = with_b_frames(tmp_path / "v.mp4")
+    with open_source(recode(path, tmp_path / f"one.{suffix}", 15, by_s)) as source:
+        times = [frame.time_s for frame in source]
+    np.testing.assert_allclose(times, np.arange(40) / 10, atol=0.06)
+
+
+def test_a_gap_that_goes_on_is_a_gap(tmp_path: Path) -> None:
+    """Recordings of what moves have pictures hours apart: only a stamp that stands alone is wrong."""
+    from maclip_runtime.reading.times import timed
+
+    stamps = [0.0, 0.1, 50.0, 50.1, 90.0]
+    assert [time_s for _, time_s in timed(((None, one) for one in stamps), 0.1)] == stamps
+    alone = [5.0, 5.1, 99.0, 5.3, None, 5.5, 1.0, 5.7]
+    times = [time_s for _, time_s in timed(((None, one) for one in alone), 0.1)]
+    np.testing.assert_allclose(times, np.arange(8) / 10)
+
+
+def test_a_duration_is_that_of_the_pictures_and_not_of_a_header(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "v.mp4", color_frames("red", 30))
+    fast = tmp_path / "fast.mp4"
+    with av.open(str(path)) as old, av.open(str(fast), "w", options={"movflags": "faststart"}) as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for packet in old.demux(old.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                new.mux(packet)
+    assert read_clip(fast, four).duration_s == pytest.approx(3.0, abs=0.01)
+    fast.write_bytes(fast.read_bytes()[: fast.stat().st_size * 2 // 3])
+    clip = read_clip(fast, four)
+    assert 5 < clip.total < 28
+    assert clip.duration_s == pytest.approx(clip.total / 10, abs=0.01)
+
+    sound = tmp_path / "sound.mkv"
+    with av.open(str(path)) as old, av.open(str(sound), "w") as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        silent = new.add_stream("aac", rate=48000)
+        for packet in old.demux(old.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                new.mux(packet)
+        for number in range(20 * 47):  # 20 s
+            silence = av.AudioFrame.from_ndarray(np.zeros((2, 1024), np.float32), format="fltp", layout="stereo")
+            silence.sample_rate, silence.pts = 48000, number * 1024
+            new.mux(silent.encode(silence))
+        new.mux(silent.encode())
+    assert read_clip(sound, four).duration_s == pytest.approx(3.0, abs=0.01)
+
+
+def test_pictures_without_durations_last_as_long_as_their_times_say(tmp_path: Path) -> None:
+    """A browser's recording: uneven times, no length of a frame, no length of the whole."""
+    times_ms = np.cumsum(np.random.default_rng(1).integers(60, 140, 30))
+    path = tmp_path / "v.webm"
+    with av.open(str(path), "w", options={"live": "1"}) as container:
+        stream = container.add_stream("libvpx", rate=1000)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for stamp, pixels in zip(times_ms.tolist(), color_frames("red", 30), strict=True):
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts, frame.time_base = stamp, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    with av.open(str(path)) as container:
+        assert not container.duration
+    span_s = (times_ms[-1] - times_ms[0]) / 1e3
+    assert read_clip(path, four).duration_s == pytest.approx(span_s * 30 / 29, abs=0.01)

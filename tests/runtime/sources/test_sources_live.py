@@ -133,7 +133,7 @@ def test_silence_is_a_stall_and_then_a_new_connection() -> None:
 
     with LiveSource("camera", Script(silent, silent), options=SourceOptions(stall_s=0.3), backoff=QUICK) as source:
         wait_for(lambda: source.status.state is SourceState.STALLED)
-        assert source.status.problem.startswith("sent nothing for")
+        assert source.status.problem.startswith("sent no picture for")
         assert source.status.since_s < 0.3
         wait_for(lambda: source.status.reconnects == 1)
         assert source.status.problem == "sent no picture for 0.3 s"
@@ -290,3 +290,49 @@ def test_delays_grow_to_a_cap_and_differ() -> None:
     assert len(set(delays[2])) > 40
     assert MAX_DELAY_SECONDS <= 0.5  # what the time to resume rests on, with the README's figure
     assert Backoff().delay(1, refused=True) >= REFUSED_DELAY_SECONDS / 2
+
+
+def undecodable(count: int = 10**9) -> Iterator[Arrival | None]:
+    """Packets that come and cannot be decoded."""
+    for _ in range(count):
+        yield None
+        time.sleep(0.001)
+
+
+def test_packets_that_never_decode_are_waited_for_as_long_as_was_asked() -> None:
+    script = Script(undecodable, undecodable, undecodable)
+    options = SourceOptions(stall_s=0.1, reconnects=2, wait=True)
+    with LiveSource("camera", script, options=options, backoff=QUICK) as source:
+        with pytest.raises(MaclipError, match="no picture that can be decoded") as caught:
+            source.read(PATIENCE)
+        assert caught.value.code == "source-lost"
+    assert (script.opened, script.closed) == (3, 3)
+
+
+def test_closing_releases_a_connection_that_never_decodes() -> None:
+    script = Script(undecodable)
+    source = LiveSource("camera undecoded", script, options=SourceOptions(wait=True))
+    wait_for(lambda: "awaited" in source.status.problem)
+    assert source.status.state is SourceState.CONNECTING
+    source.close()
+    wait_for(lambda: all(thread.name != "maclip camera undecoded" for thread in threading.enumerate()))
+    assert script.closed == 1
+
+
+def test_a_late_key_frame_is_waited_for_unless_patience_was_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By default a first picture may take far longer than a later one; nobody gains from joining anew."""
+    from maclip_runtime.sources import live, options
+
+    monkeypatch.setattr(options, "STALL_SECONDS", 0.05)
+    monkeypatch.setattr(live, "KEY_FRAME_SECONDS", PATIENCE)
+
+    def late() -> Iterator[Arrival | None]:
+        yield from undecodable(200)
+        yield picture(1)
+
+    script = Script(late)
+    with LiveSource("camera", script, options=SourceOptions(reconnects=0)) as source:
+        assert source.read(PATIENCE) is not None
+    assert script.opened == 1
+    with pytest.raises(MaclipError, match="no picture that can be decoded"):
+        LiveSource("camera", Script(late, late, late), options=SourceOptions(stall_s=0.05, reconnects=0), backoff=QUICK)

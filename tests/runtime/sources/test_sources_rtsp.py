@@ -61,7 +61,7 @@ def test_a_short_freeze_is_a_stall_and_a_long_one_a_loss() -> None:
         read_until(source, lambda frame: frame.index == 5)
         server.freeze()
         wait_for(source, SourceState.STALLED)
-        assert "sent nothing" in source.status.problem
+        assert "sent no picture" in source.status.problem
         server.thaw()
         frame = read_until(source, lambda _: source.status.state is SourceState.RUNNING)
         assert not frame.restarted

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import stat
 import sys
 from functools import partial
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from maclip_runtime.errors import MaclipError
-from maclip_runtime.sources.address import scheme_of
+from maclip_runtime.sources.address import local_path, scheme_of
 from maclip_runtime.sources.connection import Connection, ConnectionLost
 from maclip_runtime.sources.ffmpeg import FFmpegConnection
 from maclip_runtime.sources.live import LiveSource
@@ -20,7 +21,13 @@ FFMPEG_OPTIONS = {"fflags": "4"}
 
 
 def _is_camera(uri: str) -> bool:
-    return uri.isdecimal() or uri.startswith("/dev/video")
+    """Whether a path is a camera is decided by what is there, also at the end of a link (/dev/v4l/by-id/...)."""
+    path = local_path(uri)
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):  # nothing is there; a camera may be plugged in later
+        return uri.isdecimal() or uri.startswith(("/dev/video", "/dev/v4l/"))
+    return stat.S_ISCHR(mode)
 
 
 @source("v4l2", live=True, matches=_is_camera, forms=("0", "/dev/video0", "v4l2:///dev/video0"))
@@ -33,9 +40,11 @@ def open_camera(uri: str, options: SourceOptions) -> LiveSource:
     device = uri
     if scheme_of(uri) == "v4l2":
         device = unquote(urlsplit(uri).path)
-    elif uri.isdecimal():
+    elif uri.isdecimal() and not Path(uri).exists():
         device = f"/dev/video{int(uri)}"
-    return LiveSource(device, partial(_connect, device, options.stall_s), options=options)
+    else:
+        device = str(local_path(uri))
+    return LiveSource(device, partial(_connect, device, options.patience_s), options=options)
 
 
 def _connect(device: str, stall_s: float, open_s: float) -> Connection:

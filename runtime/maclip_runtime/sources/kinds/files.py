@@ -14,9 +14,6 @@ from maclip_runtime.sources.base import Frame, SequentialSource
 from maclip_runtime.sources.options import Roi, SourceOptions
 from maclip_runtime.sources.registry import source
 
-# A stamp that goes back further than this starts another recording (files that were joined); less is disorder.
-JUMP_SECONDS = 0.5
-
 
 @source("file", "", forms=("a path", "file://"))
 def open_file(uri: str, options: SourceOptions) -> SequentialSource:
@@ -62,36 +59,7 @@ class VideoSource(SequentialSource):
         self._container.close()
 
     def produce(self) -> Iterator[Frame]:
-        """The frames up to the end or to the first packet that cannot be decoded. Raises `clip-unreadable`."""
-        import av
-
-        times = _Times(1 / video.rate(self._stream))
-        index = 0
-        try:
-            for frame in video.decode(self._container, self._stream):
-                yield Frame(partial(video.upright, frame), times.next(frame.time), index)
-                index += 1
-        except (av.error.FFmpegError, OSError) as error:
-            if not index:
-                raise video.unreadable(self.name, f"cannot be decoded ({video.reason(error)})") from error
-        if not index:
-            raise video.unreadable(self.name, "holds no frame that can be decoded")
-
-
-class _Times:
-    """Turns a file's stamps into seconds since its first frame that never go back; steps by `step_s` without stamps."""
-
-    def __init__(self, step_s: float) -> None:
-        self._step_s = step_s
-        self._zero: float | None = None  # the stamp that counts as time 0
-        self._last_s: float | None = None
-
-    def next(self, stamp: float | None) -> float:
-        following = 0.0 if self._last_s is None else self._last_s + self._step_s
-        time_s = following
-        if stamp is not None:
-            if self._zero is None or stamp - self._zero < (self._last_s or 0.0) - JUMP_SECONDS:
-                self._zero = stamp - following
-            time_s = stamp - self._zero
-        self._last_s = max(time_s, self._last_s or 0.0)
-        return self._last_s
+        """The frames up to the end or to where the file is cut off. Raises `clip-unreadable`."""
+        timed = video.timed_frames(self._container, self._stream, self.name)
+        for index, (frame, time_s) in enumerate(timed):
+            yield Frame(partial(video.upright, frame), time_s, index)
