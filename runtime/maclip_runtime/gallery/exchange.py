@@ -24,7 +24,8 @@ from safetensors.numpy import load, save
 
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.gallery.errors import empty
-from maclip_runtime.gallery.rows import NEGATIVE, ClassLimit, EnrolledClip, printable, valid_name
+from maclip_runtime.gallery.naming import printable, valid_name
+from maclip_runtime.gallery.rows import NEGATIVE, ClassLimit, EnrolledClip
 from maclip_runtime.gallery.store import Gallery
 from maclip_runtime.sources import redact
 
