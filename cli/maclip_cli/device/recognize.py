@@ -30,6 +30,7 @@ from maclip_cli.device.options import (
     GalleryOption,
     JsonOption,
     ThreadsOption,
+    TrustEnginesOption,
     open_recognizer,
 )
 from maclip_cli.device.outputs import (
@@ -71,6 +72,7 @@ def recognize(
     device: DeviceOption = "auto",
     allow_fallback: AllowFallbackOption = False,
     threads: ThreadsOption = None,
+    trust_engines: TrustEnginesOption = False,
     window: Annotated[
         float | None,
         typer.Option(help="Length of a window in seconds; default: 3/4 of an enrolled clip.", rich_help_panel=WINDOWS),
@@ -152,7 +154,7 @@ def recognize(
             "Leave out --to, --save, …",
         )
     wanted.start_logs()
-    with open_recognizer(bundle, gallery, device, decisions, allow_fallback, threads) as recognizer:
+    with open_recognizer(bundle, gallery, device, decisions, allow_fallback, threads, trust_engines) as recognizer:
         if whole_clip:
             for source, option in zip(sources, options, strict=True):
                 _print_clip(recognizer.classify(source, roi=option.roi), as_json)

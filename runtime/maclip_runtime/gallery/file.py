@@ -11,6 +11,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
 
+from maclip_runtime import values
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.gallery.errors import busy, corrupt, empty, translated, unwritable
 from maclip_runtime.gallery.opening import BUSY_SECONDS, Opened, Stamp, connect, set_wait, stamp_of, transaction
@@ -34,8 +35,8 @@ class GalleryFile:
 
         Raises `gallery-corrupt`, `gallery-schema`, `contract-mismatch`, `output-unwritable`.
         """
-        self.path = Path(path).absolute()  # the program may change its working directory
-        self._contract = contract
+        self.path = Path(values.path(path, "gallery")).absolute()  # the program may change its working directory
+        self._contract = None if contract is None else values.text(contract, "contract")
         self._lock = threading.RLock()
         self._opened: Opened | None = None
         self._openings = 0

@@ -14,6 +14,7 @@ from maclip_runtime.gallery.rows import NEGATIVE, EnrolledClip
 
 NAMES = "SELECT DISTINCT class FROM clips WHERE class NOT NULL"
 MAX_NAME_LENGTH = 200  # characters
+MAX_TEXT_LENGTH = 1000  # characters
 JOINERS = "\u200c\u200d"  # not printable to Python, but part of Persian words and of emoji
 
 
@@ -35,6 +36,18 @@ def valid_name(name: str) -> str:
             f"Give printable text other than {UNKNOWN!r} and {UNCERTAIN!r}, at most {MAX_NAME_LENGTH} characters.",
         )
     return name
+
+
+def valid_text(text: object) -> str:
+    """An action's name for the text branch: any printable text. Raises `name-invalid`."""
+    found = values.text(text, "An action's text", code="name-invalid")
+    if not printable(found) or len(found) > MAX_TEXT_LENGTH:
+        raise MaclipError(
+            "name-invalid",
+            f"{found[:MAX_NAME_LENGTH]!r} cannot be an action's text.",
+            f"Give printable text of at most {MAX_TEXT_LENGTH} characters.",
+        )
+    return found
 
 
 def printable(text: str) -> bool:

@@ -8,8 +8,6 @@ import math
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
-from datetime import datetime, timezone
 
 import numpy as np
 
@@ -17,6 +15,7 @@ from maclip_runtime import values
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.gallery.errors import empty
 from maclip_runtime.gallery.file import GalleryFile
+from maclip_runtime.gallery.inserting import Importing, insert_limit, now, same_frames
 from maclip_runtime.gallery.naming import NAMES, KnownNames, valid_name
 from maclip_runtime.gallery.rows import (
     CLIP_COLUMNS,
@@ -37,7 +36,7 @@ from maclip_runtime.gallery.rows import (
     shown_from,
     vector_from,
 )
-from maclip_runtime.gallery.storing import storable, storable_limit
+from maclip_runtime.gallery.storing import storable
 from maclip_runtime.reading.frames import Floats
 from maclip_runtime.reading.quality import ClipRejected, Reason, Rejection
 
@@ -205,7 +204,7 @@ class Gallery(GalleryFile):
                     f"Its features are {shape[0]} x {shape[1]}; those of {self.path} are not.",
                     "Give a file that was exported from a gallery of the same bundle.",
                 )
-            yield Importing(self, connection)
+            yield Importing(connection, self._insert)
 
     def prototypes(self, graph: str) -> dict[int, Floats]:
         """The stored prototypes of the graph of this digest, float32 [T, D'] by clip id, without damaged ones."""
@@ -275,44 +274,6 @@ class Gallery(GalleryFile):
         )
 
 
-class Importing:
-    """Adds clips and limits within the transaction of `Gallery.importing`."""
-
-    def __init__(self, gallery: Gallery, connection: sqlite3.Connection) -> None:
-        self._gallery, self._connection = gallery, connection
-        self._names = KnownNames(connection.execute(NAMES))
-
-    def clip(self, clip: EnrolledClip) -> bool:
-        """Add a clip, unless its class has it; whether it was added. Its prototype is made when it is needed."""
-        clip = self._names.spelled(clip)
-        if _same(self._connection, clip) is not None:
-            return False
-        self._gallery._insert(self._connection, clip)
-        return True
-
-    def limit(self, limit: ClassLimit) -> bool:
-        """Add the limit of a class that exists and has none; whether it was added."""
-        name = self._names.find(limit.class_name)
-        limit = limit if name is None else replace(limit, class_name=name)
-        return insert_limit(
-            self._connection,
-            limit,
-            "OR IGNORE",
-            "WHERE EXISTS (SELECT 1 FROM clips WHERE class = ?1)",
-        )
-
-
-def now() -> str:
-    """The current time as the gallery stores it: ISO 8601, UTC, whole seconds."""
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
-
-
-def insert_limit(connection: sqlite3.Connection, limit: ClassLimit, clash: str = "", where: str = "") -> bool:
-    """Insert one row of `limits`, within the caller's transaction; whether it was inserted."""
-    statement = f"INSERT {clash} INTO limits SELECT ?1, ?2, ?3, ?4, ?5, ?6 {where}"
-    return connection.execute(statement, storable_limit(limit)).rowcount > 0
-
-
 def _clip_id(clip_id: object) -> int | None:
     return None if clip_id is None else values.whole(clip_id, "A clip's number")
 
@@ -324,14 +285,6 @@ def _clip_unknown(whose: str, clip_id: int | None) -> MaclipError:
 
 def _refuse_duplicate(connection: sqlite3.Connection, clip: EnrolledClip) -> None:
     """Raises `clip-rejected`. Within the transaction: another program may have enrolled the clip a moment ago."""
-    source = _same(connection, clip)
+    source = same_frames(connection, clip)
     if source is not None:
         raise ClipRejected([Rejection(clip.source, (Reason("duplicate", f"the same frames as {source}"),))])
-
-
-def _same(connection: sqlite3.Connection, clip: EnrolledClip) -> str | None:
-    """The source of a clip with the same frames in the same class; None where there is none."""
-    found = connection.execute(
-        "SELECT source FROM clips WHERE class IS ? AND digest = ?", (clip.class_name or None, clip.digest)
-    ).fetchone()
-    return str(found[0]) if found else None

@@ -14,7 +14,11 @@ from maclip_runtime.gallery.rows import NEGATIVE, ClassLimit, EnrolledClip, blob
 from maclip_runtime.reading.frames import Floats
 
 MAX_CLIP_SECONDS = 86400.0  # a day
+MAX_SOURCE_LENGTH = 8000  # characters; of a longer one the end is kept
 MAX_MAGNITUDE = 1e4  # of a feature; networks give less than a hundred, and sums of squares of this stay finite
+MAX_FACTS = 30  # of a limit
+MAX_FACT_LENGTH = 1000  # characters
+MAX_FIGURE = 1e12  # no clip's or limit's figure is as large
 INVALID = "clip-invalid"
 
 
@@ -43,7 +47,7 @@ def storable(clip: EnrolledClip) -> dict[str, Any]:
         "frames": frames,
         "width": width,
         "digest": _text(clip.digest, "digest"),
-        "source": _text(clip.source, "source"),
+        "source": _text(clip.source, "source")[-MAX_SOURCE_LENGTH:],
         "enrolled_at": _text(clip.enrolled_at, "enrolled_at"),
         "duration_s": values.number(clip.duration_s, "duration_s", code=INVALID, above=0, maximum=MAX_CLIP_SECONDS),
         "quality": json.dumps(
@@ -60,14 +64,35 @@ def storable(clip: EnrolledClip) -> dict[str, Any]:
 def storable_limit(limit: ClassLimit) -> tuple[str, float, str, str, str, str]:
     """The row of a limit, of plain values that `limit_from` reads back. Raises `clip-invalid`."""
     texts = [_text(getattr(limit, key), key) for key in ("clips", "graphs", "calibrated_at")]
-    facts = json.dumps(values.instance(limit.facts, dict, "facts", code=INVALID))
-    value = values.number(limit.value, "A limit", code=INVALID, minimum=-MAX_MAGNITUDE, maximum=MAX_MAGNITUDE)
+    if not flat(limit.facts):
+        raise values.refused(limit.facts, "facts", "an object of numbers, texts and short lists of numbers", INVALID)
+    facts = json.dumps(limit.facts)
+    value = values.number(limit.value, "A limit", code=INVALID, minimum=-MAX_FIGURE, maximum=MAX_FIGURE)
     return (valid_name(limit.class_name), value, texts[0], texts[1], texts[2], facts)
 
 
 def usable(array: Floats) -> bool:
     """Whether features are finite and no larger than any network's, so that a class with them spoils no answer."""
     return bool(np.isfinite(array).all()) and float(np.abs(array).max(initial=0.0)) <= MAX_MAGNITUDE
+
+
+def flat(facts: object) -> bool:
+    """Whether a limit's figures are numbers, texts, and pairs of numbers: what is nested could break its readers."""
+    if not isinstance(facts, dict) or len(facts) > MAX_FACTS:
+        return False
+    return all(_short(key) and (_short(one) or _plain(one) or _pair(one)) for key, one in facts.items())
+
+
+def _short(value: object) -> bool:
+    return isinstance(value, str) and len(value) <= MAX_FACT_LENGTH
+
+
+def _plain(value: object) -> bool:
+    return value is None or (type(value) in (int, float) and abs(value) < MAX_FIGURE)  # type: ignore[arg-type]
+
+
+def _pair(value: object) -> bool:
+    return isinstance(value, (list, tuple)) and len(value) <= 2 and all(_plain(one) for one in value)
 
 
 def _array(array: object, what: str, rank: int) -> Floats:

@@ -12,8 +12,8 @@ import numpy as np
 from maclip_runtime.engines.encoder import Encoder
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.gallery import ClassLimit, Gallery, clips_key
+from maclip_runtime.gallery.inserting import now
 from maclip_runtime.gallery.rows import Member
-from maclip_runtime.gallery.store import now
 from maclip_runtime.limits.intervals import Interval, count_interval, share_interval
 from maclip_runtime.limits.measured import best_limit, graphs_key, halfway
 from maclip_runtime.matching.distances import left_out, match_all, spread

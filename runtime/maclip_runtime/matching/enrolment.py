@@ -14,6 +14,7 @@ from maclip_runtime.bundle.names import name_unknown
 from maclip_runtime.engines.encoder import Encoder
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.gallery import MAX_CLIP_SECONDS, NEGATIVE, EnrolledClip, Gallery, valid_name
+from maclip_runtime.gallery.naming import valid_text
 from maclip_runtime.gallery.storing import MAX_MAGNITUDE, usable
 from maclip_runtime.matching.clips import read_take, sampled
 from maclip_runtime.matching.index import CurrentIndex, make_prototype
@@ -198,7 +199,7 @@ class Enroller:
 
         As given, else the one that the class has, else its name, if the bundle can encode it.
         """
-        text = None if text is None else values.text(text, "text")
+        text = None if text is None else valid_text(text)
         no_text = values.flag(no_text, "no_text")
         if text is not None and no_text:
             raise MaclipError("text-conflict", "A text and no text were asked for.", "Give only one of them.")

@@ -60,9 +60,9 @@ def test_takes_are_recorded_kept_and_shown(bundle: Path, gallery: Path, moving: 
     with Image.open(tmp_path / "sheet.png") as sheet:
         red, green, _ = sheet.getpixel((sheet.width // 4, 30))
         assert red > 150 > green
-    # Nobody to ask, and no --yes; a name that is not known is told before anything is recorded.
+    # Nobody to ask, and no --yes; a text that is not known is told before anything is recorded.
     assert refusal(run("enroll", "red light", *both, "--from", moving)) == "answer-missing"
-    unknown = run("enroll", "opening the door", *both, "--from", moving)
+    unknown = run("enroll", "door", *both, "--from", moving, "--text", "opening the door")
     assert refusal(unknown) == "name-unknown"
     assert "recording" not in unknown.stderr
     assert refusal(run("enroll", "red light", *both)) == "option-invalid"
