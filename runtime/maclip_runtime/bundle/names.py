@@ -19,17 +19,14 @@ TEXT_TENSOR = "text"
 MAX_SUGGESTIONS = 5
 MAX_NAMES_BYTES = 64 << 20  # of names.json; a million names
 MAX_NAME_LENGTH = 1000  # characters of a name of the vocabulary
-# What shows nothing and is not of the category Cf: joiners of marks, fillers, variation selectors, blank Braille.
+BLANK = dict.fromkeys((0x115F, 0x1160, 0x2800), " ")  # letters and a Braille cell that look like a space
+# What shows nothing and is not of the category Cf: joiners of marks, variation selectors, reserved format characters.
 INVISIBLE = (
     (0x034F, 0x034F),
-    (0x115F, 0x1160),
     (0x17B4, 0x17B5),
     (0x180B, 0x180F),
     (0x2065, 0x2065),
-    (0x2800, 0x2800),
-    (0x3164, 0x3164),
     (0xFE00, 0xFE0F),
-    (0xFFA0, 0xFFA0),
     (0xFFF0, 0xFFF8),
     (0xE0000, 0xE0FFF),
 )
@@ -38,12 +35,13 @@ INVISIBLE = (
 def normal_form(name: str) -> str:
     """The form in which two names that look the same are equal; names of all kinds are compared in it.
 
-    Characters are composed (NFKC), runs of spaces are one space, and what nobody can see is left out.
+    Characters are composed (NFKC), what looks like spaces is one space, and what nobody can see is left out.
 
     >>> normal_form("cafe\u0301 \u200d") == normal_form(" caf\u00e9")
     True
     """
-    seen = "".join(sign for sign in unicodedata.normalize("NFKC", name) if not _invisible(sign))
+    name = unicodedata.normalize("NFKC", name).translate(BLANK)
+    seen = "".join(sign for sign in name if not _invisible(sign))
     # Once more: what stood on both sides of an invisible character may be composed now.
     return " ".join(unicodedata.normalize("NFKC", seen).split())
 
@@ -60,7 +58,7 @@ def name_key(name: str) -> str:
 
 
 def _invisible(sign: str) -> bool:
-    """Whether a character shows nothing: of Unicode's Default_Ignorable_Code_Point, other formats, and blank signs."""
+    """Whether a character shows nothing: of Unicode's Default_Ignorable_Code_Point, and other formats."""
     code = ord(sign)
     return unicodedata.category(sign) == "Cf" or any(low <= code <= high for low, high in INVISIBLE)
 

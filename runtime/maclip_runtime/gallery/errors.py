@@ -36,17 +36,20 @@ def translated(path: Path) -> Iterator[None]:
             raise busy(path) from error
         raise (corrupt if str(error).startswith(DAMAGE) else unwritable)(path, str(error)) from error
     except sqlite3.IntegrityError as error:
-        if str(error).startswith(REFUSED):
-            raise MaclipError(
-                "clip-invalid",
-                f"The gallery {path} stores no such value ({error}).",
-                "Give what Recognizer.enroll makes.",
-            ) from error
-        raise corrupt(path, str(error)) from error
+        raise (refused if str(error).startswith(REFUSED) else corrupt)(path, str(error)) from error
+    except UnicodeEncodeError as error:  # text with half of a surrogate pair
+        raise refused(path, str(error)) from error
     except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # SQLite's own message may hold a damaged name
         raise corrupt(path, str(error)) from error
     except OSError as error:
         raise unwritable(path, str(error.strerror)) from error
+
+
+def refused(path: Path, why: str) -> MaclipError:
+    """The error `clip-invalid` of a value that the gallery could not read back."""
+    return MaclipError(
+        "clip-invalid", f"The gallery {path} stores no such value ({why}).", "Give what Recognizer.enroll makes."
+    )
 
 
 def corrupt(path: Path, why: str) -> MaclipError:

@@ -85,7 +85,10 @@ class Gallery(GalleryFile):
         ids: only these.
         """
         if class_name is not None:
-            class_name = self.spelling(values.text(class_name, "A class's name", code="class-unknown"))
+            wanted = values.text(class_name, "A class's name", code="class-unknown")
+            class_name = KnownNames(self._rows(NAMES)).find(wanted)
+            if class_name is None:
+                raise self._class_unknown(wanted)
         if ids is not None:
             ids = [values.whole(one, "A clip's number") for one in values.items(ids, "ids", "a list of numbers")]
         query = (
@@ -93,7 +96,7 @@ class Gallery(GalleryFile):
             "AND (?2 IS NULL OR id IN (SELECT value FROM json_each(?2))) ORDER BY id"
         )
         rows = self._rows(query, class_name, None if ids is None else json.dumps(list(ids)))
-        if class_name is not None and not rows:
+        if class_name is not None and ids is None and not rows:  # removed meanwhile
             raise self._class_unknown(class_name)
         return self._made(clip_from, rows)
 

@@ -127,9 +127,9 @@ class CurrentIndex:
             left_out = self._index.left_out if self._index else ()
             if left_out and left_out != self._left_out:
                 log.warning(
-                    "%s cannot be matched and left out of all answers: the features overflow. Enroll %s again.",
+                    "%s cannot be matched and %s left out of all answers, because the features overflow: enroll again",
                     ", ".join(map(repr, left_out)),
-                    "it" if len(left_out) == 1 else "them",
+                    "is" if len(left_out) == 1 else "are",
                 )
             self._left_out = left_out
         return self._index
