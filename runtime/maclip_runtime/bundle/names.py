@@ -95,7 +95,9 @@ def read_names(path: Path, manifest: Manifest) -> tuple[tuple[str, ...], Floats]
             raise ValueError("too many names")
         data = read_json((path / NAMES_FILE).read_text(encoding="utf-8"))
         names = tuple(data["names"])
-        if not all(isinstance(name, str) and len(name) <= MAX_NAME_LENGTH for name in names):
+        if not isinstance(data["names"], list) or not all(
+            isinstance(name, str) and len(name) <= MAX_NAME_LENGTH for name in names
+        ):
             raise TypeError("names that are no text, or too long")
         stored = load_file(path / TEXT_FILE)[TEXT_TENSOR]
         text = np.asarray(stored, dtype=np.float32)

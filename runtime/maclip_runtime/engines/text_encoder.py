@@ -63,6 +63,8 @@ class NameEncoder:
     def tokens(self, prompts: Sequence[str]) -> Tokens:
         """Token ids with start and end tokens, padded or cut to the context length L: int64 [n, L]."""
         ids = [self._tokenizer.encode(self._clean(prompt)).ids for prompt in prompts]
+        if any(len(found) != self._context_length for found in ids):
+            raise _schema_error(f"The bundle's tokenizer does not give {self._context_length} tokens for each prompt.")
         return np.array(ids, dtype=np.int64).reshape(len(prompts), self._context_length)
 
 
