@@ -17,11 +17,7 @@ PADDING = 0  # token after the end token
 def refuse_templates(templates: Iterable[str]) -> None:
     """Raise `option-invalid` for a prompt template without exactly one {} for the name."""
     for template in templates:
-        try:
-            valid = "a name" in template.format("a name")
-        except (LookupError, ValueError, AttributeError):
-            valid = False
-        if not valid:
+        if template.count("{}") != 1 or {"{", "}"} & set(template.replace("{}", "")):
             raise MaclipError(
                 "option-invalid",
                 f"The template {template!r} does not have exactly one place for the name.",

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 
 import numpy as np
 
+from maclip_runtime import values
 from maclip_runtime.bundle.opening import Bundle
 from maclip_runtime.callbacks import CallbackList, Callbacks
 from maclip_runtime.decisions import Classification, Decisions, Event
 from maclip_runtime.engines.encoder import Encoder
 from maclip_runtime.errors import MaclipError
-from maclip_runtime.gallery import ClassInfo, Gallery
+from maclip_runtime.gallery import MAX_CLIP_SECONDS, ClassInfo, Gallery
 from maclip_runtime.limits.calibrate import Calibration, calibrate
 from maclip_runtime.limits.measured import gallery_limits
 from maclip_runtime.matching.clips import sampled
@@ -21,7 +22,7 @@ from maclip_runtime.matching.index import CurrentIndex, Index
 from maclip_runtime.reading.frames import Floats, Pixels
 from maclip_runtime.reading.take import Take
 from maclip_runtime.sources import Address, Roi, SourceOptions, check_names, redact
-from maclip_runtime.streaming import Grid, Pipeline, Stream, gate_of, see_background, watch
+from maclip_runtime.streaming import Grid, MotionGate, Pipeline, Stream, gate_of, see_background, watch
 
 PathOrName = str | PathLike[str]
 
@@ -45,31 +46,36 @@ class Recognizer:
     @classmethod
     def open(
         cls,
-        bundle: PathOrName,
+        bundle: PathOrName | Bundle,
         gallery: PathOrName,
         *,
         device: str = "auto",
         decisions: Decisions | None = None,
         allow_fallback: bool = False,
         threads: int | None = None,
+        trust_engines: bool = False,
     ) -> Recognizer:
         """Open a bundle and a gallery.
 
         Args:
-            bundle: the folder that `maclip export` wrote.
+            bundle: the folder that `maclip export` wrote, or a bundle that `verify_bundle` has opened.
             gallery: the gallery's file; the first enrolment creates it.
             device: "auto", "cpu", "cuda", "tensorrt", ...: see `open_engine`.
             decisions: when an answer counts; default: `Decisions()`.
             allow_fallback: warn, instead of failing, if part of a graph runs on another device.
             threads: CPU threads; default: one for each usable core.
+            trust_engines: see `Bundle.open`.
 
         Raises `bundle-missing`, `bundle-schema`, `bundle-corrupt`, `contract-mismatch`, `gallery-corrupt`,
         `engine-missing`, `device-missing`.
         """
-        opened = Bundle.open(bundle)
+        device, allow_fallback = values.text(device, "device"), values.flag(allow_fallback, "allow_fallback")
+        decisions = Decisions() if decisions is None else values.instance(decisions, Decisions, "decisions")
+        gallery = values.path(gallery, "gallery")
+        opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle, trust_engines=trust_engines)
         kept = Gallery(gallery, contract=opened.manifest.contract)
         try:
-            return cls(opened, kept, Encoder(opened, device, allow_fallback, threads), decisions or Decisions())
+            return cls(opened, kept, Encoder(opened, device, allow_fallback, threads), decisions)
         except BaseException:
             kept.close()
             raise
@@ -159,7 +165,8 @@ class Recognizer:
 
         Raises `frames-invalid`, and what `enroll` raises.
         """
-        takes = [Take(frames, duration_s, redact(source))]
+        seconds = values.number(duration_s, "duration_s", code="frames-invalid", above=0, maximum=MAX_CLIP_SECONDS)
+        takes = [Take(values.pixels(frames, "frames", "N, H, W, 3"), seconds, redact(values.text(source, "source")))]
         return self.enroller.enroll_takes(name, takes, text=text, no_text=no_text, force=force)
 
     def add_negatives(
@@ -202,8 +209,13 @@ class Recognizer:
         Raises `gallery-empty`, `background-missing`, `option-invalid`, `window-invalid`, and what reading a source
         raises.
         """
+        window_s, hop_s = _window(window_s, hop_s)
+        seconds = None if seconds is None else values.number(seconds, "seconds", above=0)
+        false_alarms = None if false_alarms is None else values.number(false_alarms, "false_alarms", minimum=0)
+        options = None if options is None else values.instance(options, SourceOptions, "options")
+        values.function(progress, "progress")
+        sources = _addresses(background, "background")
         index = self.index.ready()
-        sources = [background] if isinstance(background, (str, PathLike, int)) else list(background)
         seen = None
         if sources:
             seen = see_background(
@@ -226,6 +238,8 @@ class Recognizer:
 
         Raises `gallery-empty`, `clip-unreadable`, `clip-too-short`, `features-invalid` (they are not finite).
         """
+        clip = values.path(clip, "clip")
+        roi = None if roi is None else values.instance(roi, Roi, "roi")
         self.index.ready()
         take, answer = self._pipeline.whole(clip, roi)
         if answer.missing:
@@ -266,8 +280,14 @@ class Recognizer:
         Raises at once `gallery-empty`, `window-invalid`, `motion-invalid`, `option-invalid`; while iterating
         `source-unknown`, `source-lost`, `clip-unreadable`, `clip-too-short`, `recognizer-closed`.
         """
-        uris = [sources] if isinstance(sources, (str, PathLike, int)) else list(sources)
-        chosen = list(options) if isinstance(options, Sequence) else [options or SourceOptions()] * len(uris)
+        uris = _addresses(sources, "sources")
+        if options is None or isinstance(options, SourceOptions):
+            chosen = [options or SourceOptions()] * len(uris)
+        else:
+            chosen = [
+                values.instance(one, SourceOptions, "options")
+                for one in values.items(options, "options", "SourceOptions, or a list of them")
+            ]
         if not uris or len(chosen) != len(uris):
             raise MaclipError(
                 "option-invalid",
@@ -276,8 +296,11 @@ class Recognizer:
             )
         check_names(chosen)
         grid = self._grid(window_s, hop_s)
-        gates = [gate_of(motion_gate) for _ in uris]
-        every = CallbackList(callbacks)
+        gates = [_gate(motion_gate) for _ in uris]
+        every = CallbackList(
+            values.instance(one, Callbacks, "callbacks")
+            for one in values.items(callbacks, "callbacks", "a list of Callbacks")
+        )
         pipeline = Pipeline(self.encoder, self._index, self.decisions, every)
         return watch(pipeline, list(zip(uris, chosen, strict=True)), gates, grid, every)
 
@@ -299,7 +322,8 @@ class Recognizer:
 
         Raises `gallery-empty`, `window-invalid`, `motion-invalid`.
         """
-        track = self._pipeline.track(redact(name), self._grid(window_s, hop_s), gate_of(motion_gate), live=True)
+        name, grid = values.text(name, "name"), self._grid(window_s, hop_s)
+        track = self._pipeline.track(redact(name), grid, _gate(motion_gate), live=True)
         return Stream(self._pipeline, track)
 
     def embed(self, frames: Pixels) -> Floats:
@@ -307,7 +331,8 @@ class Recognizer:
 
         T of the frames are sampled. Raises `frames-invalid`, `clip-too-short`.
         """
-        return self.encoder.features(sampled(Take(frames, 0.0, "The clip"), self.bundle.manifest)[None])[0]
+        take = Take(values.pixels(frames, "frames", "N, H, W, 3"), 0.0, "The clip")
+        return self.encoder.features(sampled(take, self.bundle.manifest)[None])[0]
 
     def classes(self) -> list[ClassInfo]:
         """The enrolled classes."""
@@ -322,6 +347,7 @@ class Recognizer:
         self.gallery.rename(old, new)
 
     def _grid(self, window_s: float | None, hop_s: float | None) -> Grid:
+        window_s, hop_s = _window(window_s, hop_s)
         index = self.index.ready()
         return Grid.of(self.bundle.manifest.frames, index.window_s if window_s is None else window_s, hop_s)
 
@@ -330,3 +356,33 @@ class Recognizer:
         if self.decisions.limit is None:
             return gallery_limits(self._gallery, self.encoder, index, by_clip)
         return np.full(len(index.names), self.decisions.limit, np.float32)
+
+
+def _window(window_s: object, hop_s: object) -> tuple[float | None, float | None]:
+    """Seconds of a window and between windows as plain numbers; None stays None. Raises `window-invalid`."""
+    window, hop = (
+        None if value is None else values.number(value, what, code="window-invalid", above=0)
+        for value, what in ((window_s, "window_s"), (hop_s, "hop_s"))
+    )
+    return window, hop
+
+
+def _gate(levels: object) -> MotionGate | None:
+    """A new motion gate; None for none. Raises `motion-invalid`."""
+    return gate_of(None if levels is None else values.number(levels, "motion_gate", code="motion-invalid", minimum=0))
+
+
+def _addresses(sources: object, what: str) -> list[Address]:
+    """One source or several, as plain addresses and numbers. Raises `option-invalid`."""
+    if isinstance(sources, (str, PathLike)) or not isinstance(sources, Iterable):
+        return [_address(sources, what)]
+    return [_address(one, what) for one in values.items(sources, what, "a source or a list of sources")]
+
+
+def _address(source: object, what: str) -> Address:
+    if isinstance(source, (str, PathLike)):
+        return values.path(source, what)
+    try:
+        return values.whole(source, what, minimum=0)
+    except MaclipError:
+        raise values.refused(source, what, "a path, an address or a camera's number") from None

@@ -60,7 +60,7 @@ def test_a_single_class_of_one_clip(bundle: Path, gallery: Path, clips: Path) ->
 def test_text_of_a_class(bundle: Path, gallery: Path, clips: Path) -> None:
     with Recognizer.open(bundle, gallery) as recognizer:
         with pytest.raises(MaclipError) as caught:
-            recognizer.enroll("stop", clips / "red1.mp4")
+            recognizer.enroll("stop", clips / "red1.mp4", text="stop it")
         assert caught.value.code == "name-unknown"
         assert not gallery.exists()
         assert recognizer.enroll("stop", clips / "red1.mp4", text="Red Light").text_name == "Red Light"
@@ -74,6 +74,20 @@ def test_text_of_a_class(bundle: Path, gallery: Path, clips: Path) -> None:
             recognizer.enroll("stop", clips / "red3.mp4", text="red light", no_text=True)
         assert caught.value.code == "text-conflict"
         assert recognizer.classify(clips / "red3.mp4").label == "stop"
+
+
+def test_a_name_outside_the_vocabulary_goes_without_text_and_says_so(bundle: Path, gallery: Path, clips: Path) -> None:
+    with Recognizer.open(bundle, gallery) as recognizer:
+        done = recognizer.enroll("opening the door", [clips / "red1.mp4", clips / "red2.mp4"])
+        assert done.text_name is None
+        (note,) = done.notes
+        assert note.startswith("Enrolled without text: 'opening the door' is not among the bundle's 6 action names")
+        assert "'opening a door'" in note
+        assert "--text" in note
+        # Said once, and not where nobody would expect a text.
+        assert recognizer.enroll("opening the door", clips / "red3.mp4").notes == ()
+        asked = recognizer.enroll("closing the door", [clips / "green1.mp4", clips / "green2.mp4"], no_text=True)
+        assert asked.notes == ()
 
 
 @pytest.mark.parametrize("name", ["", "  ", "unknown", "Unknown", "a\x00b"])

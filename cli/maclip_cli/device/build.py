@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 
 from maclip_cli.console import people, print_json, results
-from maclip_cli.device.options import BundleArgument, JsonOption
+from maclip_cli.device.options import BundleArgument, JsonOption, TrustEnginesOption
 from maclip_runtime.errors import MaclipError
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def build(
         Path | None,
         typer.Option(metavar="DIR", envvar="MACLIP_CACHE", help="Where engines are stored; default: ~/.cache/maclip."),
     ] = None,
+    trust_engines: TrustEnginesOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Build and store the engines of a bundle; those that exist are not built again."""
@@ -48,7 +49,7 @@ def build(
         )
     library = find_library(device)
     capability = PORTABLE if library.portable else Cuda(device).capability
-    opened = Bundle.open(bundle)
+    opened = Bundle.open(bundle, trust_engines=trust_engines)
     console = people()
     target = "for RTX cards from Ampere on; the card compiles the last step when it loads an engine"
     if not library.portable:

@@ -18,6 +18,7 @@ from maclip_cli.device.options import (
     GalleryOption,
     JsonOption,
     ThreadsOption,
+    TrustEnginesOption,
     open_gallery,
     open_recognizer,
 )
@@ -60,6 +61,7 @@ def calibrate(
     device: DeviceOption = "auto",
     allow_fallback: AllowFallbackOption = False,
     threads: ThreadsOption = None,
+    trust_engines: TrustEnginesOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Set for each class the distance above which the answer is "unknown", and say how often it errs."""
@@ -71,7 +73,10 @@ def calibrate(
     options = SourceOptions(roi=None if roi is None else Roi.parse(roi))
     console = people()
     bar = Progress(console=console, transient=True, disable=not console.is_terminal)
-    with open_recognizer(bundle, gallery, device, None, allow_fallback, threads) as recognizer, bar as progress:
+    with (
+        open_recognizer(bundle, gallery, device, None, allow_fallback, threads, trust_engines) as recognizer,
+        bar as progress,
+    ):
         task = progress.add_task("Looking at background", total=None, visible=bool(background))
 
         def seen(seconds: float) -> None:

@@ -19,6 +19,7 @@ from maclip_cli.device.options import (
     InsecureOption,
     JsonOption,
     ThreadsOption,
+    TrustEnginesOption,
     open_recognizer,
 )
 from maclip_runtime.errors import MaclipError
@@ -42,7 +43,10 @@ def enroll(
     ] = None,
     text: Annotated[
         str | None,
-        typer.Option(help="The action's name in the vocabulary; any name where the bundle has a text encoder."),
+        typer.Option(
+            help="The action's name in the vocabulary; any name where the bundle has a text encoder. Default: NAME, or "
+            "without text if the bundle does not know it."
+        ),
     ] = None,
     no_text: Annotated[bool, typer.Option("--no-text", help="Learn from the clips alone.")] = False,
     force: Annotated[
@@ -68,6 +72,7 @@ def enroll(
     device: DeviceOption = "auto",
     allow_fallback: AllowFallbackOption = False,
     threads: ThreadsOption = None,
+    trust_engines: TrustEnginesOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Learn an action from clips or recordings: all are added to the class NAME, or none if one is no good."""
@@ -77,7 +82,7 @@ def enroll(
         )
     region = _roi(roi)
     console = people()
-    with open_recognizer(bundle, gallery, device, None, allow_fallback, threads) as recognizer:
+    with open_recognizer(bundle, gallery, device, None, allow_fallback, threads, trust_engines) as recognizer:
         if source is not None:
             from maclip_cli.device.record import record_takes
 
@@ -113,10 +118,11 @@ def negatives(
     device: DeviceOption = "auto",
     allow_fallback: AllowFallbackOption = False,
     threads: ThreadsOption = None,
+    trust_engines: TrustEnginesOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Add clips that show none of the actions, so that what looks like them is called unknown."""
-    with open_recognizer(bundle, gallery, device, None, allow_fallback, threads) as recognizer:
+    with open_recognizer(bundle, gallery, device, None, allow_fallback, threads, trust_engines) as recognizer:
         added = recognizer.add_negatives(clips, force=force, roi=_roi(roi))
         total = len(recognizer.gallery.negatives())
     if as_json:

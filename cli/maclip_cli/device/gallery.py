@@ -62,14 +62,19 @@ def show(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the clips of one class, or the negatives."""
-    _require_one(name, negatives)
+    """Show the clips of one class, of all classes, or the negatives."""
+    if name is not None and negatives:
+        raise MaclipError("option-invalid", "A class and --negatives were given.", "Give one of them, or neither.")
     with open_gallery(gallery) as opened:
         clips = opened.negatives() if negatives else opened.clips(name)
+        several = name is None and not negatives
+        if several:  # class by class, in the order of `list`
+            order = {info.name: place for place, info in enumerate(opened.classes())}
+            clips.sort(key=lambda clip: (order.get(clip.class_name, len(order)), clip.id))
     if sheet is not None:
         from maclip_runtime.gallery.sheet import write_sheet
 
-        write_sheet(clips, sheet)
+        write_sheet(clips, sheet, with_class=several)
         people().print(escape(f"see {sheet}"), soft_wrap=True)
     facts = [
         {
@@ -88,8 +93,9 @@ def show(
         for fact in facts:
             print_json(fact)
         return
-    title = escape(name) if name else "none of the classes"
-    table = Table("clip", title=title)
+    table = Table("clip", title="all classes" if several else escape(name) if name else "none of the classes")
+    if several:
+        table.add_column("class")
     table.add_column("source", overflow="fold", min_width=MAX_SOURCE_LENGTH)
     figures = sorted({key for clip in clips for key in clip.quality})
     for heading in ("seconds", *figures):
@@ -101,6 +107,7 @@ def show(
     for clip in clips:
         table.add_row(
             str(clip.id),
+            *[escape(clip.class_name)] * several,
             escape(_tail(clip.source)),
             f"{clip.duration_s:.1f}",
             *(f"{clip.quality[key]:.1f}" if key in clip.quality else "-" for key in figures),
@@ -166,6 +173,9 @@ def export_to(
 def import_from(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that `export` wrote.")],
     gallery: GalleryOption,
+    new_only: Annotated[
+        bool, typer.Option("--new-only", help="Only classes that the gallery has not; what it recognises now stays.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Add the clips of an exported file, all or none; clips that are there already are skipped."""
@@ -173,12 +183,18 @@ def import_from(
     from maclip_runtime.gallery.exchange import import_gallery
 
     with Gallery(gallery) as opened:
-        done = import_gallery(opened, file)
+        done = import_gallery(opened, file, new_only=new_only)
     if as_json:
         print_json(dataclasses.asdict(done))
         return
     said = f"{done.added} clips in {len(done.classes)} classes ({done.negatives} negatives), skipped {done.skipped}"
     results().print(escape(f"Imported {said}; added {done.limits} calibrated limits."), soft_wrap=True)
+    for words, names in (
+        ("These classes were there before and have more clips now", done.joined),
+        ("Left out, because the gallery has them", done.left),
+    ):
+        if names:
+            results().print(escape(f"{words}: {', '.join(map(repr, names))}."), soft_wrap=True)
 
 
 def _require_one(name: str | None, negatives: bool) -> None:

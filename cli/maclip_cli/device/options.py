@@ -34,6 +34,14 @@ InsecureOption = Annotated[
     bool,
     typer.Option("--insecure", help="Accept any certificate of https:// and rtsps://, also one that is forged."),
 ]
+TrustEnginesOption = Annotated[
+    bool,
+    typer.Option(
+        "--trust-engines",
+        help="Load compiled engines (TensorRT, RTX) that the bundle brings along; they run what their maker wrote, so "
+        "verify its signature first (maclip-run verify). Default: build them from the bundle's graphs.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON Lines on stdout and nothing else.")]
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A class of the gallery.")]
 
@@ -45,12 +53,19 @@ def open_recognizer(
     decisions: Any = None,
     allow_fallback: bool = False,
     threads: int | None = None,
+    trust_engines: bool = False,
 ) -> Recognizer:
     """Open a recogniser on a bundle and a gallery; `decisions` None: the defaults."""
     from maclip_runtime import Recognizer
 
     return Recognizer.open(
-        bundle, gallery, device=device, decisions=decisions, allow_fallback=allow_fallback, threads=threads
+        bundle,
+        gallery,
+        device=device,
+        decisions=decisions,
+        allow_fallback=allow_fallback,
+        threads=threads,
+        trust_engines=trust_engines,
     )
 
 

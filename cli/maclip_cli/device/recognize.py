@@ -32,6 +32,7 @@ from maclip_cli.device.options import (
     InsecureOption,
     JsonOption,
     ThreadsOption,
+    TrustEnginesOption,
     open_recognizer,
 )
 from maclip_cli.device.outputs import (
@@ -75,6 +76,7 @@ def recognize(
     device: DeviceOption = "auto",
     allow_fallback: AllowFallbackOption = False,
     threads: ThreadsOption = None,
+    trust_engines: TrustEnginesOption = False,
     window: Annotated[
         float | None,
         typer.Option(help="Length of a window in seconds; default: 3/4 of an enrolled clip.", rich_help_panel=WINDOWS),
@@ -158,7 +160,7 @@ def recognize(
             "Leave out --to, --save, …",
         )
     wanted.start_logs()
-    with open_recognizer(bundle, gallery, device, decisions, allow_fallback, threads) as recognizer:
+    with open_recognizer(bundle, gallery, device, decisions, allow_fallback, threads, trust_engines) as recognizer:
         if whole_clip:
             _print_clips(recognizer, addresses, options, as_json)
             return

@@ -21,6 +21,16 @@ SCHEMA_VERSION = 3
 MANIFEST_FILE = "manifest.json"
 MAX_MANIFEST_BYTES = 4 << 20  # a manifest has a few kilobytes
 MAX_FRAME_SIDE = 4096  # px, of a frame as the model takes it
+MAX_FRAMES = 1024  # of a clip
+MAX_CLIP_BYTES = 1 << 30  # of a clip's frames as the model takes them
+MAX_WIDTH = 1 << 16  # numbers in a frame's feature
+MAX_AXIS = 1 << 31  # of a graph's tensor
+MAX_AXES = 8  # likewise
+MAX_NAMES = 1_000_000  # of the vocabulary
+MAX_TEMPLATES = 1000
+MAX_TEMPLATE_LENGTH = 1000  # characters
+MAX_CONTEXT = 1 << 14  # tokens of a prompt
+GAP = "{}"  # where a template takes the name
 BLANK_SEAL = "0" * 64
 UNIT_LENGTH = "unit"
 TEXT_LENGTHS = (UNIT_LENGTH, "raw")  # values of `Names.text_length`
@@ -101,6 +111,17 @@ class Names:
     def __post_init__(self) -> None:
         if self.text_length not in TEXT_LENGTHS:
             raise schema_error(f"Names.text_length must be one of {TEXT_LENGTHS}, found {self.text_length!r:.60}.")
+        if len(self.templates) > MAX_TEMPLATES:
+            raise schema_error(f"Names.templates are {len(self.templates)}, at most {MAX_TEMPLATES}.")
+        for template in self.templates:
+            bare = template.replace(GAP, "", 1)
+            # Formatting anything else could read attributes, or fill the memory with a width.
+            if bare == template or {"{", "}"} & set(bare) or len(template) > MAX_TEMPLATE_LENGTH:
+                raise schema_error(f"The template {template!r:.60} is not text with one {GAP} for the name.")
+
+    def prompts(self, name: str) -> list[str]:
+        """The prompts of a name: it takes the gap of each template."""
+        return [template.replace(GAP, name) for template in self.templates]
 
 
 @dataclass(frozen=True)
@@ -284,13 +305,27 @@ def _check_values(manifest: Manifest) -> None:
     finite = (manifest.fusion_weight, manifest.scale, *preprocess.mean, *preprocess.std)
     possible = (
         0 < preprocess.size <= resize <= MAX_FRAME_SIDE
-        and manifest.frames > 0
-        and manifest.feature_width > 0
+        and 0 < manifest.frames <= MAX_FRAMES
+        and manifest.frames * preprocess.size**2 * 3 <= MAX_CLIP_BYTES
+        and 0 < manifest.feature_width <= MAX_WIDTH
+        and 0 <= manifest.adapted_depth <= MAX_FRAMES
+        and 0 <= manifest.names.count <= MAX_NAMES
+        and (manifest.text_encoder is None or 0 < manifest.text_encoder.context_length <= MAX_CONTEXT)
+        and (manifest.text_encoder is None or len(manifest.names.templates) > 0)
         and all(map(math.isfinite, finite))
         and (limit is None or math.isfinite(limit.distance))
     )
     if not possible:
-        raise schema_error("The bundle's manifest has impossible values: sizes, frames, mean, scale or limit.")
+        raise schema_error("The bundle's manifest has impossible values: sizes, frames, counts, mean, scale or limit.")
+    for graph in manifest.graphs.values():
+        tensors = (*graph.inputs, *graph.outputs)
+        if not graph.inputs or not graph.outputs or not all(_possible(tensor.shape) for tensor in tensors):
+            raise schema_error(f"The manifest gives {graph.file} impossible inputs or outputs.")
+
+
+def _possible(shape: tuple[int | str, ...]) -> bool:
+    sizes = [axis for axis in shape if isinstance(axis, int)]
+    return 0 < len(shape) <= MAX_AXES and all(0 < size <= MAX_AXIS for size in sizes)
 
 
 def file_sha256(path: Path) -> str:

@@ -17,17 +17,50 @@ NAMES_FILE = "names.json"
 TEXT_FILE = "names.safetensors"
 TEXT_TENSOR = "text"
 MAX_SUGGESTIONS = 5
+MAX_NAMES_BYTES = 64 << 20  # of names.json; a million names
+MAX_NAME_LENGTH = 1000  # characters of a name of the vocabulary
+BLANK = dict.fromkeys((0x115F, 0x1160, 0x2800), " ")  # letters and a Braille cell that look like a space
+# What shows nothing and is not of the category Cf: joiners of marks, variation selectors, reserved format characters.
+INVISIBLE = (
+    (0x034F, 0x034F),
+    (0x17B4, 0x17B5),
+    (0x180B, 0x180F),
+    (0x2065, 0x2065),
+    (0xFE00, 0xFE0F),
+    (0xFFF0, 0xFFF8),
+    (0xE0000, 0xE0FFF),
+)
+
+
+def normal_form(name: str) -> str:
+    """The form in which two names that look the same are equal; names of all kinds are compared in it.
+
+    Characters are composed (NFKC), what looks like spaces is one space, and what nobody can see is left out.
+
+    >>> normal_form("cafe\u0301 \u200d") == normal_form(" caf\u00e9")
+    True
+    """
+    name = unicodedata.normalize("NFKC", name).translate(BLANK)
+    seen = "".join(sign for sign in name if not _invisible(sign))
+    # Once more: what stood on both sides of an invisible character may be composed now.
+    return " ".join(unicodedata.normalize("NFKC", seen).split())
 
 
 def name_key(name: str) -> str:
-    """The form in which two spellings of one action name are equal.
+    """The form in which two spellings of one action name of the vocabulary are equal.
 
-    Letter case, spaces, underscores and the Unicode composition of accents do not matter.
+    As `normal_form`; letter case and underscores do not matter either.
 
     >>> name_key(" Push_up ") == name_key("push  UP")
     True
     """
-    return unicodedata.normalize("NFC", " ".join(name.replace("_", " ").split()).casefold())
+    return normal_form(normal_form(name).replace("_", " ").casefold())
+
+
+def _invisible(sign: str) -> bool:
+    """Whether a character shows nothing: of Unicode's Default_Ignorable_Code_Point, and other formats."""
+    code = ord(sign)
+    return unicodedata.category(sign) == "Cf" or any(low <= code <= high for low, high in INVISIBLE)
 
 
 def find_name(names: tuple[str, ...], name: str) -> int | None:
@@ -58,8 +91,14 @@ def read_names(path: Path, manifest: Manifest) -> tuple[tuple[str, ...], Floats]
     from safetensors.numpy import load_file
 
     try:
+        if (path / NAMES_FILE).stat().st_size > MAX_NAMES_BYTES:
+            raise ValueError("too many names")
         data = read_json((path / NAMES_FILE).read_text(encoding="utf-8"))
-        names = tuple(str(name) for name in data["names"])
+        names = tuple(data["names"])
+        if not isinstance(data["names"], list) or not all(
+            isinstance(name, str) and len(name) <= MAX_NAME_LENGTH for name in names
+        ):
+            raise TypeError("names that are no text, or too long")
         stored = load_file(path / TEXT_FILE)[TEXT_TENSOR]
         text = np.asarray(stored, dtype=np.float32)
     except (ValueError, KeyError, TypeError, SafetensorError) as error:

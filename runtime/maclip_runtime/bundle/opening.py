@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from maclip_runtime import values
 from maclip_runtime.bundle.manifest import MANIFEST_FILE, MAX_MANIFEST_BYTES, Manifest, file_sha256
 from maclip_runtime.bundle.names import NAMES_FILE, TEXT_FILE, find_name, name_unknown, read_names
 from maclip_runtime.bundle.schema import corrupt_error, schema_error
@@ -23,17 +24,23 @@ class Bundle:
     """A checked bundle.
 
     `names` holds the n action names of the vocabulary, `text` their text features, float32 [n, D'] in the same order:
-    of length 1, or of CLIP's own length where `manifest.names.text_length` is "raw".
+    of length 1, or of CLIP's own length where `manifest.names.text_length` is "raw". `trusts_engines`: whether compiled
+    engines in it may be loaded.
     """
 
     path: Path
     manifest: Manifest
     names: tuple[str, ...]
     text: Floats
+    trusts_engines: bool = False
 
     @classmethod
-    def open(cls, path: str | PathLike[str]) -> Bundle:
+    def open(cls, path: str | PathLike[str], *, trust_engines: bool = False) -> Bundle:
         """Read and check the bundle in the folder `path`.
+
+        trust_engines: whether compiled engines in the bundle may be loaded. To load an engine runs what its maker
+            wrote, and the digests prove no maker: only for bundles whose origin is certain. Otherwise the engines are
+            built from the graphs. `verify_bundle` trusts those of a bundle whose signature is right.
 
         Graphs are loaded from the same files later, so anyone who can write to the folder after this check can change
         what runs: keep it where only its owner may write.
@@ -41,11 +48,12 @@ class Bundle:
         Raises `bundle-missing` where there is no manifest, `bundle-schema` where this version cannot read it,
         `bundle-corrupt` where a file is absent, altered, not listed, or outside the directory.
         """
-        path = Path(path)
+        path = Path(values.path(path, "bundle"))
+        trust_engines = values.flag(trust_engines, "trust_engines")
         manifest = Manifest.from_json(_read_manifest(path))
         _check_files(path, manifest)
         names, text = read_names(path, manifest)
-        return cls(path, manifest, names, text)
+        return cls(path, manifest, names, text, trust_engines)
 
     def has_name(self, name: str) -> bool:
         """Whether the vocabulary has this action name; letter case and underscores do not matter."""

@@ -74,7 +74,7 @@ def sign_bundle(
 def verify_bundle(
     bundle: Path, *, public_key: Path | None = None, signature: Path | None = None, chain: Sequence[Path] = ()
 ) -> Bundle:
-    """Verify a bundle's signature and open it.
+    """Verify a bundle's signature and open it; its compiled engines may be loaded.
 
     bundle: the bundle's folder.
     public_key: the signer's key, PEM; None to verify against `chain`.
@@ -102,7 +102,7 @@ def verify_bundle(
             verifier.set_hashing_config(_hashing(library, bundle)).verify(bundle.resolve(), signature.resolve())
     except Exception as error:  # a hostile signature may raise anything
         raise _not_verified(bundle, _why(error) or "the signature was made with another key") from error
-    return Bundle.open(bundle)
+    return Bundle.open(bundle, trust_engines=True)
 
 
 def _library() -> Any:

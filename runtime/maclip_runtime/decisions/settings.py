@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
+from maclip_runtime import values
 from maclip_runtime.errors import MaclipError
 
+INVALID = "decisions-invalid"
 SECONDS = ("smoothing_s", "min_duration_s", "cooldown_s")
 SHARES = ("min_score", "min_margin", "enter_score", "exit_score")
 
@@ -43,17 +44,18 @@ class Decisions:
     report_unknown: bool = True
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name in SHARES and not 0 <= value <= 1:
-                raise _invalid(f"{field.name} must be a probability, 0 to 1, not {value}.")
-            if field.name in SECONDS and not 0 <= value < math.inf:
-                raise _invalid(f"{field.name} must be seconds, 0 or more, not {value}.")
-        if self.limit is not None and math.isnan(self.limit):
-            raise _invalid("limit is not a number.")
+        plain: dict[str, object] = {"report_unknown": values.flag(self.report_unknown, "report_unknown", code=INVALID)}
+        for name in SHARES:
+            plain[name] = values.number(getattr(self, name), name, code=INVALID, minimum=0, maximum=1)
+        for name in SECONDS:
+            plain[name] = values.number(getattr(self, name), name, code=INVALID, minimum=0)
+        if self.limit is not None:
+            plain["limit"] = values.number(self.limit, "limit", code=INVALID, infinite=True)
+        for name, value in plain.items():
+            object.__setattr__(self, name, value)
         if self.exit_score > self.enter_score:
-            raise _invalid(f"exit_score {self.exit_score} is above enter_score {self.enter_score}.")
-
-
-def _invalid(sentence: str) -> MaclipError:
-    return MaclipError("decisions-invalid", sentence, "See the units in `maclip-run recognize --help`.")
+            raise MaclipError(
+                INVALID,
+                f"exit_score {self.exit_score} is above enter_score {self.enter_score}.",
+                "Give an exit_score that is not above enter_score.",
+            )

@@ -14,7 +14,7 @@ from maclip_runtime.bundle.opening import Bundle
 from maclip_runtime.engines.base import Array, as_float
 from maclip_runtime.engines.opening import open_engine
 from maclip_runtime.engines.text_encoder import NameEncoder
-from maclip_runtime.errors import MaclipError
+from maclip_runtime.errors import EXIT_MACHINE_LACKS, MaclipError, first_line
 from maclip_runtime.reading.frames import Floats, Pixels
 
 Flags = npt.NDArray[np.bool_]
@@ -147,7 +147,18 @@ class Encoder:
     def _run(self, graph: str, **inputs: Array) -> tuple[Array, ...]:
         with self._turn:
             self.require_open()
-            return self.engine.run(graph, **inputs)
+            try:
+                return self.engine.run(graph, **inputs)
+            except MaclipError:
+                raise
+            except Exception as error:  # engines do not document theirs
+                log.debug("%s failed", graph, exc_info=True)
+                raise MaclipError(
+                    "device-failed",
+                    f"The device {self.device!r} could not run the bundle's {graph} graph ({first_line(error)}).",
+                    "Try again, or use --device cpu; if that does not help, export the bundle again.",
+                    EXIT_MACHINE_LACKS,
+                ) from error
 
     def _texts(self, batch: int, text: Floats | None) -> tuple[Floats, Flags]:
         """The graphs' inputs for `text` [B, D'], or for none: text [B, D'] and has_text [B]."""

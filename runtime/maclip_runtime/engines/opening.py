@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from importlib.util import find_spec
 
+from maclip_runtime import values
 from maclip_runtime.bundle.opening import Bundle
 from maclip_runtime.engines.base import ASK_DOCTOR, Engine
 from maclip_runtime.engines.providers import (
@@ -41,12 +42,9 @@ def open_engine(
     of its nodes ran elsewhere and `allow_fallback` is False. TensorRT and OpenVINO compile whole graphs and never fall
     back.
     """
-    if threads is not None and not 1 <= threads <= MAX_THREADS:
-        raise MaclipError(
-            "option-invalid",
-            f"{threads} threads cannot be used.",
-            f"Give 1 to {MAX_THREADS}; the number of cores is best.",
-        )
+    if threads is not None:
+        threads = values.whole(threads, "threads", minimum=1, maximum=MAX_THREADS)
+    device = values.text(device, "device")
     if device == "auto":
         device, why = choose_device()
         log.info("device: %s (auto: %s)", device, why)

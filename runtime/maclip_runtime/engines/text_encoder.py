@@ -39,7 +39,7 @@ class NameEncoder:
         if spec.clean not in CLEANINGS:
             raise _schema_error(f"The bundle's text encoder uses the unknown text cleaning {spec.clean!r}.")
         self._run = run
-        self._templates = bundle.manifest.names.templates
+        self._names = bundle.manifest.names
         self._unit = bundle.manifest.names.text_length == UNIT_LENGTH
         self._clean = CLEANINGS[spec.clean]
         self._context_length = spec.context_length
@@ -51,18 +51,20 @@ class NameEncoder:
         The mean over the bundle's prompts of what `text.onnx` gives; scaled to length 1 where the bundle's
         `text_length` is "unit".
         """
-        prompts = [template.format(name) for name in names for template in self._templates]
+        prompts = [prompt for name in names for prompt in self._names.prompts(name)]
         rows = []
         for start in range(0, len(prompts), BATCH_PROMPTS):
             (text,) = self._run("text", tokens=self.tokens(prompts[start : start + BATCH_PROMPTS]))
             rows.append(as_float(text))
-        made = np.concatenate(rows).reshape(len(names), len(self._templates), -1)  # (n, prompts, D')
+        made = np.concatenate(rows).reshape(len(names), len(self._names.templates), -1)  # (n, prompts, D')
         mean = as_float(made.mean(axis=1))
         return unit_rows(mean) if self._unit else mean
 
     def tokens(self, prompts: Sequence[str]) -> Tokens:
         """Token ids with start and end tokens, padded or cut to the context length L: int64 [n, L]."""
         ids = [self._tokenizer.encode(self._clean(prompt)).ids for prompt in prompts]
+        if any(len(found) != self._context_length for found in ids):
+            raise _schema_error(f"The bundle's tokenizer does not give {self._context_length} tokens for each prompt.")
         return np.array(ids, dtype=np.int64).reshape(len(prompts), self._context_length)
 
 

@@ -2,15 +2,14 @@
 
 `gallery.json` describes the clips; `clips/N.safetensors` holds the features of clip N, `clips/N.jpg` its thumbnail.
 Nothing is unpacked to disk. Members are stored, not compressed, so that nothing can expand. All that is read is checked
-before it is stored.
+and has a bound before it is stored.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import os
-import tempfile
+import secrets
 import zipfile
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,21 +21,31 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from maclip_runtime import values
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.gallery.errors import empty
-from maclip_runtime.gallery.rows import NEGATIVE, ClassLimit, EnrolledClip, printable, valid_name
+from maclip_runtime.gallery.naming import MAX_TEXT_LENGTH, printable, valid_name
+from maclip_runtime.gallery.rows import NEGATIVE, ClassLimit, EnrolledClip
+from maclip_runtime.gallery.sheet import decoded
 from maclip_runtime.gallery.store import Gallery
+from maclip_runtime.gallery.storing import (
+    MAX_CLIP_SECONDS,
+    MAX_FIGURE,
+    MAX_MAGNITUDE,
+    MAX_SOURCE_LENGTH,
+    flat,
+    usable,
+)
 from maclip_runtime.sources import redact
 
 FORMAT = "maclip-gallery"
 FORMAT_VERSION = 1
 INDEX = "gallery.json"
-MAX_INDEX_BYTES = 256 << 20
+MIN_INDEX_BYTES = 1 << 20  # of gallery.json
+MEMBER_BYTES = 8192  # more of it for each member: no clip needs as much, and parsed it takes twenty times the memory
 MAX_CLIPS = 1_000_000
 MAX_VALUES = 1 << 20  # numbers in one clip's features: T times D'
 MAX_PICTURE_BYTES = 1 << 20
-MAX_TEXT_LENGTH = 1000  # characters
-MAX_FACTS_LENGTH = 10_000  # characters of a limit's figures as JSON
 MAX_HEADER_BYTES = 4096  # names and shapes in a safetensors file
 CLIP_KEYS = {
     "class", "text_name", "digest", "source", "duration_s", "quality", "forced", "enrolled_at", "frames", "width"
@@ -52,14 +61,18 @@ class Imported:
     skipped: how many were there already.
     negatives: how many of those added are negatives.
     classes: names of the classes that got clips.
+    joined: which of these were there before, so that their answers change.
     limits: how many calibrated limits were added.
+    left: names of the classes of the file that `new_only` left out.
     """
 
     added: int
     skipped: int
     negatives: int
     classes: tuple[str, ...]
+    joined: tuple[str, ...]
     limits: int
+    left: tuple[str, ...] = ()
 
 
 def export_gallery(gallery: Gallery, file: str | PathLike[str]) -> int:
@@ -67,7 +80,7 @@ def export_gallery(gallery: Gallery, file: str | PathLike[str]) -> int:
 
     Raises `gallery-empty`, `output-exists`, `output-unwritable`.
     """
-    file = Path(file)
+    file = Path(values.path(file, "file"))
     if file.exists():
         raise MaclipError("output-exists", f"{file} exists already.", "Choose another name, or remove it first.")
     clips = [*gallery.clips(), *gallery.negatives()]
@@ -81,11 +94,13 @@ def export_gallery(gallery: Gallery, file: str | PathLike[str]) -> int:
         "clips": [_facts(clip) for clip in clips],
         "limits": limits,
     }
+    # In the same folder, so that it can be renamed in one step.
+    part = file.with_name(f".maclip-{secrets.token_hex(8)}.part")
     made = None
     try:
-        # In the same folder, so that it can be renamed in one step.
-        handle, made = tempfile.mkstemp(prefix=".maclip-", suffix=".part", dir=file.parent)
-        with os.fdopen(handle, "wb") as raw, zipfile.ZipFile(raw, "w", zipfile.ZIP_STORED) as archive:
+        # With the mode that umask says, as any new file has; those of `tempfile` are for their owner only.
+        with part.open("xb") as raw, zipfile.ZipFile(raw, "w", zipfile.ZIP_STORED) as archive:
+            made = part
             archive.writestr(INDEX, json.dumps(index, ensure_ascii=False))
             for number, clip in enumerate(clips):
                 archive.writestr(f"clips/{number}.safetensors", save(_arrays(clip)))
@@ -103,18 +118,25 @@ def export_gallery(gallery: Gallery, file: str | PathLike[str]) -> int:
     return len(clips)
 
 
-def import_gallery(gallery: Gallery, file: str | PathLike[str]) -> Imported:
+def import_gallery(gallery: Gallery, file: str | PathLike[str], *, new_only: bool = False) -> Imported:
     """Add the clips of an exported file, all or none.
 
-    A clip with the same frames as one in its class is skipped. Clips of a class that exists join it. A calibrated limit
-    is added where the class had none; it applies while the class's clips are those with which it was measured.
+    A clip with the same frames as one in its class is skipped. Clips of a class that exists join it, and so change its
+    answers: `Imported.joined` names these classes. A calibrated limit is added where the class had none; it applies
+    while the class's clips are those with which it was measured.
+
+    new_only: add only the classes that the gallery has not, and negatives only to an empty gallery, so that nothing
+        that is recognised already changes.
+
     Raises `import-corrupt` for anything that an export does not write, `contract-mismatch`, `output-unwritable`.
     """
-    file = Path(file)
+    file, new_only = Path(values.path(file, "file")), values.flag(new_only, "new_only")
     try:
+        if file.exists() and not file.is_file():  # reading a pipe would block
+            raise corrupt(file, "it is not a file")
         with zipfile.ZipFile(file) as archive:
             reader = _Reader(file, archive)
-            return _keep(gallery, reader)
+            return _keep(gallery, reader, new_only)
     except (OSError, zipfile.BadZipFile, NotImplementedError, EOFError) as error:
         raise corrupt(file, f"it cannot be read ({error})") from error
 
@@ -142,7 +164,7 @@ class _Reader:
         if sum(info.file_size for info in self._members.values()) > file.stat().st_size:
             raise corrupt(file, "its members claim more bytes than it has")
         try:
-            index = json.loads(self._read(INDEX, MAX_INDEX_BYTES))
+            index = json.loads(self._read(INDEX, MIN_INDEX_BYTES + MEMBER_BYTES * len(self._members)))
         except (ValueError, RecursionError) as error:
             raise corrupt(file, f"{INDEX} is not JSON") from error
         self._check_index(index)
@@ -167,10 +189,11 @@ class _Reader:
         for key in ("digest", "enrolled_at"):
             self._check(_text(facts[key]), f"clip {number} has an odd {key}")
         source = facts["source"]  # a path may hold characters that cannot be printed
-        self._check(isinstance(source, str) and len(source) <= MAX_TEXT_LENGTH, f"clip {number} has an odd source")
+        self._check(isinstance(source, str) and len(source) <= MAX_SOURCE_LENGTH, f"clip {number} has an odd source")
         self._check(facts["text_name"] is None or _text(facts["text_name"]), f"clip {number} has an odd text_name")
         self._check(facts["class"] is None or _text(facts["class"]), f"clip {number} has an odd class")
-        self._check(_figure(facts["duration_s"]) and facts["duration_s"] > 0, f"clip {number} has an odd duration_s")
+        seconds = facts["duration_s"]
+        self._check(_figure(seconds) and 0 < seconds <= MAX_CLIP_SECONDS, f"clip {number} has an odd duration_s")
         quality, forced = facts["quality"], facts["forced"]
         good = isinstance(quality, dict) and len(quality) <= 20
         good = good and all(_text(key) and _figure(value) for key, value in quality.items())
@@ -181,7 +204,7 @@ class _Reader:
             (facts["text_name"] is None) == ("text" not in arrays), f"clip {number} has a text without its name"
         )
         picture = self._read(f"clips/{number}.jpg", MAX_PICTURE_BYTES)
-        self._check(picture.startswith(b"\xff\xd8\xff"), f"the picture of clip {number} is not a JPEG")
+        self._check(decoded(picture) is not None, f"the picture of clip {number} is not a small JPEG")
         return EnrolledClip(
             NEGATIVE if facts["class"] is None else valid_name(facts["class"]),
             facts["text_name"],
@@ -206,19 +229,17 @@ class _Reader:
             raise corrupt(self.file, f"{name} cannot be read") from error
         shapes = {"features": (frames, width), "query": (frames, width), "text": (width,)}
         good = set(arrays) in ({"features", "query"}, set(shapes)) and all(
-            array.dtype == np.float32 and array.shape == shapes[key] and bool(np.isfinite(array).all())
-            for key, array in arrays.items()
+            array.dtype == np.float32 and array.shape == shapes[key] and usable(array) for key, array in arrays.items()
         )
-        self._check(good, f"{name} has other arrays than finite float32 of {frames} x {width}")
+        self._check(good, f"{name} has other arrays than float32 of {frames} x {width} up to {MAX_MAGNITUDE:g}")
         return dict(arrays)
 
     def _limit(self, facts: Any) -> ClassLimit:
         good = isinstance(facts, dict) and set(facts) == LIMIT_KEYS
         self._check(good, "a limit has other keys")
         texts = all(_text(facts[key]) for key in ("class", "clips", "graphs", "calibrated_at"))
-        figures = facts["facts"]
-        self._check(texts and _figure(facts["value"]) and isinstance(figures, dict), "a limit has odd values")
-        self._check(len(json.dumps(figures)) <= MAX_FACTS_LENGTH, "a limit has too many figures")
+        self._check(texts and _figure(facts["value"]), "a limit has odd values")
+        self._check(flat(facts["facts"]), "a limit has odd figures")
         return ClassLimit(
             valid_name(facts["class"]),
             float(facts["value"]),
@@ -250,19 +271,33 @@ class _Reader:
             raise corrupt(self.file, why)
 
 
-def _keep(gallery: Gallery, reader: _Reader) -> Imported:
+def _keep(gallery: Gallery, reader: _Reader, new_only: bool) -> Imported:
     shapes = {(clip["frames"], clip["width"]) for clip in map(reader.checked, range(len(reader.facts)))}
     if len(shapes) != 1:
         raise corrupt(reader.file, f"its clips have {len(shapes)} different shapes")
     added: list[str] = []
+    skipped = 0
+    left: list[str] = []
     with gallery.importing(reader.contract, shapes.pop()) as importing:
         for number in range(len(reader.facts)):
-            clip = reader.clip(number)
-            if importing.clip(clip):
+            clip = importing.spelled(reader.clip(number))
+            if new_only and importing.changes(clip.class_name):
+                left.append(clip.class_name)
+            elif importing.clip(clip):
                 added.append(clip.class_name)
-        limits = sum(importing.limit(limit) for limit in reader.limits)
+            else:
+                skipped += 1
+        limits = sum(importing.limit(limit, new_only=new_only) for limit in reader.limits)
     classes = tuple(dict.fromkeys(name for name in added if name != NEGATIVE))
-    return Imported(len(added), len(reader.facts) - len(added), added.count(NEGATIVE), classes, limits)
+    return Imported(
+        len(added),
+        skipped,
+        added.count(NEGATIVE),
+        classes,
+        tuple(name for name in classes if importing.changes(name)),
+        limits,
+        tuple(dict.fromkeys("negatives" if name == NEGATIVE else name for name in left)),
+    )
 
 
 def _facts(clip: EnrolledClip) -> dict[str, Any]:
@@ -302,7 +337,7 @@ def _whole(value: Any) -> bool:
 
 
 def _figure(value: Any) -> bool:
-    return type(value) in (int, float) and abs(value) < 1e300 and math.isfinite(value)
+    return type(value) in (int, float) and abs(value) < MAX_FIGURE
 
 
 def _text(value: Any) -> bool:

@@ -11,8 +11,9 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
 
+from maclip_runtime import values
 from maclip_runtime.errors import MaclipError
-from maclip_runtime.gallery.errors import BUSY, corrupt, empty, translated, unwritable
+from maclip_runtime.gallery.errors import busy, corrupt, empty, translated, unwritable
 from maclip_runtime.gallery.opening import BUSY_SECONDS, Opened, Stamp, connect, set_wait, stamp_of, transaction
 
 Self = TypeVar("Self", bound="GalleryFile")
@@ -34,12 +35,13 @@ class GalleryFile:
 
         Raises `gallery-corrupt`, `gallery-schema`, `contract-mismatch`, `output-unwritable`.
         """
-        self.path = Path(path).absolute()  # the program may change its working directory
-        self._contract = contract
+        self.path = Path(values.path(path, "gallery")).absolute()  # the program may change its working directory
+        self._contract = None if contract is None else values.text(contract, "contract")
         self._lock = threading.RLock()
         self._opened: Opened | None = None
         self._openings = 0
-        self._wait_s = BUSY_SECONDS
+        self._patience = threading.local()  # seconds that a thread waits, if not the usual ones
+        self._busy_s = BUSY_SECONDS  # what the connection waits
         with translated(self.path):
             self._reader()
 
@@ -64,22 +66,21 @@ class GalleryFile:
     @property
     def version(self) -> tuple[int, int]:
         """Differs after every change by any program, and after the file was replaced by another one."""
-        with self._lock:
+        with self._held():
             generation = self.generation  # first: it opens the file that is there now
             return generation, self._openings
 
-    def changed_since(self, version: tuple[int, int], wait_s: float) -> bool:
-        """Whether `version` differs now; False where other programs keep the file locked for `wait_s` seconds."""
-        with self._lock:
-            self._set_wait(wait_s)
-            try:
-                return self.version != version
-            except MaclipError as error:
-                if BUSY in str(error.__cause__):
-                    return False
-                raise
-            finally:
-                self._set_wait(BUSY_SECONDS)
+    @contextmanager
+    def patience(self, wait_s: float) -> Iterator[None]:
+        """Within this block this thread waits at most `wait_s` seconds for each thread or program that writes.
+
+        Then `GalleryBusy` is raised. Otherwise it waits 30 s for other programs, and for other threads without limit.
+        """
+        self._patience.wait_s = wait_s
+        try:
+            yield
+        finally:
+            del self._patience.wait_s
 
     @property
     def contract(self) -> str | None:
@@ -93,10 +94,14 @@ class GalleryFile:
             self.close()
         if self._opened is None:
             self._open(create=False)
+        elif (wait_s := getattr(self._patience, "wait_s", BUSY_SECONDS)) != self._busy_s:
+            set_wait(self._opened.connection, wait_s)
+            self._busy_s = wait_s
         return self._opened.connection if self._opened else None
 
     def _open(self, create: bool) -> None:
-        opened = connect(self.path, create=create, wait_s=self._wait_s)
+        self._busy_s = getattr(self._patience, "wait_s", BUSY_SECONDS)
+        opened = connect(self.path, create=create, wait_s=self._busy_s)
         if opened:
             self._openings += 1
             try:
@@ -106,10 +111,16 @@ class GalleryFile:
                 raise
         self._opened = opened
 
-    def _set_wait(self, wait_s: float) -> None:
-        self._wait_s = wait_s
-        if self._opened:
-            set_wait(self._opened.connection, wait_s)
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """The gallery's lock. Raises `GalleryBusy` if this thread has only so much patience."""
+        wait_s = getattr(self._patience, "wait_s", None)
+        if not self._lock.acquire(timeout=-1 if wait_s is None else wait_s):
+            raise busy(self.path)
+        try:
+            yield
+        finally:
+            self._lock.release()
 
     def _stamp(self, otherwise: Stamp) -> Stamp:
         """The stamp of the file as it is now; `otherwise` where the disk does not answer."""
@@ -130,7 +141,7 @@ class GalleryFile:
         self._opened = replace(opened, stamp=self._stamp(opened.stamp))
 
     def _rows(self, query: str, *values: Any) -> list[Any]:
-        with self._lock, translated(self.path):
+        with self._held(), translated(self.path):
             connection = self._reader()
             return connection.execute(query, values).fetchall() if connection else []
 
@@ -148,7 +159,7 @@ class GalleryFile:
     @contextmanager
     def _changing(self, create: bool = False) -> Iterator[sqlite3.Connection]:
         """A transaction that increases the generation; rolled back on any error. Raises `gallery-empty`."""
-        with self._lock, translated(self.path):
+        with self._held(), translated(self.path):
             connection = self._reader()
             if connection is None and create:
                 self._open(create=True)
@@ -168,7 +179,7 @@ class GalleryFile:
         Does nothing where the gallery cannot be written, or where its file may have been replaced.
         """
         try:
-            with self._lock, translated(self.path):
+            with self._held(), translated(self.path):
                 connection = self._reader()
                 if connection and self._openings == version[1]:
                     with self._transaction(connection):

@@ -11,13 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from maclip_runtime.decisions import UNCERTAIN, UNKNOWN
-from maclip_runtime.errors import MaclipError
 from maclip_runtime.reading.frames import Floats
 
 NEGATIVE = ""  # class name of a negative: a clip that shows none of the classes
-MAX_NAME_LENGTH = 200  # characters
-JOINERS = "\u200c\u200d"  # not printable to Python, but part of Persian words and of emoji
 
 
 @dataclass(frozen=True)
@@ -109,28 +105,6 @@ def clips_key(clips: Iterable[Member | EnrolledClip]) -> str:
     """A digest of the clips (and texts) of a class; equal in another gallery with the same clips."""
     shown = sorted(f"{clip.digest} {clip.text_name or ''}" for clip in clips)
     return hashlib.sha256("\n".join(shown).encode()).hexdigest()
-
-
-def valid_name(name: str) -> str:
-    """`name` without extra spaces. Raises `name-invalid` where it is empty, not printable, too long or reserved."""
-    name = " ".join(name.split())
-    if (
-        not name.strip(JOINERS)
-        or not printable(name)
-        or len(name) > MAX_NAME_LENGTH
-        or name.casefold() in {UNKNOWN, UNCERTAIN}
-    ):
-        raise MaclipError(
-            "name-invalid",
-            f"{name[:MAX_NAME_LENGTH]!r} cannot name a class.",
-            f"Give printable text other than {UNKNOWN!r} and {UNCERTAIN!r}, at most {MAX_NAME_LENGTH} characters.",
-        )
-    return name
-
-
-def printable(text: str) -> bool:
-    """Whether `text` has no control characters and no marks that change the direction of a line."""
-    return "".join(sign for sign in text if sign not in JOINERS).isprintable()
 
 
 CLIP_COLUMNS = (

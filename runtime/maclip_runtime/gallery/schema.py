@@ -10,9 +10,10 @@ from maclip_runtime.errors import MaclipError
 APPLICATION_ID = 0x6D61636C  # "macl"
 SCHEMA_VERSION = 3
 
-# The index clips_by_class holds all that a list of classes needs, so that the clips' large rows are not read for it.
+# The checks refuse what `rows.clip_from` could not read back, whoever writes it. The index clips_by_class holds all
+# that a list of classes needs, so that the clips' large rows are not read for it.
 TABLES = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL CHECK (typeof(value) = 'text')) WITHOUT ROWID;
 CREATE TABLE clips (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     class TEXT,                  -- NULL: a negative, a clip of none of the classes
@@ -28,19 +29,34 @@ CREATE TABLE clips (
     duration_s REAL NOT NULL,
     quality TEXT NOT NULL,       -- JSON object of figures
     thumbnail BLOB NOT NULL,     -- a small JPEG
-    forced TEXT NOT NULL         -- JSON list of the reasons for rejection that --force overrode
+    forced TEXT NOT NULL,        -- JSON list of the reasons for rejection that --force overrode
+    CHECK (typeof(class) IN ('text', 'null') AND class != ''),
+    CHECK (typeof(text_name) IN ('text', 'null')),
+    CHECK ((text IS NULL) = (text_name IS NULL)),
+    CHECK (typeof(frames) = 'integer' AND frames > 0 AND typeof(width) = 'integer' AND width > 0),
+    CHECK (typeof(text) = 'null' OR typeof(text) = 'blob' AND length(text) = 4 * width),
+    CHECK (typeof(features) = 'blob' AND length(features) = 4 * frames * width),
+    CHECK (typeof(query) = 'blob' AND length(query) = 4 * frames * width),
+    CHECK (typeof(digest) = 'text' AND typeof(source) = 'text' AND typeof(enrolled_at) = 'text'),
+    CHECK (typeof(duration_s) = 'real' AND duration_s > 0 AND duration_s < 9e999),
+    CHECK (typeof(quality) = 'text' AND json_valid(quality) AND json_type(quality) = 'object'),
+    CHECK (typeof(thumbnail) = 'blob'),
+    CHECK (typeof(forced) = 'text' AND json_valid(forced) AND json_type(forced) = 'array')
 );
 CREATE INDEX clips_by_class ON clips (class, id, text_name, digest, duration_s, enrolled_at, frames, width);
 CREATE INDEX clips_by_digest ON clips (digest);
 CREATE TABLE prototypes (        -- derived: may be deleted at any time
     clip INTEGER PRIMARY KEY REFERENCES clips (id) ON DELETE CASCADE,
     graph TEXT NOT NULL,         -- digest of the prototype graph that made it
-    data BLOB NOT NULL           -- float32 [T, D']
+    data BLOB NOT NULL,          -- float32 [T, D']
+    CHECK (typeof(graph) = 'text' AND typeof(data) = 'blob')
 );
 CREATE TABLE measured_limit (    -- derived likewise: one row, for the classes without a calibrated limit
     id INTEGER PRIMARY KEY CHECK (id = 1),
     made_for TEXT NOT NULL,      -- what it was measured with: generation, the bundle's limit and graphs
-    value REAL                   -- NULL: no limit
+    value REAL,                  -- NULL: no limit
+    CHECK (typeof(made_for) = 'text'),
+    CHECK (typeof(value) = 'null' OR typeof(value) = 'real' AND abs(value) < 9e999)
 );
 CREATE TABLE limits (            -- calibrated: the distance above which a class's answer is "unknown"
     class TEXT PRIMARY KEY,
@@ -48,7 +64,11 @@ CREATE TABLE limits (            -- calibrated: the distance above which a class
     clips TEXT NOT NULL,         -- key of the clips it was measured with; it is ignored for others
     graphs TEXT NOT NULL,        -- digests of the graphs, likewise
     calibrated_at TEXT NOT NULL, -- ISO 8601, UTC
-    facts TEXT NOT NULL          -- JSON object: the calibration's figures
+    facts TEXT NOT NULL,         -- JSON object: the calibration's figures
+    CHECK (typeof(class) = 'text' AND class != ''),
+    CHECK (typeof(value) = 'real' AND abs(value) < 9e999),
+    CHECK (typeof(clips) = 'text' AND typeof(graphs) = 'text' AND typeof(calibrated_at) = 'text'),
+    CHECK (typeof(facts) = 'text' AND json_valid(facts) AND json_type(facts) = 'object')
 ) WITHOUT ROWID;
 """
 

@@ -8,13 +8,15 @@ import math
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import datetime, timezone
 
 import numpy as np
 
+from maclip_runtime import values
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.gallery.errors import empty
 from maclip_runtime.gallery.file import GalleryFile
+from maclip_runtime.gallery.inserting import Importing, insert_limit, now, same_frames
+from maclip_runtime.gallery.naming import NAMES, KnownNames, valid_name
 from maclip_runtime.gallery.rows import (
     CLIP_COLUMNS,
     LIMIT_COLUMNS,
@@ -32,9 +34,9 @@ from maclip_runtime.gallery.rows import (
     member_from,
     shape_from,
     shown_from,
-    valid_name,
     vector_from,
 )
+from maclip_runtime.gallery.storing import storable
 from maclip_runtime.reading.frames import Floats
 from maclip_runtime.reading.quality import ClipRejected, Reason, Rejection
 
@@ -82,14 +84,25 @@ class Gallery(GalleryFile):
         class_name: only this class's; None for all classes.
         ids: only these.
         """
+        if class_name is not None:
+            wanted = values.text(class_name, "A class's name", code="class-unknown")
+            class_name = KnownNames(self._rows(NAMES)).find(wanted)
+            if class_name is None:
+                raise self._class_unknown(wanted)
+        if ids is not None:
+            ids = [values.whole(one, "A clip's number") for one in values.items(ids, "ids", "a list of numbers")]
         query = (
             f"SELECT {CLIP_COLUMNS} FROM clips WHERE class NOT NULL AND (?1 IS NULL OR class = ?1) "
             "AND (?2 IS NULL OR id IN (SELECT value FROM json_each(?2))) ORDER BY id"
         )
         rows = self._rows(query, class_name, None if ids is None else json.dumps(list(ids)))
-        if class_name is not None and not rows:
+        if class_name is not None and ids is None and not rows:  # removed meanwhile
             raise self._class_unknown(class_name)
         return self._made(clip_from, rows)
+
+    def spelling(self, name: str) -> str:
+        """A class's name as the gallery spells it; `name` itself if there is no such class. See `normal_form`."""
+        return KnownNames(self._rows(NAMES)).find(name) or name
 
     def negatives(self) -> list[EnrolledClip]:
         """The negatives, oldest first."""
@@ -113,7 +126,8 @@ class Gallery(GalleryFile):
         """
         with self._changing(create=True) as connection:
             self._claim(connection, self._contract)
-            for clip, prototype in zip(clips, prototypes, strict=True):
+            names = KnownNames(connection.execute(NAMES))
+            for clip, prototype in zip(map(names.spelled, clips), prototypes, strict=True):
                 if not force:
                     _refuse_duplicate(connection, clip)
                 clip_id = self._insert(connection, clip)
@@ -125,8 +139,9 @@ class Gallery(GalleryFile):
 
         Raises `class-unknown`, `clip-unknown`, `gallery-empty`.
         """
+        clip_id = _clip_id(clip_id)
         with self._changing() as connection:
-            self._require(connection, class_name)
+            class_name = self._require(connection, class_name)
             gone = connection.execute(
                 "DELETE FROM clips WHERE class = ?1 AND (?2 IS NULL OR id = ?2)", (class_name, clip_id)
             ).rowcount
@@ -138,6 +153,7 @@ class Gallery(GalleryFile):
 
     def remove_negatives(self, *, clip_id: int | None = None) -> int:
         """Remove the negatives, or only `clip_id`; returns how many. Raises `clip-unknown`, `gallery-empty`."""
+        clip_id = _clip_id(clip_id)
         with self._changing() as connection:
             statement = "DELETE FROM clips WHERE class IS NULL AND (?1 IS NULL OR id = ?1)"
             gone = connection.execute(statement, (clip_id,)).rowcount
@@ -149,10 +165,11 @@ class Gallery(GalleryFile):
         """Rename a class; its text and its limit stay. Raises `class-unknown`, `class-exists`, `name-invalid`."""
         new = valid_name(new)
         with self._changing() as connection:
-            self._require(connection, old)
-            if connection.execute("SELECT 1 FROM clips WHERE class = ?", (new,)).fetchone():
+            old = self._require(connection, old)
+            there = KnownNames(connection.execute(NAMES)).find(new)
+            if there == new or there not in (None, old):  # another spelling of its own name is no other class
                 raise MaclipError(
-                    "class-exists", f"There is a class {new!r} already.", "Choose another name, or remove it first."
+                    "class-exists", f"There is a class {there!r} already.", "Choose another name, or remove it first."
                 )
             connection.execute("UPDATE clips SET class = ? WHERE class = ?", (new, old))
             connection.execute("UPDATE limits SET class = ? WHERE class = ?", (new, old))
@@ -190,7 +207,7 @@ class Gallery(GalleryFile):
                     f"Its features are {shape[0]} x {shape[1]}; those of {self.path} are not.",
                     "Give a file that was exported from a gallery of the same bundle.",
                 )
-            yield Importing(self, connection)
+            yield Importing(connection, self._insert)
 
     def prototypes(self, graph: str) -> dict[int, Floats]:
         """The stored prototypes of the graph of this digest, float32 [T, D'] by clip id, without damaged ones."""
@@ -232,30 +249,21 @@ class Gallery(GalleryFile):
         self._derive(version, "INSERT OR REPLACE INTO measured_limit VALUES (1, ?, ?)", [(made_for, value)])
 
     def _insert(self, connection: sqlite3.Connection, clip: EnrolledClip) -> int:
-        row = {
-            "class": clip.class_name if clip.class_name != NEGATIVE else None,
-            "text_name": clip.text_name,
-            "text": None if clip.text is None else blob(clip.text),
-            "features": blob(clip.features),
-            "query": blob(clip.query),
-            "frames": clip.features.shape[0],
-            "width": clip.features.shape[1],
-            "digest": clip.digest,
-            "source": clip.source,
-            "enrolled_at": clip.enrolled_at or now(),
-            "duration_s": clip.duration_s,
-            "quality": json.dumps(clip.quality),
-            "thumbnail": clip.thumbnail,
-            "forced": json.dumps(clip.forced),
-        }
+        row = storable(clip)
+        row["enrolled_at"] = row["enrolled_at"] or now()
         places = ", ".join("?" * len(row))
         done = connection.execute(f"INSERT INTO clips ({', '.join(row)}) VALUES ({places})", list(row.values()))
         assert done.lastrowid is not None
         return done.lastrowid
 
-    def _require(self, connection: sqlite3.Connection, class_name: str) -> None:
-        if not connection.execute("SELECT 1 FROM clips WHERE class = ?", (class_name,)).fetchone():
+    def _require(self, connection: sqlite3.Connection, class_name: str) -> str:
+        """The class as the gallery spells it. Raises `class-unknown`."""
+        known = KnownNames(connection.execute(NAMES)).find(
+            values.text(class_name, "A class's name", code="class-unknown")
+        )
+        if known is None:
             raise self._class_unknown(class_name)
+        return known
 
     def _class_unknown(self, class_name: str) -> MaclipError:
         names = list(dict.fromkeys(member.class_name for member in self.members()))
@@ -269,39 +277,8 @@ class Gallery(GalleryFile):
         )
 
 
-class Importing:
-    """Adds clips and limits within the transaction of `Gallery.importing`."""
-
-    def __init__(self, gallery: Gallery, connection: sqlite3.Connection) -> None:
-        self._gallery, self._connection = gallery, connection
-
-    def clip(self, clip: EnrolledClip) -> bool:
-        """Add a clip, unless its class has it; whether it was added. Its prototype is made when it is needed."""
-        if _same(self._connection, clip) is not None:
-            return False
-        self._gallery._insert(self._connection, clip)
-        return True
-
-    def limit(self, limit: ClassLimit) -> bool:
-        """Add the limit of a class that exists and has none; whether it was added."""
-        return insert_limit(
-            self._connection,
-            limit,
-            "OR IGNORE",
-            "WHERE EXISTS (SELECT 1 FROM clips WHERE class = ?1)",
-        )
-
-
-def now() -> str:
-    """The current time as the gallery stores it: ISO 8601, UTC, whole seconds."""
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
-
-
-def insert_limit(connection: sqlite3.Connection, limit: ClassLimit, clash: str = "", where: str = "") -> bool:
-    """Insert one row of `limits`, within the caller's transaction; whether it was inserted."""
-    values = (limit.class_name, limit.value, limit.clips, limit.graphs, limit.calibrated_at, json.dumps(limit.facts))
-    statement = f"INSERT {clash} INTO limits SELECT ?1, ?2, ?3, ?4, ?5, ?6 {where}"
-    return connection.execute(statement, values).rowcount > 0
+def _clip_id(clip_id: object) -> int | None:
+    return None if clip_id is None else values.whole(clip_id, "A clip's number")
 
 
 def _clip_unknown(whose: str, clip_id: int | None) -> MaclipError:
@@ -311,14 +288,6 @@ def _clip_unknown(whose: str, clip_id: int | None) -> MaclipError:
 
 def _refuse_duplicate(connection: sqlite3.Connection, clip: EnrolledClip) -> None:
     """Raises `clip-rejected`. Within the transaction: another program may have enrolled the clip a moment ago."""
-    source = _same(connection, clip)
+    source = same_frames(connection, clip)
     if source is not None:
         raise ClipRejected([Rejection(clip.source, (Reason("duplicate", f"the same frames as {source}"),))])
-
-
-def _same(connection: sqlite3.Connection, clip: EnrolledClip) -> str | None:
-    """The source of a clip with the same frames in the same class; None where there is none."""
-    found = connection.execute(
-        "SELECT source FROM clips WHERE class IS ? AND digest = ?", (clip.class_name or None, clip.digest)
-    ).fetchone()
-    return str(found[0]) if found else None

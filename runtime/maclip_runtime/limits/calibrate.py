@@ -12,11 +12,11 @@ import numpy as np
 from maclip_runtime.engines.encoder import Encoder
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.gallery import ClassLimit, Gallery, clips_key
+from maclip_runtime.gallery.inserting import now
 from maclip_runtime.gallery.rows import Member
-from maclip_runtime.gallery.store import now
 from maclip_runtime.limits.intervals import Interval, count_interval, share_interval
 from maclip_runtime.limits.measured import best_limit, graphs_key, halfway
-from maclip_runtime.matching.distances import left_out, match_all, spread
+from maclip_runtime.matching.distances import left_out, match_all, sound, spread
 from maclip_runtime.matching.index import Index, class_prototypes
 from maclip_runtime.reading.frames import Floats, Indices
 
@@ -190,7 +190,7 @@ class _Work:
                 self.groups[member.class_name].append(member)
         limit = encoder.bundle.manifest.limit
         self._prior = limit.distance if limit else None
-        negatives = [clip.query for clip in gallery.negatives()]
+        negatives = [clip.query for clip in sound(gallery.negatives())]
         self._negatives = self._matched(np.stack(negatives)) if negatives else None
         self._windows = self._matched(background.features) if background else None
         self._others = [] if background else self._sample(members)
@@ -210,7 +210,7 @@ class _Work:
     def class_of(self, name: str, false_alarms: float | None) -> ClassCalibration:
         """One class's limit and figures."""
         group = self.groups[name]
-        chosen = self._gallery.clips(ids=[group[place].id for place in spread(len(group), MAX_OWN)])
+        chosen = sound(self._gallery.clips(ids=[group[place].id for place in spread(len(group), MAX_OWN)]))
         apart = [left_out(self._encoder, clip, group, self._by_clip) for clip in chosen]
         own = sorted(distance for distance in apart if distance is not None)
         column = self._index.names.index(name)
@@ -221,6 +221,8 @@ class _Work:
             measured = best_limit(own, strangers.tolist(), self._prior)
             assert measured is not None  # there are samples
             limit = measured
+        elif not chosen:  # its clips overflow
+            limit = float(strangers.min())
         else:
             itself = self._matched(np.stack([clip.query for clip in chosen]))[0][:, column]
             limit = halfway(itself.tolist(), strangers)
@@ -270,7 +272,7 @@ class _Work:
 
     def _sample(self, members: Sequence[Member]) -> list[tuple[str, Floats]]:
         ids = [members[place].id for place in spread(len(members), MAX_STRANGERS)]
-        return [(clip.class_name, clip.query) for clip in self._gallery.clips(ids=ids)]
+        return [(clip.class_name, clip.query) for clip in sound(self._gallery.clips(ids=ids))]
 
 
 def runs(places: Indices, background: Background) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 
 from maclip_runtime.engines.encoder import Encoder
 from maclip_runtime.gallery import Gallery, clips_key
-from maclip_runtime.matching.distances import MAX_SAMPLE, left_out, match_all, spread
+from maclip_runtime.matching.distances import MAX_SAMPLE, left_out, match_all, sound, spread
 from maclip_runtime.matching.index import Index
 from maclip_runtime.reading.frames import Floats
 
@@ -89,7 +89,7 @@ def _measured(
     """
     groups = index.groups
     members = [member for group in groups.values() for member in group]
-    clips = gallery.clips(ids=[members[place].id for place in spread(len(members))])
+    clips = sound(gallery.clips(ids=[members[place].id for place in spread(len(members))]))
     if not clips:
         return prior
     # By number, not by the clip's class as it was read: another program may have renamed it since.
@@ -103,7 +103,7 @@ def _measured(
     if len(index.names) > 1:
         others = [float(np.delete(row, columns[clip.id]).min()) for clip, row in zip(clips, found, strict=True)]
     limit = best_limit(own, others, prior)
-    negatives = gallery.negatives()[:MAX_SAMPLE]
+    negatives = sound(gallery.negatives())[:MAX_SAMPLE]
     if not negatives:
         return limit
     queries = np.stack([clip.query for clip in negatives])

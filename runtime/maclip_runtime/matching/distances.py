@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from maclip_runtime.engines.encoder import Encoder, Flags, Match
 from maclip_runtime.gallery import EnrolledClip
 from maclip_runtime.gallery.rows import Member
+from maclip_runtime.gallery.storing import usable
 from maclip_runtime.reading.frames import Floats
 
 BATCH = 8  # queries at once: memory grows with queries times classes
@@ -48,6 +49,11 @@ def left_out(
     if not fellows:
         return None
     return float(distances_to(encoder, clip.query[None], np.mean(fellows, axis=0))[0])
+
+
+def sound(clips: Iterable[EnrolledClip]) -> list[EnrolledClip]:
+    """The clips whose queries do not overflow: no limit can be measured with the others."""
+    return [clip for clip in clips if usable(clip.query)]
 
 
 def spread(count: int, wanted: int = MAX_SAMPLE) -> list[int]:

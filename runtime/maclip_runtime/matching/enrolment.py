@@ -9,9 +9,13 @@ from os import PathLike
 
 import numpy as np
 
+from maclip_runtime import values
+from maclip_runtime.bundle.names import name_unknown
 from maclip_runtime.engines.encoder import Encoder
 from maclip_runtime.errors import MaclipError
-from maclip_runtime.gallery import NEGATIVE, EnrolledClip, Gallery, valid_name
+from maclip_runtime.gallery import MAX_CLIP_SECONDS, NEGATIVE, EnrolledClip, Gallery, valid_name
+from maclip_runtime.gallery.naming import valid_text
+from maclip_runtime.gallery.storing import MAX_MAGNITUDE, usable
 from maclip_runtime.matching.clips import read_take, sampled
 from maclip_runtime.matching.index import CurrentIndex, make_prototype
 from maclip_runtime.matching.placement import misplaced
@@ -65,13 +69,13 @@ class Enroller:
         roi: Roi | None = None,
     ) -> Enrolled:
         """See `Recognizer.enroll`."""
-        return self._enroll(valid_name(name), self._takes(clips, roi), text, no_text, force, progress)
+        return self._enroll(name, self._takes(clips, roi), text, no_text, force, progress)
 
     def enroll_takes(
         self, name: str, takes: Sequence[Take], *, text: str | None = None, no_text: bool = False, force: bool = False
     ) -> Enrolled:
         """`enroll` for clips in memory. Raises `frames-invalid`, `clip-too-short` and what `enroll` raises."""
-        return self._enroll(valid_name(name), takes, text, no_text, force, None)
+        return self._enroll(name, takes, text, no_text, force, None)
 
     def add_negatives(
         self,
@@ -82,16 +86,18 @@ class Enroller:
         roi: Roi | None = None,
     ) -> int:
         """See `Recognizer.add_negatives`."""
+        force = values.flag(force, "force")
         return len(self._add(self._encode(NEGATIVE, self._takes(clips, roi), None, None, progress), force))
 
     def check_name(self, name: str, *, text: str | None = None, no_text: bool = False) -> None:
         """Raises what `enroll` would for its names, before anybody records a clip for nothing."""
-        text_name = self._text_name(valid_name(name), text, no_text)
+        text_name, _ = self._text_name(self._gallery.spelling(valid_name(name)), text, no_text)
         if text_name is not None:
             self._encoder.text_feature(text_name)
 
     def _takes(self, clips: PathOrName | Sequence[PathOrName], roi: Roi | None) -> Iterator[Take]:
-        paths = [clips] if isinstance(clips, (str, PathLike)) else clips
+        paths = values.paths(clips, "clips")
+        roi = None if roi is None else values.instance(roi, Roi, "roi")
         return (read_take(path, self._encoder.bundle.manifest, roi) for path in paths)
 
     def _enroll(
@@ -103,14 +109,16 @@ class Enroller:
         force: bool,
         progress: Callable[[int], None] | None,
     ) -> Enrolled:
-        text_name = self._text_name(name, text, no_text)
+        force, progress = values.flag(force, "force"), values.function(progress, "progress")
+        name = self._gallery.spelling(valid_name(name))
+        text_name, without = self._text_name(name, text, no_text)
         feature = None if text_name is None else self._encoder.text_feature(text_name)
         made = self._add(self._encode(name, takes, text_name, feature, progress), force)
         forced = tuple(dict.fromkeys(code for clip in made for code in clip.forced))
         # Another program may have removed the class again by now.
         info = next((one for one in self._gallery.classes() if one.name == name), None)
         notes = self._notes(name, info is not None and info.stale)
-        return Enrolled(name, len(made), info.clips if info else 0, text_name, forced, tuple(notes))
+        return Enrolled(name, len(made), info.clips if info else 0, text_name, forced, (*without, *notes))
 
     def _encode(
         self,
@@ -131,8 +139,9 @@ class Enroller:
 
     def _enrolled_clip(self, name: str, take: Take, text_name: str | None, text: Floats | None) -> EnrolledClip:
         frames = sampled(take, self._encoder.bundle.manifest)
-        if not 0 < take.duration_s < float("inf"):
-            raise MaclipError("frames-invalid", f"A clip cannot last {take.duration_s} s.", "Give seconds above 0.")
+        seconds = values.number(
+            take.duration_s, "The seconds that a clip lasts", code="frames-invalid", above=0, maximum=MAX_CLIP_SECONDS
+        )
         query, features = self._encoder.enrolled(frames, text)
         return EnrolledClip(
             class_name=name,
@@ -142,7 +151,7 @@ class Enroller:
             query=query,
             digest=hashlib.sha256(frames.tobytes()).hexdigest(),
             source=take.source,
-            duration_s=take.duration_s,
+            duration_s=seconds,
             quality=quality.figures(frames),
             thumbnail=quality.thumbnail(frames),
         )
@@ -185,26 +194,35 @@ class Enroller:
         """Whether the gallery shows only one clip and no negatives, so that nothing limits its answers."""
         return len({member.digest for member in self._gallery.members()}) == 1 and not self._gallery.negatives()
 
-    def _text_name(self, name: str, text: str | None, no_text: bool) -> str | None:
-        """The text to enroll with: as given, else the one that the class has, else its name; None: without."""
+    def _text_name(self, name: str, text: str | None, no_text: bool) -> tuple[str | None, tuple[str, ...]]:
+        """The text to enroll with, None: without; and a note if there is none although nobody asked for that.
+
+        As given, else the one that the class has, else its name, if the bundle can encode it.
+        """
+        text = None if text is None else valid_text(text)
+        no_text = values.flag(no_text, "no_text")
         if text is not None and no_text:
             raise MaclipError("text-conflict", "A text and no text were asked for.", "Give only one of them.")
         if text is not None or no_text:
-            return text
+            return text, ()
         index = self._index.get()
-        if index is None or name not in index.groups:
-            return name
-        texts = (member.text_name for member in reversed(index.groups[name]))
-        return next((one for one in texts if one is not None), None)
+        if index is not None and name in index.groups:
+            texts = (member.text_name for member in reversed(index.groups[name]))
+            return next((one for one in texts if one is not None), None), ()
+        bundle = self._encoder.bundle
+        if bundle.has_name(name) or bundle.manifest.text_encoder is not None:
+            return name, ()
+        unknown = name_unknown(bundle.names, name).message.removesuffix(".")
+        return None, (f"Enrolled without text: {unknown}. Give one of them with --text to learn from its text too.",)
 
 
 def _require_finite(clips: Sequence[EnrolledClip], prototypes: Floats) -> None:
     """A single clip that overflowed would spoil every answer of the gallery. Raises `features-invalid`."""
     for clip, prototype in zip(clips, prototypes, strict=True):
         text = clip.text if clip.text is not None else clip.features
-        if not all(np.isfinite(array).all() for array in (clip.features, clip.query, text, prototype)):
+        if not all(usable(array) for array in (clip.features, clip.query, text, prototype)):
             raise MaclipError(
                 "features-invalid",
-                f"{clip.source} cannot be enrolled: its features are not finite.",
+                f"{clip.source} cannot be enrolled: its features are not finite, or larger than {MAX_MAGNITUDE:g}.",
                 "Try --device cpu; if that does not help, export the bundle again in float32.",
             )

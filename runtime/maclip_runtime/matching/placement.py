@@ -14,7 +14,7 @@ import numpy as np
 
 from maclip_runtime.engines.encoder import Encoder
 from maclip_runtime.gallery import NEGATIVE, EnrolledClip, Gallery
-from maclip_runtime.matching.distances import distances_to, left_out, match_all, spread
+from maclip_runtime.matching.distances import distances_to, left_out, match_all, sound, spread
 from maclip_runtime.matching.index import Index, class_prototypes
 from maclip_runtime.reading.frames import Floats
 from maclip_runtime.reading.quality import Reason
@@ -61,7 +61,7 @@ class _Judge:
     def __init__(self, gallery: Gallery, encoder: Encoder, index: Index, name: str) -> None:
         self._gallery, self._encoder, self._index, self._name = gallery, encoder, index, name
         others = sorted(one.id for other, group in index.groups.items() if other != name for one in group)
-        chosen = gallery.clips(ids=[others[place] for place in spread(len(others))])
+        chosen = sound(gallery.clips(ids=[others[place] for place in spread(len(others))]))
         self._strangers = np.stack([clip.query for clip in chosen]) if len(chosen) >= MIN_STRANGERS else None
 
     def reasons(self, clip: EnrolledClip, beside: Sequence[tuple[EnrolledClip, Floats]]) -> list[Reason]:

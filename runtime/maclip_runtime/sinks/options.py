@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from maclip_runtime.errors import MaclipError
+from maclip_runtime import values
+
+MAX_KEPT = 10_000  # older files: each rotation renames them all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,9 +21,8 @@ class SinkOptions:
     keep: int = 5
 
     def __post_init__(self) -> None:
-        for name, value in (("max_bytes", self.max_bytes), ("keep", self.keep)):
-            if value < 1:
-                raise MaclipError("option-invalid", f"{name} is {value}.", "Give 1 or more.")
+        for name, maximum in (("max_bytes", values.MAX_INTEGER), ("keep", MAX_KEPT)):
+            object.__setattr__(self, name, values.whole(getattr(self, name), name, minimum=1, maximum=maximum))
 
 
 DEFAULTS = SinkOptions()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
+from maclip_runtime import values
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.reading.frames import Pixels
 
 MAX_NAME_LENGTH = 200
 STALL_SECONDS = 5.0  # without a frame, before a live source reconnects
+MAX_STALL_SECONDS = 86400.0  # a day: the system's clocks cannot wait for much longer numbers
 
 
 @dataclass(frozen=True)
@@ -25,17 +26,18 @@ class Roi:
     height: float
 
     def __post_init__(self) -> None:
-        values = (self.x, self.y, self.width, self.height)
+        for name in ("x", "y", "width", "height"):
+            value = values.number(getattr(self, name), f"The {name} of a region", code="roi-invalid")
+            object.__setattr__(self, name, value)
         slack = 1e-6  # 0.7 + 0.3 is not 1 in binary
         inside = (
-            all(math.isfinite(value) and value >= 0 for value in values)
-            and self.width > 0
-            and self.height > 0
+            min(self.x, self.y) >= 0
+            and min(self.width, self.height) > 0
             and self.x + self.width <= 1 + slack
             and self.y + self.height <= 1 + slack
         )
         if not inside:
-            raise _invalid(",".join(f"{value:g}" for value in values))
+            raise _invalid(",".join(f"{value:g}" for value in (self.x, self.y, self.width, self.height)))
 
     @classmethod
     def parse(cls, text: str) -> Roi:
@@ -44,6 +46,7 @@ class Roi:
         >>> Roi.parse("0.5,0,0.5,1")
         Roi(x=0.5, y=0.0, width=0.5, height=1.0)
         """
+        text = values.text(text, "A region", code="roi-invalid")
         try:
             x, y, width, height = (float(part) for part in text.split(","))
         except ValueError:
@@ -82,13 +85,17 @@ class SourceOptions:
     insecure: bool = False
 
     def __post_init__(self) -> None:
-        if self.stall_s is not None and not 0 < self.stall_s < math.inf:
-            raise MaclipError("option-invalid", f"stall_s is {self.stall_s}.", "Give a number of seconds above 0.")
-        if self.reconnects is not None and self.reconnects < 0:
-            raise MaclipError(
-                "option-invalid", f"reconnects is {self.reconnects}.", "Give 0 or more, or None for no limit."
-            )
+        if self.stall_s is not None:
+            stall_s = values.number(self.stall_s, "stall_s", above=0, maximum=MAX_STALL_SECONDS)
+            object.__setattr__(self, "stall_s", stall_s)
+        if self.reconnects is not None:
+            object.__setattr__(self, "reconnects", values.whole(self.reconnects, "reconnects", minimum=0))
+        object.__setattr__(self, "wait", values.flag(self.wait, "wait"))
+        object.__setattr__(self, "insecure", values.flag(self.insecure, "insecure"))
+        if self.roi is not None:
+            values.instance(self.roi, Roi, "roi")
         if self.name is not None:
+            object.__setattr__(self, "name", values.text(self.name, "name"))
             _check_name(self.name)
 
     @property

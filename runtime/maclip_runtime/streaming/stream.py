@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from types import TracebackType
 
-import numpy as np
-
+from maclip_runtime import values
 from maclip_runtime.decisions import Event
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.reading.frames import Pixels
 from maclip_runtime.sources import Frame
 from maclip_runtime.streaming.pipeline import Pipeline, Track
+
+MAX_TIME_SECONDS = 1e12  # thirty thousand years; sums of larger numbers lose the fractions of a second
 
 
 class Stream:
@@ -48,19 +48,24 @@ class Stream:
         unanswered; the stream can go on.
 
         Args:
-            frame: uint8 [H, W, 3] RGB.
+            frame: uint8 [H, W, 3] RGB; it is copied, so its buffer can be used again.
             time_s: when it was taken, in seconds, on any clock.
 
         Raises `frames-invalid`, `stream-ended`, `recognizer-closed`.
         """
-        _require_frame(frame, time_s)
+        frame = values.pixels(frame, "frame", "H, W, 3")
+        time_s = values.number(
+            time_s, "time_s", code="frames-invalid", minimum=-MAX_TIME_SECONDS, maximum=MAX_TIME_SECONDS
+        )
         with self._turn:
             self._pipeline.encoder.require_open()
             if self._ended:
                 raise MaclipError(
                     "stream-ended", f"The stream {self.name!r} has ended.", "Open another with Recognizer.stream."
                 )
-            return list(self._pipeline.step([(self._track, self._track.add(Frame(frame, time_s, 0)))]))
+            # A copy: the frame is kept until the next one, and the program may fill its buffer again before that.
+            step = self._track.add(Frame(frame.copy(), time_s, 0))
+            return list(self._pipeline.step([(self._track, step)]))
 
     def end(self) -> list[Event]:
         """End the stream and get the events that end what was open: once, also after the `with` block.
@@ -91,14 +96,3 @@ class Stream:
         self._pipeline.encoder.require_open()
         self._ended = True
         self._closing = [*self._pipeline.step([(self._track, self._track.finish())]), *self._track.end()]
-
-
-def _require_frame(frame: object, time_s: float) -> None:
-    """Raises `frames-invalid`."""
-    if not isinstance(frame, np.ndarray) or frame.ndim != 3 or frame.shape[-1] != 3 or frame.dtype != np.uint8:
-        found = f"{frame.dtype} {list(frame.shape)}" if isinstance(frame, np.ndarray) else type(frame).__name__
-        raise MaclipError("frames-invalid", f"A frame is uint8 [H, W, 3], not {found}.", "Give RGB bytes.")
-    if 0 in frame.shape:
-        raise MaclipError("frames-invalid", f"A frame of {list(frame.shape)} has no pixels.", "Give a whole picture.")
-    if not math.isfinite(time_s):
-        raise MaclipError("frames-invalid", f"A frame cannot be taken at {time_s} s.", "Give a finite time in seconds.")

@@ -60,9 +60,9 @@ def test_takes_are_recorded_kept_and_shown(bundle: Path, gallery: Path, moving: 
     with Image.open(tmp_path / "sheet.png") as sheet:
         red, green, _ = sheet.getpixel((sheet.width // 4, 30))
         assert red > 150 > green
-    # Nobody to ask, and no --yes; a name that is not known is told before anything is recorded.
+    # Nobody to ask, and no --yes; a text that is not known is told before anything is recorded.
     assert refusal(run("enroll", "red light", *both, "--from", moving)) == "answer-missing"
-    unknown = run("enroll", "opening the door", *both, "--from", moving)
+    unknown = run("enroll", "door", *both, "--from", moving, "--text", "opening the door")
     assert refusal(unknown) == "name-unknown"
     assert "recording" not in unknown.stderr
     assert refusal(run("enroll", "red light", *both)) == "option-invalid"
@@ -156,6 +156,9 @@ def test_a_gallery_travels_in_one_file(enrolled: Path, tmp_path: Path) -> None:
     assert lines(run("gallery", "export", file, "--gallery", enrolled, "--json"))[0]["clips"] == 4
     (done,) = lines(run("gallery", "import", file, "--gallery", new, "--json"))
     assert (done["added"], done["classes"]) == (4, ["red light", "green light"])
+    assert done["joined"] == []
+    (again,) = lines(run("gallery", "import", file, "--gallery", new, "--new-only", "--json"))
+    assert (again["added"], again["left"]) == (0, ["red light", "green light"])
     assert refusal(run("gallery", "export", enrolled, "--gallery", enrolled)) == "output-exists"
     assert refusal(run("gallery", "import", enrolled, "--gallery", new)) == "import-corrupt"
 
@@ -174,3 +177,44 @@ def test_a_bad_clip_is_refused_with_its_reason_and_forced(bundle: Path, enrolled
     (row,) = (line for line in shown.splitlines() if "unmoved.mp4" in line)  # the end of a long path
     assert "still" in row
     assert str(still) not in row
+
+
+def test_an_import_says_which_classes_have_changed(bundle: Path, enrolled: Path, clips: Path, tmp_path: Path) -> None:
+    file, other = tmp_path / "out.zip", tmp_path / "other.db"
+    assert run("gallery", "export", file, "--gallery", enrolled).exit_code == 0
+    assert run("enroll", "red light", clips / "red3.mp4", "--bundle", bundle, "--gallery", other).exit_code == 0
+    kept = run("gallery", "import", file, "--gallery", other, "--new-only").stdout
+    assert "Imported 2 clips in 1 classes" in kept
+    assert "Left out, because the gallery has them: 'red light'." in kept
+    joined = run("gallery", "import", file, "--gallery", other).stdout
+    assert "These classes were there before and have more clips now: 'red light'." in joined
+
+
+def test_show_without_a_name_shows_all_classes(bundle: Path, enrolled: Path, clips: Path, tmp_path: Path) -> None:
+    gallery = ("--gallery", enrolled)
+    assert run("enroll", "red light", clips / "red3.mp4", "--bundle", bundle, *gallery).exit_code == 0
+    shown = lines(run("gallery", "show", *gallery, "--json"))
+    assert [one["class_name"] for one in shown] == ["red light"] * 3 + ["green light"] * 2
+    table = run("gallery", "show", *gallery, "--sheet", tmp_path / "sheet.png").stdout
+    assert all(words in table for words in ("all classes", "red light", "green light"))
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.height == 5 * (64 + 4)
+    one = run("gallery", "show", "red light", *gallery).stdout
+    assert "green light" not in one
+    assert refusal(run("gallery", "show", "red light", "--negatives", *gallery)) == "option-invalid"
+    assert refusal(run("gallery", "show", "blue", *gallery)) == "class-unknown"
+
+
+def test_a_name_that_the_bundle_does_not_know_is_enrolled_without_text(
+    bundle: Path, gallery: Path, clips: Path
+) -> None:
+    both = ("--bundle", bundle, "--gallery", gallery)
+    said = run("enroll", "juggling", clips / "red1.mp4", *both)
+    assert said.exit_code == 0
+    (line,) = [one for one in said.stdout.splitlines() if "Enrolled without text" in one]
+    assert "'juggling' is not among the bundle's 6 action names" in line
+    assert "--text" in line
+    (done,) = lines(run("enroll", "smiling", clips / "green1.mp4", *both, "--json"))
+    assert done["text_name"] is None
+    assert "Enrolled without text" in done["notes"][0]  # type: ignore[index]
+    assert refusal(run("enroll", "sitting", clips / "blue1.mp4", *both, "--text", "sitting")) == "name-unknown"

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_bundle import write_bundle
+from tiny_bundle import seal, write_bundle
 
-from maclip_runtime.bundle.manifest import BLANK_SEAL, Manifest, sealed
+from maclip_runtime.bundle.manifest import BLANK_SEAL, Manifest, Names, sealed
 from maclip_runtime.bundle.opening import Bundle
 from maclip_runtime.errors import MaclipError
 
@@ -104,6 +104,14 @@ def test_hostile_json_is_refused(copy: Path, text: str) -> None:
 @pytest.mark.parametrize(
     ("key", "value"),
     [
+        ("frames", 1025),
+        ("frames", 10**18),
+        ("feature_width", 1 << 40),
+        ("adapted_depth", -1),
+        ("names", {"count": -1, "templates": ["{}"], "text_length": "unit"}),
+        ("names", {"count": 10**12, "templates": ["{}"], "text_length": "unit"}),
+        ("preprocess", {"size": 4096, "resize": 4096, "mean": [0, 0, 0], "std": [1, 1, 1]}),  # 4 GB with 80 frames
+        ("text_encoder", {"tokenizer": "names.json", "context_length": 1 << 40, "clean": "lower"}),
         ("frames", -1),
         ("frames", 4.5),
         ("frames", True),
@@ -125,8 +133,48 @@ def test_hostile_json_is_refused(copy: Path, text: str) -> None:
     ],
 )
 def test_values_that_cannot_be_are_refused(copy: Path, key: str, value: object) -> None:
-    edit(copy, lambda data: data.update({key: value}))
+    edit(copy, lambda data: data.update({"frames": 80, key: value}))
     assert code_of(copy) == "bundle-schema"
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        *("{0}", "{name}", "{}{}", "a photo", "", "{", "}", "{}}", "{{}}", "{{{}}}", "{!r}"),
+        *("{:>1000000000}", "{0.__class__}", "{0[0]}", "a {} " + "x" * 1000),
+    ],
+)
+def test_a_template_is_text_with_one_gap(copy: Path, template: str) -> None:
+    """Anything else is formatting, which could fill the memory or read what it should not."""
+    names = {"count": 6, "templates": ["a photo of {}", template], "text_length": "unit"}
+    edit(copy, lambda data: data.update(names=names))
+    assert code_of(copy) == "bundle-schema"
+
+
+def test_a_name_goes_into_the_gap_whatever_it_holds() -> None:
+    assert Names(1, ("a {}.", "{}"), "unit").prompts("{} {0} %s") == ["a {} {0} %s.", "{} {0} %s"]
+
+
+@pytest.mark.parametrize("shape", [[], [0, 12], [-1, 12], ["B", 1 << 40], ["B"] * 9])
+@pytest.mark.parametrize("side", ["inputs", "outputs"])
+def test_tensors_that_cannot_be_are_refused(copy: Path, side: str, shape: list[object]) -> None:
+    def change(data: dict[str, object]) -> None:
+        data["graphs"]["match"][side][0]["shape"] = shape  # type: ignore[index]
+
+    edit(copy, change)
+    assert code_of(copy) == "bundle-schema"
+
+
+def test_graphs_without_inputs_are_refused(copy: Path) -> None:
+    edit(copy, lambda data: data["graphs"]["match"].update(inputs=[]))  # type: ignore[index]
+    assert code_of(copy) == "bundle-schema"
+
+
+@pytest.mark.parametrize("names", [[1, 2, 3, 4, 5, 6], [None] * 6, ["x" * 1001] * 6, "abcdef", [["a"]] * 6])
+def test_names_that_are_no_text_are_refused(copy: Path, names: object) -> None:
+    (copy / "names.json").write_text(json.dumps({"names": names}))
+    seal(copy, Manifest.from_json((copy / "manifest.json").read_text()))
+    assert code_of(copy) == "bundle-corrupt"
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,13 @@ from maclip_runtime.engines.tensorrt.profile import MaxSizes
 SMALL = MaxSizes(clips=2, classes=64)
 
 
-def built(bundle: Path, cache: EngineCache, max_sizes: MaxSizes = SMALL) -> list[Built]:
-    return list(build_all(Bundle.open(bundle), find_library("rtx"), PORTABLE, cache, max_sizes=max_sizes))
+def built(bundle: Path, cache: EngineCache, max_sizes: MaxSizes = SMALL, *, trust_engines: bool = False) -> list[Built]:
+    opened = Bundle.open(bundle, trust_engines=trust_engines)
+    return list(build_all(opened, find_library("rtx"), PORTABLE, cache, max_sizes=max_sizes))
 
 
-def origins(bundle: Path, cache: EngineCache, max_sizes: MaxSizes = SMALL) -> set[str]:
-    return {one.origin for one in built(bundle, cache, max_sizes)}
+def origins(bundle: Path, cache: EngineCache, max_sizes: MaxSizes = SMALL, *, trust_engines: bool = False) -> set[str]:
+    return {one.origin for one in built(bundle, cache, max_sizes, trust_engines=trust_engines)}
 
 
 def manifest_of(bundle: Path) -> Manifest:

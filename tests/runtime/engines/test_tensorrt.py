@@ -113,6 +113,23 @@ def test_the_cache_is_where_the_user_says(tmp_path: Path, monkeypatch: pytest.Mo
     assert EngineCache().folder == tmp_path / "own" / "engines"
 
 
+def test_without_a_home_nothing_is_kept_and_nothing_fails(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container whose user has no entry."""
+
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for variable in ("XDG_CACHE_HOME", "MACLIP_CACHE"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    assert not default_cache().parent.exists()
+    key = EngineKey("match", "digest", "tensorrt", "10.3.0", "8.7", "fp16", "B=1:1:8")
+    assert EngineCache().size(key) is None
+    assert EngineCache().find(key, {}) is None
+
+
 def test_what_cannot_be_read_is_said_in_the_parsers_words(tmp_path: Path) -> None:
     path = write_bundle(tmp_path / "b")
     manifest = manifest_of(path)

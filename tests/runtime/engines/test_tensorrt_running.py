@@ -131,10 +131,12 @@ class StandIn:
 class Rig:
     """A `TensorRTEngine` on the host's memory: engines are found and built as ever, and what was loaded is kept."""
 
-    def __init__(self, bundle: Path, cache: EngineCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(
+        self, bundle: Path, cache: EngineCache, monkeypatch: pytest.MonkeyPatch, *, trust_engines: bool = False
+    ) -> None:
         self.loaded: dict[str, bytes] = {}
         self.contexts: dict[str, StandIn] = {}
-        opened = Bundle.open(bundle)
+        opened = Bundle.open(bundle, trust_engines=trust_engines)
 
         def load(library: object, graph: str, serialised: bytes) -> runner.Loaded:
             # The profile is not in the standing-in engine, so it is taken from the cache's own words.
@@ -234,12 +236,32 @@ def test_the_bundles_own_engine_comes_first_if_its_library_is_this_one(
         engines.append(EngineFile(graph, file, library.key, library.version, ("8.6",), str(profile)))
     seal(path, dataclasses.replace(manifest, engines=tuple(engines)))
     cache = EngineCache(tmp_path / "cache")
-    assert origins(path, cache) == {"bundled"}
-    assert origins(path, cache, MaxSizes(classes=10_001)) == {"bundled", "built"}  # match has no room there
-    rig = Rig(path, EngineCache(tmp_path / "empty"), monkeypatch)
+    assert origins(path, cache, trust_engines=True) == {"bundled"}
+    # The match engine has no room there.
+    assert origins(path, cache, MaxSizes(classes=10_001), trust_engines=True) == {"bundled", "built"}
+    rig = Rig(path, EngineCache(tmp_path / "empty"), monkeypatch, trust_engines=True)
     rig.engine.run("visual", **random_inputs("visual", 1))
     assert rig.loaded["visual"] == (path / "visual.rtx.engine").read_bytes()
     assert not (tmp_path / "empty").exists()
     older = tuple(dataclasses.replace(engine, library_version="1.0.0") for engine in engines)
     seal(path, dataclasses.replace(manifest, engines=older))
     assert origins(path, EngineCache(tmp_path / "cache2")) == {"built"}
+
+
+def test_an_engine_of_a_bundle_that_nobody_vouches_for_is_never_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """To deserialize an engine runs what its maker wrote, and a digest in the same folder proves no maker."""
+    path = write_bundle(tmp_path / "b")
+    manifest, library = manifest_of(path), find_library("rtx")
+    engines = []
+    for graph, spec in manifest.graphs.items():
+        (path / f"{graph}.engine").write_bytes(b"code of a stranger's")
+        profile = str(profile_of(spec, FRAMES, MaxSizes()))
+        engines.append(EngineFile(graph, f"{graph}.engine", library.key, library.version, ("8.6",), profile))
+    seal(path, dataclasses.replace(manifest, engines=tuple(engines)))
+    rig = Rig(path, EngineCache(tmp_path / "cache"), monkeypatch)
+    rig.engine.run("visual", **random_inputs("visual", 1))
+    assert b"stranger" not in rig.loaded["visual"]
+    assert "--trust-engines" in caplog.text
+    assert origins(path, EngineCache(tmp_path / "other")) == {"built"}

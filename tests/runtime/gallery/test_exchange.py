@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from safetensors.numpy import save
 
 from maclip_runtime import Gallery, Recognizer
@@ -115,52 +118,149 @@ def test_names_of_all_kinds_travel(bundle: Path, gallery: Path, clips: Path, tmp
             assert new.remove(name + "!") == 1
 
 
-HOSTILE: dict[str, Callable[[Parts], None]] = {
-    "a path that leaves": lambda parts: parts.update({"../../escaped.txt": b"x"}),
-    "an absolute path": lambda parts: parts.update({"/tmp/maclip-escaped.txt": b"x"}),
-    "a member too many": lambda parts: parts.update({"clips/5.jpg": b"x"}),
-    "a member too few": lambda parts: parts.pop("clips/1.jpg") and None,
-    "no description": lambda parts: parts.pop("gallery.json") and None,
-    "no JSON": lambda parts: parts.update({"gallery.json": b"{"}),
-    "JSON too deep": lambda parts: parts.update({"gallery.json": b"[" * 100_000}),
-    "another version": with_facts(lambda facts: facts.update(version=2)),
-    "an unknown key": with_facts(lambda facts: facts.update(extra=1)),
-    "no contract": with_facts(lambda facts: facts.update(contract=None)),
-    "clips that are no list": with_facts(lambda facts: facts.update(clips={"a": 1})),
-    "a clip that is no object": with_facts(lambda facts: facts["clips"].__setitem__(1, 7)),
-    "a name of two lines": with_clip(**{"class": "a\nb\x1b[2J"}),
-    "a name that turns the line": with_clip(**{"class": "a\u202eb"}),
-    "the name of an answer": with_clip(**{"class": "unknown"}),
-    "a name that is a number": with_clip(**{"class": 7}),
-    "an endless duration": with_clip(duration_s=float("inf")),
-    "a duration that is no number": with_clip(duration_s=float("nan")),
-    "huge sizes": with_clip(frames=2**40, width=2**40),
-    "sizes of another clip": with_clip(frames=2),
-    "quality of words": with_clip(quality={"motion": "much"}),
-    "NaN features": lambda parts: parts.update({"clips/1.safetensors": arrays(float("nan"))}),
-    "features of another shape": lambda parts: parts.update({"clips/1.safetensors": arrays(0.5, (4, 13))}),
-    "features of another type": lambda parts: parts.update({"clips/1.safetensors": arrays(dtype="<f8")}),
-    "a text of another width": lambda parts: parts.update({"clips/1.safetensors": arrays(text=13)}),
-    "a text that is missing": lambda parts: parts.update({"clips/1.safetensors": arrays(text=0)}),
-    "features that are none": lambda parts: parts.update({"clips/1.safetensors": b"\xff" * 500}),
-    "a picture that is none": lambda parts: parts.update({"clips/1.jpg": b"<script>"}),
-    "a limit of NaN": with_facts(lambda facts: facts["limits"][0].update(value=float("nan"))),
-    "a limit that says too much": with_facts(lambda facts: facts["limits"][0].update(facts={"a": "x" * 20_000})),
+def picture(width: int, height: int, kind: str = "JPEG") -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (width, height)).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def with_member(name: str, data: bytes) -> Callable[[Parts], None]:
+    return lambda parts: parts.update({name: data})
+
+
+def with_limit(**values: Any) -> Callable[[Parts], None]:
+    return with_facts(lambda facts: facts["limits"][0].update(values))
+
+
+def nested(depth: int) -> Any:
+    """Lists in lists, as deep as JSON can still be read here and not where it is read later."""
+    found: Any = 1
+    for _ in range(depth):
+        found = [found]
+    return found
+
+
+# What is changed, and words of the sentence that says so.
+HOSTILE: dict[str, tuple[Callable[[Parts], object], str]] = {
+    "a path that leaves": (with_member("../../escaped.txt", b"x"), "other members"),
+    "an absolute path": (with_member("/tmp/maclip-escaped.txt", b"x"), "other members"),
+    "a member too many": (with_member("clips/5.jpg", b"x"), "other members"),
+    "a member too few": (lambda parts: parts.pop("clips/1.jpg"), "other members"),
+    "no description": (lambda parts: parts.pop("gallery.json"), "is missing"),
+    "a long description": (lambda parts: parts.update({"gallery.json": parts["gallery.json"] + b" " * 2**21}), "large"),
+    "no JSON": (with_member("gallery.json", b"{"), "is not JSON"),
+    "JSON too deep": (with_member("gallery.json", b"[" * 100_000), "is not JSON"),
+    "another version": (with_facts(lambda facts: facts.update(version=2)), "version 2"),
+    "an unknown key": (with_facts(lambda facts: facts.update(extra=1)), "other keys"),
+    "no contract": (with_facts(lambda facts: facts.update(contract=None)), "names no contract"),
+    "clips that are no list": (with_facts(lambda facts: facts.update(clips={"a": 1})), "not a list"),
+    "a clip that is no object": (with_facts(lambda facts: facts["clips"].__setitem__(1, 7)), "other keys"),
+    "a name of two lines": (with_clip(**{"class": "a\nb\x1b[2J"}), "odd class"),
+    "a name that turns the line": (with_clip(**{"class": "a\u202eb"}), "odd class"),
+    "the name of an answer": (with_clip(**{"class": "unknown"}), "cannot name a class"),
+    "what looks like an answer": (with_clip(**{"class": "unknown\u200d"}), "cannot name a class"),
+    "a name of nothing": (with_clip(**{"class": ""}), "cannot name a class"),
+    "a name that is a number": (with_clip(**{"class": 7}), "odd class"),
+    "a text that is too long": (with_clip(text_name="x" * 1001), "odd text_name"),
+    "a source that is too long": (with_clip(source="x" * 10_000), "odd source"),
+    "an endless duration": (with_clip(duration_s=float("inf")), "odd duration_s"),
+    "a duration that is no number": (with_clip(duration_s=float("nan")), "odd duration_s"),
+    "a duration of true": (with_clip(duration_s=True), "odd duration_s"),
+    "no duration": (with_clip(duration_s=0), "odd duration_s"),
+    "a duration of years": (with_clip(duration_s=1e9), "odd duration_s"),
+    "huge sizes": (with_clip(frames=2**40, width=2**40), "odd sizes"),
+    "sizes of another clip": (with_clip(frames=2), "other arrays"),
+    "quality of words": (with_clip(quality={"motion": "much"}), "odd quality"),
+    "huge quality": (with_clip(quality={"motion": 1e200}), "odd quality"),
+    "a figure without a float": (with_clip(quality={"motion": 10**400}), "odd quality"),
+    "nested quality": (with_clip(quality={"motion": [1]}), "odd quality"),
+    "nested reasons": (with_clip(forced=[["still"]]), "odd reasons"),
+    "NaN features": (with_member("clips/1.safetensors", arrays(float("nan"))), "other arrays"),
+    "huge features": (
+        with_member("clips/1.safetensors", arrays(1e38)),
+        "other arrays than float32 of 4 x 12 up to 10000",
+    ),
+    "features of another shape": (with_member("clips/1.safetensors", arrays(0.5, (4, 13))), "other arrays"),
+    "features of another type": (with_member("clips/1.safetensors", arrays(dtype="<f8")), "other arrays"),
+    "a text of another width": (with_member("clips/1.safetensors", arrays(text=13)), "other arrays"),
+    "a text that is missing": (with_member("clips/1.safetensors", arrays(text=0)), "text without its name"),
+    "features that are none": (with_member("clips/1.safetensors", b"\xff" * 500), "cannot be read"),
+    "a picture that is none": (with_member("clips/1.jpg", b"<script>"), "not a small JPEG"),
+    "a picture that begins like one": (with_member("clips/1.jpg", b"\xff\xd8\xff" + bytes(99)), "not a small JPEG"),
+    "a picture that is cut off": (with_member("clips/1.jpg", picture(512, 64)[:-40]), "not a small JPEG"),
+    "a picture of another kind": (with_member("clips/1.jpg", picture(64, 64, "PNG")), "not a small JPEG"),
+    "a picture of many pixels": (with_member("clips/1.jpg", picture(3000, 3000)), "not a small JPEG"),
+    "a limit of NaN": (with_limit(value=float("nan")), "odd values"),
+    "a limit that says too much": (with_limit(facts={"a": "x" * 20_000}), "odd figures"),
+    "a limit of many figures": (with_limit(facts={str(n): n for n in range(100)}), "odd figures"),
+    "nested figures": (with_limit(facts={"a": nested(500)}), "odd figures"),
+    "figures in an object": (with_limit(facts={"a": {"b": 1}}), "odd figures"),
+    "endless figures": (with_limit(facts={"hours": float("inf")}), "odd figures"),
 }
 
 
-def test_what_an_export_never_writes_is_refused_whole(exported: Path, tmp_path: Path) -> None:
-    for what, change in HOSTILE.items():
-        parts = read_parts(exported)
-        change(parts)
-        hostile = write_parts(tmp_path / "hostile.zip", parts)
-        here = sorted(tmp_path.rglob("*"))
-        with Gallery(tmp_path / "new.db") as gallery, pytest.raises(MaclipError) as caught:
-            import_gallery(gallery, hostile)
-        assert caught.value.code in {"import-corrupt", "name-invalid"}, what
-        assert sorted(tmp_path.rglob("*")) == here, what
+@pytest.mark.parametrize("what", HOSTILE)
+def test_what_an_export_never_writes_is_refused_whole(exported: Path, tmp_path: Path, what: str) -> None:
+    change, words = HOSTILE[what]
+    parts = read_parts(exported)
+    change(parts)
+    hostile = write_parts(tmp_path / "hostile.zip", parts)
+    here = sorted(tmp_path.rglob("*"))
+    with Gallery(tmp_path / "new.db") as gallery, pytest.raises(MaclipError, match=re.escape(words)) as caught:
+        import_gallery(gallery, hostile)
+    assert caught.value.code == ("name-invalid" if words == "cannot name a class" else "import-corrupt")
+    assert sorted(tmp_path.rglob("*")) == here
     assert not (tmp_path.parent / "escaped.txt").exists()
     assert not Path("/tmp/maclip-escaped.txt").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes in this system's folders")
+def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with Gallery(tmp_path / "new.db") as gallery:
+        for place in (tmp_path / "pipe", tmp_path, Path("/dev/null"), tmp_path / "absent"):
+            with pytest.raises(MaclipError) as caught:
+                import_gallery(gallery, place)
+            assert caught.value.code == "import-corrupt"
+
+
+def test_an_import_says_which_classes_it_changes_and_can_leave_them(
+    bundle: Path, clips: Path, exported: Path, tmp_path: Path
+) -> None:
+    def fresh(name: str) -> Recognizer:
+        recognizer = Recognizer.open(bundle, tmp_path / name)
+        recognizer.enroll("red light", clips / "red3.mp4")
+        return recognizer
+
+    with fresh("joined.db") as recognizer:
+        done = import_gallery(recognizer.gallery, exported)
+        assert (done.added, done.joined, done.left) == (5, ("red light",), ())
+        assert len(recognizer.gallery.negatives()) == 1
+    with fresh("new.db") as recognizer:
+        before = recognizer.gallery.clips("red light")
+        done = import_gallery(recognizer.gallery, exported, new_only=True)
+        assert (done.added, done.classes, done.joined, done.limits) == (2, ("green light",), (), 1)
+        assert done.left == ("red light", "negatives")
+        assert [clip.digest for clip in recognizer.gallery.clips("red light")] == [clip.digest for clip in before]
+        assert not recognizer.gallery.negatives()
+        assert [info.limit is None for info in recognizer.classes()] == [True, False]
+        again = import_gallery(recognizer.gallery, exported, new_only=True)
+        assert (again.added, again.left) == (0, ("red light", "green light", "negatives"))
+    with Gallery(tmp_path / "empty.db") as gallery:  # nothing is there that could change
+        assert import_gallery(gallery, exported, new_only=True).added == 5
+
+
+@pytest.mark.skipif(os.name == "nt", reason="users and modes are those of Unix")
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600)])
+def test_an_export_is_readable_as_umask_says(enrolled: Path, tmp_path: Path, mask: int, mode: int) -> None:
+    before = os.umask(mask)
+    try:
+        with Gallery(enrolled) as gallery:
+            export_gallery(gallery, tmp_path / "out.zip")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "out.zip").stat().st_mode & 0o777 == mode
+    assert not list(tmp_path.glob(".maclip-*"))
 
 
 def test_bombs_truncations_and_other_contracts(enrolled: Path, exported: Path, tmp_path: Path) -> None:

@@ -182,14 +182,14 @@ def test_an_enrolment_that_would_be_lost_is_told(
 def test_a_fault_that_comes_back_is_told_again(
     enrolled: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(self: Gallery, *args: object) -> bool:
+    def fail(self: Gallery) -> tuple[int, int]:
         raise MaclipError("gallery-corrupt", "The disk is gone.", "Find it.")
 
     with Recognizer.open(bundle, enrolled) as recognizer:
         for _ in range(2):
             assert recognizer.index.in_stream() is not None
             with monkeypatch.context() as patch:
-                patch.setattr(Gallery, "changed_since", fail)
+                patch.setattr(Gallery, "version", property(fail))
                 assert recognizer.index.in_stream() is not None
     assert caplog.text.count("The disk is gone") == 2
 
@@ -199,9 +199,10 @@ def test_what_is_read_within_a_change_is_of_the_file_that_changes(
 ) -> None:
     seen = []
 
-    def replace_and_read(self: Gallery, *args: object) -> None:
+    def replace_and_read(self: Gallery, *args: object) -> str:
         os.replace(other, enrolled)
         seen.extend(member.class_name for member in self.members())
+        return "red light"
 
     monkeypatch.setattr(Gallery, "_require", replace_and_read)
     with Gallery(enrolled) as gallery:

@@ -200,8 +200,8 @@ def test_others_read_during_a_large_import(enrolled: Path) -> None:
         with importer.importing(importer.contract, clip.features.shape) as importing:  # type: ignore[arg-type]
             for number in range(8):
                 importing.clip(replace(clip, digest=str(number)))
-            reader._set_wait(0.05)
-            assert len(reader.classes()) == 2
+            with reader.patience(0.05):
+                assert len(reader.classes()) == 2
         assert len(reader.classes()) == 3
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from drawn_camera import Camera, camera_frames
 from tiny_bundle import write_bundle
@@ -71,9 +73,18 @@ def test_a_stream_shorter_than_a_window_is_answered_at_its_end(recognizer: Recog
     assert told(stream.end()) == [("camera", "start", "green light"), ("camera", "end", "green light")]
 
 
+FAILURES = [
+    MaclipError("device-failed", "The GPU fell off the bus.", "Wait."),
+    RuntimeError("CUDA failure 700"),  # as onnxruntime has it
+    ValueError("frames has shape [1]"),
+    MemoryError(),
+]
+
+
+@pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: type(failure).__name__)
 @pytest.mark.parametrize("split", [False, True])
 def test_an_engine_that_fails_once_does_not_break_the_stream(
-    enrolled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, split: bool
+    enrolled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, split: bool, failure: Exception
 ) -> None:
     """The stem fails for frames that later windows still hold, the rest for windows of its own."""
     with Recognizer.open(write_bundle(tmp_path / "b", split=split), enrolled, device="cpu") as recognizer:
@@ -81,7 +92,7 @@ def test_an_engine_that_fails_once_does_not_break_the_stream(
 
         def fails(graph: str, **inputs: Any) -> Any:
             if failing:
-                raise MaclipError("device-failed", "The GPU fell off the bus.", "Wait.")
+                raise failure
             return run(graph, **inputs)
 
         monkeypatch.setattr(recognizer.encoder.engine, "run", fails)
@@ -96,6 +107,60 @@ def test_an_engine_that_fails_once_does_not_break_the_stream(
         assert len(codes) >= 3
         assert set(codes) == {"device-failed"}
         assert told([*events, *stream.end()]) == [("camera", "start", "red light"), ("camera", "end", "red light")]
+
+
+def test_a_buffer_that_is_filled_again_changes_nothing(recognizer: Recognizer) -> None:
+    """As a camera's program does it, which has one buffer for all its frames."""
+    frames = camera_frames(("red", 3.0), ("green", 3.0))
+
+    def run(shared: bool) -> list[Event]:
+        buffer = np.empty_like(frames[0].pixels)
+        events: list[Event] = []
+        with recognizer.stream(window_s=1.0) as stream:
+            for one in frames:
+                buffer[:] = one.pixels
+                events += stream.push(buffer if shared else one.pixels, one.time_s)
+                buffer[:] = 0  # the camera has its buffer back
+            return events + stream.end()
+
+    def seen(events: list[Event]) -> list[tuple[str, str, float, float]]:
+        return [(event.kind, event.label, event.score, event.start_s) for event in events]
+
+    assert seen(run(shared=True)) == seen(run(shared=False))
+
+
+def test_a_stream_does_not_wait_for_a_thread_of_its_own_program_that_writes(
+    recognizer: Recognizer, clips: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An import, or an enrolment that waits for another program, holds the gallery for long."""
+    holding, done = threading.Event(), threading.Event()
+    waited: list[bool] = []
+
+    def hold() -> None:
+        shape = recognizer.bundle.manifest.frames, recognizer.bundle.manifest.feature_width
+        with recognizer.gallery.importing(recognizer.gallery.contract, shape) as importing:
+            clip = recognizer.gallery.clips("red light")[0]
+            importing.clip(dataclasses.replace(clip, class_name="amber light", digest="new"))
+            holding.set()
+            waited.append(done.wait(timeout=60))  # a stream that waits comes too late
+
+    with recognizer.stream(window_s=1.0) as stream:
+        frames = camera_frames(("red", 6.0))
+        for one in frames[:30]:
+            stream.push(one.pixels, one.time_s)
+        writer = threading.Thread(target=hold)
+        writer.start()
+        assert holding.wait(timeout=60)
+        events = [event for one in frames[30:50] for event in stream.push(one.pixels, one.time_s)]
+        assert events  # answered from the gallery as it was
+        done.set()
+        writer.join(timeout=60)
+        assert not writer.is_alive()
+        assert waited == [True]
+        assert not caplog.records
+        for one in frames[50:]:
+            stream.push(one.pixels, one.time_s)
+    assert recognizer.index.ready().names == ("red light", "green light", "amber light")
 
 
 def test_frames_that_cannot_be_pushed(recognizer: Recognizer) -> None:

@@ -20,6 +20,7 @@ from maclip_runtime.engines.tensorrt.profile import covers
 from maclip_runtime.errors import MaclipError
 
 CACHE_VARIABLE = "MACLIP_CACHE"
+NO_HOME = Path("/nonexistent")
 SUFFIX = ".engine"
 BLOCK_BYTES = 1 << 20
 MAX_HEADER_BYTES = 1 << 16
@@ -45,11 +46,17 @@ class EngineKey:
 
 
 def default_cache() -> Path:
-    """The folder MACLIP_CACHE, else `maclip` in XDG_CACHE_HOME or ~/.cache."""
+    """The folder MACLIP_CACHE, else `maclip` in XDG_CACHE_HOME or ~/.cache.
+
+    Without a home it is in a folder that does not exist: nothing is kept, and an engine of another user's is never run.
+    """
     if cache := os.environ.get(CACHE_VARIABLE):
         return Path(cache)
     parent = os.environ.get("XDG_CACHE_HOME")
-    return (Path(parent) if parent else Path.home() / ".cache") / "maclip"
+    try:
+        return (Path(parent) if parent else Path.home() / ".cache") / "maclip"
+    except RuntimeError:  # a container's user without an entry and without HOME
+        return NO_HOME / ".cache" / "maclip"
 
 
 class EngineCache:

@@ -138,10 +138,19 @@ def engine_key(bundle: Bundle, graph: str, library: Library, capability: str, pr
 
 
 def _bundled(bundle: Bundle, graph: str, library: Library, sizes: dict[str, int]) -> EngineFile | None:
-    """The bundle's own engine of `graph`, where this version of the library built it and it covers `sizes`."""
+    """The bundle's own engine of `graph`, if this version of the library built it and it covers `sizes`.
+
+    It must be trusted too: to deserialize an engine runs what its maker wrote.
+    """
     wanted = (graph, library.key, library.version)
     for engine in bundle.manifest.engines:
         found = (engine.graph, engine.library, engine.library_version)
         if found == wanted and engine.file in bundle.manifest.files and covers(engine.profile, sizes):
-            return engine
+            if bundle.trusts_engines:
+                return engine
+            log.warning(
+                "the bundle's own %s engine is not loaded, because its signature was not verified: "
+                "give --trust-engines if you know where the bundle comes from",
+                graph,
+            )
     return None
