@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
@@ -200,6 +201,19 @@ def test_a_line_given_up_in_its_middle_is_finished_before_the_next(monkeypatch: 
         sink.deliver(b'{"first": "line"}\n')
     sink.deliver(b'{"second": 2}\n')
     assert b"".join(written) == b'{"first": "line"}\n{"second": 2}\n'
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "ascii"])
+def test_a_terminal_of_any_encoding_shows_json(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from maclip_runtime.sinks.kinds.stdout import StdoutSink
+
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setattr(os, "isatty", lambda _: True)
+    with StdoutSink() as sink:
+        sink.event(event(0, label="é 手 👋"))
+    assert sink.delivered == 1
+    assert json.loads(terminal.buffer.getvalue().decode(encoding))["label"] == "é 手 👋"  # type: ignore[attr-defined]
 
 
 @contextmanager

@@ -29,6 +29,7 @@ class StdoutSink(Sink):
 
     def __init__(self, uri: str = "-", options: SinkOptions = DEFAULTS) -> None:
         self.gone = False
+        self._encoding = getattr(sys.stdout, "encoding", None) or "utf-8"  # a status line puts itself before it later
         self._rest = b""  # of a line that was written in part
         self._line = b""  # the one that `_rest` belongs to
         super().__init__("stdout", capacity=MAX_WAITING_EVENTS)
@@ -40,7 +41,7 @@ class StdoutSink(Sink):
         try:
             if os.isatty(STDOUT):
                 # A status line in the terminal can make room for it.
-                sys.stdout.write(_shown(line))
+                sys.stdout.write(_shown(line, self._encoding))
                 sys.stdout.flush()
             else:
                 # Not sys.stdout: its lock, held by a thread that is blocked by a full pipe, would block the exit too.
@@ -73,11 +74,11 @@ class StdoutSink(Sink):
                 select.select([], [STDOUT], [], WAIT_SECONDS)
 
 
-def _shown(line: bytes) -> str:
+def _shown(line: bytes, encoding: str) -> str:
     """The line as JSON that a terminal of any encoding can show."""
     text = line.decode()
     try:
-        text.encode(sys.stdout.encoding)
+        text.encode(encoding)
     except UnicodeEncodeError:
         return json.dumps(json.loads(text)) + "\n"
     return text
