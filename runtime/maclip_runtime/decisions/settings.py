@@ -29,6 +29,7 @@ class Decisions:
         exit_score: the mean probability below which it ends.
         min_duration_s: an answer that holds for less is not reported.
         cooldown_s: how long after the end of an action the same one cannot begin again.
+        updates_s: seconds between two "update" events of an action; 0: one at each window; None: none.
         report_unknown: whether "unknown" and "uncertain" give start and end events too.
     """
 
@@ -40,6 +41,7 @@ class Decisions:
     exit_score: float = 0.0  # probability, 0..1, not above enter_score
     min_duration_s: float = 0.5  # seconds
     cooldown_s: float = 0.0  # seconds
+    updates_s: float | None = 0.0  # seconds
     report_unknown: bool = True
 
     def __post_init__(self) -> None:
@@ -49,6 +51,8 @@ class Decisions:
                 raise _invalid(f"{field.name} must be a probability, 0 to 1, not {value}.")
             if field.name in SECONDS and not 0 <= value < math.inf:
                 raise _invalid(f"{field.name} must be seconds, 0 or more, not {value}.")
+        if self.updates_s is not None and not 0 <= self.updates_s < math.inf:
+            raise _invalid(f"updates_s must be seconds, 0 or more, or None, not {self.updates_s}.")
         if self.limit is not None and math.isnan(self.limit):
             raise _invalid("limit is not a number.")
         if self.exit_score > self.enter_score:

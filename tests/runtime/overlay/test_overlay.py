@@ -14,7 +14,7 @@ import pytest
 
 from maclip_runtime.decisions import Event, Verdict
 from maclip_runtime.errors import MaclipError
-from maclip_runtime.overlay import Overlay, fonts
+from maclip_runtime.overlay import Overlay, drawing, fonts
 from maclip_runtime.overlay import recording as recording_module
 from maclip_runtime.overlay.drawing import NO_CLASS, SHADE, TONES, Painter
 from maclip_runtime.overlay.scene import Scene, SceneTracker
@@ -29,12 +29,12 @@ def frame(index: int, time_s: float | None = None, size: tuple[int, int] = (480,
     return Frame(pixels, index / 10 if time_s is None else time_s, index)
 
 
-def verdict(label: str) -> Verdict:
-    return Verdict(label, "waving", 0.8, 0.2, 0.5)
+def verdict(label: str, match: float = 0.8) -> Verdict:
+    return Verdict(label, "waving", 0.9, 0.2, 0.5, match=match)
 
 
 def event(kind: str, label: str, start_s: float, end_s: float, source: str = FILE) -> Event:
-    return Event(kind, label, 0.8, 0.5, start_s, end_s, source)  # type: ignore[arg-type]
+    return Event(kind, label, 0.9, 0.5, start_s, end_s, source, match=0.8)  # type: ignore[arg-type]
 
 
 def read(path: Path) -> tuple[list[float], list[np.ndarray]]:
@@ -76,6 +76,21 @@ def test_video_keeps_frames_and_times_and_shows_only_what_was_known(tmp_path: Pa
     assert [near(part, (255, 255, 255)) > 200 for part in label] == [False] * 4 + [True] * 4
     assert all(near(picture[100:340], (128, 128, 128), 6) > 0.99 * 480 * 240 for picture in pictures)
     assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
+
+
+def test_label_has_the_match_of_the_latest_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also between two updates of an event, which may be few."""
+    tracker = SceneTracker()
+    tracker.verdict(verdict("waving", 0.6), 0.0, 1.0)
+    assert tracker.scene.headline
+    assert tracker.scene.headline[0].match == 0.6
+    tracker.event(event("start", "waving", 0.0, 1.0))
+    tracker.verdict(verdict("waving", 0.75), 1.0, 2.0)
+    shown: list[object] = []
+    pill = drawing._pill
+    monkeypatch.setattr(drawing, "_pill", lambda *told: shown.append(told[1]) or pill(*told))
+    drawing.Painter(480, 360).paint(frame(0).pixels, 2.0, tracker.scene)
+    assert shown == [0.75]
 
 
 def test_timeline_shows_the_past_where_it_was() -> None:
