@@ -150,5 +150,6 @@ def test_threads_push_classify_and_enroll_at_once(recognizer: Recognizer, clips:
         thread.start()
     for thread in threads:
         thread.join(60)
+    assert not [thread for thread in threads if thread.is_alive()], "deadlock"
     assert not failures
     assert found == {f"{color} {i}": {f"{color} light"} for color in ("red", "green") for i in range(3)}
