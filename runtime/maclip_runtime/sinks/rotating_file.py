@@ -78,6 +78,7 @@ class RotatingFile:
             with suppress(OSError):  # the disk of the old file; the new one is what matters
                 self.close()
         if self._descriptor is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)  # it was there at the start
             self._open()
         assert self._descriptor is not None
         return self._descriptor
@@ -85,10 +86,9 @@ class RotatingFile:
     def _as_left(self, descriptor: int) -> bool:
         if not self._regular:
             return True
-        held = os.fstat(descriptor)
         try:
-            found = os.stat(self.path)
-        except OSError:
+            held, found = os.fstat(descriptor), os.stat(self.path)
+        except OSError:  # it was removed, or its disk was unmounted
             return False
         return (found.st_dev, found.st_ino, found.st_size) == (held.st_dev, held.st_ino, self._size)
 

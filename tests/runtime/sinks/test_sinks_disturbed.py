@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import resource
+import shutil
 import socket
 import subprocess
 import sys
@@ -92,6 +93,34 @@ def test_a_folder_in_the_file_s_place_is_waited_out(tmp_path: Path, caplog: pyte
     assert lines(path) == [1, 2]
     assert caplog.text.count("cannot deliver") == 1
     assert caplog.text.count("delivering again") == 1
+
+
+def test_a_folder_that_was_removed_is_made_again(tmp_path: Path) -> None:
+    path = tmp_path / "logs" / "today" / "events.jsonl"
+    path.parent.mkdir(parents=True)
+    with open_sink(path) as sink:
+        sink.event(event(0))
+        wait_for(lambda: sink.delivered == 1)
+        shutil.rmtree(tmp_path / "logs")
+        sink.event(event(1))
+        wait_for(lambda: sink.delivered == 2)
+    assert lines(path) == [1]
+
+
+def test_a_disk_that_was_unmounted_is_opened_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = RotatingFile(tmp_path / "events.jsonl", max_bytes=1000, keep=1)
+    stale = [True]
+    fstat = os.fstat
+
+    def failing(descriptor: int) -> os.stat_result:
+        if stale and stale.pop():
+            raise OSError(116, "Stale file handle")
+        return fstat(descriptor)
+
+    monkeypatch.setattr(os, "fstat", failing)
+    file.append(b'{"a": 1}\n')
+    file.close()
+    assert (tmp_path / "events.jsonl").read_bytes() == b'{"a": 1}\n'
 
 
 @pytest.mark.parametrize("theirs", ["not JSON", "locked"])
