@@ -5,30 +5,38 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import os
 import sys
-from typing import Any
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, ParamSpec, TypeVar
 
 import typer
 from rich.console import Console
 
+from maclip_cli import streams
 from maclip_runtime.errors import EXIT_INTERRUPTED, EXIT_OUR_FAULT, EXIT_USER_INPUT, MaclipError
 
 DEBUG_VARIABLE = "MACLIP_DEBUG"
 
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
 
 def run_app(app: typer.Typer) -> None:
     """Run a command line and exit: 0 done, 1 our fault, 2 input refused, 3 machine lacks something, 130 interrupted."""
+    streams.protect()
     logging.basicConfig(stream=sys.stderr, format="%(message)s")
     logging.getLogger("maclip").setLevel(logging.INFO)
     app.pretty_exceptions_enable = False
     try:
         # Without standalone mode typer passes its exceptions and exit codes to us.
         code = app(standalone_mode=False)
-        if sys.stdout is not None:  # closed by the caller (`>&-`)
-            sys.stdout.flush()
+        if lost := streams.lost_output():
+            raise lost
         if code == EXIT_INTERRUPTED:  # typer's exit code for Ctrl-C
             sys.stderr.write("interrupted\n")
         sys.exit(code if isinstance(code, int) else 0)
@@ -53,6 +61,33 @@ def run_app(app: typer.Typer) -> None:
         )
 
 
+def add_version(app: typer.Typer, name: str) -> None:
+    """Give a command line the option `--version`, which prints `name` and the version."""
+
+    def show(wanted: bool) -> None:
+        if wanted:
+            typer.echo(f"{name} {_version()}")
+            raise typer.Exit
+
+    option = typer.Option(False, "--version", callback=show, is_eager=True, help="Print the version and exit.")
+
+    @app.callback()
+    def _options(version: bool = option) -> None:
+        pass
+
+
+def changes(command: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Mark a command that changes something: once it is done, output that is lost does not make it fail."""
+
+    @functools.wraps(command)
+    def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        result = command(*args, **kwargs)
+        streams.work_is_done()
+        return result
+
+    return run
+
+
 def people() -> Console:
     """A console for messages and progress, on stderr; stdout is for results."""
     return Console(stderr=True, highlight=False)
@@ -64,14 +99,27 @@ def results() -> Console:
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON Lines record on stdout and flush."""
+    """Print one JSON Lines record on stdout and flush. Ends the program if the reader has gone (`| head`).
+
+    A file name that is not UTF-8 has "?" in places, as in events. Where stdout is not UTF-8, other characters are
+    escaped as JSON does it.
+    """
+    line = json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace").decode()
     try:
-        sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader is gone (`| head`); /dev/null, so that flushing at exit does not fail.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(0) from None
+        line.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        line = json.dumps(json.loads(line))
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+    if streams.reader_gone():
+        raise SystemExit(0)
+
+
+def _version() -> str:
+    try:
+        return version("maclip")
+    except PackageNotFoundError:  # a checkout that was not installed
+        return "(not installed)"
 
 
 def _exit(error: BaseException, lines: list[str], code: int) -> None:

@@ -205,7 +205,8 @@ def test_enroll_from_another_thread(bundle: Path, enrolled: Path, clips: Path, l
         next(events)
         thread = threading.Thread(target=recognizer.enroll, args=("blue light", clips / "blue1.mp4"))
         thread.start()
-        thread.join()
+        thread.join(60)
+        assert not thread.is_alive()
         assert "blue light" in [event.label for event in ends(list(events))]
 
 

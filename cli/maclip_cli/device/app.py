@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from maclip_cli.console import run_app
+from maclip_cli.console import add_version, changes, run_app
 from maclip_cli.device.bench import bench
 from maclip_cli.device.build import build
 from maclip_cli.device.bundle import info, verify
@@ -19,14 +19,15 @@ app = typer.Typer(
     add_completion=False,
     help="Enroll actions from a handful of clips and recognise them in videos and on cameras.",
 )
-app.command()(enroll)
-app.command()(negatives)
-app.command()(calibrate)
+add_version(app, "maclip-run")
+app.command()(changes(enroll))
+app.command()(changes(negatives))
+app.command()(changes(calibrate))
 app.command()(recognize)
 app.add_typer(gallery_app, name="gallery")
 app.command()(info)
 app.command()(verify)
-app.command()(build)
+app.command()(changes(build))
 app.command()(doctor)
 app.command()(bench)
 

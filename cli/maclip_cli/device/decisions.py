@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from maclip_runtime.errors import MaclipError
+
 if TYPE_CHECKING:
     from maclip_runtime import Decisions
 
@@ -68,19 +70,41 @@ CooldownOption = Annotated[
         rich_help_panel=ANSWERS,
     ),
 ]
+UpdatesOption = Annotated[
+    str,
+    typer.Option(
+        "--updates",
+        metavar="SECONDS|none",
+        help="Seconds between two updates of an action that goes on, in every output; 0: one at each window.",
+        rich_help_panel=ANSWERS,
+    ),
+]
 NoUnknownOption = Annotated[
     bool,
     typer.Option("--no-unknown", help='Report no stretches of "unknown" and "uncertain".', rich_help_panel=ANSWERS),
 ]
 
 
-def decisions_of(report_unknown: bool, **numbers: float | None) -> Decisions:
+def decisions_of(report_unknown: bool, updates: str = "0", **numbers: float | None) -> Decisions:
     """`Decisions` with the numbers that are not None, by field name; the others stay at their defaults.
 
-    An `exit_score` without an `enter_score` sets both. Raises `decisions-invalid`.
+    `updates` is as written on the command line. An `exit_score` without an `enter_score` sets both. Raises
+    `decisions-invalid`.
     """
     from maclip_runtime import Decisions
 
     given = {field: value for field, value in numbers.items() if value is not None}
     given.setdefault("enter_score", max(Decisions.enter_score, given.get("exit_score", 0.0)))
-    return Decisions(report_unknown=report_unknown, **given)
+    return Decisions(report_unknown=report_unknown, updates_s=_updates_s(updates), **given)
+
+
+def _updates_s(text: str) -> float | None:
+    """Seconds, or None for "none". Raises `decisions-invalid`."""
+    if text.strip().lower() == "none":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise MaclipError(
+            "decisions-invalid", f"--updates {text!r} is no number of seconds.", "Give a number such as 10, or none."
+        ) from None

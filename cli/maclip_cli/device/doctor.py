@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from maclip_cli.console import print_json, results
-from maclip_cli.device.options import DeviceOption
+from maclip_cli.device.options import BUNDLE_VARIABLE, DeviceOption
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,7 +24,10 @@ MAX_NODES_SHOWN = 3
 def doctor(
     device: DeviceOption = "auto",
     bundle: Annotated[
-        Path | None, typer.Option("--bundle", help="Run each graph of this bundle once and show where it ran.")
+        Path | None,
+        typer.Option(
+            "--bundle", envvar=BUNDLE_VARIABLE, help="Run each graph of this bundle once and show where it ran."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")] = False,
 ) -> None:

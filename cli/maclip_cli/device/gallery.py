@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from maclip_cli.console import people, print_json, results
+from maclip_cli.console import changes, people, print_json, results
 from maclip_cli.device.options import GalleryOption, JsonOption, open_gallery
 from maclip_runtime.errors import MaclipError
 
@@ -118,6 +118,7 @@ def show(
 
 
 @gallery_app.command()
+@changes
 def remove(
     gallery: GalleryOption,
     name: OptionalName = None,
@@ -137,6 +138,7 @@ def remove(
 
 
 @gallery_app.command()
+@changes
 def rename(
     old: Annotated[str, typer.Argument(metavar="OLD")],
     new: Annotated[str, typer.Argument(metavar="NEW")],
@@ -153,6 +155,7 @@ def rename(
 
 
 @gallery_app.command("export")
+@changes
 def export_to(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The ZIP file to write.")],
     gallery: GalleryOption,
@@ -170,6 +173,7 @@ def export_to(
 
 
 @gallery_app.command("import")
+@changes
 def import_from(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that `export` wrote.")],
     gallery: GalleryOption,

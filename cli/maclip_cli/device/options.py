@@ -12,9 +12,17 @@ from maclip_runtime.errors import MaclipError
 if TYPE_CHECKING:
     from maclip_runtime import Gallery, Recognizer
 
-BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="The folder that `maclip export` wrote.")]
-BundleOption = Annotated[Path, typer.Option("--bundle", help="The folder that `maclip export` wrote.")]
-GalleryOption = Annotated[Path, typer.Option("--gallery", help="The gallery's file.")]
+BUNDLE_VARIABLE, GALLERY_VARIABLE = "MACLIP_BUNDLE", "MACLIP_GALLERY"  # defaults; what is given wins
+
+# The help names the variable, as `[env var: MACLIP_BUNDLE]`.
+BundleArgument = Annotated[
+    Path,
+    typer.Argument(metavar="BUNDLE", envvar=BUNDLE_VARIABLE, help="The folder that `maclip export` wrote."),
+]
+BundleOption = Annotated[
+    Path, typer.Option("--bundle", envvar=BUNDLE_VARIABLE, help="The folder that `maclip export` wrote.")
+]
+GalleryOption = Annotated[Path, typer.Option("--gallery", envvar=GALLERY_VARIABLE, help="The gallery's file.")]
 DeviceOption = Annotated[
     str,
     typer.Option(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from maclip_cli import streams
 from maclip_cli.console import people
 from maclip_runtime.errors import MaclipError
 
@@ -160,11 +161,13 @@ def open_outputs(options: OutputOptions, sources: Sequence[str], gallery: Galler
         yield outputs
     if overlay and overlay.problem:
         raise overlay.problem
-    lost = [sink.dropped for uri, sink in zip(dict.fromkeys(options.to), outputs.sinks, strict=True) if uri == STDOUT]
-    if any(lost) and not outputs.reader_gone:
+    for uri, sink in zip(dict.fromkeys(options.to), outputs.sinks, strict=True):
+        lost = sink.dropped + (sink.delivered if streams.stdout_closed() else 0)
+        if uri != STDOUT or not lost or outputs.reader_gone:
+            continue
         raise MaclipError(
             "output-unwritable",
-            f"{lost[0]} events could not be written to stdout.",
+            f"{lost} events could not be written to stdout.",
             "Make room where stdout is written to, or use --to FILE.",
         )
 

@@ -11,6 +11,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from maclip_cli import streams
 from maclip_cli.console import print_json, results
 from maclip_cli.device.decisions import (
     CooldownOption,
@@ -22,6 +23,7 @@ from maclip_cli.device.decisions import (
     NoUnknownOption,
     ScoreOption,
     SmoothingOption,
+    UpdatesOption,
     decisions_of,
 )
 from maclip_cli.device.options import (
@@ -128,6 +130,7 @@ def recognize(
     exit_: ExitOption = None,
     min_duration: DurationOption = None,
     cooldown: CooldownOption = None,
+    updates: UpdatesOption = "0",
     no_unknown: NoUnknownOption = False,
     to: ToOption = None,
     rotate_mb: RotateOption = 10.0,
@@ -140,6 +143,7 @@ def recognize(
     """Say which enrolled action a clip shows, or what happens when in long videos or on cameras."""
     decisions = decisions_of(
         not no_unknown,
+        updates,
         min_score=min_score,
         limit=limit,
         min_margin=margin,
@@ -212,7 +216,7 @@ def _source_options(
 
 def _print_events(events: Iterable[Event], outputs: Outputs, as_json: bool, named: bool) -> None:
     for event in events:
-        if outputs.reader_gone:
+        if outputs.reader_gone or streams.reader_gone():
             return
         if not as_json:
             _print_event(event, named)
@@ -237,22 +241,26 @@ def _print_clips(recognizer: Recognizer, clips: Sequence[str], options: Sequence
 
 def _print_clip(answer: Classification, as_json: bool) -> None:
     if as_json:
-        print_json({"kind": "clip", **dataclasses.asdict(answer), "unknown": answer.unknown})
+        from maclip_runtime.sinks import SCHEMA
+
+        print_json({"schema": SCHEMA, "kind": "clip", **dataclasses.asdict(answer), "unknown": answer.unknown})
         return
     limit = "no limit" if answer.limit is None else f"limit {answer.limit:.3f}"
     results().print(escape(f"{answer.source}: {answer.label}"), soft_wrap=True)
-    table = Table("class", "probability", f"distance ({limit})")
+    table = Table("class", "match", "probability", f"distance ({limit})")
     for name in sorted(answer.probabilities, key=lambda name: -answer.probabilities[name]):
         mark = "bold" if name == answer.label else None
-        table.add_row(escape(name), f"{answer.probabilities[name]:.3f}", f"{answer.distances[name]:.3f}", style=mark)
+        figures = (answer.matches[name], answer.probabilities[name], answer.distances[name])
+        table.add_row(escape(name), *(f"{figure:.3f}" for figure in figures), style=mark)
     results().print(table)
+    results().print("match: 0.5 is at the class's limit, more is within it.", style="dim", soft_wrap=True)
 
 
 def _print_event(event: Event, named: bool) -> None:
     if event.kind == "update":
         return
     time_s = event.start_s if event.kind == "start" else event.end_s
-    line = f"{time_s:9.2f} s  {event.kind:5}  {event.label}  {event.score:.2f}"
+    line = f"{time_s:9.2f} s  {event.kind:5}  {event.label}  match {event.match:.2f}"
     if event.kind == "end":
         line += f"  from {event.start_s:.2f} s"
     if named:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from maclip.config import ModelConfig
-from maclip_cli.console import run_app
+from maclip_cli.console import add_version, changes, run_app
 from maclip_cli.workstation.ablate import ablate
 from maclip_cli.workstation.backbones import backbones
 from maclip_cli.workstation.bench import bench
@@ -31,6 +31,8 @@ app = typer.Typer(
     add_completion=False,
     help="Few-shot action recognition: train adapters on a frozen CLIP model, evaluate them, and export to ONNX.",
 )
+
+add_version(app, "maclip")
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print only JSON, on stdout.")]
 
@@ -68,6 +70,7 @@ def info(
 
 
 @app.command()
+@changes
 def demo(
     out: Annotated[Path, typer.Option(metavar="DIR", help="A new folder, or an earlier demo, which is replaced.")] = (
         Path("demo")
@@ -81,6 +84,7 @@ def demo(
 
 
 @app.command()
+@changes
 def synth(
     out: Annotated[Path, typer.Argument(metavar="DIR", help="Output folder: DIR/motion and DIR/object-motion.")],
     family: Annotated[str, typer.Option(help="motion, object-motion, or both.")] = "both",
@@ -118,15 +122,15 @@ def synth(
 
 
 app.add_typer(data_app, name="data")
-app.command()(train)
+app.command()(changes(train))
 app.command(name="eval")(evaluate)
 app.command()(compare)
-app.command()(ablate)
+app.command()(changes(ablate))
 app.command()(backbones)
-app.command()(export)
+app.command()(changes(export))
 app.command()(bench)
 app.command("bench-train")(bench_train)
-app.command()(sign)
+app.command()(changes(sign))
 
 
 def main() -> None:

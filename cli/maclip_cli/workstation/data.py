@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from maclip_cli.console import print_json
 from maclip_cli.workstation.requirements import need_training
 from maclip_runtime.errors import EXIT_USER_INPUT
 
@@ -61,7 +61,7 @@ def check(
     with Bars() as bars:
         report = check_clips(found.classes, frames, bars.progress("reading clips"))
     if as_json:
-        typer.echo(json.dumps({**dataclasses.asdict(report), "left_out": found.left_out}, ensure_ascii=False))
+        print_json({**dataclasses.asdict(report), "left_out": found.left_out})
     else:
         table = Table("split", "class", "clips", "unreadable", "frames: min, median, max", "seconds")
         for c in report.classes:

@@ -12,7 +12,10 @@ from maclip_cli.console import people
 
 
 def sign(
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="The folder that `maclip export` wrote.")],
+    bundle: Annotated[
+        Path,
+        typer.Argument(metavar="BUNDLE", envvar="MACLIP_BUNDLE", help="The folder that `maclip export` wrote."),
+    ],
     private_key: Annotated[Path, typer.Option(metavar="FILE", help="Your elliptic-curve key, as PEM.")],
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The signature; default: model.sig in the bundle.")

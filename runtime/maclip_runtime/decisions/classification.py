@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from maclip_runtime.decisions.match import match_of
 from maclip_runtime.decisions.settings import Decisions
 from maclip_runtime.decisions.verdict import UNKNOWN, Answer, judge
 
@@ -21,8 +22,10 @@ class Classification:
         distance: its distance, in the metric's own unit.
         margin: how far the next class's probability lies below `score`.
         limit: the distance above which the answer is "unknown"; None: no limit.
+        match: how well `distance` fits the class, 0..1; 0.5 is at the limit (see `match_of`).
         probabilities: of each class.
         distances: to each class.
+        matches: how well each distance fits, with the class's own limit.
         source: the clip, without credentials.
         duration_s: how long the clip lasts, in seconds.
     """
@@ -33,8 +36,10 @@ class Classification:
     distance: float
     margin: float
     limit: float | None
+    match: float
     probabilities: dict[str, float]
     distances: dict[str, float]
+    matches: dict[str, float]
     source: str
     duration_s: float
 
@@ -47,7 +52,8 @@ class Classification:
     def of(cls, answer: Answer, decisions: Decisions, *, source: str, duration_s: float) -> Classification:
         """Decide on what was measured of a clip, of one class or more."""
         verdict = judge(answer.distances, answer.probabilities, answer.names, answer.limits, decisions)
-        limit = float(answer.limits[answer.names.index(verdict.nearest)])
+        limits = answer.limits.tolist()
+        limit = limits[answer.names.index(verdict.nearest)]
         return cls(
             verdict.label,
             verdict.nearest,
@@ -55,8 +61,10 @@ class Classification:
             verdict.distance,
             verdict.margin,
             None if np.isinf(limit) else limit,
+            verdict.match,
             dict(zip(answer.names, answer.probabilities.tolist(), strict=True)),
             dict(zip(answer.names, answer.distances.tolist(), strict=True)),
+            dict(zip(answer.names, map(match_of, answer.distances.tolist(), limits), strict=True)),
             source,
             duration_s,
         )

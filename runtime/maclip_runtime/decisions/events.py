@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import secrets
+import time
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from maclip_runtime.decisions.match import match_of
 from maclip_runtime.decisions.settings import Decisions
 from maclip_runtime.decisions.smoothing import MovingMean
 from maclip_runtime.decisions.verdict import (
@@ -26,7 +28,9 @@ Kind = Literal["start", "update", "end"]
 
 @dataclass(frozen=True)
 class Event:
-    """An action, or a stretch of "unknown", began, goes on, or ended.
+    """An action, or a stretch of "unknown", began, goes on, or ended (docs/events.md).
+
+    Two events are equal if they say the same of the same seconds of a source, whenever that was.
 
     Attributes:
         kind: "start", "update" or "end".
@@ -38,6 +42,11 @@ class Event:
         source: the source's name, without credentials.
         reason: why `label` is no class, "" for a class; see `Verdict`.
         at: Unix time of the decision; None for files.
+        match: how well the distance fits, 0..1, 0.5 is at the limit (see `match_of`); for "end" the mean over all its
+            windows. Of a stretch that is no class: that of the likeliest class.
+        id: the same for a start, its updates and its end, and for nothing else.
+        started_at: `start_s` as Unix time in seconds; None for files.
+        ended_at: `end_s` as Unix time in seconds; None for files.
     """
 
     kind: Kind
@@ -48,16 +57,19 @@ class Event:
     end_s: float
     source: str
     reason: str = ""
-    at: float | None = None
+    at: float | None = field(default=None, compare=False)
+    match: float = 0.0
+    id: str = field(default="", compare=False)
+    started_at: float | None = field(default=None, compare=False)
+    ended_at: float | None = field(default=None, compare=False)
 
 
 class Smoother:
-    """Turns the answers of one source's windows into events; `clock` gives the Unix time of a live source's events."""
+    """Turns the answers of one source's windows into events."""
 
-    def __init__(self, source: str, decisions: Decisions, clock: Callable[[], float] | None = None) -> None:
+    def __init__(self, source: str, decisions: Decisions) -> None:
         self._source = source
         self._decisions = decisions
-        self._clock = clock
         self._mean = MovingMean(decisions.smoothing_s)
         self._stretch: _Stretch | None = None
         self._ended_s: dict[str, float] = {}  # by label, of reported actions
@@ -65,10 +77,13 @@ class Smoother:
         self._windows = 0
         self.verdict = nothing_seen(EMPTY)
 
-    def push(self, answer: Answer, start_s: float, end_s: float) -> list[Event]:
-        """Take the next window's answer, which stands for `start_s` to `end_s`; the events it causes, in order.
+    def push(self, answer: Answer, start_s: float, end_s: float, zero_at: float | None = None) -> list[Event]:
+        """Take the next window's answer; the events it causes, in order. Then `verdict` is its verdict, smoothed.
 
-        Then `verdict` is the verdict on it, smoothed.
+        answer: what was measured.
+        start_s: from when on the answer stands, in the source's own time.
+        end_s: until when it stands, likewise.
+        zero_at: the Unix time at second 0 of the source; None for files.
         """
         self._windows += 1
         if end_s < self._now_s:  # the clock went back: times of the old one mean nothing now
@@ -77,10 +92,10 @@ class Smoother:
         self.verdict = verdict = self._judge(self._mean.push(answer, end_s))
         stretch = self._stretch
         if stretch and stretch.key == _key(verdict):
-            stretch.extend(verdict, end_s)
+            stretch.extend(verdict, end_s, zero_at)
             return self._report(stretch)
         events = self._end()
-        self._stretch = _Stretch(verdict, start_s, end_s)
+        self._stretch = _Stretch(verdict, start_s, end_s, zero_at)
         return events + self._report(self._stretch)
 
     def finish(self, end_s: float | None = None) -> list[Event]:
@@ -118,12 +133,13 @@ class Smoother:
         if not (distance <= answer.limits[at] and score >= max(self._decisions.exit_score, self._decisions.min_score)):
             return None
         others = [float(p) for name, p in zip(answer.names, answer.probabilities, strict=True) if name != label]
-        return Verdict(label, label, score, distance, score - max(others, default=0.0))
+        margin = score - max(others, default=0.0)
+        return Verdict(label, label, score, distance, margin, match=match_of(distance, float(answer.limits[at])))
 
     def _report(self, stretch: _Stretch, anyhow: bool = False) -> list[Event]:
         """The start event of a stretch that has held long enough, or its update."""
         if stretch.reported:
-            return [] if stretch.reason else [self._event("update", stretch, stretch.last)]
+            return [self._event("update", stretch, stretch.last)] if self._due(stretch) else []
         if stretch.end_s - stretch.start_s < self._decisions.min_duration_s - 1e-6 and not anyhow:
             return []
         if stretch.reason and not self._decisions.report_unknown:
@@ -134,6 +150,11 @@ class Smoother:
         stretch.reported = True
         return [self._event("start", stretch, stretch.last)]
 
+    def _due(self, stretch: _Stretch) -> bool:
+        """Whether an update is due; of what is no class there are none."""
+        every_s = self._decisions.updates_s
+        return not stretch.reason and every_s is not None and stretch.end_s >= stretch.told_s + every_s - 1e-6
+
     def _end(self) -> list[Event]:
         stretch, self._stretch = self._stretch, None
         if stretch is None or not stretch.reported:
@@ -142,10 +163,24 @@ class Smoother:
             self._ended_s[stretch.label] = stretch.end_s
         return [self._event("end", stretch, stretch.mean)]
 
-    def _event(self, kind: Kind, stretch: _Stretch, figures: tuple[float, float]) -> Event:
-        at = self._clock() if self._clock else None
-        span = (stretch.start_s, stretch.end_s)
-        return Event(kind, stretch.label, *figures, *span, self._source, stretch.reason, at)
+    def _event(self, kind: Kind, stretch: _Stretch, figures: tuple[float, float, float]) -> Event:
+        score, margin, match = figures
+        stretch.told_s = stretch.end_s
+        return Event(
+            kind,
+            stretch.label,
+            score,
+            margin,
+            stretch.start_s,
+            stretch.end_s,
+            self._source,
+            stretch.reason,
+            None if stretch.started_at is None else time.time(),
+            match,
+            stretch.id,
+            stretch.started_at,
+            stretch.ended_at,
+        )
 
 
 def _key(verdict: Verdict) -> tuple[str, str]:
@@ -156,24 +191,37 @@ def _key(verdict: Verdict) -> tuple[str, str]:
 class _Stretch:
     """Successive windows with the same key; `reason` is the first window's."""
 
-    def __init__(self, verdict: Verdict, start_s: float, end_s: float) -> None:
+    def __init__(self, verdict: Verdict, start_s: float, end_s: float, zero_at: float | None) -> None:
+        self.id = secrets.token_hex(8)
         self.key = _key(verdict)
         self.label = verdict.label
         self.reason = verdict.reason
         self.start_s = start_s
         self.end_s = end_s
+        self.started_at = None if zero_at is None else zero_at + start_s
         self.reported = False
+        self.told_s = end_s  # until when the last event of it told
         self.windows = 0
-        self._sums = (0.0, 0.0)
-        self.last = (0.0, 0.0)
-        self.extend(verdict, end_s)
+        self._sums = (0.0, 0.0, 0.0)
+        self.last = (0.0, 0.0, 0.0)
+        self.extend(verdict, end_s, zero_at)
 
-    def extend(self, verdict: Verdict, end_s: float) -> None:
+    def extend(self, verdict: Verdict, end_s: float, zero_at: float | None) -> None:
         self.windows += 1
         self.end_s = end_s
-        self.last = (verdict.score, verdict.margin)
-        self._sums = (self._sums[0] + verdict.score, self._sums[1] + verdict.margin)
+        self._zero_at = zero_at
+        self.last = (verdict.score, verdict.margin, verdict.match)
+        score, margin, match = self._sums
+        self._sums = (score + verdict.score, margin + verdict.margin, match + verdict.match)
 
     @property
-    def mean(self) -> tuple[float, float]:
-        return self._sums[0] / self.windows, self._sums[1] / self.windows
+    def ended_at(self) -> float | None:
+        """Never before `started_at`, also if the machine's clock was set back in between."""
+        if self._zero_at is None or self.started_at is None:
+            return None
+        return max(self.started_at, self._zero_at + self.end_s)
+
+    @property
+    def mean(self) -> tuple[float, float, float]:
+        score, margin, match = self._sums
+        return score / self.windows, margin / self.windows, match / self.windows

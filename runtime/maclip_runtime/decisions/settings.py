@@ -30,6 +30,7 @@ class Decisions:
         exit_score: the mean probability below which it ends.
         min_duration_s: an answer that holds for less is not reported.
         cooldown_s: how long after the end of an action the same one cannot begin again.
+        updates_s: seconds between two "update" events of an action; 0: one at each window; None: none.
         report_unknown: whether "unknown" and "uncertain" give start and end events too.
     """
 
@@ -41,6 +42,7 @@ class Decisions:
     exit_score: float = 0.0  # probability, 0..1, not above enter_score
     min_duration_s: float = 0.5  # seconds
     cooldown_s: float = 0.0  # seconds
+    updates_s: float | None = 0.0  # seconds
     report_unknown: bool = True
 
     def __post_init__(self) -> None:
@@ -49,6 +51,8 @@ class Decisions:
             plain[name] = values.number(getattr(self, name), name, code=INVALID, minimum=0, maximum=1)
         for name in SECONDS:
             plain[name] = values.number(getattr(self, name), name, code=INVALID, minimum=0)
+        if self.updates_s is not None:
+            plain["updates_s"] = values.number(self.updates_s, "updates_s", code=INVALID, minimum=0)
         if self.limit is not None:
             plain["limit"] = values.number(self.limit, "limit", code=INVALID, infinite=True)
         for name, value in plain.items():

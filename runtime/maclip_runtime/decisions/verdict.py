@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from maclip_runtime.decisions.match import match_of
 from maclip_runtime.decisions.settings import Decisions
 from maclip_runtime.reading.frames import Floats
 
@@ -63,6 +64,7 @@ class Verdict:
         distance: its distance, in the metric's own unit.
         margin: how far the next class's probability lies below `score`; `score` itself if there is no other class.
         reason: why `label` is no class: "distance", "score", "margin", "still", "invalid" or "empty"; "" for a class.
+        match: how well `distance` fits, 0..1; 0.5 is at the limit (see `match_of`). 0 if nothing was measured.
     """
 
     label: str
@@ -71,6 +73,7 @@ class Verdict:
     distance: float
     margin: float
     reason: str = ""
+    match: float = 0.0
 
     @property
     def unknown(self) -> bool:
@@ -98,4 +101,5 @@ def judge(
         label, reason = UNKNOWN, SCORE
     elif margin < decisions.min_margin:
         label, reason = UNCERTAIN, MARGIN
-    return Verdict(label, names[best], score, distance, margin, reason)
+    match = match_of(distance, float(limits[best]))
+    return Verdict(label, names[best], score, distance, margin, reason, match)

@@ -67,7 +67,7 @@ class Painter:
 
     def _headline(self, canvas: Image.Image, span: Span, sure: bool) -> None:
         label = span.label if sure or span.tone is None else f"{span.label} ?"
-        pill = _pill(label, round(span.score, 2), _colour(span), sure, self._text, self.width)
+        pill = _pill(label, round(span.match, 2), _colour(span), sure, self._text, self.width)
         edge = self._text // 2
         canvas.paste(pill, (edge, min(edge, max(0, self._view[1] - pill.height))), pill)
 
@@ -111,9 +111,9 @@ class Painter:
 
 
 @lru_cache(maxsize=64)
-def _pill(label: str, score: float, colour: Colour, sure: bool, px: int, width: int) -> Image.Image:
-    """The label and its score on a shaded box, RGBA; the bar below shows the score."""
-    pad, figure = px // 2, f"{score:.2f}"
+def _pill(label: str, match: float, colour: Colour, sure: bool, px: int, width: int) -> Image.Image:
+    """The label and its match on a shaded box, RGBA; the bar below shows the match, with a mark at one half."""
+    pad, figure = px // 2, f"{match:.2f}"
     room = int(width - 8 * pad - length(figure, px))
     # A long label gets smaller text, then it is cut.
     label_px = next((size for size in range(px, MIN_TEXT, -1) if length(printable(label), size) <= room), MIN_TEXT)
@@ -130,8 +130,9 @@ def _pill(label: str, score: float, colour: Colour, sure: bool, px: int, width: 
     draw.rounded_rectangle((pad, pad, pad + bar, high - pad), bar // 2, colour)
     full = wide - 2 * pad
     draw.rectangle((pad, high - bar - 2, pad + full, high - 3), (*LINE, 255))
-    if 0 < score <= 1:
-        draw.rectangle((pad, high - bar - 2, pad + full * score, high - 3), colour)
+    if 0 < match <= 1:
+        draw.rectangle((pad, high - bar - 2, pad + full * match, high - 3), colour)
+    draw.rectangle((pad + full / 2 - 1, high - bar - 2, pad + full / 2, high - 3), FAINT)
     return pill
 
 

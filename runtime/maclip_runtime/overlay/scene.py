@@ -13,11 +13,12 @@ TIMELINE_SECONDS = 30.0
 class Span:
     """A label from `start_s` to `end_s` of the source's time; `going_on` while its end is unknown.
 
-    `tone` numbers the labels in order of appearance; None for labels that are not classes.
+    `match` says how well the distance fits (see `decisions.match_of`). `tone` numbers the labels in order of
+    appearance; None for labels that are not classes.
     """
 
     label: str
-    score: float
+    match: float
     start_s: float
     end_s: float
     tone: int | None
@@ -59,11 +60,13 @@ class SceneTracker:
 
     def verdict(self, verdict: Verdict, start_s: float, end_s: float) -> None:
         """A window was answered."""
-        span = Span(verdict.label, verdict.score, start_s, end_s, self._tone(verdict.label))
+        span = Span(verdict.label, verdict.match, start_s, end_s, self._tone(verdict.label))
         answers = (*self._recent(self.scene.answers, end_s), span)
-        # "unknown" events get no updates, so answers extend them.
+        # Updates of an event may be few, and "unknown" has none, so answers extend it.
         events = tuple(
-            replace(event, end_s=max(event.end_s, end_s)) if event.going_on and event.label == span.label else event
+            replace(event, end_s=max(event.end_s, end_s), match=span.match)
+            if event.going_on and event.label == span.label
+            else event
             for event in self.scene.events
         )
         self.scene = replace(self.scene, answers=answers, events=events)
@@ -71,7 +74,7 @@ class SceneTracker:
     def event(self, event: Event) -> None:
         """An event started, continued or ended."""
         going_on = event.kind != "end"
-        span = Span(event.label, event.score, event.start_s, event.end_s, self._tone(event.label), going_on)
+        span = Span(event.label, event.match, event.start_s, event.end_s, self._tone(event.label), going_on)
         others = tuple(other for other in self.scene.events if not (other.going_on and other.label == event.label))
         self.scene = replace(self.scene, events=(*self._recent(others, event.end_s), span))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import random
+import ssl
 import threading
 import time
 from abc import abstractmethod
@@ -16,6 +17,7 @@ from types import TracebackType
 
 from maclip_runtime.callbacks import Callbacks
 from maclip_runtime.decisions import Event
+from maclip_runtime.sinks.health import Health
 from maclip_runtime.sinks.record import event_line
 
 log = logging.getLogger("maclip")
@@ -52,6 +54,7 @@ class Sink(Callbacks):
         capacity: how many events may wait.
         """
         self.name = name
+        self.health = Health(name)
         self.dropped = 0
         self.delivered = 0
         self._capacity = capacity
@@ -134,7 +137,10 @@ class Sink(Callbacks):
                 self._in_hand = 0
                 self.delivered += taken
                 self.dropped += not taken
-        self.release(self._deadline or 0.0)
+        try:
+            self.release(self._deadline or 0.0)
+        except Exception as error:
+            log.warning("%s: did not close properly (%s)", self.name, words_of(error))
 
     def _next(self) -> bytes | None:
         """The next line; None when closing, once the outbox is empty or time is up."""
@@ -147,30 +153,32 @@ class Sink(Callbacks):
 
     def _insist(self, line: bytes) -> bool:
         """Deliver one line, retrying as needed; whether it was accepted."""
-        delay_s, tries, troubled = FIRST_RETRY_SECONDS, 0, False
+        delay_s, tries = FIRST_RETRY_SECONDS, 0
         while True:
             try:
                 self.deliver(line)
             except OSError as error:
-                problem = _words(error)
+                problem = words_of(error)
             except RetryLater as error:
-                problem, tries = _words(error), tries + 1
+                problem, tries = words_of(error), tries + 1
             except Exception as error:  # `Refused`, or a bug that a retry would not mend
-                log.warning("%s: an event was refused (%s)", self.name, _words(error))
+                self.health.fails(f"events are refused ({words_of(error)}) and dropped")
                 return False
             else:
-                if troubled:
-                    log.info("%s: delivering again", self.name)
+                self._delivered()
                 return True
             if tries >= MAX_TRIES:
-                log.warning("%s: an event was given up after %d tries (%s)", self.name, tries, problem)
+                self.health.fails(f"events are given up after {tries} tries ({problem})")
                 return False
-            if not troubled and not self._late():
-                log.warning("%s: cannot deliver (%s), trying again", self.name, problem)
-            troubled = True
+            if not self._late():
+                self.health.fails(f"cannot deliver ({problem}), trying again")
             if not self._pause(delay_s * random.uniform(0.75, 1.25)):
                 return False
             delay_s = min(2 * delay_s, MAX_RETRY_SECONDS)
+
+    def _delivered(self) -> None:
+        """Called after each `deliver` that raised nothing."""
+        self.health.works()
 
     def _pause(self, seconds: float) -> bool:
         """Wait before a retry, less when closing; whether there is time for another one."""
@@ -185,6 +193,8 @@ class Sink(Callbacks):
         return self._deadline is not None and time.monotonic() >= self._deadline
 
 
-def _words(error: Exception) -> str:
+def words_of(error: BaseException) -> str:
     """The error in a few words, without the address that its message may repeat."""
-    return str(getattr(error, "strerror", None) or error or type(error).__name__)[:200]
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted: {error.verify_message}"
+    return " ".join(str(getattr(error, "strerror", None) or error or type(error).__name__).split())[:200]

@@ -9,14 +9,14 @@ from typing import Any
 
 from maclip_runtime.decisions import Event
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 def event_record(event: Event) -> dict[str, Any]:
-    """The fields of `Event` under their own names, after "schema".
+    """The fields of `Event` under their own names, after "schema" (docs/events.md).
 
     Under one schema number keys may be added, but never renamed, removed or redefined. A number that is not finite
-    becomes None. A sink may deliver a record twice; `source`, `kind`, `label` and `end_s` identify it.
+    becomes None. A sink may deliver a record twice; `id`, `kind` and `end_s` identify it.
     """
     fields = {name: _finite(value) for name, value in dataclasses.asdict(event).items()}
     return {"schema": SCHEMA, **fields}

@@ -34,15 +34,22 @@ Number = TypeVar("Number", bound=np.generic)
 
 
 class Track:
-    """One source on its way from frames to events: its windows, and what its answers came to."""
+    """One source on its way from frames to events: its windows, and what its answers came to.
 
-    def __init__(self, name: str, cutter: Cutter, smoother: Smoother) -> None:
+    `zero_at` is the Unix time at second 0 of a live source, by its newest frame.
+    """
+
+    def __init__(self, name: str, cutter: Cutter, smoother: Smoother, *, live: bool) -> None:
         self.name = name
         self.cutter = cutter
         self.smoother = smoother
+        self._live = live
+        self.zero_at: float | None = None
 
     def add(self, frame: Frame) -> Step:
         """Take the next frame. Hand the step to `Pipeline.step` before the next one."""
+        if self._live:
+            self.zero_at = time.time() - frame.time_s
         return self.cutter.add(frame)
 
     def finish(self) -> Step:
@@ -75,7 +82,8 @@ class Pipeline:
         return Track(
             name,
             Cutter(grid, prepared, gate, live),
-            Smoother(name, self._decisions, time.time if live else None),
+            Smoother(name, self._decisions),
+            live=live,
         )
 
     def step(self, steps: Sequence[tuple[Track, Step]]) -> Iterator[Event]:
@@ -100,7 +108,7 @@ class Pipeline:
     def decide(self, track: Track, window: Window, answer: Answer) -> list[Event]:
         """The events that a window's answer causes, after those of the windows before it."""
         begun = time.perf_counter()
-        events = track.smoother.push(answer, *window.covers_s)
+        events = track.smoother.push(answer, *window.covers_s, track.zero_at)
         self._callbacks.timing("decide", time.perf_counter() - begun)
         self._callbacks.verdict(track.name, track.smoother.verdict, *window.covers_s)
         return events

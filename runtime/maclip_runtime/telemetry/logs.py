@@ -62,10 +62,12 @@ class EventLogger(Callbacks):
             fields = {
                 "source": event.source,
                 "label": event.label,
+                "match": round(event.match, 4),
                 "score": round(event.score, 4),
                 "start_s": round(event.start_s, 3),
                 "end_s": round(event.end_s, 3),
                 **({"reason": event.reason} if event.reason else {}),
+                "id": event.id,
             }
             log.info("event %s", event.kind, extra={"fields": fields})
 

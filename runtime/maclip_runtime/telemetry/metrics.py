@@ -88,14 +88,14 @@ class Metrics(Callbacks):
 
     def verdict(self, source: str, verdict: Verdict, start_s: float, end_s: float) -> None:
         """Count an answer, and record its latency."""
-        self._answers.labels(source, verdict.label).inc()
+        self._answers.labels(*_labels(source, verdict.label)).inc()
         seconds = self._times.answered(source)
         if seconds is not None:
-            self._latency.labels(source).observe(seconds)
+            self._latency.labels(*_labels(source)).observe(seconds)
 
     def event(self, event: Event) -> None:
         """Count an event."""
-        self._events.labels(event.source, event.kind, event.label).inc()
+        self._events.labels(*_labels(event.source, event.kind, event.label)).inc()
 
     def status(self, status: SourceStatus) -> None:
         """Keep the source's last status."""
@@ -132,7 +132,7 @@ class Metrics(Callbacks):
         dropped = counter("maclip_source_dropped_frames", "Frames dropped for a newer one.", labels=label)
         reconnects = counter("maclip_source_reconnects", "Times a source came back.", labels=label)
         with self._lock:
-            sources = list(self._sources.items())
+            sources = [(_labels(name)[0], source) for name, source in self._sources.items()]
         for name, source in sources:
             if source.frame_at:
                 seen.add_metric([name], source.frame_at)
@@ -153,11 +153,12 @@ class Metrics(Callbacks):
         delivered = core.CounterMetricFamily("maclip_sink_delivered", "Events delivered.", labels=["sink"])
         waiting = core.GaugeMetricFamily("maclip_sink_waiting", "Events not delivered yet.", labels=["sink"])
         for outlet in self._outlets:
-            dropped.add_metric([outlet.name], outlet.dropped)
+            name = _labels(outlet.name)
+            dropped.add_metric(name, outlet.dropped)
             if hasattr(outlet, "delivered"):
-                delivered.add_metric([outlet.name], outlet.delivered)
+                delivered.add_metric(name, outlet.delivered)
             if hasattr(outlet, "waiting"):
-                waiting.add_metric([outlet.name], outlet.waiting)
+                waiting.add_metric(name, outlet.waiting)
         yield from (dropped, delivered, waiting)
 
     def _class_count(self) -> float:
@@ -191,6 +192,11 @@ def parse_address(address: str) -> tuple[str, int]:
     if not port.isascii() or not port.isdecimal() or int(port) > 65535 or (":" in address and not host):
         raise MaclipError("address-invalid", f"{address!r} is not PORT or HOST:PORT.", "Write 9100 or 0.0.0.0:9100.")
     return host.strip("[]") or LOCALHOST, int(port)
+
+
+def _labels(*values: str) -> list[str]:
+    """Values of labels in UTF-8, as Prometheus requires: a file's name may be none."""
+    return [value.encode("utf-8", "replace").decode() for value in values]
 
 
 def _import_prometheus() -> Any:

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import pytest
@@ -27,6 +28,7 @@ from maclip_cli.demo.folder import MARKER, DemoFolder
 from maclip_cli.demo.machine import machine_rows
 from maclip_cli.demo.plan import DEMO, FROZEN, FULL, PROTOTYPE_ONLY, DevicePlan, FamilyPlan, Plan, RowPlan
 from maclip_cli.demo.rows import Difference, FamilyOutcome, RowOutcome, Validation
+from maclip_cli.demo.study import _require_alive
 from maclip_cli.demo.svg import text
 from maclip_cli.demo.timeline import class_numbers, timeline_picture
 from maclip_cli.demo.words import gain
@@ -215,3 +217,11 @@ def test_words_in_pictures_are_escaped() -> None:
 def test_machine_rows_name_no_place() -> None:
     assert not any("/" in value and str(Path.home()) in value for value in machine_rows().values())
     assert machine_rows()["Cores"]
+
+
+def test_a_family_whose_process_was_killed_ends_the_demo() -> None:
+    alive, done, killed = (SimpleNamespace(exitcode=code) for code in (None, 0, -9))
+    _require_alive({"motion": alive, "object-motion": done})  # type: ignore[dict-item]
+    with pytest.raises(MaclipError, match="object-motion") as caught:
+        _require_alive({"motion": alive, "object-motion": killed})  # type: ignore[dict-item]
+    assert (caught.value.code, caught.value.exit_code) == ("demo-failed", 1)

@@ -84,9 +84,13 @@ def test_enroll_recognise_and_list_without_torch(bundle: Path, gallery: Path, cl
         "source",
         "reason",
         "at",
+        "match",
+        "id",
+        "started_at",
+        "ended_at",
     }
     done = run("recognize", video, *both)
-    assert "start  red light" in done.stdout
+    assert "start  red light  match 0." in done.stdout
     assert "end    green light" in done.stdout
 
     classes = json_lines(run("gallery", "list", "--gallery", gallery, "--json"))

@@ -36,7 +36,7 @@ def test_help_states_the_default(parameter: str, field: str) -> None:
 
 
 def test_every_number_has_an_option() -> None:
-    beside = {"min_score": "min_score", "limit": "limit", "report_unknown": "no_unknown"}
+    beside = {"min_score": "min_score", "limit": "limit", "report_unknown": "no_unknown", "updates_s": "updates"}
     assert {*FIELDS.values(), *beside} == {field.name for field in dataclasses.fields(Decisions)}
     assert {*FIELDS, *beside.values()} <= set(inspect.signature(recognize).parameters)
 

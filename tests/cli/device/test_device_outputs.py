@@ -16,6 +16,8 @@ import av
 import pytest
 from videos import color_video
 
+from maclip_runtime.sinks import SCHEMA
+
 MAIN = [sys.executable, "-c", "from maclip_cli.device.app import main; main()", "recognize"]
 
 
@@ -49,7 +51,7 @@ def test_all_outputs_at_once_tell_the_same(command: list[str], video: Path, tmp_
     assert done.stdout == file.read_text()
     events = [json.loads(line) for line in done.stdout.splitlines()]
     assert [event["label"] for event in events if event["kind"] == "end"] == ["red light", "green light"]
-    assert events[0]["schema"] == 1
+    assert events[0]["schema"] == SCHEMA
     assert count_frames(saved) == 60
     logs = [json.loads(line) for line in done.stderr.splitlines()]  # nothing else is said there
     assert [log["label"] for log in logs if log["message"] == "event start"] == ["red light", "green light"]

@@ -19,7 +19,7 @@ from test_trainer import CPU, MODEL, TRAIN, Silent, small, train
 from maclip.config import Machine
 from maclip.data.dataset import open_folders
 from maclip.training import api
-from maclip.training.distributed import Team, start_team
+from maclip.training.distributed import Team, _communication, start_team
 from maclip.training.trainer import Trainer
 from maclip_runtime.errors import MaclipError
 
@@ -152,3 +152,10 @@ def test_what_a_machine_cannot_do_is_refused(drawn_data, tmp_path, monkeypatch):
     assert refused("device-missing", Machine(device="cuda", devices=2)).exit_code == 3
     monkeypatch.setitem(sys.modules, "lightning_fabric", None)
     assert refused("training-missing", CPU).exit_code == 3
+
+
+def test_communication_that_breaks_off_means_that_a_process_has_died():
+    with pytest.raises(MaclipError) as caught, _communication():
+        raise RuntimeError("Connection closed by peer [127.0.0.1]:5000")
+    assert (caught.value.code, caught.value.exit_code) == ("process-died", 1)
+    assert "--resume" in caught.value.fix

@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from maclip_runtime.decisions import Decisions, Verdict, judge
+from maclip_runtime.decisions import Answer, Classification, Decisions, Verdict, judge, match_of
+from maclip_runtime.decisions.verdict import nothing_seen
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.limits.measured import best_limit
 
@@ -98,3 +99,41 @@ def test_impossible_numbers_are_refused(numbers: dict[str, float]) -> None:
 )
 def test_best_limit(own: list[float], others: list[float], prior: float | None, expected: float | None) -> None:
     assert best_limit(own, others, prior) == expected
+
+
+DISTANCES = [-math.inf, -1e30, -8.4, -1.0, -1e-9, 0.0, 0.5, 0.9, 0.90001, 1.0, 9.0, 40.0, 1e30, math.inf]
+
+
+@pytest.mark.parametrize("limit", [-3.5, 0.0, 0.9, 1e9, -math.inf, math.inf, None])
+def test_match_falls_with_distance_and_is_half_at_the_limit(limit: float | None) -> None:
+    matches = [match_of(distance, limit) for distance in DISTANCES]
+    assert matches == sorted(matches, reverse=True)
+    assert all(0 <= match <= 1 for match in matches)
+    free = limit is None or limit == math.inf
+    for distance, match in zip(DISTANCES, matches, strict=True):
+        accepted = free or distance <= limit  # type: ignore[operator]
+        assert match >= 0.5 if accepted else match <= 0.5
+    if not free:
+        assert match_of(limit, limit) == 0.5  # type: ignore[arg-type]
+    assert len(set(matches)) > 5 or limit in (1e9, -math.inf)
+
+
+def test_match_of_what_was_not_measured_is_zero() -> None:
+    assert match_of(math.nan, 1.0) == match_of(1.0, math.nan) == 0.0
+    assert nothing_seen("still").match == 0.0
+
+
+def test_match_is_the_probability_against_a_stranger_at_the_limit() -> None:
+    weights = np.exp(-np.array([0.3, 0.9]))
+    assert match_of(0.3, 0.9) == pytest.approx(weights[0] / weights.sum())
+
+
+def test_verdict_and_clip_have_the_same_match() -> None:
+    limits = np.array([3.0, 0.5], np.float32)
+    far, likely = np.array([2.0, 0.25], np.float32), np.array([0.1, 0.9], np.float32)
+    verdict = judge(far, likely, NAMES, limits, Decisions())
+    clip = Classification.of(Answer(NAMES, far, likely, limits), Decisions(), source="a", duration_s=1.0)
+    assert verdict.match == clip.match == clip.matches["b"] == match_of(0.25, 0.5)
+    assert clip.matches["a"] == match_of(2.0, 3.0)
+    unknown = judge(np.array([2.0, 0.75], np.float32), likely, NAMES, limits, Decisions())
+    assert unknown.match == match_of(0.75, 0.5) < 0.5

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 
-from maclip_runtime.decisions import Answer, Decisions, Event, Smoother
+from maclip_runtime.decisions import Answer, Decisions, Event, Smoother, match_of
 
 NAMES = ("a", "b")
 PLAIN = {"smoothing_s": 0.0, "min_duration_s": 0.0, "enter_score": 0.0, "exit_score": 0.0}
@@ -155,11 +157,78 @@ def test_end_has_the_mean_score() -> None:
     assert (end.score, end.margin) == pytest.approx((0.8, 0.6))
 
 
-def test_live_sources_have_the_time_of_the_decision() -> None:
-    smoother = Smoother("cam", Decisions(**PLAIN), clock=iter([100.0, 101.0]).__next__)  # type: ignore[arg-type]
-    (start,) = smoother.push(WINDOWS["a"], 0, 1)
-    (end,) = smoother.finish()
-    assert (start.at, end.at) == (100.0, 101.0)
+def test_events_of_live_sources_are_placed_in_time() -> None:
+    smoother = Smoother("cam", Decisions(**PLAIN))  # type: ignore[arg-type]
+    before = time.time()
+    # The camera's clock drifts: second 0 was at 1000, then at 1000.5.
+    events = [
+        *smoother.push(WINDOWS["a"], 10, 11, 1000.0),
+        *smoother.push(WINDOWS["a"], 11, 12, 1000.5),
+        *smoother.finish(12.5),
+    ]
+    assert [event.kind for event in events] == ["start", "update", "end"]
+    assert [event.started_at for event in events] == [1010.0] * 3
+    assert [event.ended_at for event in events] == [1011.0, 1012.5, 1013.0]
+    assert all(before <= event.at <= time.time() for event in events if event.at)
+    assert all(event.at for event in events)
+
+
+def test_a_stream_that_is_lost_ends_by_its_own_clock() -> None:
+    """Also where the frame that shows the loss has a new one."""
+    smoother = Smoother("cam", Decisions(**PLAIN))  # type: ignore[arg-type]
+    smoother.push(WINDOWS["a"], 10, 11, 1000.0)
+    (end,) = smoother.finish(11.5)
+    (start,) = smoother.push(WINDOWS["a"], 0, 1, 5000.0)
+    assert (end.ended_at, start.started_at) == (1011.5, 5000.0)
+
+
+def test_a_machine_s_clock_that_is_set_back_ends_nothing_before_it_began() -> None:
+    smoother = Smoother("cam", Decisions(**PLAIN))  # type: ignore[arg-type]
+    smoother.push(WINDOWS["a"], 10, 11, 1000.0)
+    (update,) = smoother.push(WINDOWS["a"], 11, 12, -1000.0)
+    assert (update.started_at, update.ended_at) == (1010.0, 1010.0)
+
+
+def test_events_of_files_are_not() -> None:
+    assert {(event.started_at, event.ended_at, event.at) for event in run("aab")} == {(None, None, None)}
+
+
+def test_an_id_is_shared_by_a_start_its_updates_and_its_end_only() -> None:
+    events = [*run("aaba"), *run("aaba")]
+    ids = [event.id for event in events if event.kind == "start"]
+    assert len(set(ids)) == len(ids) == 6
+    assert all(ids)
+    open_id = ""
+    for event in events:
+        open_id = event.id if event.kind == "start" else open_id
+        assert event.id == open_id
+
+
+@pytest.mark.parametrize(
+    ("every", "updated"), [(0.0, [2, 3, 4, 5, 6]), (1.0, [2, 3, 4, 5, 6]), (2.0, [3, 5]), (2.5, [4]), (None, [])]
+)
+def test_updates_are_thinned(every: float | None, updated: list[float]) -> None:
+    events = run("aaaaaa", updates_s=every)  # type: ignore[arg-type]
+    assert [event.end_s for event in events if event.kind == "update"] == updated
+    assert [event.kind for event in events if event.kind != "update"] == ["start", "end"]
+
+
+def test_thinned_updates_begin_anew_with_each_action() -> None:
+    events = run("aaabbb", updates_s=2.0)
+    assert [(event.kind, event.label, event.end_s) for event in events if event.kind == "update"] == [
+        ("update", "a", 3),
+        ("update", "b", 6),
+    ]
+
+
+def test_events_say_how_well_the_distance_matches() -> None:
+    smoother = Smoother("cam", Decisions(**PLAIN))  # type: ignore[arg-type]
+    distances = [1.0, 2.0, 1.5]  # the limit is 2
+    events = [e for s, far in enumerate(distances) for e in smoother.push(answer(0.9, far), s, s + 1)]
+    events += smoother.finish(3)
+    matches = [match_of(far, 2.0) for far in distances]
+    assert [event.match for event in events] == pytest.approx([*matches, sum(matches) / 3])
+    assert smoother.verdict.match == match_of(1.5, 2.0)
 
 
 def test_a_clock_that_goes_back_forgets_when_actions_ended() -> None:

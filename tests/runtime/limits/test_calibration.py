@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,11 @@ import pytest
 from videos import color_frames, color_video
 
 from maclip_runtime import Recognizer
-from maclip_runtime.errors import MaclipError
+from maclip_runtime.errors import EXIT_MACHINE_LACKS, MaclipError
 from maclip_runtime.limits.calibrate import Background, runs
 from maclip_runtime.limits.figure import draw
 from maclip_runtime.limits.intervals import count_interval, share_interval
+from maclip_runtime.tools.bench.figure import require_matplotlib
 
 
 @pytest.fixture(scope="module")
@@ -150,3 +152,18 @@ def test_a_negative_may_be_still_but_not_come_twice(bundle: Path, enrolled: Path
         with pytest.raises(MaclipError) as caught:
             recognizer.enroll_frames("blue light", color_frames("blue", 10, seed=5)[:, :, :, :2], duration_s=1.0)
         assert caught.value.code == "frames-invalid"
+
+
+def test_figures_need_matplotlib_and_say_so(
+    bundle: Path, enrolled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Recognizer.open(bundle, enrolled) as recognizer:
+        done = recognizer.calibrate()
+    monkeypatch.setitem(sys.modules, "matplotlib.backends.backend_agg", None)
+    monkeypatch.setattr("maclip_runtime.tools.bench.figure.find_spec", lambda _: None)
+    for drawing in (lambda: draw(done, tmp_path / "figure.png"), require_matplotlib):
+        with pytest.raises(MaclipError) as caught:
+            drawing()
+        assert (caught.value.code, caught.value.exit_code) == ("figures-missing", EXIT_MACHINE_LACKS)
+        assert "maclip[figures]" in caught.value.fix
+    assert not list(tmp_path.glob("*.png"))

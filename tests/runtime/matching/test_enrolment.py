@@ -12,6 +12,7 @@ from tiny_bundle import write_bundle
 
 from maclip_runtime import Gallery, Recognizer
 from maclip_runtime.engines.encoder import Encoder
+from maclip_runtime.errors import MaclipError
 from maclip_runtime.matching import index as indexing
 from maclip_runtime.matching.clips import read_take, sampled
 
@@ -99,3 +100,11 @@ def test_enrolment_asks_the_gallery_little(
         recognizer.enroll("red light", clips / "red3.mp4")
     assert asked["queries"] <= 10
     assert asked["stats"] <= 14
+
+
+def test_no_clip_at_all_is_refused(bundle: Path, gallery: Path) -> None:
+    with Recognizer.open(bundle, gallery) as recognizer:
+        with pytest.raises(MaclipError) as caught:
+            recognizer.enroll("red light", [])
+        assert caught.value.code == "clip-missing"
+        assert not recognizer.classes()

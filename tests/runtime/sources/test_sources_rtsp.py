@@ -57,7 +57,7 @@ def test_frames_come_again_within_two_seconds_of_the_servers_return(codec: str) 
 
 
 def test_a_short_freeze_is_a_stall_and_a_long_one_a_loss() -> None:
-    with RtspServer("--codec", "h264") as server, open_source(server.url, SourceOptions(stall_s=1.0)) as source:
+    with RtspServer("--codec", "h264") as server, open_source(server.url, SourceOptions(stall_s=2.0)) as source:
         read_until(source, lambda frame: frame.index == 5)
         server.freeze()
         wait_for(source, SourceState.STALLED)
@@ -68,7 +68,7 @@ def test_a_short_freeze_is_a_stall_and_a_long_one_a_loss() -> None:
         server.freeze()
         frozen = time.monotonic()
         wait_for(source, SourceState.LOST, SourceState.CONNECTING)
-        assert 0.8 < time.monotonic() - frozen < 1.8  # once stall_s, not twice
+        assert 1.5 < time.monotonic() - frozen < 3.8  # once stall_s, not twice
         server.thaw()
         assert read_until(source, lambda frame: frame.restarted).time_s > frame.time_s
 

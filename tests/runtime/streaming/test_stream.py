@@ -16,7 +16,7 @@ from videos import color_frames
 
 from maclip_runtime import Event, Recognizer
 from maclip_runtime.errors import MaclipError
-from maclip_runtime.streaming import opening
+from maclip_runtime.streaming import opening, pipeline
 
 
 @pytest.fixture
@@ -40,6 +40,21 @@ def test_pushed_frames_give_the_events_of_a_camera(recognizer: Recognizer, monke
         (e.kind, e.label, e.start_s, e.end_s, e.source) for e in watched
     ]
     assert stream.end() == []
+
+
+def test_events_of_pushed_frames_are_placed_in_time(recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By when the frame was handed in, whatever clock its own time is on."""
+    events: list[Event] = []
+    with recognizer.stream(window_s=1.0, name="arm") as stream:
+        for one in camera_frames(("red", 3.0)):
+            monkeypatch.setattr(pipeline.time, "time", lambda one=one: 5000.0 + one.time_s)
+            events += stream.push(one.pixels, one.time_s)
+    events += stream.end()
+    assert {event.kind for event in events} == {"start", "update", "end"}
+    assert len({event.id for event in events}) == 1
+    for event in events:
+        assert event.started_at == pytest.approx(5000 + event.start_s)
+        assert event.ended_at == pytest.approx(5000 + event.end_s)
 
 
 def test_events_of_the_end_are_kept_for_whoever_asks_after_the_block(recognizer: Recognizer) -> None:
@@ -215,5 +230,6 @@ def test_threads_push_classify_and_enroll_at_once(recognizer: Recognizer, clips:
         thread.start()
     for thread in threads:
         thread.join(60)
+    assert not [thread for thread in threads if thread.is_alive()], "deadlock"
     assert not failures
     assert found == {f"{color} {i}": {f"{color} light"} for color in ("red", "green") for i in range(3)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import logging
@@ -22,7 +23,7 @@ from maclip_runtime.telemetry.metrics import Metrics, parse_address
 
 CAMERA = "rtsp://***@camera/1"
 VERDICT = Verdict("waving", "waving", 0.9, 0.1, 0.5)
-START = Event("start", 'wa"v\ning', 0.9, 0.5, 1.0, 2.0, CAMERA)
+START = Event("start", 'wa"v\ning', 0.9, 0.5, 1.0, 2.0, CAMERA, match=0.75, id="1f")
 
 
 def told(state: SourceState = SourceState.RUNNING, name: str = CAMERA, **changes: float | str) -> SourceStatus:
@@ -50,6 +51,24 @@ def read_metrics(url: str) -> dict[tuple[str, ...], float]:
         for family in families
         for sample in family.samples
     }
+
+
+def test_metrics_of_names_that_are_not_utf8_are_served() -> None:
+    pytest.importorskip("prometheus_client")
+    odd = "/clips/b\udcff.mp4"
+
+    class OddOutlet(Outlet):
+        name = "/out\udcff.mp4"
+
+    with Metrics("0", [OddOutlet()]) as metrics:
+        metrics.frame(odd, frame())
+        metrics.status(dataclasses.replace(told(), name=odd))
+        metrics.verdict(odd, VERDICT, 0.0, 1.0)
+        metrics.event(dataclasses.replace(START, source=odd))
+        found = read_metrics(metrics.url)
+    assert found["maclip_source_frames_total", "/clips/b?.mp4"] == 90
+    assert found["maclip_answers_total", "waving", "/clips/b?.mp4"] == 1
+    assert found["maclip_sink_dropped_total", "/out?.mp4"] == 3
 
 
 @pytest.fixture
@@ -141,6 +160,7 @@ def test_json_logs_have_fields_and_no_passwords() -> None:
     assert [line["level"] for line in lines] == ["info", "warning", "info", "info", "error"]
     assert (lines[1]["source"], lines[1]["problem"], lines[1]["dropped"]) == (CAMERA, "timed out", 10)
     assert (lines[2]["label"], lines[2]["score"], lines[2]["start_s"]) == (START.label, 0.9, 1.0)
+    assert (lines[2]["match"], lines[2]["id"]) == (0.75, "1f")
     assert "camera/1" in lines[3]["message"]
     assert "OSError" in lines[4]["exception"]
     assert all(line["time"].endswith("Z") and line["logger"] == "maclip" for line in lines)
@@ -172,7 +192,7 @@ def test_status_says_what_matters_in_one_line(monkeypatch: pytest.MonkeyPatch) -
     assert "\n" not in line
     for part in ["running", "frames/s", "answer in ", "10 of 100 frames dropped", "2 reconnects", "3 dropped"]:
         assert part in line
-    assert "start 'wa\"v\\ning' 0.90" in line
+    assert "start 'wa\"v\\ning' match 0.75" in line
     board.status(told(SourceState.LOST, "rtsp://***@camera/2"))
     assert board.line().startswith("1 running, 1 lost for 7 s (rtsp://***@camera/2: timed out)")
 

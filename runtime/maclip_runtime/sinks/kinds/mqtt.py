@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import logging
+import sys
 import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 from urllib.parse import SplitResult, unquote
 
 from maclip_runtime.errors import EXIT_MACHINE_LACKS, MaclipError
 from maclip_runtime.sinks.address import invalid, network_address
-from maclip_runtime.sinks.base import MAX_RETRY_SECONDS, Sink, log
+from maclip_runtime.sinks.base import MAX_RETRY_SECONDS, Sink, log, words_of
 from maclip_runtime.sinks.options import SinkOptions
 from maclip_runtime.sinks.registry import sink
 from maclip_runtime.sources import redact
@@ -19,6 +21,8 @@ PORTS = {"mqtt": 1883, "mqtts": 8883}
 KEEPALIVE_SECONDS = 30  # the broker publishes the last will after one and a half of these
 MAX_IN_FLIGHT = 20  # events handed to the broker and not acknowledged yet
 CONNECT_SECONDS = 5.0
+PATIENCE_SECONDS = 10.0  # without a connection or an acknowledgement, before that is said
+RESTART_SECONDS = 1.0  # after an answer that the client cannot parse
 WAIT_SECONDS = 0.5  # for the broker, before the deadline is checked again
 AT_MOST_ONCE, AT_LEAST_ONCE = 0, 1  # MQTT's quality of service
 
@@ -39,7 +43,7 @@ class MqttSink(Sink):
         self._connected = False
         self._unacknowledged: set[int] = set()  # numbers of messages; used by the sink's thread only
         self._acknowledged: set[int] = set()
-        self._logged = ""
+        self._refused = False  # by the broker, at the present attempt to connect
         self._client = self._new_client(address)
         super().__init__(redact(uri))
         # Last: the client's thread calls back immediately.
@@ -48,7 +52,7 @@ class MqttSink(Sink):
 
     def _new_client(self, address: SplitResult) -> Any:
         paho = _import_paho()
-        client = paho.Client(paho.CallbackAPIVersion.VERSION2)
+        client = _client_class(paho, self._on_garbage)(paho.CallbackAPIVersion.VERSION2)
         if address.username is not None:
             client.username_pw_set(unquote(address.username), unquote(address.password or ""))
         if address.scheme.lower() == "mqtts":
@@ -65,10 +69,15 @@ class MqttSink(Sink):
 
     def deliver(self, line: bytes) -> None:
         """Publish one event once the broker is connected. Raises OSError when closing without it."""
+        begun = time.monotonic()
         with self._change:
             while not (self._connected and self._in_flight() < MAX_IN_FLIGHT):
                 if self._late():
                     raise ConnectionError("not connected")
+                if time.monotonic() - begun > PATIENCE_SECONDS and not self.health.troubled:
+                    self.health.fails(
+                        "the broker acknowledges nothing" if self._connected else "the broker does not answer"
+                    )
                 self._change.wait(WAIT_SECONDS)
         # Without our lock: the client holds its own while it calls back. It keeps what is in flight across a lost
         # connection, and sends it again.
@@ -86,7 +95,8 @@ class MqttSink(Sink):
             connected = self._connected
         if connected:
             goodbye = self._client.publish(self._status_topic, "offline", AT_LEAST_ONCE, retain=True)
-            goodbye.wait_for_publish(max(0.1, deadline - time.monotonic()))
+            with suppress(RuntimeError, ValueError):  # the broker has gone in this very moment
+                goodbye.wait_for_publish(max(0.1, deadline - time.monotonic()))
         self._client.disconnect()
         # `loop_stop` joins the client's thread, which may hang on a broker that neither answers nor hangs up.
         threading.Thread(target=self._client.loop_stop, daemon=True).start()
@@ -96,36 +106,69 @@ class MqttSink(Sink):
         self._acknowledged.clear()
         return len(self._unacknowledged)
 
+    def _delivered(self) -> None:
+        """Nothing: what is handed to the client is delivered once the broker acknowledges it."""
+
     def _on_connect(self, client: Any, data: Any, flags: Any, reason: Any, properties: Any) -> None:
-        if reason.is_failure:
-            self._log(f"the broker refuses the connection ({reason})")
+        self._refused = reason.is_failure
+        if self._refused:
+            self.health.fails(f"the broker refuses the connection ({reason}), trying again")
             return
         # At most once: it is repeated at each connection, so that nothing accumulates.
         client.publish(self._status_topic, "online", AT_MOST_ONCE, retain=True)
-        self._log("connected")
+        if self.health.troubled:
+            self.health.works("connected")
+        else:
+            log.info("%s: connected", self.name)
         with self._change:
             self._connected = True
             self._change.notify_all()
 
     def _on_connect_fail(self, client: Any, data: Any) -> None:
-        self._log("the broker cannot be reached, or its certificate is not trusted; trying again")
+        error = sys.exc_info()[1]  # the client calls this where it handles the error, and does not hand it on
+        why = f" ({words_of(error)})" if error else ""
+        self.health.fails(f"the broker cannot be reached{why}, trying again")
 
     def _on_disconnect(self, client: Any, data: Any, flags: Any, reason: Any, properties: Any) -> None:
         with self._change:
             was, self._connected = self._connected, False
             closing = self._deadline is not None
-        if was and not closing:
-            self._log(f"the broker is gone ({reason}), trying again")
+        refused, self._refused = self._refused, False
+        if closing or refused:
+            return
+        if was:
+            self.health.fails(f"the broker is gone ({reason}), trying again")
+        else:
+            self.health.fails(
+                "the other end hangs up before it says that it is an MQTT broker, trying again; "
+                "is it the right port, and does it want mqtts://?"
+            )
+
+    def _on_garbage(self, error: Exception) -> None:
+        self.health.fails(f"what answers is no MQTT broker ({type(error).__name__}), trying again")
 
     def _on_publish(self, client: Any, data: Any, number: int, reason: Any, properties: Any) -> None:
         with self._change:
             self._acknowledged.add(number)
             self._change.notify_all()
+        self.health.works()
 
-    def _log(self, what: str) -> None:
-        if what != self._logged:
-            log.log(logging.INFO if what == "connected" else logging.WARNING, "%s: %s", self.name, what)
-        self._logged = what
+
+def _client_class(paho: Any, garbage: Callable[[Exception], None]) -> Any:
+    """paho's client, whose thread survives an answer that it cannot parse: `garbage` is told, and it connects anew."""
+
+    class Client(paho.Client):  # type: ignore[misc]
+        def loop_forever(self, *args: Any, **kwargs: Any) -> Any:
+            while True:
+                try:
+                    return super().loop_forever(*args, **kwargs)
+                except Exception as error:
+                    garbage(error)
+                time.sleep(RESTART_SECONDS)
+                with suppress(Exception):  # told by the next round
+                    self.reconnect()
+
+    return Client
 
 
 def _topic(uri: str, address: SplitResult) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import http.client
+import selectors
+import ssl
 from urllib.parse import SplitResult, unquote
 
 from maclip_runtime.sinks.address import network_address, redact_path
@@ -37,20 +39,49 @@ class WebhookSink(Sink):
     def deliver(self, line: bytes) -> None:
         """POST one event. Raises OSError, `RetryLater`, `Refused`."""
         try:
-            self._connection.request("POST", self._target, line.rstrip(b"\n"), self._headers)
-            answer = self._connection.getresponse()
-            answer.read(MAX_ANSWER_BYTES)
-        except (OSError, http.client.HTTPException) as error:
-            self._connection.close()  # the next request connects again
+            answer = self._exchange(line)
+        except http.client.HTTPException as error:
             if isinstance(error, OSError):
                 raise
             raise RetryLater(f"no HTTP answer: {type(error).__name__}") from None
-        if not answer.isclosed():
-            self._connection.close()
         if answer.status in RETRY_STATUSES or answer.status >= 500:
             raise RetryLater(f"answered {answer.status}")
         if not 200 <= answer.status < 300:
-            raise Refused(f"answered {answer.status}")
+            more = ", a redirect, which is not followed" if 300 <= answer.status < 400 else ""
+            raise Refused(f"answered {answer.status}{more}")
+
+    def _exchange(self, line: bytes) -> http.client.HTTPResponse:
+        """POST one event; at once a second time if the server has closed the connection that was kept open."""
+        if self._hung_up():
+            self._connection.close()  # the next request connects again
+        kept = self._connection.sock is not None
+        try:
+            return self._post(line)
+        except (ConnectionError, ssl.SSLError, http.client.BadStatusLine):
+            if not kept:
+                raise
+            return self._post(line)
+
+    def _post(self, line: bytes) -> http.client.HTTPResponse:
+        """Raises OSError and `http.client.HTTPException`, after which the connection is closed."""
+        try:
+            self._connection.request("POST", self._target, line.rstrip(b"\n"), self._headers)
+            answer = self._connection.getresponse()
+            answer.read(MAX_ANSWER_BYTES)
+        except (OSError, http.client.HTTPException):
+            self._connection.close()
+            raise
+        if not answer.isclosed():
+            self._connection.close()
+        return answer
+
+    def _hung_up(self) -> bool:
+        """Whether the server has closed the idle connection, or said something that nobody asked for."""
+        if self._connection.sock is None:
+            return False
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._connection.sock, selectors.EVENT_READ)
+            return bool(selector.select(0))
 
     def release(self, deadline: float) -> None:
         """Close the connection."""
