@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from maclip_runtime.errors import MaclipError
+from maclip_runtime.reading.formats import PICTURE_NAMES, VIDEO_FORMATS
 from maclip_runtime.reading.frames import Pixels
 
 if TYPE_CHECKING:
@@ -21,16 +22,8 @@ if TYPE_CHECKING:
     import av.packet
     import av.video
 
-# An allow list of video formats, and of audio formats, whose error says that there is no picture. Playlists (hls,
-# concat, sdp, dash, ...) and image sequences are left out: they make FFmpeg open other files than the one that was
-# given.
-_CONTAINERS = "mov matroska avi mpegts mpeg mpegvideo flv asf ogg mxf nut rm dv wtv gxf ivf gif apng yuv4mpegpipe dhav"
-_STREAMS = "h261 h263 h264 hevc vvc av1 obu m4v vc1 cavsvideo dirac mjpeg mpjpeg"
-_SOUND = "wav mp3 aac ac3 eac3 flac aiff"
-FORMATS = (*_CONTAINERS.split(), *_STREAMS.split(), *_SOUND.split())
-NETWORK_FORMATS = ("rtsp", "hls", "webvtt", *FORMATS)
 # A file may open no other protocol and no other format; `mov` follows references only on request.
-FILE_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": ",".join(FORMATS)}
+FILE_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": ",".join(VIDEO_FORMATS)}
 PLAYLIST_STARTS = (b"#EXTM3U", b"ffconcat", b"file ", b"<?xml", b"<MPD", b"v=0")
 DEFAULT_RATE = 25.0  # frames per second, where a container gives none
 MAX_PIXELS = 40_000_000  # of one frame: 8K video and the decoder's padding
@@ -44,7 +37,7 @@ def unreadable(path: object, why: str) -> MaclipError:
     return MaclipError(
         "clip-unreadable",
         f"{path} {why}.",
-        "Give a video file, or a folder of JPEG or PNG frames.",
+        f"Give a video file, or a folder of frames ({PICTURE_NAMES}).",
     )
 
 

@@ -77,7 +77,7 @@ def _truncated(path: Path) -> Path:
         ("words.mp4", _text, "cannot be read"),
         ("words.txt", _text, "not read as video"),
         ("truncated.mp4", _truncated, "cannot be read"),
-        ("folder", lambda path: path.mkdir(), "no JPEG or PNG"),
+        ("folder", lambda path: path.mkdir(), "has no frames"),
     ],
 )
 def test_unreadable_sources_say_why(tmp_path: Path, name: str, make: object, said: str) -> None:

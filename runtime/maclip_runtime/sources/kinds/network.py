@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from functools import partial
 
-from maclip_runtime.reading.video import NETWORK_FORMATS
+from maclip_runtime.reading.formats import NETWORK_FORMATS
 from maclip_runtime.sources.address import redact, scheme_of
 from maclip_runtime.sources.connection import Connection, NoPicture
 from maclip_runtime.sources.ffmpeg import FFmpegConnection
