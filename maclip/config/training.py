@@ -23,8 +23,8 @@ class EpisodeConfig(Config):
 class OptimizerConfig(Config):
     """AdamW and its learning rate schedule.
 
-    After the warm-up the learning rate falls to zero along a cosine. "constant" keeps it constant in the joint stage,
-    for use with `patience`.
+    After the warm-up the learning rate falls towards zero along a cosine. "constant" keeps it constant in the joint
+    stage, for use with `patience`.
     """
 
     learning_rate: float = option(5e-4, "Learning rate of the joint stage.", minimum=0, maximum=10)
