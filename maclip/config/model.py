@@ -20,6 +20,7 @@ class AdapterConfig(Config):
         "Adapt the last K blocks; default: all, as in the paper.",
         name="adapted_depth",
         minimum=0,
+        maximum=1000,
     )
     width: float = option(
         0.25,

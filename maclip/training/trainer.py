@@ -101,7 +101,11 @@ class Trainer:
         )
         broken = self.machine.max_broken
         self.store = ClipStore(
-            data.split("train"), reader, max_broken=broken, stem_views=config.train.caching.stem_views
+            data.split("train"),
+            reader,
+            max_broken=broken,
+            stem_views=config.train.caching.stem_views,
+            workers=self.machine.workers,
         )
         if not len(self.store):
             raise MaclipError("data-empty", f"{data.root} has no training class.", "Give classes the split 'train'.")
@@ -110,7 +114,7 @@ class Trainer:
         # Without splits all classes are for training, none for validation.
         held_out = data.split("val") if data.has_splits() else ()
         self.validation = (
-            ClipStore(held_out, reader, max_broken=broken, views=False)
+            ClipStore(held_out, reader, max_broken=broken, views=False, workers=self.machine.workers)
             if _way([len(c.clips) for c in held_out]) >= 2
             else None
         )
