@@ -250,9 +250,10 @@ class Trainer:
         episodes = self.train_config.validation.validation_episodes
         result = evaluator.evaluate(_way(evaluator.sizes), 1, episodes, VALIDATION_SEED)
         # Compare by the accuracy at the best fusion weight: the weight itself is chosen at the end.
-        accuracy = result.by_fusion_weight[f"{choose_fusion_weight(result):g}"]
-        self.log.validated(stage, episode, accuracy, result.interval)
-        self.callbacks.validated(stage, episode, accuracy, result.interval)
+        best = f"{choose_fusion_weight(result):g}"
+        accuracy, interval = result.by_fusion_weight[best], result.interval_by_fusion_weight[best]
+        self.log.validated(stage, episode, accuracy, interval)
+        self.callbacks.validated(stage, episode, accuracy, interval)
         if accuracy >= self.validations.best:
             self.validations.best = accuracy
             write_adapters(self.run / ADAPTERS_FILE, self.model)
