@@ -18,10 +18,10 @@ import numpy as np
 
 from benchmarks.command import parse, parser, run
 from maclip.data.clip_reader import ClipReader
-from maclip.data.dataset import VIDEO_SUFFIXES
 from maclip.data.decoding import _probe, decoder_version
 from maclip.data.disk_cache import ClipCache
 from maclip_runtime.errors import MaclipError
+from maclip_runtime.reading.formats import is_video
 from maclip_runtime.reading.frames import Preprocess
 from maclip_runtime.tools.measuring.machine import machine_facts
 from maclip_runtime.tools.measuring.output import results_console, table, write_json
@@ -41,7 +41,7 @@ def main() -> None:
     machine = machine_facts()
     runs = 1 if chosen.smallest else chosen.runs
     found = [path for clip in chosen.clips for path in (sorted(clip.rglob("*")) if clip.is_dir() else [clip])]
-    videos = [path for path in found if path.suffix.lower() in VIDEO_SUFFIXES]
+    videos = [path for path in found if is_video(path)]
     if not videos:
         raise MaclipError("clip-unreadable", "There is no video to decode.", "Give videos or folders of them.")
     rows = [measure(path, runs) for path in videos[: 1 if chosen.smallest else None]]

@@ -172,6 +172,8 @@ class Run:
 def write_config(run: Path, config: RunConfig) -> None:
     """Write `config.json` in one step. Raises `output-unwritable`."""
     text = json.dumps(dataclasses.asdict(config), indent=2, ensure_ascii=False) + "\n"
+    if any("\ud800" <= sign <= "\udfff" for sign in text):  # a path that is not UTF-8
+        text = json.dumps(dataclasses.asdict(config), indent=2) + "\n"
     with replacing(run / CONFIG_FILE) as path:
         path.write_text(text, encoding="utf-8")
 

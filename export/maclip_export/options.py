@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 PRECISIONS = ("float32", "fp16", "int8")
 QUANTIZATIONS = ("auto", "dynamic", "static")
 MIN_GATE_CLIPS = 2  # one is enrolled, one is asked for
+MAX_GATE_CLIPS = 1000  # of a class: all are held in memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +30,7 @@ class ExportOptions:
     triton: a folder to write a model repository for a Triton server into; None: none.
     gate_data: the clips that the bundle is compared with torch on, a folder or a dataset; None: the run's own clips,
         or generated ones.
-    gate_clips: how many of them a class; at least 2.
+    gate_clips: how many of them a class; from 2 to 1,000.
     calibration_data: the clips that static int8 is calibrated on; None: the run's training classes, else the gate's
         clips, else generated ones.
     allow_loss: write the bundle even if it is worse than the gate allows; the manifest records the loss.
@@ -61,10 +62,10 @@ class ExportOptions:
             )
         object.__setattr__(self, "names", tuple(self.names))
         count: Any = self.gate_clips
-        if not isinstance(count, int) or count < MIN_GATE_CLIPS:
+        if not isinstance(count, int) or not MIN_GATE_CLIPS <= count <= MAX_GATE_CLIPS:
             raise MaclipError(
                 "option-invalid",
-                f"gate_clips must be a number from {MIN_GATE_CLIPS} on, not {count!r}.",
+                f"gate_clips must be a number from {MIN_GATE_CLIPS} to {MAX_GATE_CLIPS:,}, not {count!r:.60}.",
                 "Of the clips of a class one is enrolled, and the others are asked for.",
             )
 

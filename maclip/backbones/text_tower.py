@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from open_clip.transformer import ResidualAttentionBlock, text_global_pool
 from torch import Tensor, nn
 
 from maclip.layers import attend
+from maclip_runtime.bundle.names import name_key
 from maclip_runtime.errors import MaclipError
 
 PADDING = 0  # token after the end token
+PROBES = ("running", "eating")  # two names that every vocabulary tells apart
 
 
 def refuse_templates(templates: Iterable[str]) -> None:
@@ -22,6 +24,37 @@ def refuse_templates(templates: Iterable[str]) -> None:
                 "option-invalid",
                 f"The template {template!r} does not have exactly one place for the name.",
                 "Write {} in it, once: 'a photo of {}'.",
+            )
+
+
+def refuse_cut_templates(templates: Iterable[str], tokenizer: Callable[[list[str]], Tensor]) -> None:
+    """Raise `option-invalid` for a template so long that the text encoder does not read the name in it."""
+    for template in templates:
+        first, second = tokenizer([template.format(name) for name in PROBES])
+        if bool((first == second).all()):
+            raise MaclipError(
+                "option-invalid",
+                f"The template {template!r:.200} is too long: the text encoder reads {len(first)} tokens, and none of "
+                "them is of the name.",
+                "Write a shorter template.",
+            )
+
+
+def refuse_alike(names: Sequence[str], prompts: Sequence[bytes]) -> None:
+    """Raise `names-invalid` for two different names of which the text encoder reads the same.
+
+    names: action names; spellings of one name may be there more than once.
+    prompts: the tokens of all prompts of each name.
+    """
+    seen: dict[bytes, str] = {}
+    for name, tokens in zip(names, prompts, strict=True):
+        other = seen.setdefault(tokens, name)
+        if name_key(other) != name_key(name):
+            raise MaclipError(
+                "names-invalid",
+                f"The text encoder reads the same of the names {other!r} and {name!r}: what differs lies beyond the "
+                "end of a prompt or is left out of it.",
+                "Write names that differ in their first words.",
             )
 
 

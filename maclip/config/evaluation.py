@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from maclip.config.options import Config, option
-from maclip.config.training import MAX_COUNT, MAX_SEED, EpisodeConfig
+from maclip.config.training import MAX_ASKED, MAX_SEED, EpisodeConfig
 
 
 @dataclass(frozen=True)
 class EvaluationConfig(Config):
     """An evaluation on seeded few-shot episodes (docs/method.md, section 6)."""
 
-    episodes: int = option(10_000, "Number of episodes.", minimum=1, maximum=MAX_COUNT)
+    episodes: int = option(10_000, "Number of episodes.", minimum=1, maximum=MAX_ASKED)
     seed: int = option(0, "Seed of the episodes.", minimum=0, maximum=MAX_SEED)
     names: str = option(
         "own",

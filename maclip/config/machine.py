@@ -16,10 +16,12 @@ class Machine(Config):
     """
 
     device: str = option("auto", "Device: auto, cpu or cuda.", choices=("auto", "cpu", "cuda"))
-    devices: int = option(1, "Processes on each machine, one for each GPU.", minimum=1, maximum=1024)
+    devices: int = option(1, "Processes on each machine, one for each GPU or core.", minimum=1, maximum=1024)
     nodes: int = option(1, "Number of machines; start the command on each, or use torchrun.", minimum=1, maximum=10_000)
-    workers: int = option(2, "Threads of a process that prefetch clips.", minimum=1, maximum=256)
-    save_seconds: float = option(60.0, "Seconds between checkpoints; each validation also saves one.", minimum=0)
+    workers: int = option(4, "Threads of a process that decode clips.", minimum=1, maximum=256)
+    save_seconds: float = option(
+        60.0, "Seconds between checkpoints; each validation also saves one.", minimum=0, maximum=1e9
+    )
     tensorboard: bool = option(False, "Also write scalars to RUN/tensorboard.")
     decoder: str = option(
         "pyav", "pyav, or decord for clips of which it returns the same frames.", choices=("pyav", "decord")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from maclip.config.options import Config, option
 
+MAX_FRAMES = 512  # of a clip
 NONE = "none"  # kind of adapters or prototype module: do without
 
 
@@ -19,6 +20,7 @@ class AdapterConfig(Config):
         "Adapt the last K blocks; default: all, as in the paper.",
         name="adapted_depth",
         minimum=0,
+        maximum=1000,
     )
     width: float = option(
         0.25,
@@ -80,7 +82,7 @@ class TextConfig(Config):
 class ModelConfig(Config):
     """A model, except its backbone. Defaults are those of the paper, or ours where the paper gives none."""
 
-    frames: int = option(8, "Frames of a clip (T).", minimum=2, maximum=512)
+    frames: int = option(8, "Frames of a clip (T).", minimum=2, maximum=MAX_FRAMES)
     tune: str = option(
         "adapters",
         "What is trained in the image tower: adapters, or all weights (a baseline).",

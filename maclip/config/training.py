@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from maclip.config.options import Config, option
 
 MAX_COUNT = 1_000_000_000  # of episodes
+MAX_ASKED = 1_000_000  # of episodes of an evaluation, whose answers are kept
 MAX_SEED = 2**62
 
 
@@ -23,8 +24,8 @@ class EpisodeConfig(Config):
 class OptimizerConfig(Config):
     """AdamW and its learning rate schedule.
 
-    After the warm-up the learning rate falls to zero along a cosine. "constant" keeps it constant in the joint stage,
-    for use with `patience`.
+    After the warm-up the learning rate falls towards zero along a cosine. "constant" keeps it constant in the joint
+    stage, for use with `patience`.
     """
 
     learning_rate: float = option(5e-4, "Learning rate of the joint stage.", minimum=0, maximum=10)
@@ -59,14 +60,14 @@ class CacheConfig(Config):
         minimum=0,
         maximum=100_000,
     )
-    views: int = option(6, "Random views of each clip in the prototype stage.", minimum=1, maximum=10_000)
+    views: int = option(6, "Random views of each clip in the prototype stage.", minimum=1, maximum=1000)
 
 
 @dataclass(frozen=True)
 class ValidationConfig(Config):
     """Validation during training, and early stopping."""
 
-    validation_episodes: int = option(400, "Episodes per validation.", minimum=1, maximum=MAX_COUNT)
+    validation_episodes: int = option(400, "Episodes per validation.", minimum=1, maximum=MAX_ASKED)
     validations: int = option(10, "Validations per stage.", minimum=1, maximum=1_000_000)
     patience: int = option(
         0,

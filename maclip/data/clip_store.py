@@ -40,6 +40,7 @@ class ClipStore:
     reader: reads the clips.
     max_broken: largest share of unreadable clips, 0..1; default 0: the first one raises.
     views: whether random views will be loaded; default True. If not, the stem cache holds centre views only.
+    workers: threads that decode clips; default 4.
     stem_views: random views of a clip, each with its own crop, in the stem cache beside the centre view; default 0: the
         cache holds centre crops of 2T frames, and random views select among these frames.
     """
@@ -52,12 +53,14 @@ class ClipStore:
         max_broken: float = 0.0,
         views: bool = True,
         stem_views: int = 0,
+        workers: int = DECODING_THREADS,
     ) -> None:
         self.classes = tuple(classes)
         self.paths = [path for c in classes for path in c.clips]
         self.labels: Ids = np.repeat(np.arange(len(classes)), [len(c.clips) for c in classes])
         self.reader = reader
         self.broken = BrokenClips(self.classes, max_broken)
+        self.workers = workers
         self.views, self.stem_views = views, stem_views if views else 0
         self._tokens: StemTokens | None = None
         self._identity: tuple[object, ...] = ()  # of the cached tokens
@@ -126,7 +129,7 @@ class ClipStore:
         tokens = MemoryTokens(len(self)) if disk is None else DiskTokens(disk, [self._stem_key(i) for i in clips])
         missing = [i for i in clips if not tokens.has(i)]
         done = len(self) - len(missing)
-        reads = prefetch(lambda i: self._attempt(i, partial(self._to_cache, i)), missing, DECODING_THREADS)
+        reads = prefetch(lambda i: self._attempt(i, partial(self._to_cache, i)), missing, self.workers)
         for i, pixels in zip(missing, reads, strict=True):
             if pixels is not None:
                 parts = _fill(torch.from_numpy(pixels), self.cached_frames).split(BATCH_FRAMES)

@@ -1,27 +1,34 @@
 """Datasets: a folder for each class with its clips, which are videos or folders of frames.
 
 Three layouts are supported: a `classes.json` with names and splits (as `maclip synth` writes it); `train/`, `val/` and
-`test/` folders of class folders; or class folders alone, which then belong to every split.
+`test/` folders of class folders; or class folders alone, which then belong to every split. A folder `test/` that holds
+clips itself is a class called test. `maclip_runtime.reading.formats` says what a clip is; whatever else lies in the
+folders is named in `Dataset.left_out`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from maclip_runtime.bundle.names import name_key
 from maclip_runtime.bundle.schema import read_json
 from maclip_runtime.errors import MaclipError
+from maclip_runtime.reading.formats import is_picture, is_video
 
 SPLITS = ("train", "val", "test")
 CLASSES_FILE = "classes.json"
-VIDEO_SUFFIXES = {".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".gif"}
-PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 MAX_FOLDERS_NAMED = 5  # in a message
+MAX_SUFFIXES_NAMED = 8
+# The words of a label such as "WatchTVAtHome": capitalised ones, and acronyms.
+WORD = re.compile(r"[A-Z]+(?![a-z0-9])|[A-Z][a-z0-9]*")
+CAMEL_CASE = re.compile(rf"(?:[a-z][a-z0-9]+)?(?:{WORD.pattern})+")
 SIDED = re.compile(r"left|right|clockwise", re.IGNORECASE)
 
 
@@ -62,17 +69,23 @@ class Dataset:
 
 
 def open_folders(root: str | Path) -> Dataset:
-    """The dataset in the folder `root`. Raises `data-missing`, `data-empty`, `classes-invalid` and `splits-overlap`."""
+    """The dataset in the folder `root`.
+
+    Raises `data-missing`, `data-empty`, `names-invalid`, `classes-invalid` and `splits-overlap`.
+    """
     root = Path(root)
     if not root.is_dir():
-        raise MaclipError("data-missing", f"There is no folder {root}.", "Give a folder that holds a folder per class.")
+        raise MaclipError(
+            "data-missing", f"There is no folder {shown(root)}.", "Give a folder that holds a folder per class."
+        )
+    refuse_undecodable([root.resolve()])
+    splits = [] if (root / CLASSES_FILE).is_file() else _split_folders(root)
     if (root / CLASSES_FILE).is_file():
         classes = _listed_classes(root)
     else:
-        splits = [root / split for split in SPLITS if (root / split).is_dir()]
         classes = [c for split in splits for c in _folder_classes(split, split.name)] or _folder_classes(root, None)
     named = {clip.parent for c in classes for clip in c.clips}
-    unused = [folder for folder in _folders_of_classes(root) if folder not in named]
+    unused = [folder for folder in _folders_of_classes(root, splits) if folder not in named]
     classes = [c for c in classes if c.clips]
     if not classes:
         raise MaclipError(
@@ -80,7 +93,8 @@ def open_folders(root: str | Path) -> Dataset:
             f"{root} holds no class: no folder in it has a video or a folder of frames.",
             f"Lay it out as {root.name}/CLASS/CLIP.mp4, or {root.name}/train/CLASS/CLIP.mp4 and so on.",
         )
-    data = Dataset(root, tuple(classes), _left_out(root, unused))
+    refuse_undecodable(clip for c in classes for clip in c.clips)
+    data = Dataset(root, tuple(classes), (*_left_out(root, unused), *_no_clips(root, classes)))
     _refuse_half_split(data)
     refuse_overlap(data)
     return data
@@ -131,12 +145,30 @@ def _refuse_half_split(data: Dataset) -> None:
 
 
 def natural_name(label: str) -> str:
-    """The natural name of a class, from its label.
+    """The natural name of a class, from its label: words in lower case, acronyms as they are.
 
     >>> natural_name("ride_bike"), natural_name("Closing [something]")
     ('ride bike', 'Closing something')
+    >>> natural_name("ApplyEyeMakeup"), natural_name("WatchTV"), natural_name("TV"), natural_name("iPhone")
+    ('apply eye makeup', 'watch TV', 'TV', 'iPhone')
     """
-    return " ".join(re.sub(r"[\[\]_]", " ", label).split())
+    words = re.sub(r"[\[\]_]", " ", label).split()
+    if " " in label.strip():
+        return " ".join(words)  # a phrase: its capitals are meant
+    if len(words) == 1:
+        return " ".join(_words(words[0]))
+    parts = [_words(word) for word in words]
+    return " ".join(word if len(part) == 1 else " ".join(part) for word, part in zip(words, parts, strict=True))
+
+
+def _words(label: str) -> list[str]:
+    """The words of a label in camel case; any other label is one word."""
+    if not CAMEL_CASE.fullmatch(label):
+        return [label]
+    first = re.match(r"[a-z0-9]*", label)
+    assert first is not None
+    words = [*([first.group()] if first.group() else []), *WORD.findall(label, first.end())]
+    return [word if len(word) > 1 and word.isupper() else word.lower() for word in words]
 
 
 def sided(name: str) -> bool:
@@ -151,6 +183,24 @@ def data_sha256(data: Dataset) -> str:
     """
     listed = sorted([c.split or "", c.name, clip.name, str(_bytes(clip))] for c in data.classes for clip in c.clips)
     return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
+
+
+def shown(path: Path) -> str:
+    """`path` as text that can be printed, with the bytes that are not UTF-8 written as \\xe9."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def refuse_undecodable(paths: Iterable[Path]) -> None:
+    """Raise `names-invalid` for the first of `paths` whose name is not UTF-8: names are stored and printed as UTF-8."""
+    for path in paths:
+        try:
+            str(path).encode("utf-8")
+        except UnicodeEncodeError:
+            raise MaclipError(
+                "names-invalid",
+                f"The name {shown(path)} is not UTF-8.",
+                "Rename it; for a whole folder: convmv -f latin1 -t utf8 -r --notest FOLDER.",
+            ) from None
 
 
 def _listed_classes(root: Path) -> list[ActionClass]:
@@ -181,33 +231,75 @@ def _invalid(root: Path, what: str) -> MaclipError:
 
 def _folder_classes(root: Path, split: str | None) -> list[ActionClass]:
     classes = []
-    for folder in sorted(root.iterdir()):
+    for folder in entries(root):
         if folder.is_dir() and not folder.name.startswith("."):
+            refuse_undecodable([folder])
             name = natural_name(folder.name)
             classes.append(ActionClass(name, split, not sided(name), _clips(folder)))
     return classes
 
 
-def _folders_of_classes(root: Path) -> list[Path]:
-    """The folders that may be meant as classes: all under `root` or under its splits, except hidden ones."""
-    places = [root / split for split in SPLITS if (root / split).is_dir() and not (root / CLASSES_FILE).is_file()]
-    found = [folder for place in (root, *places) for folder in sorted(place.iterdir()) if folder not in places]
-    return [folder for folder in found if folder.is_dir() and not folder.name.startswith(".")]
+def _split_folders(root: Path) -> list[Path]:
+    """The folders `train`, `val` and `test` that hold folders of clips. One that holds clips itself is a class."""
+    found = [root / split for split in SPLITS if (root / split).is_dir()]
+    return [folder for folder in found if not any(map(is_clip, entries(folder))) or _holds_classes(folder)]
+
+
+def _holds_classes(folder: Path) -> bool:
+    return any(is_clip(clip) for inner in entries(folder) if _is_plain_folder(inner) for clip in entries(inner))
+
+
+def _is_plain_folder(entry: Path) -> bool:
+    return entry.is_dir() and not entry.name.startswith(".")
+
+
+def _folders_of_classes(root: Path, splits: Sequence[Path]) -> list[Path]:
+    """The folders that may be meant as classes: all under `root` or under its `splits`, except hidden ones."""
+    found = [folder for place in (root, *splits) for folder in entries(place) if folder not in splits]
+    return [folder for folder in found if _is_plain_folder(folder)]
 
 
 def _left_out(root: Path, folders: Sequence[Path]) -> tuple[str, ...]:
     if not folders:
         return ()
-    shown = ", ".join(str(folder.relative_to(root)) for folder in folders[:MAX_FOLDERS_NAMED])
-    more = f" and {len(folders) - MAX_FOLDERS_NAMED} more" if len(folders) > MAX_FOLDERS_NAMED else ""
-    return (f"left out: {shown}{more} in {root}: not a class of this dataset, or no clip in it",)
+    return (f"left out: {_some(root, folders)} in {root}: not a class of this dataset, or no clip in it",)
+
+
+def _no_clips(root: Path, classes: Sequence[ActionClass]) -> tuple[str, ...]:
+    """A message that names and counts what lies beside the clips and is none, except hidden files."""
+    left: list[Path] = []
+    for folder in sorted({clip.parent for c in classes for clip in c.clips}):
+        left += [entry for entry in entries(folder) if not entry.name.startswith(".") and not is_clip(entry)]
+    left += [entry for entry in entries(root) if entry.is_file() and is_clip(entry)]  # a clip of no class
+    if not left:
+        return ()
+    kinds = Counter("folder" if entry.is_dir() else entry.suffix.lower() or "no suffix" for entry in left)
+    counted = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(MAX_SUFFIXES_NAMED))
+    what = "1 entry is no clip" if len(left) == 1 else f"{len(left)} entries are no clips"
+    return (f"left out: {_some(root, left)} in {root}: {what} of a class ({counted})",)
+
+
+def _some(root: Path, paths: Sequence[Path]) -> str:
+    """The first of `paths` under `root`, and how many more there are."""
+    some = ", ".join(shown(path.relative_to(root)) for path in paths[:MAX_FOLDERS_NAMED])
+    return some + (f" and {len(paths) - MAX_FOLDERS_NAMED} more" if len(paths) > MAX_FOLDERS_NAMED else "")
 
 
 def _clips(folder: Path) -> tuple[Path, ...]:
     """Videos and folders of pictures directly inside a class's folder, by name."""
-    if not folder.is_dir():
-        return ()
-    return tuple(entry for entry in sorted(folder.iterdir()) if is_clip(entry))
+    return tuple(entry for entry in entries(folder) if is_clip(entry)) if folder.is_dir() else ()
+
+
+def entries(folder: Path) -> list[Path]:
+    """What lies in `folder`, by name. Raises `data-missing`."""
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise MaclipError(
+            "data-missing",
+            f"The folder {shown(folder)} cannot be listed ({error.strerror}).",
+            "Give yourself the right to read it, or move it elsewhere.",
+        ) from error
 
 
 def _bytes(clip: Path) -> int:
@@ -215,7 +307,7 @@ def _bytes(clip: Path) -> int:
     try:
         if not clip.is_dir():
             return clip.stat().st_size
-        return sum(entry.stat().st_size for entry in clip.iterdir() if entry.suffix.lower() in PICTURE_SUFFIXES)
+        return sum(entry.stat().st_size for entry in clip.iterdir() if is_picture(entry))
     except OSError:
         return -1
 
@@ -230,9 +322,10 @@ def _file(clip: Path) -> tuple[int, int] | Path:
 
 
 def is_clip(entry: Path) -> bool:
-    """Whether a folder's entry is a video, or a folder of pictures."""
+    """Whether a folder's entry is a video, or a folder of pictures. The reader says what is wrong with a locked one."""
     if entry.name.startswith("."):
         return False
-    if entry.is_dir():
-        return any(picture.suffix.lower() in PICTURE_SUFFIXES for picture in entry.iterdir())
-    return entry.suffix.lower() in VIDEO_SUFFIXES
+    try:
+        return any(map(is_picture, entry.iterdir())) if entry.is_dir() else is_video(entry)
+    except OSError:
+        return True

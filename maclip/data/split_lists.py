@@ -14,16 +14,19 @@ from typing import Any
 
 from maclip.data.dataset import (
     SPLITS,
-    VIDEO_SUFFIXES,
     ActionClass,
     Dataset,
+    entries,
     is_clip,
     natural_name,
     refuse_overlap,
+    refuse_undecodable,
+    shown,
     sided,
 )
 from maclip_runtime.bundle.schema import read_json
 from maclip_runtime.errors import MaclipError
+from maclip_runtime.reading.formats import is_video
 
 LIST_SUFFIXES = (".txt", ".list", ".csv")
 NUMBERED = re.compile(r"(train|val|test)([0-9]+)")
@@ -122,7 +125,10 @@ class _Finder:
 
     def __init__(self, root: Path) -> None:
         if not root.is_dir():
-            raise MaclipError("data-missing", f"There is no folder {root}.", "Give the folder that holds the clips.")
+            raise MaclipError(
+                "data-missing", f"There is no folder {shown(root)}.", "Give the folder that holds the clips."
+            )
+        refuse_undecodable([root.resolve()])
         self.root = root
         self._listed: dict[Path, dict[str, Path]] = {}
 
@@ -142,11 +148,10 @@ class _Finder:
         """The clip at `place`, with or without its suffix. Each folder is listed only once, because lists are long."""
         folder = self._listed.get(place.parent)
         if folder is None:
-            entries = sorted(place.parent.iterdir()) if place.parent.is_dir() else []
             folder = {}
-            for entry in entries:
+            for entry in entries(place.parent) if place.parent.is_dir() else []:
                 folder.setdefault(entry.name, entry)
-                if entry.suffix.lower() in VIDEO_SUFFIXES:
+                if is_video(entry):
                     folder.setdefault(entry.stem, entry)
             self._listed[place.parent] = folder
         found = folder.get(place.name)
@@ -156,10 +161,13 @@ class _Finder:
 def _split_files(lists: Path) -> list[tuple[str, Path]]:
     """The list of each split: the file whose name begins with the split."""
     if not lists.is_dir():
-        raise MaclipError("lists-invalid", f"There is no folder {lists}.", "Give the folder that holds the lists.")
+        raise MaclipError(
+            "lists-invalid", f"There is no folder {shown(lists)}.", "Give the folder that holds the lists."
+        )
+    refuse_undecodable([lists.resolve()])
     files: list[tuple[str, Path]] = []
     for split in SPLITS:
-        fitting = [f for f in sorted(lists.iterdir()) if f.name.startswith(split) and f.suffix in LIST_SUFFIXES]
+        fitting = [f for f in entries(lists) if f.name.startswith(split) and f.suffix in LIST_SUFFIXES]
         if len(fitting) > 1:
             raise _invalid(fitting[1], f"{fitting[0].name} is already the list of {split}")
         files += [(split, file) for file in fitting]

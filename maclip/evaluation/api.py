@@ -21,6 +21,8 @@ from maclip.version import __version__
 from maclip_runtime.bundle.names import name_key
 from maclip_runtime.errors import MaclipError
 
+MAX_CLASSES_NAMED = 5  # in a message
+
 ProgressOf = Callable[[str], Progress]
 
 
@@ -49,7 +51,7 @@ def evaluate(
     max_broken: largest share of unreadable clips, 0..1; these are left out. Default 0.
     pretrained: new path of the backbone's weights, for a run whose weights were moved.
     progress: called with the name of a part of the work; returns a callback for (done, total).
-    note: called with a message for each folder or clip that was left out.
+    note: called with a message for each folder, clip or class that was left out.
     Raises `data-empty`, `too-few-clips`, `answers-not-finite`, `clip-unreadable` and what loading a run raises.
     """
     config = config or EvaluationConfig()
@@ -67,7 +69,9 @@ def evaluate(
     store = ClipStore(chosen, reader, max_broken=max_broken, views=False)
     evaluator = Evaluator(loaded, store, progress("features"), Support(config.names, config.average))
     broken = tuple(store.broken.report())
-    for line in (*left_out, *(f"left out: {line}" for line in broken)):
+    need = task.shot + task.queries
+    small = tuple(c.name for c in evaluator.classes if len(c.clips) < need)
+    for line in (*left_out, *(f"left out: {line}" for line in broken), *_too_small(small, need)):
         note(line)
     result = evaluator.evaluate(
         task.way, task.shot, config.episodes, config.seed, progress=progress("episodes"), queries=task.queries
@@ -85,6 +89,7 @@ def evaluate(
         seen_in_training=tuple(c.name for c in chosen if name_key(c.name) in taught),
         clips_sha256=clips_sha256(evaluator.classes),
         left_out=broken,
+        too_small=small,
     )
 
 
@@ -100,6 +105,14 @@ def _classes(
     if not found:
         raise MaclipError("data-empty", f"{classes.root} has no class of split {split!r}.", "Choose another split.")
     return found, str(classes.root), classes.left_out
+
+
+def _too_small(classes: Sequence[str], need: int) -> tuple[str, ...]:
+    if not classes:
+        return ()
+    more = f" and {len(classes) - MAX_CLASSES_NAMED} more" if len(classes) > MAX_CLASSES_NAMED else ""
+    named = ", ".join(map(repr, classes[:MAX_CLASSES_NAMED]))
+    return (f"left out: {named}{more}: fewer than {need} readable clips, as many as an episode takes of a class",)
 
 
 def _identity(model: MaClip | Run) -> tuple[str, str | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -51,6 +51,7 @@ class Result:
     confusion: [classes, classes], number of queries of the row's class that were classified as the column's.
     by_episode: [episodes], number of correct answers (of way * queries); for paired comparisons.
     support: names and averaging of support clips.
+    interval_by_fusion_weight: half-widths of the 95 % intervals of `by_fusion_weight`.
     """
 
     way: int
@@ -66,6 +67,7 @@ class Result:
     by_episode: tuple[int, ...] = ()
     queries: int = 1
     support: Support = DEFAULT_SUPPORT
+    interval_by_fusion_weight: dict[str, float] = field(default_factory=dict)
 
     @property
     def by_class(self) -> dict[str, float]:
@@ -184,11 +186,12 @@ class Evaluator:
             weight = 0.0
         correct = outcomes.correct(weight)
         accuracy, interval = mean_interval(correct)
-        by_weight = {f"{w:g}": float(outcomes.correct(w).float().mean()) for w in FUSION_WEIGHTS}
+        measured = {f"{w:g}": mean_interval(outcomes.correct(w)) for w in FUSION_WEIGHTS}
+        by_weight = {w: mean for w, (mean, _) in measured.items()}
         confusion = _confusion(outcomes, weight, len(self.names))
         return Result(
             way, shot, episodes, seed, accuracy, interval, weight, by_weight, self.names, confusion,
-            tuple(correct.sum(-1).tolist()), queries, self.support,
+            tuple(correct.sum(-1).tolist()), queries, self.support, {w: half for w, (_, half) in measured.items()},
         )  # fmt: skip
 
     def _by_class(self, singles: Tensor, ways: Tensor) -> Tensor:

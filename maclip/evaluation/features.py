@@ -42,7 +42,8 @@ def clip_features(
     batch = max(1, BATCH_FRAMES // model.config.frames)
     batches = [np.arange(at, min(at + batch, len(store))) for at in range(0, len(store), batch)]
     seeds = [None if rng is None else rng.spawn(1)[0] for _ in batches]
-    loads = prefetch(lambda job: store.load_each(*job), zip(batches, seeds, strict=True), BATCHES_AHEAD)
+    threads = min(BATCHES_AHEAD, store.workers)
+    loads = prefetch(lambda job: store.load_each(*job), zip(batches, seeds, strict=True), threads)
     for ids, clips in zip(batches, loads, strict=True):
         query.append(model.encode(clips))
         # Without adapted blocks, features do not depend on the text.

@@ -37,6 +37,7 @@ class Record:
     seen_in_training: classes that the model was trained on.
     clips_sha256: digest of the clips' names and sizes: other clips may have the same names.
     left_out: a line for each clip that could not be read.
+    too_small: classes with too few readable clips for an episode: they were not asked for.
     """
 
     format: int
@@ -51,6 +52,12 @@ class Record:
     seen_in_training: tuple[str, ...]
     clips_sha256: str
     left_out: tuple[str, ...]
+    too_small: tuple[str, ...] = ()
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The classes that episodes were made of."""
+        return tuple(name for name in self.result.names if name not in self.too_small)
 
 
 @dataclass(frozen=True)

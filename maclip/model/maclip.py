@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from maclip.adapters import build_adapted_block
 from maclip.backbones.image_towers import cut_tower, plain_block
 from maclip.backbones.loading import LoadedBackbone
-from maclip.backbones.text_tower import encode_tokens, refuse_templates, trim
+from maclip.backbones.text_tower import encode_tokens, refuse_alike, refuse_cut_templates, refuse_templates, trim
 from maclip.config import ModelConfig
 from maclip.config.model import NONE
 from maclip.data.stem_cache import Stem
@@ -180,15 +180,20 @@ class MaClip(nn.Module):
         """Text features of action names [n, D']: normalised, averaged over templates, and normalised again.
 
         If the prototype module reads raw text (`PrototypeConfig.text_length`), they are averaged but not normalised.
+        Raises `names-invalid` for two names of which the encoder reads the same, `option-invalid` for a template
+        that is too long.
         """
         wanted, device = list(names), self.pixel_mean.device
         if self._encoded and wanted:
             return torch.stack([self._encoded[name] for name in wanted]).to(device)
-        prompts = [template.format(name) for name in wanted for template in self.config.text.templates]
+        tokenizer, templates = self.backbone.tokenizer, self.config.text.templates
+        prompts = [template.format(name) for name in wanted for template in templates]
+        batches = [tokenizer(prompts[i : i + PROMPTS_PER_BATCH]) for i in range(0, len(prompts), PROMPTS_PER_BATCH)]
+        if wanted:
+            refuse_cut_templates(templates, tokenizer)
+            refuse_alike(wanted, [own.numpy().tobytes() for own in torch.cat(batches).split(len(templates))])
         rows = [torch.zeros(0, self.feature_width, device=device)]
-        for start in range(0, len(prompts), PROMPTS_PER_BATCH):
-            tokens = self.backbone.tokenizer(prompts[start : start + PROMPTS_PER_BATCH])
-            rows.append(encode_tokens(self.clip, trim(self.clip, tokens).to(device)))
+        rows += [encode_tokens(self.clip, trim(self.clip, tokens).to(device)) for tokens in batches]
         features = torch.cat(rows)
         if self._raw_text:
             return features.unflatten(0, (-1, len(self.config.text.templates))).mean(1)

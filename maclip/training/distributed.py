@@ -10,9 +10,12 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import threading
+import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
@@ -26,6 +29,11 @@ from maclip_runtime.errors import EXIT_MACHINE_LACKS, EXIT_OUR_FAULT, MaclipErro
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
+# How long processes wait for each other: the first one alone fills caches and validates, which may take hours. One that
+# has ended is noticed at once, because its connections close.
+PATIENCE = timedelta(days=2)
+PARENT = "MACLIP_PARENT"  # variable with the process that started this one
+WATCH_SECONDS = 0.5
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 Out = TypeVar("Out")
@@ -157,6 +165,7 @@ def start_team(machine: Machine, precision: str = "32") -> Team:
     """
     try:
         from lightning_fabric import Fabric
+        from lightning_fabric.strategies.ddp import DDPStrategy
     except ImportError as error:
         raise MaclipError(
             "training-missing",
@@ -170,25 +179,52 @@ def start_team(machine: Machine, precision: str = "32") -> Team:
         devices = int(os.environ["LOCAL_WORLD_SIZE"])
         nodes = int(os.environ["WORLD_SIZE"]) // devices
     kind = pick_device(machine.device)
-    if kind == "cuda" and devices > torch.cuda.device_count():
-        raise MaclipError(
-            "device-missing",
-            f"This machine has {torch.cuda.device_count()} CUDA devices, not {devices}.",
-            "Lower --devices.",
-            EXIT_MACHINE_LACKS,
-        )
+    _refuse_too_many(kind, devices)
     if precision == "fp16" and kind == "cpu":
         raise MaclipError("option-invalid", "fp16 needs a CUDA device.", "Use --precision bf16 or 32.")
     several = devices * nodes > 1
+    if several and not _under_torchrun():
+        _end_with_parent()
     fabric = Fabric(
         accelerator=kind,
         devices=devices,
         num_nodes=nodes,
-        strategy="ddp" if several else "auto",
+        strategy=DDPStrategy(timeout=PATIENCE) if several else "auto",
         precision=PRECISIONS[precision],  # type: ignore[arg-type]
     )
     fabric.launch()
     return Team(fabric)
+
+
+def _refuse_too_many(kind: str, devices: int) -> None:
+    """Raise `device-missing` for more processes than the machine has GPUs, or cores where it trains on the CPU."""
+    there, what = (torch.cuda.device_count(), "CUDA devices") if kind == "cuda" else (os.cpu_count() or 1, "cores")
+    if devices > there and not _under_torchrun():
+        raise MaclipError(
+            "device-missing",
+            f"This machine has {there} {what}, not {devices}.",
+            "Lower --devices: each process needs one.",
+            EXIT_MACHINE_LACKS,
+        )
+
+
+def _end_with_parent() -> None:
+    """Let processes that this one starts end with it, however it ends; if it was started so itself, watch its parent.
+
+    A killed process cannot end its children, so they look whether it is still there.
+    """
+    own = str(os.getpid())
+    parent = os.environ.get(PARENT, own)
+    os.environ[PARENT] = own
+    if parent == own or os.environ.get("LOCAL_RANK", "0") == "0":
+        return  # it is the first, or watches already
+
+    def watch() -> None:
+        while os.getppid() == int(parent):
+            time.sleep(WATCH_SECONDS)
+        os._exit(1)  # other threads may wait for the others for ever
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
 def _under_torchrun() -> bool:

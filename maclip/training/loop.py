@@ -118,7 +118,7 @@ class Stage:
 
     def _update(self, update: range, loss: float, accuracy: float) -> None:
         done = update.stop
-        rate = learning_rate(self.name, done, self.episodes, self.optimizer.peak, self.config.optimizer)
+        rate = learning_rate(self.name, update, self.episodes, self.optimizer.peak, self.config.optimizer)
         self.checkpoint.leaving()
         self.optimizer.update(update, rate)
         with self.team.attempt():

@@ -20,12 +20,13 @@ def is_validation_due(done: int, episodes: int, accumulate: int, validations: in
     return done == episodes or done // every != (done - accumulate) // every
 
 
-def learning_rate(stage: str, done: int, episodes: int, peak: float, config: OptimizerConfig) -> float:
-    """The learning rate of the update that ends with episode `done`: linear warm-up to `peak`, then cosine to zero.
+def learning_rate(stage: str, update: range, episodes: int, peak: float, config: OptimizerConfig) -> float:
+    """The learning rate of `update`, its episodes: linear warm-up to `peak`, then cosine towards zero.
 
-    With schedule "constant" the joint stage, but not the prototype stage, stays at `peak`.
+    It is the schedule's value in the middle of the update, so that the first and the last update learn, even if they
+    are the only one. With schedule "constant" the joint stage, but not the prototype stage, stays at `peak`.
     """
-    share, warmup = done / episodes, config.warmup
+    share, warmup = (update.start + update.stop) / (2 * episodes), config.warmup
     if share < warmup:
         return peak * (share / warmup)
     if stage == "joint" and config.schedule == "constant":

@@ -101,7 +101,11 @@ class Trainer:
         )
         broken = self.machine.max_broken
         self.store = ClipStore(
-            data.split("train"), reader, max_broken=broken, stem_views=config.train.caching.stem_views
+            data.split("train"),
+            reader,
+            max_broken=broken,
+            stem_views=config.train.caching.stem_views,
+            workers=self.machine.workers,
         )
         if not len(self.store):
             raise MaclipError("data-empty", f"{data.root} has no training class.", "Give classes the split 'train'.")
@@ -110,7 +114,7 @@ class Trainer:
         # Without splits all classes are for training, none for validation.
         held_out = data.split("val") if data.has_splits() else ()
         self.validation = (
-            ClipStore(held_out, reader, max_broken=broken, views=False)
+            ClipStore(held_out, reader, max_broken=broken, views=False, workers=self.machine.workers)
             if _way([len(c.clips) for c in held_out]) >= 2
             else None
         )
@@ -246,9 +250,10 @@ class Trainer:
         episodes = self.train_config.validation.validation_episodes
         result = evaluator.evaluate(_way(evaluator.sizes), 1, episodes, VALIDATION_SEED)
         # Compare by the accuracy at the best fusion weight: the weight itself is chosen at the end.
-        accuracy = result.by_fusion_weight[f"{choose_fusion_weight(result):g}"]
-        self.log.validated(stage, episode, accuracy, result.interval)
-        self.callbacks.validated(stage, episode, accuracy, result.interval)
+        best = f"{choose_fusion_weight(result):g}"
+        accuracy, interval = result.by_fusion_weight[best], result.interval_by_fusion_weight[best]
+        self.log.validated(stage, episode, accuracy, interval)
+        self.callbacks.validated(stage, episode, accuracy, interval)
         if accuracy >= self.validations.best:
             self.validations.best = accuracy
             write_adapters(self.run / ADAPTERS_FILE, self.model)

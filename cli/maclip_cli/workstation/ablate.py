@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from maclip.config import Machine, ModelConfig, TrainConfig
+from maclip.config.training import MAX_ASKED
 from maclip_cli.console import results
 from maclip_cli.workstation.config_options import takes
 from maclip_cli.workstation.data import ListsOption, NamesOption, SkipMissingOption
@@ -38,7 +39,7 @@ def ablate(
         ),
     ] = "frozen,tpcm,adapters,both",
     shots: Annotated[str, typer.Option(help="Shots of the evaluations, separated by commas.")] = "1,5",
-    test_episodes: Annotated[int, typer.Option(min=1, help="Episodes of each evaluation.")] = 10_000,
+    test_episodes: Annotated[int, typer.Option(min=1, max=MAX_ASKED, help="Episodes of each evaluation.")] = 10_000,
     split: Annotated[str, typer.Option(help="Split to evaluate: test, or val to choose by.")] = "test",
     backbone: Backbone = "ViT-B-16",
     pretrained: Pretrained = "openai",

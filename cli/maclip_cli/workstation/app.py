@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from maclip.config import ModelConfig
+from maclip.config.training import MAX_SEED
 from maclip_cli.console import add_version, changes, run_app
 from maclip_cli.workstation.ablate import ablate
 from maclip_cli.workstation.backbones import backbones
@@ -31,6 +32,9 @@ app = typer.Typer(
     add_completion=False,
     help="Few-shot action recognition: train adapters on a frozen CLIP model, evaluate them, and export to ONNX.",
 )
+
+MAX_CLIPS = 100_000  # of a generated class
+MAX_WORKERS = 256
 
 add_version(app, "maclip")
 
@@ -89,11 +93,13 @@ def synth(
     out: Annotated[Path, typer.Argument(metavar="DIR", help="Output folder: DIR/motion and DIR/object-motion.")],
     family: Annotated[str, typer.Option(help="motion, object-motion, or both.")] = "both",
     clips: Annotated[
-        int | None, typer.Option(min=1, help="Clips of a class; default: 24 for training, else 16.")
+        int | None, typer.Option(min=1, max=MAX_CLIPS, help="Clips of a class; default: 24 for training, else 16.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the clips.")] = 0,
-    split_seed: Annotated[int | None, typer.Option(help="Assign classes to splits at random, with this seed.")] = None,
-    workers: Annotated[int, typer.Option(help="Number of processes; 0: one per core.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the clips.")] = 0,
+    split_seed: Annotated[
+        int | None, typer.Option(min=0, max=MAX_SEED, help="Assign classes to splits at random, with this seed.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=0, max=MAX_WORKERS, help="Number of processes; 0: one per core.")] = 0,
 ) -> None:
     """Generate clips of moving shapes: a folder of videos for each class, and a classes.json."""
     from maclip_cli.progress import Bars

@@ -32,11 +32,12 @@ def bench(
         str | None, typer.Option(help="Tag, file or 'none'; default: the run's, or the first bundle's.")
     ] = None,
     adapted_depth: Annotated[
-        int | None, typer.Option(help="With RUN 'none': default, the first bundle's; adapters are untrained.")
+        int | None,
+        typer.Option(min=0, max=1000, help="With RUN 'none': default, the first bundle's; adapters are untrained."),
     ] = None,
-    repeats: Annotated[int, typer.Option(min=1, help="Single clips for each runner.")] = 30,
-    batch: Annotated[int, typer.Option(min=1, help="Clips in a batch, for throughput.")] = 4,
-    threads: Annotated[int | None, typer.Option(min=1, help="For each runner; default: one a core.")] = None,
+    repeats: Annotated[int, typer.Option(min=1, max=1000000, help="Single clips for each runner.")] = 30,
+    batch: Annotated[int, typer.Option(min=1, max=1024, help="Clips in a batch, for throughput.")] = 4,
+    threads: Annotated[int | None, typer.Option(min=1, max=1024, help="For each runner; default: one a core.")] = None,
     no_compile: Annotated[bool, typer.Option("--no-compile", help="Leave torch.compile out.")] = False,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all figures here.")] = None,
     figure: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw them here: .png, .svg or .pdf.")] = None,

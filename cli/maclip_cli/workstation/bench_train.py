@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from maclip.config.model import MAX_FRAMES
 from maclip_cli.console import people
 from maclip_cli.workstation.requirements import need_training
 from maclip_runtime.errors import EXIT_MACHINE_LACKS, MaclipError
@@ -22,20 +23,22 @@ if TYPE_CHECKING:
 def bench_train(
     backbone: Annotated[str, typer.Option(help="A ViT of open_clip by name, or 'tiny'.")] = "ViT-B-32",
     pretrained: Annotated[str, typer.Option(help="Weights do not change the cost: 'none' (random) will do.")] = "none",
-    adapted_depth: Annotated[int, typer.Option(min=0, help="Adapted blocks (K) of the method with cached stems.")] = 4,
-    frames: Annotated[int, typer.Option(min=2, help="Frames a clip (T).")] = 8,
-    way: Annotated[int, typer.Option(min=2, help="Classes an episode.")] = 5,
-    shot: Annotated[int, typer.Option(min=1, help="Support clips a class.")] = 1,
-    queries: Annotated[int, typer.Option(min=1, help="Query clips a class.")] = 1,
+    adapted_depth: Annotated[
+        int, typer.Option(min=0, max=1000, help="Adapted blocks (K) of the method with cached stems.")
+    ] = 4,
+    frames: Annotated[int, typer.Option(min=2, max=MAX_FRAMES, help="Frames a clip (T).")] = 8,
+    way: Annotated[int, typer.Option(min=2, max=1000, help="Classes an episode.")] = 5,
+    shot: Annotated[int, typer.Option(min=1, max=1000, help="Support clips a class.")] = 1,
+    queries: Annotated[int, typer.Option(min=1, max=1000, help="Query clips a class.")] = 1,
     metric: Annotated[str, typer.Option(help="otam, bimhm, trx or trx-triples.")] = "otam",
-    episodes: Annotated[int, typer.Option(min=1, help="Episodes per update; a turn is one update.")] = 4,
-    rounds: Annotated[int, typer.Option(min=1, help="Turns of each method.")] = 5,
+    episodes: Annotated[int, typer.Option(min=1, max=10000, help="Episodes per update; a turn is one update.")] = 4,
+    rounds: Annotated[int, typer.Option(min=1, max=100000, help="Turns of each method.")] = 5,
     only: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="full, adapters, checkpointed or cached; may be repeated.")
     ] = None,
     precision: Annotated[str, typer.Option(help="32, or mixed bf16 or fp16.")] = "32",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="Of each process; default: one a core.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, max=1024, help="Of each process; default: one a core.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all figures here.")] = None,
 ) -> None:
     """Episodes a second and memory of full fine-tuning, the paper's adapters, checkpointed, and with cached stems."""

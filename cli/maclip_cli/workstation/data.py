@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from maclip.config.model import MAX_FRAMES
 from maclip_cli.console import print_json
 from maclip_cli.workstation.requirements import need_training
 from maclip_runtime.errors import EXIT_USER_INPUT
@@ -47,7 +48,7 @@ def check(
     lists: ListsOption = None,
     class_names: NamesOption = None,
     skip_missing: SkipMissingOption = False,
-    frames: Annotated[int, typer.Option(min=1, help="Frames of a clip in training (T).")] = 8,
+    frames: Annotated[int, typer.Option(min=1, max=MAX_FRAMES, help="Frames of a clip in training (T).")] = 8,
     as_json: Annotated[bool, typer.Option("--json", help="Print only JSON, on stdout.")] = False,
 ) -> None:
     """Read every clip once; report unreadable clips, lengths and clips per class. Exit code 2 on problems."""

@@ -27,6 +27,7 @@ from maclip_runtime.errors import MaclipError
 
 if TYPE_CHECKING:
     from maclip.evaluation.evaluator import Result
+    from maclip.evaluation.record import Record
 
 MAX_CLASSES_LISTED = 5
 DEVICES = ("auto", "cpu", "cuda")
@@ -81,7 +82,7 @@ def evaluate(
             pretrained=pretrained, progress=bars.progress, note=bars.note,
         )  # fmt: skip
     # Printed first, so that the accuracy is not lost if a file cannot be written.
-    _print_result(record.result, split, len(record.seen_in_training))
+    _print_result(record)
     if json_file is not None:
         write_record(json_file, record)
     if tables:
@@ -116,9 +117,13 @@ def compare(
     )
 
 
-def _print_result(result: Result, split: str, seen: int) -> None:
+def _print_result(record: Record) -> None:
     console = Console()
-    classes = f"{len(result.names)} {split} classes"
+    result, split = record.result, record.split
+    seen = len(set(record.seen_in_training) & set(record.asked))
+    classes = f"{len(record.asked)} {split} classes"
+    if record.too_small:
+        classes += f" ({len(record.too_small)} more have too few clips)"
     if seen and split != "train":
         classes += f", {seen} of which were also in training: not few-shot accuracy on new classes"
     console.print(

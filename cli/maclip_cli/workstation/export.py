@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from maclip.config.model import MAX_FRAMES
 from maclip_cli.workstation.requirements import need_export
 from maclip_runtime.errors import MaclipError
 
@@ -44,7 +45,7 @@ def export(
     gate_data: Annotated[
         Path | None, typer.Option(help="Clips to compare with torch on; default: the run's, else generated ones.")
     ] = None,
-    gate_clips: Annotated[int, typer.Option(min=2, help="Clips a class to compare on: one is enrolled.")] = 4,
+    gate_clips: Annotated[int, typer.Option(min=2, max=1000, help="Clips a class to compare on: one is enrolled.")] = 4,
     calibration_data: Annotated[
         Path | None,
         typer.Option(help="Clips for static int8; default: the run's training classes, else generated."),
@@ -59,7 +60,7 @@ def export(
         str | None,
         typer.Option(help="With --frozen: tag, file or 'none'. With RUN: where its weights are now."),
     ] = None,
-    frames: Annotated[int, typer.Option(min=2, help="With --frozen: frames a clip (T).")] = 8,
+    frames: Annotated[int, typer.Option(min=2, max=MAX_FRAMES, help="With --frozen: frames a clip (T).")] = 8,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing bundle.")] = False,
 ) -> None:
     """Write a bundle: ONNX graphs, names and manifest. Each graph is compared with torch on real frames."""

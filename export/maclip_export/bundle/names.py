@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import re
 from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -13,6 +15,7 @@ from safetensors.numpy import save
 from torch import Tensor
 
 from maclip.backbones.loading import TINY
+from maclip.data.dataset import natural_name
 from maclip.model.maclip import MaClip
 from maclip.runs import ClassNames
 from maclip_runtime.bundle.manifest import Names
@@ -21,13 +24,19 @@ from maclip_runtime.errors import MaclipError
 
 BUILT_IN = {"kinetics700": 700, "ssv2": 174, "hmdb51": 51, "ucf101": 101}  # names in each
 FIX = "Write one name per line, a JSON or YAML list of names, or a mapping from folders to names."
+TABLES = {".csv": ",;\t", ".tsv": "\t"}  # suffixes, and what may separate the columns
+HEADINGS = ("name", "class_name", "class name", "classname", "action", "class", "label", "category", "text")
+NUMBERED = re.compile(r"\s*([0-9]+)(?:\s*[,;:)\t]\s*|\.?\s+)(\S.*)")  # "1 ApplyEyeMakeup", "0,abseiling"
+NUMBER_LAST = re.compile(r"\s*(\S.*?)\s*[,;\t ]\s*([0-9]+)\s*")
 
 
 def read_names(source: str | Path) -> list[str]:
     """Action names in order, from a file or from a built-in list (kinetics700, ssv2, hmdb51, ucf101).
 
-    A text file has one name per line. `.json`, `.yaml` and `.yml` hold a list of names, a mapping to names
-    (`{0: waving}`, or the `classes.json` of a dataset) or a mapping from names to numbers.
+    A text file has one name per line; numbers counted up before or after them are left out. A `.csv` or `.tsv` has a
+    column of names, with or without headings. `.json`, `.yaml` and `.yml` hold a list of names, a mapping to names
+    (`{0: waving}`, or the `classes.json` of a dataset) or a mapping from names to numbers. Labels such as
+    "ApplyEyeMakeup" and "ride_bike" become words (`natural_name`).
     Raises `names-invalid`: neither a file nor a list, unreadable, an empty name, or two names that a device could not
     tell apart.
     """
@@ -46,8 +55,10 @@ def read_names(source: str | Path) -> list[str]:
     except (OSError, ValueError, RecursionError) as error:
         why = " ".join(str(error).split())
         raise MaclipError("names-invalid", f"{path} cannot be read as names ({why}).", FIX) from error
+    if path.suffix.lower() in TABLES:
+        return _checked(_column(content, TABLES[path.suffix.lower()], spec), spec, "row")
     if isinstance(data, str):
-        return _checked(data.splitlines(), spec, "line")
+        return _checked(_unnumbered(data.splitlines()), spec, "line")
     return _checked(_listed(data, spec), spec, "name")
 
 
@@ -112,6 +123,49 @@ def _parsed(content: str, suffix: str) -> Any:
     return [data] if isinstance(data, str) else data
 
 
+def _unnumbered(lines: list[str]) -> list[str]:
+    """The names of lines that are numbered in order, from 0 or 1 on; other lines are names as they are."""
+    for pattern, number, name in ((NUMBERED, 1, 2), (NUMBER_LAST, 2, 1)):
+        found = [pattern.fullmatch(line) for line in lines]
+        numbers = [int(match.group(number)) for match in found if match]
+        if len(lines) > 1 and len(numbers) == len(lines) and sorted(numbers) in _counts(len(lines)):
+            return [match.group(name) for match in found if match]
+    return lines
+
+
+def _counts(length: int) -> tuple[list[int], list[int]]:
+    return list(range(length)), list(range(1, length + 1))
+
+
+def _column(content: str, separators: str, spec: str) -> list[str]:
+    """The column of names in a table: the one that is headed so, or the only one that is not of numbers.
+
+    Raises `names-invalid`.
+    """
+    separator = max(separators, key=content.count)
+    try:
+        rows = [[cell.strip() for cell in row] for row in csv.reader(content.splitlines(), delimiter=separator)]
+    except csv.Error as error:
+        raise MaclipError("names-invalid", f"{spec} cannot be read as a table ({error}).", FIX) from error
+    rows = [row for row in rows if any(row)]
+    headings = [cell.lower() for cell in rows[0]] if rows else []
+    width = max(map(len, rows), default=0)
+    body = [[*row, *[""] * (width - len(row))] for row in rows]
+    words = [i for i in range(width) if not all(row[i].isdecimal() or not row[i] for row in body[1:] or body)]
+    named = next((i for heading in HEADINGS for i, cell in enumerate(headings) if cell == heading and i in words), None)
+    if named is not None:
+        return [row[named] for row in body[1:]]
+    if len(words) > 1:
+        raise MaclipError(
+            "names-invalid",
+            f"{spec} has {len(words)} columns of text, and none is headed 'name'.",
+            "Head the column of names with 'name', or keep only that column.",
+        )
+    # A heading of its own over a column of numbers is no number.
+    headed = any(not cell.isdecimal() for i, cell in enumerate(headings) if i not in words) and len(rows) > 1
+    return [row[i] for row in body[1 if headed else 0 :] for i in words]
+
+
 def _listed(data: Any, spec: str) -> list[str]:
     """The names in a list or mapping. Raises `names-invalid`."""
     if isinstance(data, dict) and isinstance(data.get("classes"), (dict, list)):
@@ -133,21 +187,21 @@ def _listed(data: Any, spec: str) -> list[str]:
 
 
 def _checked(names: Sequence[str], spec: str, unit: str) -> list[str]:
-    """The names without spaces around them. Raises `names-invalid` for an empty name or a duplicate."""
+    """The natural names. Raises `names-invalid` for an empty name or a duplicate."""
     if not names:
         raise MaclipError("names-invalid", f"{spec} is empty.", FIX)
     seen: dict[str, int] = {}
     for number, name in enumerate(names, start=1):
-        key = name_key(name)
-        _refuse_unusable(name, spec, f"{unit} {number}")
+        key = name_key(natural_name(name))
+        _refuse_unusable(natural_name(name), spec, f"{unit} {number}")
         if key in seen:
             raise MaclipError(
                 "names-invalid",
-                f"{spec} has {name.strip()!r} twice ({unit}s {seen[key]} and {number}).",
+                f"{spec} has {natural_name(name)!r} twice ({unit}s {seen[key]} and {number}).",
                 "Keep one of them; letter case, spaces and underscores make no difference.",
             )
         seen[key] = number
-    return [name.strip() for name in names]
+    return [natural_name(name) for name in names]
 
 
 def _refuse_unusable(name: str, spec: str, where: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from maclip_export.onnx.storage import load, save, tidy
+from maclip_export.onnx.storage import inferred, load, save, tidy, without_weights
 
 Feed = dict[str, npt.NDArray[Any]]
 
@@ -43,7 +43,11 @@ def to_half(path: Path, matching: bool) -> None:
         return
     keep = _before_first_product(model.graph)
     never = [*DEFAULT_OP_BLOCK_LIST, *FLOAT32_OPERATORS]
-    half = convert_float_to_float16(model, keep_io_types=True, op_block_list=never, node_block_list=keep)
+    del model.graph.value_info[:]
+    model.graph.value_info.extend(inferred(path))  # the conversion would serialise the model, up to 2 GiB
+    half = convert_float_to_float16(
+        model, keep_io_types=True, disable_shape_infer=True, op_block_list=never, node_block_list=keep
+    )
     _stay_in_float32(half.graph)
     save(tidy(half), path)
 
@@ -52,15 +56,14 @@ def to_dynamic_int8(path: Path, out: Path) -> None:
     """Write the graph at `path` to `out` with int8 weights; activations are quantized at run time."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    model = load(path)
     with _quiet():
         quantize_dynamic(
-            model,
+            path,
             out,
             op_types_to_quantize=list(LINEAR),
             per_channel=True,
             weight_type=QuantType.QInt8,
-            nodes_to_exclude=_without_constant(model.graph),
+            nodes_to_exclude=_without_constant(without_weights(path).graph),
             use_external_data_format=True,
         )
     save(tidy(load(out)), out)
@@ -73,10 +76,9 @@ def to_static_int8(path: Path, out: Path, feeds: Iterable[Feed]) -> None:
     """
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
-    model = load(path)
     with _quiet():
         quantize_static(
-            model,
+            path,
             out,
             _Reader(feeds),
             quant_format=QuantFormat.QDQ,
@@ -84,7 +86,7 @@ def to_static_int8(path: Path, out: Path, feeds: Iterable[Feed]) -> None:
             per_channel=True,
             activation_type=QuantType.QInt8,
             weight_type=QuantType.QInt8,
-            nodes_to_exclude=_without_constant(model.graph),
+            nodes_to_exclude=_without_constant(without_weights(path).graph),
             use_external_data_format=True,
             calibrate_method=CalibrationMethod.MinMax,
             extra_options={

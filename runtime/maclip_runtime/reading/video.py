@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from errno import EINVAL
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -222,11 +223,9 @@ def why_not(error: Exception) -> str:
 
 def _refusal(path: Path, error: Exception) -> str:
     """Why a file could not be opened, as the rest of a sentence."""
-    import av
-
     with suppress(OSError), path.open("rb") as file:
         if file.read(16).startswith(PLAYLIST_STARTS):
             return "is a playlist, which may open other files"
-    if isinstance(error, av.error.ArgumentError):  # FFmpeg's error for formats that are not in the list
+    if getattr(error, "errno", None) == EINVAL:  # FFmpeg's error for formats that are not in the list
         return "has a format that is not read as video"
     return f"cannot be read as video ({reason(error)})"

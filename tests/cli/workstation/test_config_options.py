@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import pytest
 import typer
@@ -162,3 +163,60 @@ def test_a_command_takes_configurations_beside_its_own_parameters():
         assert CliRunner().invoke(made, arguments).exit_code == 0
     assert seen == [("x", False, Outer()), ("y", True, Outer.of(size=4, words=("b", "c")))]
     assert "Does nothing." in CliRunner().invoke(made, ["--help"]).output
+
+
+CONFIGS = (ModelConfig, TrainConfig, EvaluationConfig, Machine)
+
+
+def commands(group: typer.Typer) -> Iterator[Any]:
+    yield from (command.callback for command in group.registered_commands)
+    for inner in group.registered_groups:
+        assert inner.typer_instance is not None
+        yield from commands(inner.typer_instance)
+
+
+def test_every_number_on_the_command_line_has_a_range():
+    bare = []
+    seen = 0
+    for command in commands(app):
+        for name, hint in get_type_hints(command, include_extras=True).items():
+            kind, *about = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+            if not {int, float} & {kind, *get_args(kind)} or str(about[0].rich_help_panel).endswith(" options"):
+                continue  # no number, or an option of a configuration, which checks it
+            seen += 1
+            if None in (about[0].min, about[0].max):
+                bare.append(f"{command.__name__} {name}")
+    assert bare == []
+    assert seen > 10
+    for config in CONFIGS:
+        for one in config.options():
+            if one.kind in (int, float, int | None, float | None):
+                assert None not in (one.minimum, one.maximum), one.name
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("train", ".", "--out", "run", "--seed", 10**30),
+        ("train", ".", "--out", "run", "--seed", -1),
+        ("train", ".", "--out", "run", "--episodes", 10**12),
+        ("train", ".", "--out", "run", "--frames", 10**9),
+        ("eval", "run", ".", "--episodes", 10**12),
+        ("data", "check", ".", "--frames", 10**9),
+        ("synth", "clips", "--seed", -1),
+        ("synth", "clips", "--seed", 10**30),
+        ("synth", "clips", "--clips", 10**12),
+        ("synth", "clips", "--workers", 10**6),
+        ("export", "--frozen", "-o", "b", "--frames", 10**9),
+        ("export", "--frozen", "-o", "b", "--gate-clips", 10**9),
+        ("info", "--backbone", "tiny", "--frames", 10**9),
+    ],
+)
+def test_numbers_out_of_range_are_the_users_input(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = CliRunner().invoke(app, [str(part) for part in command])
+    assert isinstance(found.exception, MaclipError) or found.exit_code == 2
+    assert not (tmp_path / "run").exists()
+    assert not (tmp_path / "clips").exists()
+    if isinstance(found.exception, MaclipError):
+        assert found.exception.code == "option-invalid"

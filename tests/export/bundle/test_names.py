@@ -148,3 +148,40 @@ def test_names_that_were_given_for_a_file_and_what_is_no_text_are_refused(tmp_pa
     assert "half a character" in refused(tmp_path / "half.json").message
     (tmp_path / "deep.json").write_text("[" * 100_000)
     refused(tmp_path / "deep.json")
+
+
+UCF = ["apply eye makeup", "yo yo", "tai chi"]
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "names"),
+    [
+        ("classInd.txt", "1 ApplyEyeMakeup\n2 YoYo\n3 TaiChi\n", UCF),
+        ("classInd.txt", "1 ApplyEyeMakeup\r\n2 YoYo\r\n3 TaiChi\r\n", UCF),
+        ("names.txt", "ApplyEyeMakeup\nYoYo\nTaiChi", UCF),
+        ("names.txt", "ApplyEyeMakeup 0\nYoYo 1\nTaiChi 2", UCF),
+        ("names.txt", "0,abseiling\n1,air drumming\n", ["abseiling", "air drumming"]),
+        ("names.txt", "0. abseiling\n1. air drumming\n", ["abseiling", "air drumming"]),
+        ("names.txt", "2 hands up\n100 metres\nsit", ["2 hands up", "100 metres", "sit"]),
+        ("names.txt", "3 point shot\n2 point shot", ["3 point shot", "2 point shot"]),
+        ("names.csv", "0,abseiling\n1,air drumming\n", ["abseiling", "air drumming"]),
+        ("names.csv", "id,name\n0,abseiling\n1,air drumming\n", ["abseiling", "air drumming"]),
+        ("names.csv", "id,Aktion\n0,abseiling\n1,air drumming\n", ["abseiling", "air drumming"]),
+        ("names.csv", "name,id\nabseiling,7\nair drumming,9\n", ["abseiling", "air drumming"]),
+        ("names.csv", 'label;number\n"putting on, off";0\nabseiling;1\n', ["putting on, off", "abseiling"]),
+        ("names.csv", "abseiling\nair_drumming\n", ["abseiling", "air drumming"]),
+        ("names.csv", "name,group\nabseiling,sport\nair drumming,music\n", ["abseiling", "air drumming"]),
+        ("names.tsv", "0\tabseiling\n1\tair drumming\n", ["abseiling", "air drumming"]),
+    ],
+)
+def test_numbered_lists_and_tables_give_names_not_lines(tmp_path, file, content, names):
+    (tmp_path / file).write_text(content)
+    assert read_names(tmp_path / file) == names
+
+
+@pytest.mark.parametrize("content", ["sport,abseiling\nmusic,drumming\n", "id,name\n", "", "1,2\n3,4\n", "0,\n1,a\n"])
+def test_a_table_without_a_column_of_names_is_refused(tmp_path, content):
+    (tmp_path / "names.csv").write_text(content)
+    with pytest.raises(MaclipError) as caught:
+        read_names(tmp_path / "names.csv")
+    assert caught.value.code == "names-invalid"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -11,8 +12,9 @@ import pytest
 from videos import color_video
 
 from maclip.data.clip_reader import ClipReader
-from maclip.data.dataset import data_sha256, open_folders
+from maclip.data.dataset import data_sha256, natural_name, open_folders
 from maclip.data.episodes import EpisodeSampler
+from maclip_export import read_names
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.reading.frames import Preprocess
 
@@ -138,6 +140,7 @@ def test_a_name_written_otherwise_is_the_same_class(tmp_path, one, other):
 def test_what_is_no_class_is_said(tmp_path):
     data = open_folders(make(tmp_path, "jump/a.mp4", "sit/notes.txt", ".git/x", "a.txt"))
     assert [said.split(" in ")[0] for said in data.left_out] == ["left out: sit"]
+    (tmp_path / "sit" / "notes.txt").unlink()
     assert open_folders(make(tmp_path, "sit/a.mp4")).left_out == ()
     make(tmp_path, "train/run/a.mp4", "validation/walk/a.mp4", "test/empty/notes.txt")
     assert open_folders(tmp_path).left_out[0].startswith("left out: jump, sit, validation, test/empty in ")
@@ -213,3 +216,59 @@ def test_too_few_clips_say_how_many_are_needed():
     with pytest.raises(MaclipError, match="5 classes of 6 clips") as caught:
         EpisodeSampler([6, 6, 6, 6, 5], way=5, shot=5, queries=1, seed=0)
     assert caught.value.code == "too-few-clips"
+
+
+def test_clips_are_what_the_readers_read_and_the_rest_is_named_and_counted(tmp_path):
+    videos = [f"jump/{suffix}.{suffix}" for suffix in ("3gp", "MTS", "m2ts", "vob", "asf", "mxf", "mp4")]
+    pictures = [f"sit/{suffix}/0.{suffix}" for suffix in ("jpg", "png", "bmp", "webp", "tif")]
+    others = ["jump/a.txt", "jump/b.txt", "sit/heic/0.heic", "jump/LICENSE", "jump/.DS_Store", "stray.mp4"]
+    data = open_folders(make(tmp_path, *videos, *pictures, *others, "__MACOSX/clip/._0.jpg"))
+    assert [len(c.clips) for c in data.classes] == [7, 5]
+    assert [c.name for c in data.classes] == ["jump", "sit"]
+    folders, entries = data.left_out
+    assert folders.startswith("left out: __MACOSX in ")
+    assert entries.startswith("left out: jump/LICENSE, jump/a.txt, jump/b.txt, sit/heic, stray.mp4 in ")
+    assert entries.endswith("5 entries are no clips of a class (2 .txt, 1 no suffix, 1 folder, 1 .mp4)")
+
+
+@pytest.mark.parametrize("clip", ["a.mp4", "a/0.jpg"])
+def test_classes_may_be_called_as_splits_are(tmp_path, clip):
+    data = open_folders(make(tmp_path, *(f"{name}/{clip}" for name in ("train", "test", "val", "jump"))))
+    assert [c.name for c in data.classes] == ["jump", "test", "train", "val"]
+    assert not data.has_splits()
+    split = open_folders(make(tmp_path / "divided", f"train/test/{clip}", f"val/val/{clip}", f"test/train/{clip}"))
+    assert [(c.name, c.split) for c in split.classes] == [("test", "train"), ("val", "val"), ("train", "test")]
+    assert split.left_out == ()
+
+
+@pytest.mark.parametrize(
+    "clip",
+    [b"caf\xe9/a.mp4", b"jump/caf\xe9.mp4", b"jump/caf\xe9/0.jpg", b"train/caf\xe9/a.mp4", b"train/jump/\xff.mp4"],
+)
+def test_a_name_that_is_not_utf8_is_refused_before_anything_is_read(tmp_path, clip):
+    make(tmp_path, "sit/b.mp4" if b"train" not in clip else "train/sit/b.mp4")
+    path = Path(os.fsdecode(bytes(tmp_path) + b"/" + clip))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"")
+    with pytest.raises(MaclipError, match=r"\\xe9|\\xff") as caught:
+        open_folders(tmp_path)
+    assert caught.value.code == "names-invalid"
+    caught.value.message.encode()
+    inside = Path(os.fsdecode(bytes(tmp_path) + b"/\xe9"))
+    make(inside, "jump/a.mp4")
+    refused(inside, "names-invalid")
+
+
+def test_labels_in_camel_case_become_the_words_of_the_built_in_list():
+    names = read_names("ucf101")
+    assert [natural_name("".join(word.capitalize() for word in name.split())) for name in names] == names
+    assert natural_name("HandstandPushups") == "handstand pushups"
+    phrases = ["passing American football", "TV", "iPhone", "class01", "Closing something", "swipe Left"]
+    assert [natural_name(phrase) for phrase in phrases] == phrases
+    assert [natural_name(one) for one in ("WatchTV", "openDoor", "YoYo")] == ["watch TV", "open door", "yo yo"]
+
+
+def test_labels_of_public_lists_become_the_words_of_the_built_in_list(shared_data):
+    lists = (shared_data / "splits" / "trx" / "ucf_ARN").glob("*.txt")
+    labels = {line.split("/")[0] for file in lists for line in file.read_text().split()}
+    assert {natural_name(label) for label in labels} == set(read_names("ucf101"))

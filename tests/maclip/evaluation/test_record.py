@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from maclip.config import EvaluationConfig
 from maclip.data.dataset import ActionClass, open_folders
+from maclip.evaluation.api import evaluate
 from maclip.evaluation.evaluator import Evaluator, Result
 from maclip.evaluation.features import store_for
 from maclip.evaluation.figures import confusion_figure
@@ -26,6 +28,7 @@ from maclip.evaluation.record import (
     write_record,
 )
 from maclip_cli.workstation.app import app
+from maclip_cli.workstation.evaluate import _print_result
 from maclip_runtime.errors import MaclipError
 
 
@@ -211,3 +214,25 @@ def test_a_device_that_is_not_there_is_refused_before_the_work(tmp_path, monkeyp
     done = CliRunner().invoke(app, ["eval", str(tmp_path), str(drawn_data), "--device", "cuda"])
     assert isinstance(done.exception, MaclipError)
     assert done.exception.code == "device-missing"
+
+
+def test_classes_with_too_few_clips_are_not_counted_as_asked_for(classes, make_model, capsys) -> None:
+    few = [dataclasses.replace(c, clips=c.clips[: 2 if i < 2 else 6]) for i, c in enumerate(classes)]
+    notes: list[str] = []
+    config = EvaluationConfig.of(way=3, shot=2, queries=1, episodes=30)
+    found = evaluate(make_model(adapted_depth=1), few, config, split="val", note=notes.append)
+    small = tuple(c.name for c in few[:2])
+    assert found.too_small == small
+    assert set(found.asked) == set(found.by_class) == {c.name for c in few[2:]}
+    assert [note for note in notes if all(repr(name) in note for name in small)]
+    _print_result(found)
+    assert f"on {len(few) - 2} val classes (2 more have too few clips)" in capsys.readouterr().out
+
+
+def test_every_fusion_weight_has_its_own_interval(result: Result, make_model, classes) -> None:
+    model = make_model(adapted_depth=1)
+    evaluator = Evaluator(model, store_for(model, classes))
+    for weight in result.by_fusion_weight:
+        own = evaluator.evaluate(4, 1, 40, seed=5, queries=2, weight=float(weight))
+        assert result.by_fusion_weight[weight] == pytest.approx(own.accuracy)
+        assert result.interval_by_fusion_weight[weight] == pytest.approx(own.interval)

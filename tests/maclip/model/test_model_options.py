@@ -8,6 +8,7 @@ from small_clip import randomised, small_backbone
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import maclip
 from maclip.config import ModelConfig
 from maclip.metrics import bimhm, otam
 from maclip.model.losses import fuse, text_logits
@@ -170,3 +171,25 @@ def test_one_option_says_which_tensors_are_trained():
     assert tuned(prototype="none") == {"blocks", "temporal_embedding"}
     assert tuned(prototype="none", tune="all") == {"blocks", "temporal_embedding", "clip"}
     assert tuned(metric="trx") == {"blocks", "temporal_embedding", "prototype", "metric"}
+
+
+def test_names_of_which_the_encoder_reads_the_same_are_refused_by_name():
+    tiny = maclip.build("tiny", "none")
+    long = "stirring " * 80
+    for first, second in ((f"{long} tea", f"{long} soup"), ("a" * 400 + "b", "a" * 400 + "c")):
+        with pytest.raises(MaclipError) as caught:
+            tiny.encode_names(["waving", first, second])
+        assert caught.value.code == "names-invalid"
+        assert repr(first) in caught.value.message
+        assert repr(second) in caught.value.message
+        assert len(tiny.encode_names(["waving", first])) == 2  # long, but told apart
+    assert len(tiny.encode_names(["waving", "Waving", "wa_ving", "wa ving"])) == 4  # spellings of one name
+
+
+def test_a_template_in_which_the_name_is_cut_off_is_refused():
+    for templates in ((f"{'very ' * 90}{{}}",), ("a photo of {}", f"{'very ' * 90}{{}}")):
+        with pytest.raises(MaclipError) as caught:
+            maclip.build("tiny", "none", templates=templates).encode_names(["waving"])
+        assert caught.value.code == "option-invalid"
+        assert "very" in caught.value.message
+    assert len(maclip.build("tiny", "none", templates=(f"{{}}{' very' * 90}",)).encode_names(["waving"])) == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -93,6 +94,24 @@ def test_two_processes_learn_what_one_learns_and_a_failure_in_one_ends_both(draw
             assert b[key] == pytest.approx(a[key], rel=1e-4)
 
 
+def test_processes_end_with_their_parent_however_it_ends(drawn_data, tmp_path):
+    jobs = [{"run": "hanging", "hang": True, "machine": {"devices": 2}}]
+    parent = subprocess.Popen(
+        [sys.executable, str(CHILD), str(drawn_data), str(tmp_path), json.dumps(jobs)],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    with parent:
+        assert parent.stdout is not None
+        child = json.loads(parent.stdout.readline())["waits"]
+        parent.kill()
+        try:
+            parent.communicate(timeout=60)  # until the child, which has the same output, has ended too
+        except subprocess.TimeoutExpired:
+            os.kill(child, signal.SIGKILL)
+            pytest.fail("the child outlives its parent")
+
+
 def team_of(size: int) -> Team:
     """The first of `size` processes, of which there are no others."""
     fabric = SimpleNamespace(global_rank=0, world_size=size, device="cpu", broadcast=lambda value: value)
@@ -147,6 +166,9 @@ def test_what_a_machine_cannot_do_is_refused(drawn_data, tmp_path, monkeypatch):
             CPU.changed(**wrong)
         assert caught.value.code == "option-invalid"
     refused("option-invalid", CPU, "fp16")
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    assert "4 cores, not 5" in refused("device-missing", CPU.changed(devices=5)).message
+    assert "4 cores, not 999" in refused("device-missing", CPU.changed(devices=999)).message
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     assert refused("device-missing", Machine(device="cuda", devices=2)).exit_code == 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,29 @@ def test_broken_clips_that_leave_no_two_classes_to_ask_end_training(drawn_data, 
     with pytest.raises(MaclipError, match="no two classes with two clips") as refused:
         api.train_new(data, tmp_path / "run", "small", "none", MODEL, config, machine=CPU.changed(max_broken=1.0))
     assert refused.value.code == "data-broken"
+
+
+def test_the_interval_of_a_validation_is_of_the_weight_of_its_accuracy(drawn_data, tmp_path, monkeypatch):
+    results = []
+    evaluate = Evaluator.evaluate
+
+    def noting(self, *args, **options):
+        found = evaluate(self, *args, **options)
+        by_weight = dict.fromkeys(found.by_fusion_weight, 0.1) | {"0.2": 0.9}
+        intervals = {weight: 0.5 + i / 100 for i, weight in enumerate(found.interval_by_fusion_weight)}
+        results.append(replace(found, by_fusion_weight=by_weight, interval_by_fusion_weight=intervals))
+        return results[-1]
+
+    monkeypatch.setattr(Evaluator, "evaluate", noting)
+    callbacks = Intervals()
+    train(drawn_data, tmp_path / "run", callbacks, prototype_episodes=0, episodes=2, validations=1)
+    assert callbacks.found == [(0.9, results[0].interval_by_fusion_weight["0.2"])]
+
+
+class Intervals(Silent):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[float, float]] = []
+
+    def validated(self, stage: str, episode: int, accuracy: float, interval: float) -> None:
+        self.found.append((accuracy, interval))

@@ -12,11 +12,9 @@ from small_data import CPU, MODEL, TRAIN, Listener, small_training, write_classe
 from torch import Tensor
 from typer.testing import CliRunner
 
-from maclip.config import OptimizerConfig
 from maclip.evaluation.record import read_record
 from maclip.runs import Run
 from maclip.training import api
-from maclip.training.schedule import learning_rate
 from maclip_cli.workstation.app import app
 from maclip_runtime.errors import MaclipError
 
@@ -109,10 +107,3 @@ def test_another_clip_nothing_in_common_and_changed_adapters_are_refused(data, t
     assert refused.value.code == "init-changed"
     assert not (tmp_path / "a").exists()
     assert not (tmp_path / "b").exists()
-
-
-def test_a_constant_rate_is_of_the_joint_part_alone():
-    config = OptimizerConfig(schedule="constant", warmup=0.1)
-    assert learning_rate("joint", 100, 100, 1.0, config) == 1.0
-    assert learning_rate("prototype", 100, 100, 1.0, config) == pytest.approx(0, abs=1e-12)
-    assert learning_rate("joint", 5, 100, 1.0, config) == 0.5

@@ -2,8 +2,8 @@
 
 JOBS is JSON: a list of {"run": name, ...}, done one after the other. `changes` are to the training, `machine`'s to
 the machine, `data` to the clips; `fail_at`: the episode that raises; `lag`: seconds by which the first process ends
-its team later than the others; `kills`: how often the training is killed and gone on with. Each training that is
-killed is a fork, so that torch is imported but once.
+its team later than the others; `hang`: the second process says that it waits, and waits for ever; `kills`: how often
+the training is killed and gone on with. Each training that is killed is a fork, so that torch is imported but once.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import random
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -75,11 +76,21 @@ def lines(run: Path) -> int:
     return path.read_bytes().count(b"\n") if path.is_file() else 0
 
 
+def hang(*_: object, **__: object) -> Any:
+    """As `load_backbone`: the first process has its backbone, the second one says its number and waits for ever."""
+    if os.environ["LOCAL_RANK"] == "0":
+        return small_backbone()
+    print(json.dumps({"waits": os.getpid()}), flush=True)
+    threading.Event().wait()
+
+
 def main(data: Path, folder: Path, jobs: list[dict[str, Any]]) -> None:
     api.load_backbone = lambda name, pretrained, **_: small_backbone()  # type: ignore[assignment]
     training.CHOOSING_EPISODES = 50
     accumulate, leave = Optimizer.accumulate, dist.destroy_process_group
     for job in jobs:
+        if job.get("hang"):
+            api.load_backbone = hang
 
         def leaving(seconds: float = job.get("lag", 0.0)) -> None:
             if dist.get_rank() == 0:
