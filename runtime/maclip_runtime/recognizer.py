@@ -375,14 +375,5 @@ def _gate(levels: object) -> MotionGate | None:
 def _addresses(sources: object, what: str) -> list[Address]:
     """One source or several, as plain addresses and numbers. Raises `option-invalid`."""
     if isinstance(sources, (str, PathLike)) or not isinstance(sources, Iterable):
-        return [_address(sources, what)]
-    return [_address(one, what) for one in values.items(sources, what, "a source or a list of sources")]
-
-
-def _address(source: object, what: str) -> Address:
-    if isinstance(source, (str, PathLike)):
-        return values.path(source, what)
-    try:
-        return values.whole(source, what, minimum=0)
-    except MaclipError:
-        raise values.refused(source, what, "a path, an address or a camera's number") from None
+        return [values.address(sources, what)]
+    return [values.address(one, what) for one in values.items(sources, what, "a source or a list of sources")]

@@ -96,6 +96,16 @@ def paths(value: object, what: str, *, code: str = INVALID) -> list[str]:
     return [path(one, what, code=code) for one in items(value, what, "a path or a list of paths", code=code)]
 
 
+def address(value: object, what: str, *, code: str = INVALID) -> str | int:
+    """A path or an address as text, or a camera's number."""
+    if isinstance(value, (str, PathLike)):
+        return path(value, what, code=code)
+    try:
+        return whole(value, what, minimum=0)
+    except MaclipError:
+        raise refused(value, what, "a path, an address or a camera's number", code) from None
+
+
 def items(value: object, what: str, wanted: str, *, code: str = INVALID) -> list[Any]:
     """The items of a list, a tuple, an array or another iterable, but not those of text, bytes or a mapping."""
     if isinstance(value, (str, bytes, bytearray, memoryview, dict)) or not isinstance(value, Iterable):

@@ -15,7 +15,19 @@ import numpy as np
 import pytest
 from videos import color_frames, color_video
 
-from maclip_runtime import Decisions, Gallery, Recognizer, Roi, SinkOptions, SourceOptions, values
+from maclip_runtime import (
+    Bundle,
+    Decisions,
+    Gallery,
+    Recognizer,
+    Roi,
+    SinkOptions,
+    SourceOptions,
+    open_sink,
+    open_source,
+    read_clip,
+    values,
+)
 from maclip_runtime.callbacks import Callbacks
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.gallery.exchange import export_gallery, import_gallery
@@ -223,6 +235,20 @@ def test_objects_of_other_classes_are_refused(
     for progress in (7, "x", []):
         refused(lambda progress=progress: recognizer.enroll("red light", red, progress=progress), "option-invalid")
         refused(lambda progress=progress: recognizer.calibrate(progress=progress), "option-invalid")
+
+
+@pytest.mark.parametrize("bad", NO_PATHS, ids=range(len(NO_PATHS)))
+def test_functions_that_open_something_refuse_likewise(
+    recognizer: Recognizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bad: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    for act in (open_source, open_sink, Bundle.open, lambda clip: read_clip(clip, lambda total: np.arange(4))):
+        refused(lambda act=act: act(bad), "option-invalid")
+    for act in (recognizer.gallery.texts, recognizer.gallery.keep_limits):
+        if not (isinstance(bad, (str, np.ndarray)) and not len(bad)):
+            refused(lambda act=act: act(bad), "option-invalid")
+    assert sorted(tmp_path.iterdir()) == before  # no file that is called "None"
 
 
 def test_paths_may_come_in_any_order_and_kind_of_list(recognizer: Recognizer, clips: Path) -> None:

@@ -110,6 +110,10 @@ def import_openvino(device: str) -> Any:
         raise device_missing(
             device, f"OpenVINO is not installed ({first_line(error)})", "Install it: pip install 'maclip[openvino]'."
         ) from error
+    except Exception as error:  # its telemetry wants a home, which a container's user may lack
+        raise device_missing(
+            device, f"OpenVINO cannot be loaded ({first_line(error)})", "Set HOME, or use --device auto."
+        ) from error
     return openvino
 
 

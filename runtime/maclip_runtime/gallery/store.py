@@ -73,6 +73,7 @@ class Gallery(GalleryFile):
 
     def texts(self, ids: Sequence[int]) -> dict[int, Floats]:
         """The text features, float32 [D'], by clip id; clips without text are left out."""
+        ids = _ids(ids)
         query = "SELECT id, text FROM clips WHERE text NOT NULL AND id IN (SELECT value FROM json_each(?))"
         rows = self._rows(query, json.dumps(list(ids)))
         width = max((width for _, width in self.shapes()), default=0)  # without reading the clips' large rows
@@ -90,7 +91,7 @@ class Gallery(GalleryFile):
             if class_name is None:
                 raise self._class_unknown(wanted)
         if ids is not None:
-            ids = [values.whole(one, "A clip's number") for one in values.items(ids, "ids", "a list of numbers")]
+            ids = _ids(ids)
         query = (
             f"SELECT {CLIP_COLUMNS} FROM clips WHERE class NOT NULL AND (?1 IS NULL OR class = ?1) "
             "AND (?2 IS NULL OR id IN (SELECT value FROM json_each(?2))) ORDER BY id"
@@ -102,6 +103,7 @@ class Gallery(GalleryFile):
 
     def spelling(self, name: str) -> str:
         """A class's name as the gallery spells it; `name` itself if there is no such class. See `normal_form`."""
+        name = values.text(name, "A class's name", code="name-invalid")
         return KnownNames(self._rows(NAMES)).find(name) or name
 
     def negatives(self) -> list[EnrolledClip]:
@@ -181,6 +183,9 @@ class Gallery(GalleryFile):
 
     def keep_limits(self, limits: Sequence[ClassLimit]) -> None:
         """Replace all calibrated limits. Raises `gallery-empty`, `output-unwritable`."""
+        limits = [
+            values.instance(one, ClassLimit, "limits") for one in values.items(limits, "limits", "a list of limits")
+        ]
         with self._changing() as connection:
             connection.execute("DELETE FROM limits")
             for limit in limits:
@@ -275,6 +280,10 @@ class Gallery(GalleryFile):
             f"The gallery has no class {class_name!r}; the nearest are {', '.join(map(repr, nearest))}.",
             "See them with `maclip-run gallery list`.",
         )
+
+
+def _ids(ids: object) -> list[int]:
+    return [values.whole(one, "A clip's number") for one in values.items(ids, "ids", "a list of numbers")]
 
 
 def _clip_id(clip_id: object) -> int | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from maclip_runtime import values
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.reading import video
 from maclip_runtime.reading.frames import Indices, Pixels
@@ -44,7 +45,7 @@ def read_clip(path: str | PathLike[str], choose: Choose, transform: Transform | 
 
     Raises `clip-unreadable`, and `clip-too-short` where the clip has fewer frames than `choose` returns indices.
     """
-    path = Path(path)
+    path = Path(values.path(path, "clip"))
     if path.is_dir():
         return _read_folder(path, choose, transform)
     return _read_video(path, choose, transform)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from os import PathLike
 
+from maclip_runtime import values
 from maclip_runtime.sinks.base import Sink
 from maclip_runtime.sinks.options import DEFAULTS, SinkOptions
 from maclip_runtime.sinks.registry import SINKS
@@ -21,4 +22,6 @@ def open_sink(uri: str | PathLike[str], options: SinkOptions | None = None) -> S
     >>> with open_sink("-") as sink:  # doctest: +SKIP
     ...     recognizer.watch("rtsp://camera/stream", callbacks=[sink])
     """
-    return SINKS.find(str(uri)).open(str(uri), options or DEFAULTS)
+    uri = values.path(uri, "uri")
+    options = DEFAULTS if options is None else values.instance(options, SinkOptions, "options")
+    return SINKS.find(uri).open(uri, options)

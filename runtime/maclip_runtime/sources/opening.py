@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from os import PathLike
 
+from maclip_runtime import values
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.sources.address import redact
 from maclip_runtime.sources.base import Source
@@ -27,7 +28,8 @@ def open_source(uri: str | PathLike[str] | int, options: SourceOptions | None = 
     answer (with `options.wait` it returns at once instead); `device-missing` where the machine lacks what the camera
     needs; `source-missing` where the package that provides the scheme cannot be loaded.
     """
-    options = options or DEFAULTS
+    uri = values.address(uri, "uri")
+    options = DEFAULTS if options is None else values.instance(options, SourceOptions, "options")
     address = _text(uri)
     opened = SOURCES.find(address).open(address, options)
     if options.name is not None:

@@ -133,7 +133,7 @@ def test_info_says_what_a_bundle_is(bundle: Path) -> None:
         ("short.mp4", "red light", "clip-too-short"),
         ("sound.mp4", "red light", "clip-unreadable"),
         ("words.mp4", "red light", "clip-unreadable"),
-        ("red1.mp4", "opening the door", "name-unknown"),
+        ("red1.mp4", "unknown", "name-invalid"),
         ("red1.mp4", "red light", "clip-rejected"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.abc
 import logging
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,7 @@ from tiny_bundle import FRAMES, SIZE, WIDTH, seal, write_bundle
 
 from maclip_runtime.bundle.opening import Bundle
 from maclip_runtime.engines import base, open_engine, pieces
+from maclip_runtime.engines.openvino import import_openvino
 from maclip_runtime.engines.providers import PROBE_GRAPH
 from maclip_runtime.errors import EXIT_MACHINE_LACKS, MaclipError
 
@@ -240,3 +242,18 @@ def test_more_threads_than_any_machine_has_are_refused(tmp_path, threads):
     with pytest.raises(MaclipError) as caught:
         open_engine(Bundle.open(write_bundle(tmp_path / "bundle")), "cpu", threads=threads)
     assert caught.value.code == "option-invalid"
+
+
+def test_a_library_that_cannot_be_loaded_is_a_missing_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenVINO looks for a home when it is imported, which a container's user may lack."""
+
+    class Homeless(importlib.abc.MetaPathFinder):
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == "openvino":
+                raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delitem(sys.modules, "openvino", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Homeless(), *sys.meta_path])
+    with pytest.raises(MaclipError, match="home directory") as caught:
+        import_openvino("openvino")
+    assert caught.value.code == "device-missing"
