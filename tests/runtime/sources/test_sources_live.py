@@ -336,12 +336,3 @@ def test_a_late_key_frame_is_waited_for_unless_patience_was_chosen(monkeypatch: 
     assert script.opened == 1
     with pytest.raises(MaclipError, match="no picture that can be decoded"):
         LiveSource("camera", Script(late, late, late), options=SourceOptions(stall_s=0.05, reconnects=0), backoff=QUICK)
-
-
-def test_parts_of_a_recording_follow_one_another() -> None:
-    """Each part of a playlist may begin its clock anew, also by less than what is a jump for a camera."""
-    clock = StreamClock()
-    clock.connect(paced=True)
-    stamps = [1.4 + step / 10 for _ in range(3) for step in range(10)]
-    times = [clock.since_first(clock.moment(stamp, 100.0)) for stamp in stamps]
-    np.testing.assert_allclose(times, np.arange(30) / 10, atol=1e-9)

@@ -252,3 +252,35 @@ def test_a_recording_whose_clock_begins_anew_is_read_once_in_its_own_time(tmp_pa
     assert asked.count("2.ts") == 1
     assert times[-1] == pytest.approx(44 / 15, abs=0.15)
     assert (np.diff(times) > 0).all()
+
+
+def test_one_wrong_stamp_neither_holds_up_nor_shifts_a_recording(tmp_path: Path) -> None:
+    plain, odd = h264(tmp_path / "plain.mkv", 30), tmp_path / "odd.mkv"
+    with av.open(str(plain)) as old, av.open(str(odd), "w") as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for number, packet in enumerate(old.demux(old.streams.video[0])):
+            if packet.dts is not None and packet.pts is not None:
+                packet.pts += round(5 / packet.time_base) if number == 12 else 0
+                packet.stream = stream
+                new.mux(packet)
+    with folder(tmp_path, []) as base, open_source(f"{base}/odd.mkv", SourceOptions(reconnects=0)) as source:
+        times = [frame.time_s for frame in iter(lambda: source.read(PATIENCE), None)]
+    assert times[-1] == pytest.approx(29 / 15, abs=0.05)
+    assert np.diff(times).max() < 0.5
+    assert source.status.state is SourceState.ENDED
+
+
+def test_a_recording_that_was_cut_off_ends_where_its_bytes_do(tmp_path: Path) -> None:
+    """Its header speaks of a longer one; asking the server again would bring the same bytes."""
+    whole, cut = h264(tmp_path / "whole.mp4", 30, options={"g": "10"}), tmp_path / "cut.mp4"
+    with av.open(str(whole)) as old, av.open(str(cut), "w", options={"movflags": "faststart"}) as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for packet in old.demux(old.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                new.mux(packet)
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size * 4 // 5])
+    with folder(tmp_path, []) as base, open_source(f"{base}/cut.mp4", SourceOptions(reconnects=0)) as source:
+        frames = list(iter(lambda: source.read(PATIENCE), None))
+        assert (source.status.state, source.status.problem) == (SourceState.ENDED, "")
+    assert len(frames) + source.status.dropped < 30
