@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from maclip_runtime import values
@@ -51,6 +52,8 @@ class Roi:
             x, y, width, height = (float(part) for part in text.split(","))
         except ValueError:
             raise _invalid(text) from None
+        if not all(map(math.isfinite, (x, y, width, height))):
+            raise _invalid(text)
         return cls(x, y, width, height)
 
     def view(self, pixels: Pixels) -> Pixels:
