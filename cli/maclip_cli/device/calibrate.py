@@ -16,6 +16,7 @@ from maclip_cli.device.options import (
     BundleOption,
     DeviceOption,
     GalleryOption,
+    InsecureOption,
     JsonOption,
     ThreadsOption,
     TrustEnginesOption,
@@ -54,6 +55,7 @@ def calibrate(
     roi: Annotated[
         str | None, typer.Option(metavar="X,Y,W,H", help="Use only this part of the picture, as in `recognize`.")
     ] = None,
+    insecure: InsecureOption = False,
     figure: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw distances and limits, PNG or SVG.")] = None,
     clear: Annotated[
         bool, typer.Option("--clear", help="Go back to the limits measured on the gallery alone.")
@@ -70,7 +72,7 @@ def calibrate(
         return
     from maclip_runtime.sources import Roi, SourceOptions
 
-    options = SourceOptions(roi=None if roi is None else Roi.parse(roi))
+    options = SourceOptions(roi=None if roi is None else Roi.parse(roi), insecure=insecure)
     console = people()
     bar = Progress(console=console, transient=True, disable=not console.is_terminal)
     with (

@@ -17,7 +17,7 @@ def timed(stamped: Iterable[tuple[Item, float | None]], step_s: float) -> Iterat
     stamped: items and their stamps in seconds; None where there is no stamp.
     step_s: seconds from one item to the next where stamps do not say.
     """
-    times = _Times(step_s)
+    times = Times(step_s)
     waiting: tuple[Item, float | None] | None = None
     for item in stamped:
         if waiting is not None:
@@ -32,7 +32,9 @@ def length_s(last_s: float, count: int, step_s: float) -> float:
     return last_s * count / (count - 1) if count > 1 and last_s > 0 else count * step_s
 
 
-class _Times:
+class Times:
+    """The rule behind `timed`, for whoever cannot hand over all items at once."""
+
     def __init__(self, step_s: float) -> None:
         self._step_s = step_s
         self._zero: float | None = None  # the stamp that counts as time 0

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 JUMP_SECONDS = 2.0  # a stamp later than this belongs to another clock, not to a late frame
 MAX_AHEAD_SECONDS = 10.0  # how far a paced source may run ahead of its clock between two frames
-BACK_SECONDS = 0.5  # a paced stamp that goes back further begins another part of a recording
-MAX_STEP_SECONDS = 1.0  # between the last picture of a part and the first of the next
 DRIFT = 0.01  # seconds per second by which the clock follows frames that arrive ever later
 
 
@@ -22,13 +20,12 @@ class StreamClock:
         self.paced = False
         self._offset: float | None = None  # moment = stamp + offset
         self._seen = 0.0
-        self._before: tuple[float, float, float] | None = None  # stamp, moment and step of the frame before
         self._first: float | None = None
         self._last = 0.0
 
     def connect(self, paced: bool) -> None:
         """A new connection: stamps have a new origin."""
-        self.paced, self._offset, self._before = paced, None, None
+        self.paced, self._offset = paced, None
 
     def moment(self, stamp: float | None, now: float) -> float:
         """When a frame was taken, on the machine's clock; later than `now` only for a paced source, which then waits.
@@ -40,18 +37,13 @@ class StreamClock:
             return now
         if self._offset is None:
             self._offset, self._seen = now - stamp, now
-        if self.paced and self._before is not None and stamp < self._before[0] - BACK_SECONDS:
-            self._offset = self._before[1] + self._before[2] - stamp  # the parts follow one another
         late = now - (stamp + self._offset)
         if late > JUMP_SECONDS or -late > (MAX_AHEAD_SECONDS if self.paced else 0.0):
             self._offset += late
         elif late > 0:
             self._offset += min(late, DRIFT * (now - self._seen))
         self._seen = now
-        moment = stamp + self._offset
-        step = moment - self._before[1] if self._before else 0.0
-        self._before = stamp, moment, min(max(step, 0.0), MAX_STEP_SECONDS)
-        return moment
+        return stamp + self._offset
 
     def since_first(self, moment: float) -> float:
         """Seconds after the source's first frame; never less than before."""

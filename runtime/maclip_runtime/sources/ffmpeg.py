@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.reading import video
+from maclip_runtime.reading.times import Times
 from maclip_runtime.sources.address import redact
 from maclip_runtime.sources.connection import Arrival, Connection, ConnectionLost, NoPicture
 
@@ -67,6 +68,23 @@ class FFmpegConnection(Connection):
 
     def arrivals(self) -> Iterator[Arrival | None]:
         """Pictures as they arrive; None for what brings none. Raises `ConnectionLost`."""
+        return self._in_time(self._received()) if self.paced else self._received()
+
+    def _in_time(self, received: Iterator[Arrival | None]) -> Iterator[Arrival | None]:
+        """Arrivals whose stamps were checked against the next one, as in a file: they say when a picture is due."""
+        times = Times(1 / video.rate(self._stream))
+        waiting: Arrival | None = None
+        for arrival in received:
+            if arrival is None:
+                yield None
+                continue
+            if waiting is not None:
+                yield Arrival(waiting.pixels, times.next(waiting.stamp_s, arrival.stamp_s))
+            waiting = arrival
+        if waiting is not None:
+            yield Arrival(waiting.pixels, times.next(waiting.stamp_s, None))
+
+    def _received(self) -> Iterator[Arrival | None]:
         import av
 
         reached = _Reached()

@@ -82,3 +82,28 @@ def test_a_missing_source_leaves_the_others_and_is_the_error_at_the_end(
         assert caught.value.code == "clip-unreadable"
         kinds = [json.loads(line)["kind"] for line in capfd.readouterr().out.splitlines()]
         assert len([kind for kind in kinds if kind != "update"]) == events
+
+
+def test_sources_have_the_names_before_them(recognize: Any, both: Path, caplog: pytest.LogCaptureFixture) -> None:
+    parts = ("--roi", "0,0,0.5,1", "--roi", "0.5,0,0.5,1")
+    events = recognize(f"left={both}", f"right={both}", *parts, "--window", 1)
+    assert {(event["source"], event["label"]) for event in events} == {("left", "red light"), ("right", "green light")}
+    answers = recognize(f"left={both}", f"right={both}", *parts, "--whole-clip")
+    assert [(answer["source"], answer["label"]) for answer in answers] == [
+        ("left", "red light"),
+        ("right", "green light"),
+    ]
+    with pytest.raises(MaclipError, match="Two sources are called 'left'"):
+        recognize(f"left={both}", f"left={both}")
+
+
+@pytest.mark.parametrize("mode", [(), ("--whole-clip",)])
+def test_one_broken_file_of_several_is_reported_and_the_others_are_answered(
+    recognize: Any, both: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], mode: tuple[str, ...]
+) -> None:
+    (tmp_path / "broken.mp4").write_bytes(b"x")
+    with pytest.raises(MaclipError, match=r"broken\.mp4") as caught:
+        recognize(both, tmp_path / "broken.mp4", f"last={both}", *mode)
+    assert caught.value.code == "clip-unreadable"
+    rows = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert {row["source"] for row in rows} == {str(both), "last"}

@@ -192,3 +192,95 @@ def test_schemes_are_written_in_any_case(tmp_path: Path) -> None:
         frame = source.read(PATIENCE)
     assert frame is not None
     assert frame.pixels.mean(axis=(0, 1))[0] > 200
+
+
+def playlist(*parts: str) -> str:
+    entries = "".join(part if part.startswith("#") else f"#EXTINF:1.0,\n{part}\n" for part in parts)
+    return f"#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:2\n#EXT-X-MEDIA-SEQUENCE:0\n{entries}#EXT-X-ENDLIST\n"
+
+
+def part(path: Path, width: int, height: int) -> None:
+    """A second of MPEG-TS, whose stamps begin where those of every other part do."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=15, options={"preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for _ in range(15):
+            pixels = np.full((height, width, 3), 90, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode())
+
+
+@contextmanager
+def folder(path: Path, asked: list[str]) -> Iterator[str]:
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        name = handler.path[1:]
+        asked.append(name)
+        data = (path / name).read_bytes()
+        head(handler, "application/vnd.apple.mpegurl" if name.endswith("m3u8") else "video/mp2t", len(data))
+        handler.wfile.write(data)
+
+    with served(answer) as base:
+        yield base
+
+
+def test_of_a_recording_in_several_qualities_one_is_loaded(tmp_path: Path) -> None:
+    sizes = {"large": (1280, 720), "middle": (854, 480), "small": (160, 120)}
+    for name, size in sizes.items():
+        for number in range(3):
+            part(tmp_path / f"{name}{number}.ts", *size)
+        (tmp_path / f"{name}.m3u8").write_text(playlist(*(f"{name}{number}.ts" for number in range(3))))
+    variants = "".join(f"#EXT-X-STREAM-INF:BANDWIDTH={1000 * w}\n{name}.m3u8\n" for name, (w, _) in sizes.items())
+    (tmp_path / "master.m3u8").write_text(f"#EXTM3U\n{variants}")
+    asked: list[str] = []
+    with folder(tmp_path, asked) as base, open_source(f"{base}/master.m3u8", SourceOptions(reconnects=0)) as source:
+        shapes = {frame.pixels.shape for frame in iter(lambda: source.read(PATIENCE), None)}
+    assert shapes == {(480, 854, 3)}  # enough, and no more
+    # A first part of each is looked at, to learn its size.
+    assert {name for name in asked if name.endswith(".ts")} - {"large0.ts", "small0.ts"} == {
+        f"middle{number}.ts" for number in range(3)
+    }
+
+
+def test_a_recording_whose_clock_begins_anew_is_read_once_in_its_own_time(tmp_path: Path) -> None:
+    for number in range(3):
+        part(tmp_path / f"{number}.ts", 64, 48)
+    (tmp_path / "list.m3u8").write_text(playlist("0.ts", "#EXT-X-DISCONTINUITY\n", "1.ts", "2.ts"))
+    asked: list[str] = []
+    with folder(tmp_path, asked) as base, open_source(f"{base}/list.m3u8", SourceOptions(reconnects=0)) as source:
+        times = [frame.time_s for frame in iter(lambda: source.read(PATIENCE), None)]
+        assert (source.status.state, source.status.reconnects) == (SourceState.ENDED, 0)
+    assert asked.count("2.ts") == 1
+    assert times[-1] == pytest.approx(44 / 15, abs=0.15)
+    assert (np.diff(times) > 0).all()
+
+
+def test_one_wrong_stamp_neither_holds_up_nor_shifts_a_recording(tmp_path: Path) -> None:
+    plain, odd = h264(tmp_path / "plain.mkv", 30), tmp_path / "odd.mkv"
+    with av.open(str(plain)) as old, av.open(str(odd), "w") as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for number, packet in enumerate(old.demux(old.streams.video[0])):
+            if packet.dts is not None and packet.pts is not None:
+                packet.pts += round(5 / packet.time_base) if number == 12 else 0
+                packet.stream = stream
+                new.mux(packet)
+    with folder(tmp_path, []) as base, open_source(f"{base}/odd.mkv", SourceOptions(reconnects=0)) as source:
+        times = [frame.time_s for frame in iter(lambda: source.read(PATIENCE), None)]
+    assert times[-1] == pytest.approx(29 / 15, abs=0.05)
+    assert np.diff(times).max() < 0.5
+    assert source.status.state is SourceState.ENDED
+
+
+def test_a_recording_that_was_cut_off_ends_where_its_bytes_do(tmp_path: Path) -> None:
+    """Its header speaks of a longer one; asking the server again would bring the same bytes."""
+    whole, cut = h264(tmp_path / "whole.mp4", 30, options={"g": "10"}), tmp_path / "cut.mp4"
+    with av.open(str(whole)) as old, av.open(str(cut), "w", options={"movflags": "faststart"}) as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for packet in old.demux(old.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                new.mux(packet)
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size * 4 // 5])
+    with folder(tmp_path, []) as base, open_source(f"{base}/cut.mp4", SourceOptions(reconnects=0)) as source:
+        frames = list(iter(lambda: source.read(PATIENCE), None))
+        assert (source.status.state, source.status.problem) == (SourceState.ENDED, "")
+    assert len(frames) + source.status.dropped < 30
