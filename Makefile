@@ -1,16 +1,34 @@
 # `make demo` and `make test` first create .venv and install everything into it.
 PYTHON ?= python3
 VENV ?= .venv
+COMMA := ,
+SPACE := $(subst ,, )
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check ablation clean
+.PHONY: demo test test-lowest check ablation clean
 
 demo: $(READY)
 	$(BIN)/maclip demo --out demo
 
 test: check
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
+
+# The device's tests with the lowest version of each direct dependency that pyproject.toml allows, in an environment of
+# its own. LOWEST="tests/maclip tests/export" LOWEST_EXTRAS="train export cpu figures" tests the workstation's floors;
+# NEWEST="torch" keeps the newest torch. YCbCr in TIFF is read from Pillow 13 on.
+LOWEST ?= tests/runtime/reading tests/runtime/gallery tests/runtime/decisions tests/runtime/sinks \
+	tests/runtime/matching tests/runtime/bundle/test_bundle.py tests/cli/device
+LOWEST_EXTRAS ?= cpu text figures
+NEWEST ?=
+LOWEST_VENV ?= .venv-lowest
+test-lowest:
+	$(PYTHON) -m venv $(LOWEST_VENV)
+	$(LOWEST_VENV)/bin/python tests/lowest_versions.py $(LOWEST_EXTRAS) --newest $(NEWEST) > $(LOWEST_VENV)/lowest.txt
+	$(LOWEST_VENV)/bin/python -m pip install --quiet --constraint $(LOWEST_VENV)/lowest.txt \
+		--editable '.[$(subst $(SPACE),$(COMMA),$(strip $(LOWEST_EXTRAS)))]' pytest pytest-xdist filelock 'onnx>=1.17'
+	OMP_NUM_THREADS=1 $(LOWEST_VENV)/bin/pytest -n 2 --dist worksteal $(LOWEST) --deselect \
+		"tests/runtime/reading/test_pictures.py::test_a_picture_of_any_mode_has_its_colours[tiff-YCbCr]"
 
 # The ablation of docs/ablation.md. It takes many hours and can be interrupted and restarted. The MALLOC_* settings keep
 # glibc from returning memory to the system after each episode, which took a fifth of the time.
@@ -38,4 +56,4 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) $(LOWEST_VENV) demo

@@ -22,6 +22,7 @@ from maclip.data.decoding import decoder_version
 from maclip.data.disk_cache import ClipCache, clip_key
 from maclip.data.episodes import Ids
 from maclip.data.prefetch import prefetch
+from maclip.data.shared_memory import Room, require_memory
 from maclip.data.stem_cache import DiskTokens, MemoryTokens, Stem, StemTokens
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.reading.frames import Pixels, segment_indices
@@ -109,6 +110,7 @@ class ClipStore:
         progress: Progress | None = None,
         reuse: Iterable[ClipStore] = (),
         disk: ClipCache | None = None,
+        room: Room | None = None,
     ) -> None:
         """Compute stem tokens of `cached_frames` frames of each clip and cache them: half precision [clips, F, N+1, D].
 
@@ -116,7 +118,9 @@ class ClipStore:
         progress: called with (clips done, clips).
         reuse: stores of earlier trainings; identical tokens in one of them are shared, not computed.
         disk: cache tokens here instead of in memory; tokens of the same clips and stem in it are used.
-        Raises `stem-cache-full`.
+        room: shares the work with other processes, each of which computes a part, and the memory if it is one. The
+            tokens are whole when all are done.
+        Raises `stem-cache-full` and `memory-short`.
         """
         self._identity = self._identity_of(stem)
         for other in reuse:
@@ -126,8 +130,18 @@ class ClipStore:
                     self.broken.add(clip, error)
                 return
         clips = range(len(self))
-        tokens = MemoryTokens(len(self)) if disk is None else DiskTokens(disk, [self._stem_key(i) for i in clips])
-        missing = [i for i in clips if not tokens.has(i)]
+        tokens: StemTokens
+        if disk is not None:
+            tokens = DiskTokens(disk, [self._stem_key(i) for i in clips])
+        elif room is not None and room.in_memory:
+            shape = (len(self), self.cached_frames, *stem.shape)
+            tokens = MemoryTokens(len(self), room.tensor("stem", shape, torch.half))
+        else:
+            room = None
+            if stem.device == "cpu":
+                require_memory(self.cache_bytes(stem))
+            tokens = MemoryTokens(len(self))
+        missing = [i for i in clips if not tokens.has(i) and (room is None or room.owns(i))]
         done = len(self) - len(missing)
         reads = prefetch(lambda i: self._attempt(i, partial(self._to_cache, i)), missing, self.workers)
         for i, pixels in zip(missing, reads, strict=True):

@@ -24,11 +24,13 @@ class Stem:
     encode: frames uint8 [F, H, W, 3] -> tokens [F, N+1, D].
     identity: everything that the tokens depend on, except the frames.
     shape: (N+1, D).
+    device: where the tokens are computed, "cpu" or "cuda".
     """
 
     encode: Callable[[Tensor], Tensor]
     identity: tuple[object, ...]
     shape: tuple[int, int]
+    device: str = "cpu"
 
 
 def stem_cache_place(mode: str, size: int, max_memory: int, folder: Path, folder_given: bool) -> str:
@@ -65,11 +67,11 @@ class StemTokens(Protocol):
 
 
 class MemoryTokens:
-    """Tokens in memory, on the model's device."""
+    """Tokens in memory, on the model's device, or in `shared` [clips, F, N+1, D] of several processes."""
 
-    def __init__(self, clips: int) -> None:
+    def __init__(self, clips: int, shared: Tensor | None = None) -> None:
         self._clips = clips
-        self._tokens: Tensor | None = None
+        self._tokens = shared
 
     def has(self, clip: int) -> bool:
         """Always False: memory is empty at the start."""

@@ -148,9 +148,9 @@ class MaClip(nn.Module):
             self.tower_start,
             self._embeds_before_ln_pre(),
         )
-        return Stem(
-            lambda frames: self.stem(frames.to(self.pixel_mean.device)), identity, (self.image.rows, self.image.width)
-        )
+        device = self.pixel_mean.device
+        shape = (self.image.rows, self.image.width)
+        return Stem(lambda frames: self.stem(frames.to(device)), identity, shape, device.type)
 
     def prototypes(self, features: Tensor, text: Tensor | None = None, has_text: Tensor | None = None) -> Tensor:
         """Prototypes by the prototype module: features [C, T, D'] of one clip each -> [C, T, D'].

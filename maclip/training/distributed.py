@@ -13,9 +13,11 @@ import socket
 import threading
 import time
 import traceback
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
@@ -24,6 +26,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 from maclip.config import Machine
+from maclip.data.broken_clips import BrokenClips
+from maclip.data.shared_memory import Room, shared_room
 from maclip_runtime.errors import EXIT_MACHINE_LACKS, EXIT_OUR_FAULT, MaclipError
 
 if TYPE_CHECKING:
@@ -42,11 +46,13 @@ Out = TypeVar("Out")
 class Team:
     """Communication between the processes of a training; a context manager. A failure in one process ends all.
 
+    here: processes on this machine.
+
     Only the first process (`leads`) writes, prints and raises; the others exit silently.
     """
 
-    def __init__(self, fabric: Fabric) -> None:
-        self.fabric = fabric
+    def __init__(self, fabric: Fabric, here: int = 1) -> None:
+        self.fabric, self.here = fabric, here
         self.rank, self.size = fabric.global_rank, fabric.world_size
         self.leads = self.rank == 0
         self._failure: BaseException | None = None
@@ -121,6 +127,22 @@ class Team:
         with _communication():
             return self.fabric.broadcast(done[0] if done else None)  # type: ignore[return-value]
 
+    @contextmanager
+    def shared(self, folder: Path) -> Iterator[Room | None]:
+        """Work and memory that the processes on this machine share; None where there is one process.
+
+        All processes come here together. What follows may use the tensors after the block.
+        folder: holds them where the system has no memory for shared files.
+        """
+        if self.here == 1:
+            yield None
+            return
+        token = self.lead(lambda: uuid.uuid4().hex)
+        machine, place = divmod(self.rank, self.here)
+        in_memory = self.fabric.device.type == "cpu"
+        with shared_room(f"{token}-{machine}", place, self.here, folder, in_memory) as room:
+            yield room
+
     def gather(self, own: Out) -> list[Out]:
         """`own` of all processes, by rank."""
         if self.size == 1:
@@ -129,6 +151,13 @@ class Team:
         with _communication():
             dist.all_gather_object(found, own)
         return found  # type: ignore[return-value]
+
+    def share_broken(self, broken: BrokenClips) -> None:
+        """Tell all processes which clips each found broken, so that they are counted and reported together."""
+        found = self.gather(dict(broken.errors))
+        with self.attempt():
+            broken.merge(found)
+        self.agree()
 
     def add_gradients(self, parameters: Iterable[Tensor]) -> None:
         """Sum the gradients over all processes; a parameter without a gradient in any process keeps None."""
@@ -193,7 +222,7 @@ def start_team(machine: Machine, precision: str = "32") -> Team:
         precision=PRECISIONS[precision],  # type: ignore[arg-type]
     )
     fabric.launch()
-    return Team(fabric)
+    return Team(fabric, devices)
 
 
 def _refuse_too_many(kind: str, devices: int) -> None:

@@ -6,6 +6,7 @@ without copies.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from maclip.config import TrainConfig
 from maclip.data.clip_store import ClipStore, Progress
 from maclip.data.episodes import Episode, EpisodeSampler
 from maclip.data.prefetch import prefetch
+from maclip.data.shared_memory import Room, require_memory
 from maclip.evaluation.features import clip_features
 from maclip.model.maclip import MaClip
 
@@ -114,17 +116,31 @@ class EpisodeLoader:
         episode = self.sampler[2 * at + STAGES.index(stage)]
         return self.store.broken.repair(episode) if repair else episode  # `ClipStore.load` replaces broken clips too
 
-    def views(self, model: MaClip, progress: Progress) -> Views:
-        """Features of `config.caching.views` random views of each clip with the current `model`."""
+    def views(self, model: MaClip, progress: Progress, room: Room | None = None) -> Views:
+        """Features of `config.caching.views` random views of each clip with the current `model`.
+
+        room: shares the memory with other processes, each of which computes some of the views; they are whole when all
+            are done.
+        Raises `memory-short`.
+        """
         rng = np.random.default_rng([self.config.seed, len(STAGES)])
         model.eval()
-        pairs = []
         count = self.config.caching.views
-        for done in range(count):
-            pairs.append(clip_features(model, self.store, self.text, rng=rng))
-            progress(done + 1, count)
-        with_text, without_text = zip(*pairs, strict=True)
-        return Views(torch.stack(with_text), torch.stack(without_text))
+        shape = (count, len(self.store), model.config.frames, model.feature_width)
+        if room is None or not room.in_memory:
+            room = None
+            if self.text.device.type == "cpu":
+                require_memory(2 * math.prod(shape) * torch.float32.itemsize)
+            found = Views(*(torch.zeros(shape, device=self.text.device) for _ in range(2)))
+        else:
+            found = Views(*(room.tensor(name, shape, torch.float32) for name in ("with", "without")))
+        for view in range(count):
+            own = rng.spawn(1)[0]
+            if room is None or room.owns(view):
+                with_text, without_text = clip_features(model, self.store, self.text, rng=own)
+                found.with_text[view], found.without_text[view] = with_text, without_text
+            progress(view + 1, count)
+        return found
 
     def describe(self, episode: Episode) -> str:
         """Names of the classes and clips of `episode`, for errors."""

@@ -73,7 +73,7 @@ class Stage:
                 self._validate(first)
         if first >= self.episodes or self._is_over():
             return
-        cached = team.together(views)
+        cached = views()
         batches = self.loader.batches(self.name, team.share(range(first, self.episodes)), cached)
         self.optimizer.model.train()
         with deferred() as is_interrupted, self._keeping_finite():
@@ -133,7 +133,7 @@ class Stage:
         return is_validation_due(done, self.episodes, config.optimizer.accumulate, config.validation.validations)
 
     def _validate(self, done: int) -> None:
-        self._share_broken()
+        self.team.share_broken(self.loader.store.broken)
         accuracy = self.team.lead(lambda: self._validate_finite(done))
         self.optimizer.model.train()
         state = self.validations
@@ -163,14 +163,6 @@ class Stage:
             ),
             self.optimizer.optimizer,
         )  # fmt: skip
-
-    def _share_broken(self) -> None:
-        """Share broken clips between processes, so that they are counted and reported together."""
-        broken = self.loader.store.broken
-        found = self.team.gather(dict(broken.errors))
-        with self.team.attempt():
-            broken.merge(found)
-        self.team.agree()
 
     def _save(self) -> None:
         with self.team.attempt():

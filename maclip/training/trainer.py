@@ -16,12 +16,14 @@ from maclip.data.clip_reader import ClipReader
 from maclip.data.clip_store import ClipStore
 from maclip.data.dataset import Dataset
 from maclip.data.disk_cache import ClipCache
+from maclip.data.shared_memory import Room, available_bytes
 from maclip.data.stem_cache import stem_cache_place
 from maclip.evaluation.evaluator import DEFAULT_SUPPORT, Evaluator, Support
 from maclip.evaluation.selection import choose_fusion_weight, choose_limit
 from maclip.model.maclip import MaClip
 from maclip.runs import (
     ADAPTERS_FILE,
+    STATE_DIR,
     Chosen,
     RunConfig,
     load_adapters,
@@ -32,7 +34,7 @@ from maclip.runs import (
 from maclip.training.callbacks import Callbacks
 from maclip.training.checkpoint import Checkpoint, Saved
 from maclip.training.distributed import Team, start_team
-from maclip.training.episode_loader import EpisodeLoader
+from maclip.training.episode_loader import EpisodeLoader, Views
 from maclip.training.loop import Stage, Validations
 from maclip.training.metrics_log import MetricsLog
 from maclip.training.optimizer import Optimizer
@@ -139,9 +141,9 @@ class Trainer:
                 put_adapters(self.model, saved.weights, self.checkpoint.path)
                 self.validations = Validations(saved.progress.best_accuracy)
                 team.together(lambda: self.store.recheck(saved.progress.broken))
-            # The first process fills a cache on disk, the others read it.
-            on_disk = self.train_config.caching.cache == "disk" or self.machine.stem_cache is not None
-            team.together(self._cache, in_turn=on_disk)
+            with team.shared(self.run / STATE_DIR) as room:
+                team.together(lambda: self._cache(room))
+            team.share_broken(self.store.broken)
             if self.train_config.caching.stem_views and not self.store.is_cached:
                 self.callbacks.note("There is no stem cache, so --stem-views has no effect: each view is drawn anew.")
             if self.free_frozen:
@@ -193,15 +195,22 @@ class Trainer:
             # Early stopping needs validation classes.
             patience=self.train_config.validation.patience if name == "joint" and self.validation is not None else 0,
         )
-        progress = self.callbacks.progress
-        stage.run(saved, lambda: self.loader.views(self.model, progress("features")) if name == "prototype" else None)
+        stage.run(saved, self._views if name == "prototype" else lambda: None)
+
+    def _views(self) -> Views:
+        """Features of views of every clip, in memory that the processes of a machine share."""
+        progress = self.callbacks.progress("features")
+        with self.team.shared(self.run / STATE_DIR) as room:
+            found = self.team.together(lambda: self.loader.views(self.model, progress, room))
+        self.team.share_broken(self.store.broken)
+        return found
 
     def _trainable(self, stage: str) -> list[nn.Parameter]:
         if stage == "joint":
             return self.model.tuned_parameters()
         return [p for part in (self.model.prototype, self.model.metric) if part is not None for p in part.parameters()]
 
-    def _cache(self) -> None:
+    def _cache(self, room: Room | None) -> None:
         mode, given = self.train_config.caching.cache, self.machine.stem_cache
         if self.model.config.tune == "all":  # the stem changes with every update
             if mode in ("stem", "disk"):
@@ -211,7 +220,9 @@ class Trainer:
             return
         stem = self.model.frozen_stem()
         folder = given or self.run / STEM_DIR
-        place = stem_cache_place(mode, self.store.cache_bytes(stem), CACHE_LIMIT_BYTES, folder, given is not None)
+        size = sum(store.cache_bytes(stem) for store in self.stores)
+        limit = min(CACHE_LIMIT_BYTES, (available_bytes() or 2 * CACHE_LIMIT_BYTES) // 2)
+        place = stem_cache_place(mode, size, limit, folder, given is not None)
         if place == "none":
             if mode == "auto":
                 self.callbacks.note("Stem tokens fit neither in memory nor on disk: clips are decoded each time.")
@@ -220,7 +231,8 @@ class Trainer:
         # Only the first process validates.
         for store in self.stores if self.team.leads else (self.store,):
             what = "stem, training clips" if store is self.store else "stem, validation clips"
-            store.cache_stem(stem, progress=self.callbacks.progress(what), reuse=self.reuse, disk=disk)
+            own = room if store is self.store else None
+            store.cache_stem(stem, progress=self.callbacks.progress(what), reuse=self.reuse, disk=disk, room=own)
 
     def _free_frozen(self) -> None:
         """Free the text encoder, and the stem if all its tokens are cached."""
