@@ -18,7 +18,7 @@ from maclip_runtime.overlay import recording as recording_module
 from maclip_runtime.overlay.drawing import NO_CLASS, SHADE, TONES, Painter
 from maclip_runtime.overlay.scene import Scene, SceneTracker
 from maclip_runtime.overlay.writing import VideoWriter
-from maclip_runtime.sources import Frame
+from maclip_runtime.sources import Frame, SourceState, SourceStatus
 
 FILE, CAMERA = "clips/a.mp4", "rtsp://***@camera/1"
 
@@ -201,6 +201,7 @@ def test_file_waits_for_the_encoder_and_a_camera_does_not(tmp_path: Path, monkey
 
     monkeypatch.setattr(Painter, "paint", slow)
     with Overlay(tmp_path / "camera.mp4") as camera:
+        camera.status(SourceStatus(CAMERA, SourceState.RUNNING, 0.0, 0, 0, 0, 0.0, "", live=True))
         for index in range(50):
             camera.frame(CAMERA, frame(index))
         assert not opened.is_set()  # nothing was waited for
