@@ -28,7 +28,7 @@ class Callbacks:
         """An event happened."""
 
     def status(self, status: SourceStatus) -> None:
-        """A source's state changed, or a second has passed."""
+        """A source's state changed, or a second has passed; also told before a source's first frame."""
 
     def timing(self, stage: str, seconds: float) -> None:
         """A stage took so long. Stages: "decode", "prepare", "stem", "tower", "visual", "match", "decide"."""

@@ -92,6 +92,28 @@ class Timings(Callbacks):
         self.stages[stage] += 1
 
 
+def test_a_source_s_status_is_told_before_its_first_frame(
+    recognizer: Recognizer, cameras: Callable[..., list[str]]
+) -> None:
+    """So that what draws a camera's frames knows that it must not wait."""
+
+    class Told(Callbacks):
+        def __init__(self) -> None:
+            self.order: list[str] = []
+
+        def status(self, status: SourceStatus) -> None:
+            self.order.append(f"status {status.name}")
+
+        def frame(self, source: str, frame: Frame) -> None:
+            self.order.append(f"frame {source}")
+
+    told = Told()
+    names = cameras(*(Camera(name, camera_frames(("red", 2.0))) for name in ("left", "right")))
+    list(recognizer.watch(names, window_s=1.0, callbacks=[told]))
+    for name in ("left", "right"):
+        assert told.order.index(f"status {name}") < told.order.index(f"frame {name}")
+
+
 def test_files_and_cameras_are_watched_together(
     recognizer: Recognizer, cameras: Callable[..., list[str]], tmp_path: Path
 ) -> None:
