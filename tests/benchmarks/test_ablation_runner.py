@@ -180,7 +180,7 @@ def test_a_frozen_rows_text_weight_comes_from_validation_classes(tmp_path, monke
     seen = []
     monkeypatch.setattr(bench, "choose_fusion_weight", lambda result: seen.append(result) or 0.2)
     make_bench(tmp_path).work(find_row("frozen-bimhm"))
-    data = bench.open_data(tmp_path / "scratch" / "clips-motion-1")
+    data = bench.open_folders(tmp_path / "scratch" / "clips-motion-1")
     assert seen[0].names == tuple(c.name for c in data.split("val"))
     assert cell(tmp_path, "frozen-bimhm")["1-shot"]["fusion_weight"] == 0.2
     assert choose_fusion_weight(seen[0]) < 1
