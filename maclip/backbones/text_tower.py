@@ -13,7 +13,7 @@ from maclip_runtime.bundle.names import name_key
 from maclip_runtime.errors import MaclipError
 
 PADDING = 0  # token after the end token
-PROBES = ("running", "eating")  # two names that every vocabulary tells apart
+PROBES = ("", "running")  # no name and a name: a vocabulary that lacks the word still has a token for it
 
 
 def refuse_templates(templates: Iterable[str]) -> None:
