@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from maclip_runtime.tools.measuring.child import Pipe
 from maclip_runtime.tools.measuring.memory import peak_resident_mib, resident_mib
 
 MIB = 2**20
+NEVER = 1e9  # seconds between checkpoints: a measured training writes none
 MEMORY_EXHAUSTED = "memory-exhausted"
 ALLOCATION_FAILED = ("DefaultCPUAllocator", "out of memory")  # in torch's RuntimeError
 
@@ -86,7 +86,7 @@ def _train(pipe: Pipe, method: Method, settings: Settings, data: Path, run: Path
     before = resident_mib()
     torch.set_num_threads(settings.threads)
     # No update here waits for the disk: the state is never saved.
-    machine = Machine(device=pick_device(settings.device), save_seconds=math.inf)
+    machine = Machine(device=pick_device(settings.device), save_seconds=NEVER)
     loaded = load_backbone(settings.backbone, settings.pretrained)
     classes = open_folders(data)
     torch.manual_seed(settings.seed)

@@ -100,7 +100,7 @@ def test_from_clips_to_an_accuracy_and_a_bundle(drawn_folder: Path, tmp_path: Pa
     bundle = tmp_path / "bundle"
     done = run("export", run_folder, "-o", bundle)
     assert done.returncode == 0, done.stderr
-    assert "differences to torch" in done.stderr
+    assert "largest difference from torch" in done.stderr
     assert "3-way 1-shot on 9 clips of 3 classes" in done.stderr
     assert_refused(run("export", run_folder, "-o", bundle), "output-exists")
 

@@ -188,7 +188,7 @@ def travelling(tmp_path_factory: pytest.TempPathFactory) -> tuple[MaClip, Path]:
 def test_engines_travel_with_the_bundle_and_nothing_is_left_to_build(
     travelling: tuple[MaClip, Path], tmp_path: Path
 ) -> None:
-    opened, library = Bundle.open(travelling[1]), find_library("rtx")
+    opened, library = Bundle.open(travelling[1], trust_engines=True), find_library("rtx")
     graphs = {"visual", "prototype", "match"}
     assert {engine.graph for engine in opened.manifest.engines} == graphs
     for engine in opened.manifest.engines:

@@ -102,4 +102,5 @@ def test_patience_counts_on_after_an_interruption(drawn_data, tmp_path, falling)
 
 def test_a_constant_rate_stays_after_its_warm_up(drawn_data, tmp_path):
     rates = [step.learning_rate for step in train(drawn_data, tmp_path / "run", **LONG).steps]
-    assert rates == [TRAIN.optimizer.learning_rate] * 12
+    assert 0 < rates[0] < TRAIN.optimizer.learning_rate  # one of twelve updates: its middle lies in the first 5 %
+    assert rates[1:] == [TRAIN.optimizer.learning_rate] * 11
