@@ -19,7 +19,7 @@ from maclip_runtime import MaclipError, Recognizer, open_source, read_clip
 from maclip_runtime.reading.frames import Pixels, Preprocess, prepare, segment_indices
 
 HANG_S = 30.0  # of one clip, on a busy machine
-MOST_FRAMES = 12  # taken from a source before the next mutation
+MAX_FRAMES = 12  # taken from a source before the next mutation
 WHOLE_EVERY = 5  # each fifth goes through enrolment and recognition as well
 HEADER = 4096  # bytes: where a container says what it holds
 SMALL = Preprocess.for_size(32, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -53,7 +53,7 @@ def read(path: Path) -> None:
     with open_source(path) as source:
         for frame in source:
             _check(frame.pixels, frame.time_s)
-            if frame.index >= MOST_FRAMES:
+            if frame.index >= MAX_FRAMES:
                 return
 
 
