@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from os import PathLike
 
 import numpy as np
@@ -21,8 +21,8 @@ from maclip_runtime.matching.enrolment import Enrolled, Enroller
 from maclip_runtime.matching.index import CurrentIndex, Index
 from maclip_runtime.reading.frames import Floats, Pixels
 from maclip_runtime.reading.take import Take
-from maclip_runtime.sources import Address, Roi, SourceOptions, check_names, redact
-from maclip_runtime.streaming import Grid, MotionGate, Pipeline, Stream, gate_of, see_background, watch
+from maclip_runtime.sources import Address, Roi, SourceOptions, options_of, redact
+from maclip_runtime.streaming import Grid, Pipeline, Stream, gate_of, see_background, watch, window_of
 
 PathOrName = str | PathLike[str]
 
@@ -209,19 +209,20 @@ class Recognizer:
         Raises `gallery-empty`, `background-missing`, `option-invalid`, `window-invalid`, and what reading a source
         raises.
         """
-        window_s, hop_s = _window(window_s, hop_s)
+        window_s, hop_s = window_of(window_s, hop_s)
         seconds = None if seconds is None else values.number(seconds, "seconds", above=0)
         false_alarms = None if false_alarms is None else values.number(false_alarms, "false_alarms", minimum=0)
         options = None if options is None else values.instance(options, SourceOptions, "options")
         values.function(progress, "progress")
-        sources = _addresses(background, "background")
+        sources = values.addresses(background, "background")
         index = self.index.ready()
         seen = None
         if sources:
+            window_s = index.window_s if window_s is None else window_s
             seen = see_background(
                 self.encoder,
                 sources,
-                window_s=index.window_s if window_s is None else window_s,
+                window_s=window_s,
                 hop_s=hop_s,
                 seconds=seconds,
                 progress=progress,
@@ -280,23 +281,10 @@ class Recognizer:
         Raises at once `gallery-empty`, `window-invalid`, `motion-invalid`, `option-invalid`; while iterating
         `source-unknown`, `source-lost`, `clip-unreadable`, `clip-too-short`, `recognizer-closed`.
         """
-        uris = _addresses(sources, "sources")
-        if options is None or isinstance(options, SourceOptions):
-            chosen = [options or SourceOptions()] * len(uris)
-        else:
-            chosen = [
-                values.instance(one, SourceOptions, "options")
-                for one in values.items(options, "options", "SourceOptions, or a list of them")
-            ]
-        if not uris or len(chosen) != len(uris):
-            raise MaclipError(
-                "option-invalid",
-                f"{len(uris)} sources were given, and options for {len(chosen)}.",
-                "Give one source or more, and options for all or for each.",
-            )
-        check_names(chosen)
+        uris = values.addresses(sources, "sources")
+        chosen = options_of(uris, options)
         grid = self._grid(window_s, hop_s)
-        gates = [_gate(motion_gate) for _ in uris]
+        gates = [gate_of(motion_gate) for _ in uris]
         every = CallbackList(
             values.instance(one, Callbacks, "callbacks")
             for one in values.items(callbacks, "callbacks", "a list of Callbacks")
@@ -323,7 +311,7 @@ class Recognizer:
         Raises `gallery-empty`, `window-invalid`, `motion-invalid`.
         """
         name, grid = values.text(name, "name"), self._grid(window_s, hop_s)
-        track = self._pipeline.track(redact(name), grid, _gate(motion_gate), live=True)
+        track = self._pipeline.track(redact(name), grid, gate_of(motion_gate), live=True)
         return Stream(self._pipeline, track)
 
     def embed(self, frames: Pixels) -> Floats:
@@ -347,7 +335,7 @@ class Recognizer:
         self.gallery.rename(old, new)
 
     def _grid(self, window_s: float | None, hop_s: float | None) -> Grid:
-        window_s, hop_s = _window(window_s, hop_s)
+        window_s, hop_s = window_of(window_s, hop_s)
         index = self.index.ready()
         return Grid.of(self.bundle.manifest.frames, index.window_s if window_s is None else window_s, hop_s)
 
@@ -356,24 +344,3 @@ class Recognizer:
         if self.decisions.limit is None:
             return gallery_limits(self._gallery, self.encoder, index, by_clip)
         return np.full(len(index.names), self.decisions.limit, np.float32)
-
-
-def _window(window_s: object, hop_s: object) -> tuple[float | None, float | None]:
-    """Seconds of a window and between windows as plain numbers; None stays None. Raises `window-invalid`."""
-    window, hop = (
-        None if value is None else values.number(value, what, code="window-invalid", above=0)
-        for value, what in ((window_s, "window_s"), (hop_s, "hop_s"))
-    )
-    return window, hop
-
-
-def _gate(levels: object) -> MotionGate | None:
-    """A new motion gate; None for none. Raises `motion-invalid`."""
-    return gate_of(None if levels is None else values.number(levels, "motion_gate", code="motion-invalid", minimum=0))
-
-
-def _addresses(sources: object, what: str) -> list[Address]:
-    """One source or several, as plain addresses and numbers. Raises `option-invalid`."""
-    if isinstance(sources, (str, PathLike)) or not isinstance(sources, Iterable):
-        return [values.address(sources, what)]
-    return [values.address(one, what) for one in values.items(sources, what, "a source or a list of sources")]

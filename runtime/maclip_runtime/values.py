@@ -106,6 +106,13 @@ def address(value: object, what: str, *, code: str = INVALID) -> str | int:
         raise refused(value, what, "a path, an address or a camera's number", code) from None
 
 
+def addresses(value: object, what: str, *, code: str = INVALID) -> list[str | int]:
+    """One source or several, as a list of addresses and cameras' numbers."""
+    if isinstance(value, (str, PathLike)) or not isinstance(value, Iterable):
+        return [address(value, what, code=code)]
+    return [address(one, what, code=code) for one in items(value, what, "a source or a list of sources", code=code)]
+
+
 def items(value: object, what: str, wanted: str, *, code: str = INVALID) -> list[Any]:
     """The items of a list, a tuple, an array or another iterable, but not those of text, bytes or a mapping."""
     if isinstance(value, (str, bytes, bytearray, memoryview, dict)) or not isinstance(value, Iterable):

@@ -54,6 +54,23 @@ def check_names(options: Sequence[SourceOptions]) -> None:
         raise MaclipError("option-invalid", f"Two sources are called {twice!r}.", "Give each a name of its own.")
 
 
+def options_of(uris: Sequence[Address], options: object) -> list[SourceOptions]:
+    """The options of each source, from one for all of them, one for each, or None. Raises `option-invalid`."""
+    if options is None or isinstance(options, SourceOptions):
+        chosen = [options or SourceOptions()] * len(uris)
+    else:
+        wanted = "SourceOptions, or a list of them"
+        chosen = [values.instance(one, SourceOptions, "options") for one in values.items(options, "options", wanted)]
+    if not uris or len(chosen) != len(uris):
+        raise MaclipError(
+            "option-invalid",
+            f"{len(uris)} sources were given, and options for {len(chosen)}.",
+            "Give one source or more, and options for all or for each.",
+        )
+    check_names(chosen)
+    return chosen
+
+
 class Names:
     """Gives each of several sources a name of its own.
 

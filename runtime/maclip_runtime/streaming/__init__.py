@@ -10,7 +10,7 @@ from maclip_runtime.streaming.motion import MotionGate, gate_of
 from maclip_runtime.streaming.pipeline import Pipeline
 from maclip_runtime.streaming.stream import Stream
 from maclip_runtime.streaming.watch import watch
-from maclip_runtime.streaming.windows import Cutter, Grid, Slot, Step, Window
+from maclip_runtime.streaming.windows import Cutter, Grid, Slot, Step, Window, window_of
 
 __all__ = [
     "Cutter",
@@ -26,4 +26,5 @@ __all__ = [
     "see_background",
     "watch",
     "watch_features",
+    "window_of",
 ]

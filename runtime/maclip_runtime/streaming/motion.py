@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from maclip_runtime import values
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.reading.frames import Floats, Pixels
 
@@ -53,6 +54,8 @@ def grey_cells(pixels: Pixels) -> Floats:
     return cells
 
 
-def gate_of(levels: float | None) -> MotionGate | None:
+def gate_of(levels: object) -> MotionGate | None:
     """A new gate, None for none. Raises `motion-invalid`."""
-    return None if levels is None else MotionGate(levels)
+    if levels is None:
+        return None
+    return MotionGate(values.number(levels, "motion_gate", code="motion-invalid", minimum=0))

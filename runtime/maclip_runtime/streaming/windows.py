@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from maclip_runtime import values
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.reading.frames import Floats, Pixels, segment_indices
 from maclip_runtime.sources import Frame
@@ -289,3 +290,12 @@ class _Beginning:
         """T slots over the whole stream, sampled as a whole clip is."""
         made = [Slot(pixels) for pixels in self._kept]
         return tuple(made[i] for i in np.asarray(segment_indices(len(made), frames)).tolist())
+
+
+def window_of(window_s: object, hop_s: object) -> tuple[float | None, float | None]:
+    """Seconds of a window and between windows as plain numbers; None stays None. Raises `window-invalid`."""
+    window, hop = (
+        None if value is None else values.number(value, what, code="window-invalid", above=0)
+        for value, what in ((window_s, "window_s"), (hop_s, "hop_s"))
+    )
+    return window, hop
