@@ -63,6 +63,10 @@ class MetricConfig(Config):
 
     kind: str = option("otam", "Metric: otam, bimhm, mean, trx or trx-triples.", name="metric")
     softmin_lambda: float = option(0.5, "Lambda of OTAM's soft-min.", minimum=0.001, maximum=100)
+    open_set_weight: float = option(
+        0.0, "Weight lambda of the loss that learns the distance of 'none of these'; 0: none.", minimum=0, maximum=1
+    )
+    none_distance: float = option(8.0, "Distance of 'none of these' before training.", minimum=-1000, maximum=1000)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from maclip.config.options import Config, option
 
@@ -64,6 +65,23 @@ class CacheConfig(Config):
 
 
 @dataclass(frozen=True)
+class StreamConfig(Config):
+    """Windows of untrimmed video in the episodes (docs/method.md, section 10)."""
+
+    streams: str = option(
+        "none",
+        "Windows of untrimmed video as queries: none, stitch (video stitched from DATA's clips), or a file of "
+        "annotations in ActivityNet's form.",
+    )
+    stream_videos: Path | None = option(None, "Folder of the annotated videos; default: that of the file.")
+    stream_rate: float = option(12.0, "Frames a second that are kept of annotated video.", minimum=0.1, maximum=240)
+    window_share: float = option(
+        0.7, "Share of an episode's classes that get a window of a stream as a query.", minimum=0, maximum=1
+    )
+    none_windows: int = option(12, "Windows of no class among an episode's queries.", minimum=0, maximum=10_000)
+
+
+@dataclass(frozen=True)
 class ValidationConfig(Config):
     """Validation during training, and early stopping."""
 
@@ -101,5 +119,6 @@ class TrainConfig(Config):
     seed: int = option(0, "Seed of the episodes and of the initial weights.", minimum=0, maximum=MAX_SEED)
     episode: EpisodeConfig = field(default_factory=EpisodeConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    streams: StreamConfig = field(default_factory=StreamConfig)
     caching: CacheConfig = field(default_factory=CacheConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)

@@ -80,6 +80,10 @@ class ClipReader:
         """The frames that `choose` selects, resized but not cropped; never cached."""
         return reader(self.decoder)(path, choose, self._whole)
 
+    def prepared(self, path: Path, choose: Choose) -> Clip:
+        """The frames that `choose` selects, centre crop: uint8 [n, size, size, 3]; never cached."""
+        return reader(self.decoder)(path, choose, self._square)
+
     def _crop(self, frames: Pixels, rng: np.random.Generator, mirror: bool) -> Pixels:
         size = self.preprocess.size
         height, width = frames.shape[1:3]

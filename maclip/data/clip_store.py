@@ -174,6 +174,18 @@ class ClipStore:
                     break
         return torch.from_numpy(np.stack(clips))
 
+    @property
+    def row_frames(self) -> int:
+        """Evenly spaced frames of a clip that `load_rows` can read: of its centre crop."""
+        return self.reader.frames if self.stem_views else self.cached_frames
+
+    def load_rows(self, rows: Ids) -> Tensor:
+        """Single frames [n, T] of clips as `load` returns them; row `clip * row_frames + frame` is one of a clip."""
+        clips, frames = np.divmod(rows, self.row_frames)
+        if self._tokens is not None:
+            return torch.stack([self._pick_rows(*one) for one in zip(clips, frames, strict=True)])
+        return torch.from_numpy(np.stack([self._read_rows(*one) for one in zip(clips, frames, strict=True)]))
+
     def load_each(self, ids: Ids, rng: np.random.Generator | None = None) -> Tensor:
         """The clips `ids` as `load` returns them, but a broken clip becomes black frames or an arbitrary clip."""
         if self._tokens is not None:
@@ -182,6 +194,22 @@ class ClipStore:
         size = self.reader.preprocess.size
         black = np.zeros((self.reader.frames, size, size, 3), np.uint8)
         return torch.from_numpy(np.stack([black if pixels is None else pixels for pixels in read]))
+
+    def _pick_rows(self, clips: Ids, frames: Ids) -> Tensor:
+        """Tokens of the frames [T] of the clips [T]: [T, N+1, D]."""
+        assert self._tokens is not None
+        parts = []
+        for clip in dict.fromkeys(clips.tolist()):  # the clips of a window follow one another
+            parts.append(self._tokens.pick(np.array([clip]), frames[None, clips == clip])[0])
+        return torch.cat(parts)
+
+    def _read_rows(self, clips: Ids, frames: Ids) -> Pixels:
+        """Pixels of the frames [T] of the clips [T]: uint8 [T, size, size, 3]."""
+        parts = []
+        for clip in dict.fromkeys(clips.tolist()):
+            pixels = self.reader.spread(self.paths[clip], self.row_frames)
+            parts.append(pixels[segment_indices(len(pixels), self.row_frames)[frames[clips == clip]]])
+        return np.concatenate(parts)
 
     def _readable_ids(self, ids: Ids) -> Ids:
         """`ids` with broken clips replaced by an arbitrary readable clip."""

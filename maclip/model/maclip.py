@@ -72,6 +72,8 @@ class MaClip(nn.Module):
         self.temporal_embedding = nn.Parameter(torch.zeros(config.frames, image.width)) if depth else None
         self.prototype = build_prototype_module(config.prototype, self.feature_width)
         self.metric = build_metric(config.metric, self.feature_width, config.frames)
+        learned = config.metric.open_set_weight > 0
+        self.none_distance = nn.Parameter(torch.tensor(config.metric.none_distance)) if learned else None
         self.scale = config.text.logit_scale or float(backbone.clip.logit_scale.exp())
         pixel = torch.tensor([backbone.preprocess.mean, backbone.preprocess.std])
         self.register_buffer("pixel_mean", pixel[0], persistent=False)
@@ -173,7 +175,8 @@ class MaClip(nn.Module):
         """
         distances = self.metric(self.prototypes(features), prototypes)
         scores = text_logits(features, text, self.scale)
-        return distances, fuse(scores, distances, has_text, self.config.text.fusion_weight)
+        weight = self.config.text.fusion_weight
+        return distances, fuse(scores, distances, has_text, weight, self.none_distance)
 
     @torch.no_grad()
     def encode_names(self, names: Iterable[str]) -> Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -16,13 +16,15 @@ from torch import Tensor
 
 from maclip.config import TrainConfig
 from maclip.data.clip_store import ClipStore, Progress
-from maclip.data.episodes import Episode, EpisodeSampler
+from maclip.data.episodes import Episode, EpisodeSampler, Ids
 from maclip.data.prefetch import prefetch
 from maclip.data.shared_memory import Room, require_memory
+from maclip.data.stream_windows import NONE, Windows
 from maclip.evaluation.features import clip_features
 from maclip.model.maclip import MaClip
 
 STAGES = ("prototype", "joint")
+WINDOWS_PER_BATCH = 8
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class ViewFeatures:
 
     with_text: Tensor  # (S, T, D')
     without_text: Tensor  # (S, T, D')
-    query: Tensor  # (Q, T, D')
+    query: Tensor  # (Q + W, T, D'), query clips, then windows of streams
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,10 @@ class Batch:
     episode: its classes and clips.
     seed: for random numbers in its training step, such as dropout.
     text: text features of its classes, float32 [way, D'].
-    clips: support clips, then query clips, as `ClipStore.load` returns them; None with cached `features`.
+    clips: support clips, query clips, then windows of streams, as `ClipStore.load` returns them; None with cached
+        `features`.
     features: cached features of its clips; None if they are to be computed.
+    window_labels: labels of the windows of streams, indices into `text` or -1 for no class: int64 [W].
     """
 
     at: int
@@ -52,6 +56,7 @@ class Batch:
     text: Tensor
     clips: Tensor | None = None
     features: ViewFeatures | None = None
+    window_labels: Ids = field(default_factory=lambda: np.zeros(0, np.int64))
 
     @property
     def support_labels(self) -> Tensor:
@@ -60,27 +65,33 @@ class Batch:
 
     @property
     def query_labels(self) -> Tensor:
-        """Labels of the query clips, indices into `text`: int64 [Q]."""
-        return torch.from_numpy(self.episode.labels(self.episode.query)).to(self.text.device)
+        """Labels of the query clips and of the windows, indices into `text` or -1: int64 [Q + W]."""
+        labels = np.concatenate([self.episode.labels(self.episode.query), self.window_labels])
+        return torch.from_numpy(labels).to(self.text.device)
 
 
 @dataclass(frozen=True)
 class Views:
-    """Features of V random views of every clip, with and without the text of its class: [V, clips, T, D'] each."""
+    """Features of V random views of every clip, with and without the text of its class: [V, clips, T, D'] each.
+
+    windows: features of all windows of streams, [windows, T, D'].
+    """
 
     with_text: Tensor
     without_text: Tensor
+    windows: Tensor | None = None
 
-    def choose(self, episode: Episode, rng: np.random.Generator) -> ViewFeatures:
-        """Features of one random view of each clip of `episode`."""
+    def choose(self, episode: Episode, rng: np.random.Generator, windows: Ids) -> ViewFeatures:
+        """Features of one random view of each clip of `episode`, and of the `windows`."""
         count = len(self.without_text)
         first, second = (
             torch.from_numpy(rng.integers(count, size=len(ids))) for ids in (episode.support, episode.query)
         )
         support, query = torch.from_numpy(episode.support), torch.from_numpy(episode.query)
-        return ViewFeatures(
-            self.with_text[first, support], self.without_text[first, support], self.without_text[second, query]
-        )
+        asked = self.without_text[second, query]
+        if self.windows is not None:
+            asked = torch.cat([asked, self.windows[torch.from_numpy(windows)]])
+        return ViewFeatures(self.with_text[first, support], self.without_text[first, support], asked)
 
 
 class EpisodeLoader:
@@ -90,7 +101,11 @@ class EpisodeLoader:
     config: of the training.
     text: text features of the classes of `store`, float32 [classes, D'].
     workers: threads that prefetch clips.
+
+    `windows` is the pool of windows of streams; None: queries are clips only.
     """
+
+    windows: Windows | None = None
 
     def __init__(self, store: ClipStore, config: TrainConfig, text: Tensor, *, workers: int) -> None:
         self.store, self.config, self.text, self.workers = store, config, text, workers
@@ -106,10 +121,27 @@ class EpisodeLoader:
         episode = self.episode(stage, at, repair=views is not None)
         text = self.text[torch.from_numpy(episode.classes)]
         seed = int(self._rng(stage, at).integers(1 << 62))
+        windows, labels = self._windows(stage, at, episode)
         if views is not None:
-            return Batch(at, episode, seed, text, features=views.choose(episode, self._rng(stage, at)))
+            features = views.choose(episode, self._rng(stage, at), windows)
+            return Batch(at, episode, seed, text, features=features, window_labels=labels)
         ids = np.concatenate([episode.support, episode.query])
-        return Batch(at, episode, seed, text, clips=self.store.load(ids, self._rng(stage, at)))
+        clips = self.store.load(ids, self._rng(stage, at))
+        if self.windows is not None and len(windows):
+            clips = torch.cat([clips, self.windows.load(windows)])
+        return Batch(at, episode, seed, text, clips=clips, window_labels=labels)
+
+    def _windows(self, stage: str, at: int, episode: Episode) -> tuple[Ids, Ids]:
+        """Windows of streams for an episode, and their labels in it: int64 [W] each; -1: of no class."""
+        if self.windows is None:
+            return np.zeros(0, np.int64), np.zeros(0, np.int64)
+        config, rng = self.config.streams, np.random.default_rng([self.config.seed, STAGES.index(stage), at, 1])
+        asked = np.flatnonzero(rng.random(len(episode.classes)) < config.window_share)
+        pairs = [(label, self.windows.of(int(episode.classes[label]))) for label in asked]
+        pairs += [(NONE, self.windows.of(NONE))] * config.none_windows
+        chosen = [(label, rng.choice(ids)) for label, ids in pairs if len(ids)]
+        found = np.array(chosen, dtype=np.int64).reshape(-1, 2)
+        return found[:, 1], found[:, 0]
 
     def episode(self, stage: str, at: int, *, repair: bool = True) -> Episode:
         """Classes and clips of episode `at` of `stage`; `repair` replaces clips known to be broken."""
@@ -140,7 +172,15 @@ class EpisodeLoader:
                 with_text, without_text = clip_features(model, self.store, self.text, rng=own)
                 found.with_text[view], found.without_text[view] = with_text, without_text
             progress(view + 1, count)
-        return found
+        if self.windows is None:
+            return found
+        return replace(found, windows=self._window_features(model, self.windows))
+
+    @torch.no_grad()
+    def _window_features(self, model: MaClip, windows: Windows) -> Tensor:
+        """Features of all windows of streams, as queries: [windows, T, D']."""
+        parts = np.array_split(np.arange(len(windows)), math.ceil(len(windows) / WINDOWS_PER_BATCH))
+        return torch.cat([model.encode(windows.load(ids)) for ids in parts])
 
     def describe(self, episode: Episode) -> str:
         """Names of the classes and clips of `episode`, for errors."""

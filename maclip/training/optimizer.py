@@ -33,7 +33,11 @@ class Optimizer:
         self.config = loader.config.optimizer
         self.step = TrainStep(loader.config.text_dropout)
         self.peak = self.config.prototype_learning_rate if stage == "prototype" else self.config.learning_rate
-        self.optimizer = torch.optim.AdamW(parameters, lr=self.peak, weight_decay=self.config.weight_decay)
+        # The distance of "none of these" has no reason to be small: no weight decay.
+        scalars = [parameter for parameter in parameters if parameter.ndim == 0]
+        others = [parameter for parameter in parameters if parameter.ndim]
+        groups = [{"params": others}, {"params": scalars, "weight_decay": 0.0}] if scalars else others
+        self.optimizer = torch.optim.AdamW(groups, lr=self.peak, weight_decay=self.config.weight_decay)
         # Applies the gradient scaler (fp16).
         self._stepper = cast(torch.optim.Optimizer, team.fabric.setup_optimizers(self.optimizer))
         self._last: Batch | None = None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from maclip.model.losses import episode_loss, mean_by_class, text_logits
+from maclip.model.losses import episode_loss, mean_by_class, open_set_loss, text_logits
 from maclip.model.maclip import MaClip
 from maclip.training.episode_loader import Batch
 
@@ -30,15 +30,19 @@ class TrainStep:
         singles = model.prototypes(support, batch.text[support_labels], has_text)
         prototypes = mean_by_class(singles, support_labels, len(batch.text))
         distances, probabilities = model.match(query, prototypes, batch.text)
+        known = query_labels >= 0
         loss = episode_loss(
             text_logits(support, batch.text, model.scale),
-            text_logits(query, batch.text, model.scale),
-            distances,
+            text_logits(query[known], batch.text, model.scale),
+            distances[known],
             support_labels,
-            query_labels,
+            query_labels[known],
             model.config.text.fusion_weight,
         )
-        return loss, float((probabilities.argmax(-1) == query_labels).float().mean())
+        if model.none_distance is not None:
+            share = model.config.metric.open_set_weight
+            loss = (1 - share) * loss + share * open_set_loss(distances, query_labels, model.none_distance)
+        return loss, float((probabilities.argmax(-1) == query_labels)[known].float().mean())
 
 
 def _features(model: MaClip, batch: Batch, has_text: Tensor) -> tuple[Tensor, Tensor]:

@@ -18,6 +18,7 @@ from maclip.data.dataset import Dataset
 from maclip.data.disk_cache import ClipCache
 from maclip.data.shared_memory import Room, available_bytes
 from maclip.data.stem_cache import stem_cache_place
+from maclip.data.stream_windows import Windows
 from maclip.evaluation.evaluator import DEFAULT_SUPPORT, Evaluator, Support
 from maclip.evaluation.selection import choose_fusion_weight, choose_limit
 from maclip.model.maclip import MaClip
@@ -38,6 +39,7 @@ from maclip.training.episode_loader import EpisodeLoader, Views
 from maclip.training.loop import Stage, Validations
 from maclip.training.metrics_log import MetricsLog
 from maclip.training.optimizer import Optimizer
+from maclip.training.streams import stream_windows
 from maclip_runtime.errors import MaclipError
 
 STEM_DIR = "stem"  # in the run, for stem tokens on disk
@@ -144,6 +146,7 @@ class Trainer:
             with team.shared(self.run / STATE_DIR) as room:
                 team.together(lambda: self._cache(room))
             team.share_broken(self.store.broken)
+            self.loader.windows = team.together(self._windows)
             if self.train_config.caching.stem_views and not self.store.is_cached:
                 self.callbacks.note("There is no stem cache, so --stem-views has no effect: each view is drawn anew.")
             if self.free_frozen:
@@ -208,7 +211,9 @@ class Trainer:
     def _trainable(self, stage: str) -> list[nn.Parameter]:
         if stage == "joint":
             return self.model.tuned_parameters()
-        return [p for part in (self.model.prototype, self.model.metric) if part is not None for p in part.parameters()]
+        parts = [part for part in (self.model.prototype, self.model.metric) if part is not None]
+        none = [] if self.model.none_distance is None else [self.model.none_distance]
+        return [p for part in parts for p in part.parameters()] + none
 
     def _cache(self, room: Room | None) -> None:
         mode, given = self.train_config.caching.cache, self.machine.stem_cache
@@ -233,6 +238,12 @@ class Trainer:
             what = "stem, training clips" if store is self.store else "stem, validation clips"
             own = room if store is self.store else None
             store.cache_stem(stem, progress=self.callbacks.progress(what), reuse=self.reuse, disk=disk, room=own)
+
+    def _windows(self) -> Windows | None:
+        """Windows of streams as queries, if the configuration asks for them."""
+        stem = self.model.frozen_stem() if self.store.is_cached else None
+        config = self.train_config
+        return stream_windows(config.streams, self.store, self.store.reader, stem, config.seed, self.callbacks)
 
     def _free_frozen(self) -> None:
         """Free the text encoder, and the stem if all its tokens are cached."""

@@ -1,6 +1,7 @@
 """The two families of classes, and how they are split into training, validation and test.
 
-*motion*: the class is the motion alone, whatever moves (like Something-Something). *object-motion*: the class is an
+*motion*: the class is the motion alone, whatever moves (like Something-Something). Training adds composed motions to
+the simple ones (`maclip.world.compositions`), whatever the split. *object-motion*: the class is an
 object with a motion (like Kinetics); some classes share the object, others the motion.
 """
 
@@ -13,6 +14,7 @@ from typing import Literal
 import numpy as np
 
 from maclip.world.actors import Cast
+from maclip.world.compositions import COMPOSITIONS
 from maclip.world.phrases import MOTION_PHRASES
 from maclip_runtime.errors import MaclipError
 
@@ -88,16 +90,21 @@ def _reshuffle(splits: list[Split], split_seed: int | None) -> list[Split]:
     return [splits[int(index)] for index in order]
 
 
-def _motion_classes(split_seed: int | None) -> list[ActionClass]:
+def _motion_classes(split_seed: int | None, composed: bool) -> list[ActionClass]:
     splits: list[Split] = [
         "test" if key in TEST_MOTIONS else "val" if key in VALIDATION_MOTIONS else "train" for key in MOTION_PHRASES
     ]
-    return [
+    simple = [
         ActionClass(slug(name), name, split, key not in ONE_SIDED, key, Cast(), seed)
         for seed, (split, (key, phrase)) in enumerate(
             zip(_reshuffle(splits, split_seed), MOTION_PHRASES.items(), strict=True)
         )
         for name in [phrase.format(shape="a shape")]
+    ]
+    return simple + [
+        ActionClass(slug(name), name, "train", not one.one_sided, key, Cast(), seed)
+        for seed, (key, one) in enumerate(COMPOSITIONS.items() if composed else (), start=len(simple))
+        for name in [one.phrase.format(shape="a shape")]
     ]
 
 
@@ -123,9 +130,13 @@ def _object_classes(split_seed: int | None) -> list[ActionClass]:
     return classes
 
 
-def classes(family: Family, split_seed: int | None = None) -> list[ActionClass]:
-    """All classes of `family` in a fixed order; `split_seed` reshuffles the splits and keeps their sizes."""
-    return _motion_classes(split_seed) if family == "motion" else _object_classes(split_seed)
+def classes(family: Family, split_seed: int | None = None, *, composed: bool = True) -> list[ActionClass]:
+    """All classes of `family` in a fixed order.
+
+    split_seed: reshuffles the splits of the simple motions, or of the objects, and keeps their sizes.
+    composed: whether the motions for training include compositions; default True.
+    """
+    return _motion_classes(split_seed, composed) if family == "motion" else _object_classes(split_seed)
 
 
 def find_class(family: Family, name: str) -> ActionClass:

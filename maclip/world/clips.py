@@ -12,13 +12,19 @@ from PIL import Image
 
 from maclip.world.actors import Cast, look, random_point
 from maclip.world.backgrounds import add_specks, background, finish, grey_shape
+from maclip.world.compositions import COMPOSITIONS
 from maclip.world.motions import SINGLE_MOTIONS, Moment, Motion, Script
 from maclip.world.pairs import PAIR_MOTIONS
 from maclip.world.shapes import Shape, View
 
 Pixels = npt.NDArray[np.uint8]
 
-MOTIONS: dict[str, Motion] = {**SINGLE_MOTIONS, **PAIR_MOTIONS}
+MOTIONS: dict[str, Motion] = {
+    **SINGLE_MOTIONS,
+    **PAIR_MOTIONS,
+    **{key: one.motion for key, one in COMPOSITIONS.items()},
+}
+_PAIRS = {*PAIR_MOTIONS, *(key for key, one in COMPOSITIONS.items() if one.shapes == 2)}
 
 CLIP_SIZE = 128  # px
 FRAMES = 24
@@ -95,7 +101,7 @@ def clip_frames(
     """The frames of a clip of the named motion, performed as `cast` says: uint8 [CLIP_SIZE, CLIP_SIZE, 3] each."""
     script = MOTIONS[motion](rng, cast or Cast())
     stage = make_stage(rng, frames)
-    if rng.random() < (BYSTANDER_CHANCE_ALONE if motion in SINGLE_MOTIONS else BYSTANDER_CHANCE_PAIR):
+    if rng.random() < (BYSTANDER_CHANCE_PAIR if motion in _PAIRS else BYSTANDER_CHANCE_ALONE):
         stage = replace(stage, distractors=(*stage.distractors, _bystander(rng, script)))
     return play(script, stage, frames)
 

@@ -77,6 +77,7 @@ def write_clips(
     progress: Progress | None = None,
     split_seed: int | None = None,
     splits: Iterable[str] = SPLITS,
+    composed: bool = True,
 ) -> dict[str, object]:
     """Write clips as `out/<class>/<NNN>.mp4` and `out/classes.json`; return the content of `classes.json`.
 
@@ -87,6 +88,7 @@ def write_clips(
     `progress`: called with the clips done and the clips in all.
     `split_seed`: reshuffle the classes over the splits; None for the default splits.
     `splits`: which splits to write; all by default.
+    `composed`: whether the motions for training include compositions; default True.
 
     `classes.json` is written last, so a folder without it is incomplete. Raises `family-unknown`, `output-unwritable`,
     and `output-exists` if `out` is not empty.
@@ -95,7 +97,7 @@ def write_clips(
         raise MaclipError("family-unknown", f'No family "{family}".', f"Choose one of {', '.join(FAMILIES)}.")
     _empty_folder(out)
     wanted = tuple(splits)
-    chosen = [one for one in classes(family, split_seed) if one.split in wanted]
+    chosen = [one for one in classes(family, split_seed, composed=composed) if one.split in wanted]
     jobs = []
     for one in chosen:
         folder = out / one.slug

@@ -1,0 +1,87 @@
+"""The frames of untrimmed videos, or their stem tokens, as rows from which windows are cut."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from maclip.data.clip_reader import ClipReader
+from maclip.data.clip_store import BATCH_FRAMES, Progress
+from maclip.data.episodes import Ids
+from maclip.data.prefetch import prefetch
+from maclip.data.shared_memory import require_memory
+from maclip.data.stem_cache import Stem
+from maclip.data.stream_windows import Happening, Timeline
+from maclip.data.untrimmed import UntrimmedVideo
+from maclip_runtime.reading.frames import Indices, Pixels
+
+
+class StreamStore:
+    """Reads untrimmed videos once, `rate` frames a second, and keeps them in memory.
+
+    videos: with their actions.
+    names: of the classes, in order; actions of other classes are strangers and belong to no window of a class.
+    reader: of the model.
+    rate: frames a second that are kept.
+    workers: threads that decode.
+    """
+
+    def __init__(
+        self, videos: Sequence[UntrimmedVideo], names: Sequence[str], reader: ClipReader, *, rate: float, workers: int
+    ) -> None:
+        self.videos, self.reader, self.rate, self.workers = tuple(videos), reader, rate, workers
+        self._labels = {name: label for label, name in enumerate(names)}
+        self._strangers = len(names)  # labels from here on are of no class
+        self._rows: Tensor | None = None
+        self.timelines: tuple[Timeline, ...] = ()
+
+    @torch.no_grad()
+    def read(self, stem: Stem | None, progress: Progress | None = None) -> None:
+        """Read all videos: as stem tokens, half precision [N+1, D] a frame, or as pixels if `stem` is None.
+
+        Raises `memory-short` and what reading a clip raises.
+        """
+        parts: list[Tensor] = []
+        timelines: list[Timeline] = []
+        first = 0
+        for done, (pixels, duration_s) in enumerate(prefetch(self._read, [v.path for v in self.videos], self.workers)):
+            frames = torch.from_numpy(pixels)
+            if stem is not None:
+                frames = torch.cat([stem.encode(part).half().cpu() for part in frames.split(BATCH_FRAMES)])
+            if not parts:
+                require_memory(len(self.videos) * frames.numel() * frames.element_size())
+            parts.append(frames)
+            times = np.arange(len(frames)) * duration_s / len(frames)
+            rows = np.arange(first, first + len(frames))
+            timelines.append(Timeline(rows, times, duration_s, self._happenings(self.videos[done])))
+            first += len(frames)
+            if progress:
+                progress(done + 1, len(self.videos))
+        self._rows, self.timelines = torch.cat(parts), tuple(timelines)
+
+    def load(self, rows: Ids) -> Tensor:
+        """The frames `rows` [n, T]: stem tokens, half precision [n, T, N+1, D], or uint8 [n, T, H, W, 3]."""
+        assert self._rows is not None
+        return self._rows[torch.from_numpy(rows)]
+
+    def _happenings(self, video: UntrimmedVideo) -> tuple[Happening, ...]:
+        return tuple(
+            Happening(self._labels.get(one.name, self._strangers), one.start_s, one.end_s) for one in video.segments
+        )
+
+    def _read(self, path: Path) -> tuple[Pixels, float]:
+        """Frames of a video, uint8 [n, size, size, 3], and its duration in seconds."""
+        declared = self.reader.read(path, lambda total: np.zeros(1, np.int64))
+        choose = partial(_spaced, count=max(1, round(declared.duration_s * self.rate)))
+        found = self.reader.prepared(path, choose)
+        return found.frames, found.duration_s
+
+
+def _spaced(total: int, count: int) -> Indices:
+    """`count` evenly spaced indices into `total` frames, the first one first; all of fewer frames."""
+    return np.arange(total) if total <= count else (np.arange(count) * total / count).astype(np.int64)

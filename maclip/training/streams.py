@@ -1,0 +1,48 @@
+"""The pool of windows of untrimmed video from which the episodes of a training take some of their queries."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from maclip.config.training import StreamConfig
+from maclip.data.clip_reader import ClipReader
+from maclip.data.clip_store import ClipStore
+from maclip.data.stem_cache import Stem
+from maclip.data.stream_store import StreamStore
+from maclip.data.stream_windows import Windows, draw_windows, stitch
+from maclip.data.untrimmed import open_untrimmed
+from maclip.training.callbacks import Callbacks
+from maclip_runtime.errors import MaclipError
+
+NO_STREAMS, STITCH = "none", "stitch"
+OF_CLASS = 40  # windows of each class in the pool
+NONE_RATIO = 0.75  # windows of no class in the pool, for each of a class
+
+
+def stream_windows(
+    config: StreamConfig, store: ClipStore, reader: ClipReader, stem: Stem | None, seed: int, callbacks: Callbacks
+) -> Windows | None:
+    """The windows that `config` asks for; None for none.
+
+    store: the training clips, in the cache if there is one.
+    stem: whose tokens the store caches; None if it has no cache.
+    Raises `streams-too-small`, `data-empty` and what `open_untrimmed` and reading raise.
+    """
+    if config.streams == NO_STREAMS:
+        return None
+    classes, frames = len(store.classes), reader.frames
+    counts = {"of_class": OF_CLASS, "of_none": round(OF_CLASS * NONE_RATIO * classes)}
+    if config.streams == STITCH:
+        timelines = stitch(store.labels, store.row_frames, store.readable(), seed=seed)
+        rows, labels = draw_windows(timelines, frames, classes, **counts, seed=seed)
+        return Windows(labels, lambda ids: store.load_rows(rows[ids]))
+    videos = [one for one in open_untrimmed(Path(config.streams), config.stream_videos) if one.split in (None, "train")]
+    if not videos:
+        raise MaclipError(
+            "data-empty", f"{config.streams} has no video for training.", "Give videos of the subset 'training'."
+        )
+    names = [one.name for one in store.classes]
+    streams = StreamStore(videos, names, reader, rate=config.stream_rate, workers=store.workers)
+    streams.read(stem, callbacks.progress("streams"))
+    rows, labels = draw_windows(streams.timelines, frames, classes, **counts, seed=seed)
+    return Windows(labels, lambda ids: streams.load(rows[ids]))
