@@ -29,7 +29,7 @@ def test_untrimmed_videos_are_counted(annotations: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "1 pairs of segments of different actions overlap. That is allowed." in done.output
     assert "1 videos of 0.1 minutes are readable, 75% of them annotated" in done.output
-    facts = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).output)
+    facts = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)
     assert [(one["name"], one["split"], one["segments"]) for one in facts["names"]] == [
         ("run", "train", 1),
         ("wave", "train", 1),
