@@ -16,9 +16,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from maclip.segments import Segment
+from maclip.world import streams
 from maclip.world.classes import ActionClass, Split, classes, slug
-from maclip.world.clips import MOTIONS, RATE, make_stage, nothing
-from maclip.world.synth import Segment, write_clips
+from maclip.world.clips import RATE
+from maclip.world.streams import TRUE_OF_ALL
+from maclip.world.synth import write_clips
 from maclip_runtime import Recognizer
 from maclip_runtime.engines.encoder import Encoder
 from maclip_runtime.matching.index import Index
@@ -26,11 +29,6 @@ from maclip_runtime.reading.frames import Floats, Pixels, prepare, segment_indic
 from maclip_runtime.sources import Frame
 from maclip_runtime.sources.base import SequentialSource
 from maclip_runtime.streaming import Grid, watch_features
-
-ACTION_SECONDS = (1.5, 2.7)
-REST_SECONDS = (1.0, 3.0)
-# Whoever steps into an empty picture appears, and vanishes at the end: true of every action of a stream.
-NEVER_ENROLLED = ("appear", "vanish")
 
 
 @dataclass(frozen=True)
@@ -99,25 +97,8 @@ def draw_stream(chosen: DrawnSet, number: int) -> DrawnStream:
     rng = np.random.default_rng((chosen.seed, number))
     cast = chosen.classes()
     turns = [cast[index] for _ in range(chosen.times) for index in rng.permutation(len(cast))]
-    lengths = rng.integers(round(ACTION_SECONDS[0] * RATE), round(ACTION_SECONDS[1] * RATE) + 1, len(turns))
-    rests = rng.integers(round(REST_SECONDS[0] * RATE), round(REST_SECONDS[1] * RATE) + 1, len(turns) + 1)
-    total = int(lengths.sum() + rests.sum())
-    stage = make_stage(rng, total)
-    frames: list[Pixels] = []
-    segments = []
-
-    def rest(length: int) -> None:
-        for _ in range(length):
-            frames.append(stage.frame(len(frames), len(frames) / total, nothing(0.0)))
-
-    for one, length, before in zip(turns, lengths.tolist(), rests.tolist(), strict=False):
-        rest(before)
-        segments.append(Segment(one.name, len(frames) / RATE, (len(frames) + length) / RATE))
-        script = MOTIONS[one.motion](rng, one.cast)
-        for index in range(length):
-            frames.append(stage.frame(len(frames), len(frames) / total, script(index / (length - 1))))
-    rest(int(rests[-1]))
-    return DrawnStream(np.stack(frames), tuple(segments))
+    drawn = streams.draw_stream(turns, rng)
+    return DrawnStream(np.stack(list(drawn.frames)), drawn.segments)
 
 
 def windows_of(stream: DrawnStream, encoder: Encoder, window_s: float) -> Windows:
@@ -150,7 +131,7 @@ def draw_clips(chosen: DrawnSet, folder: Path) -> dict[str, list[Path]]:
 def draw_gallery(chosen: DrawnSet, number: int) -> tuple[list[str], list[int]]:
     """Gallery `number` of a set: names of the classes that are enrolled, and the order in which clips are taken."""
     rng = np.random.default_rng((chosen.seed, number, 1))
-    able = [one.name for one in chosen.classes() if one.motion not in NEVER_ENROLLED]
+    able = [one.name for one in chosen.classes() if one.motion not in TRUE_OF_ALL]
     names = [able[index] for index in sorted(rng.permutation(len(able))[: chosen.enrolled])]
     return names, rng.permutation(chosen.clips).tolist()
 

@@ -9,7 +9,7 @@ from statistics import fmean, median
 import numpy as np
 import numpy.typing as npt
 
-from maclip.world.synth import Segment
+from maclip.segments import Segment
 from maclip_runtime import Decisions
 from maclip_runtime.decisions import Answer, Smoother, judge
 from maclip_runtime.reading.frames import Floats

@@ -7,9 +7,11 @@ import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
+from maclip.segments import Segment
 from maclip.world.classes import FAMILIES, SPLITS, ActionClass, Family, classes, find_class
 from maclip.world.clips import FRAMES, MOTIONS, RATE, Pixels, clip_frames, make_stage, nothing
 from maclip.world.video import encode, unwritable, write_whole
@@ -22,15 +24,7 @@ PAUSE_SECONDS = (1.0, 2.0)  # between two actions of a long video
 LONG_VIDEO_SEED = 1_000_003  # no clip has this seed
 
 Progress = Callable[[int, int], None]  # clips done, clips in all
-
-
-@dataclass(frozen=True)
-class Segment:
-    """When an action happens in a long video."""
-
-    name: str
-    start_s: float
-    end_s: float
+Job = TypeVar("Job")
 
 
 @dataclass(frozen=True)
@@ -45,7 +39,14 @@ def _write_clip(job: _Job) -> None:
     write_whole(job.path, encode(clip_frames(job.motion.motion, rng, job.motion.cast), RATE))
 
 
-def _empty_folder(out: Path) -> None:
+def refuse_unknown(family: str) -> None:
+    """Raise `family-unknown` unless it is one of `FAMILIES`."""
+    if family not in FAMILIES:
+        raise MaclipError("family-unknown", f'No family "{family}".', f"Choose one of {', '.join(FAMILIES)}.")
+
+
+def new_folder(out: Path) -> None:
+    """Make the folder `out`. Raises `output-unwritable`, and `output-exists` if it is not empty."""
     try:
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise MaclipError(
@@ -56,15 +57,19 @@ def _empty_folder(out: Path) -> None:
         raise unwritable(out, error) from error
 
 
-def _run(jobs: Sequence[_Job], workers: int) -> Iterator[None]:
+def run_jobs(write: Callable[[Job], None], jobs: Sequence[Job], workers: int) -> Iterator[None]:
+    """Call `write`, a function of a module, with each job in `workers` processes; yields as each is done."""
     if workers <= 1:
         for job in jobs:
-            _write_clip(job)
+            write(job)
             yield
         return
-    # Spawned, not forked: the caller may have threads of torch running.
-    with multiprocessing.get_context("spawn").Pool(min(workers, max(len(jobs), 1))) as pool:
-        yield from pool.imap_unordered(_write_clip, jobs, chunksize=8)
+    # Spawned, not forked: the caller may have threads of torch running. Chunks leave work for every process.
+    processes = min(workers, max(len(jobs), 1))
+    chunk = max(1, min(8, len(jobs) // processes))
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        for _ in pool.imap_unordered(write, jobs, chunksize=chunk):
+            yield
 
 
 def write_clips(
@@ -93,9 +98,8 @@ def write_clips(
     `classes.json` is written last, so a folder without it is incomplete. Raises `family-unknown`, `output-unwritable`,
     and `output-exists` if `out` is not empty.
     """
-    if family not in FAMILIES:
-        raise MaclipError("family-unknown", f'No family "{family}".', f"Choose one of {', '.join(FAMILIES)}.")
-    _empty_folder(out)
+    refuse_unknown(family)
+    new_folder(out)
     wanted = tuple(splits)
     chosen = [one for one in classes(family, split_seed, composed=composed) if one.split in wanted]
     jobs = []
@@ -109,7 +113,7 @@ def write_clips(
         for index in range(count):
             identity = (seed, FAMILIES.index(family), one.seed, index)
             jobs.append(_Job(folder / f"{index:03d}.mp4", one, identity))
-    for done, _ in enumerate(_run(jobs, workers), start=1):
+    for done, _ in enumerate(run_jobs(_write_clip, jobs, workers), start=1):
         if progress is not None:
             progress(done, len(jobs))
     content: dict[str, object] = {

@@ -12,7 +12,8 @@ from statistics import median
 import numpy as np
 
 from maclip.data.dataset import open_folders
-from maclip.world.synth import Segment, long_video
+from maclip.segments import Segment
+from maclip.world.synth import long_video
 from maclip_cli.demo.folder import DemoFolder
 from maclip_cli.demo.plan import Plan
 from maclip_cli.demo.screen import Update

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from maclip.data.dataset import ActionClass, open_folders
-from maclip.world.synth import Segment
+from maclip.segments import Segment
 from maclip_cli.demo.charts import accuracy_panel, confusion_picture, curve_panel, worst_confusions
 from maclip_cli.demo.device_part import DeviceOutcome, Timeline
 from maclip_cli.demo.folder import DemoFolder

@@ -17,10 +17,10 @@ pytest.importorskip("onnxscript")
 import maclip
 from maclip.config import ModelConfig, TrainConfig
 from maclip.evaluation.evaluator import Result
+from maclip.segments import Segment
 from maclip.world import synth
 from maclip.world.classes import ActionClass, Family
 from maclip.world.classes import classes as all_classes
-from maclip.world.synth import Segment
 from maclip_cli.demo.charts import accuracy_panel, confusion_picture, curve_panel, worst_confusions
 from maclip_cli.demo.device_part import Stretch, Timeline
 from maclip_cli.demo.director import run_demo
