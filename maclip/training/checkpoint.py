@@ -27,8 +27,7 @@ class Progress:
     """Progress of a training.
 
     stage, episode: `episode` episodes of `stage` are done.
-    best_accuracy: of all validations.
-    stage_best: best accuracy of the validations of this stage.
+    best: the best accuracy of the validations of this stage.
     stale: validations of this stage since its best.
     validated: False if a validation is due at this point but not done.
     logged: size of `metrics.jsonl`, bytes.
@@ -38,8 +37,7 @@ class Progress:
 
     stage: str
     episode: int
-    best_accuracy: float
-    stage_best: float = -1.0
+    best: float
     stale: int = 0
     validated: bool = True
     logged: int = 0

@@ -21,10 +21,9 @@ NOT_FINITE = ("loss-not-finite", "answers-not-finite")
 
 @dataclass
 class Validations:
-    """Results of validations: `best` accuracy of all, `stage_best` of this stage, validations since that (`stale`)."""
+    """Results of the validations of one stage: the `best` accuracy, and validations since that (`stale`)."""
 
     best: float = -1.0
-    stage_best: float = -1.0
     stale: int = 0
 
 
@@ -33,7 +32,7 @@ class Stage:
 
     optimizer: of this stage, with its model, loader and team.
     episodes: number of episodes.
-    validations: results of validations of the whole training; updated here.
+    validations: results of validations of this stage; updated here.
     validate: called with the number of finished episodes, returns the accuracy (0..1).
     checkpoint: saves the state.
     log: metrics log.
@@ -137,10 +136,7 @@ class Stage:
         accuracy = self.team.lead(lambda: self._validate_finite(done))
         self.optimizer.model.train()
         state = self.validations
-        # For this stage only: the best of the prototype stage says nothing about progress in this one.
-        state.stage_best, state.stale = (
-            (accuracy, 0) if accuracy > state.stage_best else (state.stage_best, state.stale + 1)
-        )
+        state.best, state.stale = (accuracy, 0) if accuracy > state.best else (state.best, state.stale + 1)
         self._reached(done, validated=True)
         self._save()
 
@@ -158,7 +154,7 @@ class Stage:
         state = self.validations
         self.checkpoint.reached(
             Progress(
-                self.name, done, state.best, state.stage_best, state.stale, validated,
+                self.name, done, state.best, state.stale, validated,
                 self.log.size, self.optimizer.scaler, self.loader.store.broken.paths,
             ),
             self.optimizer.optimizer,

@@ -141,7 +141,6 @@ class Trainer:
             saved = team.lead(lambda: self._begin(resume))
             if saved:
                 put_adapters(self.model, saved.weights, self.checkpoint.path)
-                self.validations = Validations(saved.progress.best_accuracy)
                 team.together(lambda: self.store.recheck(saved.progress.broken))
             with team.shared(self.run / STATE_DIR) as room:
                 team.together(lambda: self._cache(room))
@@ -184,8 +183,8 @@ class Trainer:
         parameters = self._trainable(name)
         if not parameters:
             return
-        done = saved.progress if saved else None
-        self.validations = Validations(self.validations.best, *((done.stage_best, done.stale) if done else ()))
+        # The state that is kept is chosen within the last stage: that of an earlier one lacks what this one trains.
+        self.validations = Validations(*((saved.progress.best, saved.progress.stale) if saved else ()))
         stage = Stage(
             Optimizer(self.model, self.loader, self.team, name, parameters),
             episodes,
@@ -277,8 +276,7 @@ class Trainer:
         accuracy, interval = result.by_fusion_weight[best], result.interval_by_fusion_weight[best]
         self.log.validated(stage, episode, accuracy, interval)
         self.callbacks.validated(stage, episode, accuracy, interval)
-        if accuracy >= self.validations.best:
-            self.validations.best = accuracy
+        if accuracy > self.validations.best:
             write_adapters(self.run / ADAPTERS_FILE, self.model)
         return accuracy
 
@@ -300,7 +298,8 @@ class Trainer:
         else:
             weight = choose_fusion_weight(result)
             accuracy = result.by_fusion_weight[f"{weight:g}"]
-        limit = choose_limit(evaluator.outcomes(way, 1, CHOOSING_EPISODES, VALIDATION_SEED + 1), words)
+        learned = None if self.model.none_distance is None else self.model.none_distance.item()
+        limit = choose_limit(evaluator.outcomes(way, 1, CHOOSING_EPISODES, VALIDATION_SEED + 1), words, learned)
         chosen = Chosen(weight, limit, accuracy, words)
         self.config = replace(self.config, chosen=chosen)
         write_config(self.run, self.config)
