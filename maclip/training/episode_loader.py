@@ -137,7 +137,7 @@ class EpisodeLoader:
             return np.zeros(0, np.int64), np.zeros(0, np.int64)
         config, rng = self.config.streams, np.random.default_rng([self.config.seed, STAGES.index(stage), at, 1])
         asked = np.flatnonzero(rng.random(len(episode.classes)) < config.window_share)
-        pairs = [(label, self.windows.of(int(episode.classes[label]))) for label in asked]
+        pairs = [(label, self.windows.of(int(episode.classes[label]))) for label in asked.tolist()]
         pairs += [(NONE, self.windows.of(NONE))] * config.none_windows
         chosen = [(label, rng.choice(ids)) for label, ids in pairs if len(ids)]
         found = np.array(chosen, dtype=np.int64).reshape(-1, 2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -36,8 +36,10 @@ class Optimizer:
         # The distance of "none of these" has no reason to be small: no weight decay.
         scalars = [parameter for parameter in parameters if parameter.ndim == 0]
         others = [parameter for parameter in parameters if parameter.ndim]
-        groups = [{"params": others}, {"params": scalars, "weight_decay": 0.0}] if scalars else others
-        self.optimizer = torch.optim.AdamW(groups, lr=self.peak, weight_decay=self.config.weight_decay)
+        groups: list[dict[str, Any]] = [{"params": others}, {"params": scalars, "weight_decay": 0.0}]
+        self.optimizer = torch.optim.AdamW(
+            [group for group in groups if group["params"]], lr=self.peak, weight_decay=self.config.weight_decay
+        )
         # Applies the gradient scaler (fp16).
         self._stepper = cast(torch.optim.Optimizer, team.fabric.setup_optimizers(self.optimizer))
         self._last: Batch | None = None

@@ -143,8 +143,8 @@ def _two(first: _Part, second: _Part, *, in_turn: bool) -> Motion:
     def motion(rng: np.random.Generator, cast: Cast) -> Script:
         progress, switch = clock(rng), float(rng.uniform(*_SWITCH))
         radii = (0.11, 0.15)
-        looks = look(rng, cast, radii), None
-        looks = looks[0], other_look(rng, looks[0], radii)
+        seen = look(rng, cast, radii)
+        looks = seen, other_look(rng, seen, radii)
         centre, angle = random_point(rng, 0.42), float(rng.uniform(0, 2 * math.pi))
         extent, small = float(rng.uniform(0.24, 0.34)), float(rng.uniform(0.3, 0.45))
         apart = float(rng.uniform(0.2, 0.26))
