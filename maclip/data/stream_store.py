@@ -12,13 +12,14 @@ from torch import Tensor
 
 from maclip.data.clip_reader import ClipReader
 from maclip.data.clip_store import BATCH_FRAMES, Progress
+from maclip.data.disk_cache import ClipCache, Rows, clip_key
 from maclip.data.episodes import Ids
 from maclip.data.prefetch import prefetch
 from maclip.data.shared_memory import require_memory
 from maclip.data.stem_cache import Stem
 from maclip.data.stream_windows import Happening, Timeline
 from maclip.data.untrimmed import UntrimmedVideo
-from maclip_runtime.reading.frames import Indices, Pixels
+from maclip_runtime.reading.frames import Indices
 
 
 class StreamStore:
@@ -41,18 +42,30 @@ class StreamStore:
         self.timelines: tuple[Timeline, ...] = ()
 
     @torch.no_grad()
-    def read(self, stem: Stem | None, progress: Progress | None = None) -> None:
+    def read(self, stem: Stem | None, *, disk: ClipCache | None = None, progress: Progress | None = None) -> None:
         """Read all videos: as stem tokens, half precision [N+1, D] a frame, or as pixels if `stem` is None.
 
+        disk: tokens of the same videos and stem in it are used, others are written to it.
+        progress: called with the videos done and the videos in all.
         Raises `memory-short` and what reading a clip raises.
         """
         parts: list[Tensor] = []
         timelines: list[Timeline] = []
         first = 0
-        for done, (pixels, duration_s) in enumerate(prefetch(self._read, [v.path for v in self.videos], self.workers)):
-            frames = torch.from_numpy(pixels)
-            if stem is not None:
+        if stem is None:
+            disk = None
+        keys = [self._key(video.path, stem) for video in self.videos]
+        jobs = [
+            (video.path, None if disk is None or key is None else disk.get(key))
+            for video, key in zip(self.videos, keys, strict=True)
+        ]
+        for done, (rows_read, duration_s) in enumerate(prefetch(self._read, jobs, self.workers)):
+            frames = torch.from_numpy(rows_read)
+            if stem is not None and jobs[done][1] is None:
                 frames = torch.cat([stem.encode(part).half().cpu() for part in frames.split(BATCH_FRAMES)])
+                key = keys[done]
+                if disk is not None and key is not None:
+                    disk.put(key, frames.numpy())
             if not parts:
                 require_memory(len(self.videos) * frames.numel() * frames.element_size())
             parts.append(frames)
@@ -74,12 +87,17 @@ class StreamStore:
             Happening(self._labels.get(one.name, self._strangers), one.start_s, one.end_s) for one in video.segments
         )
 
-    def _read(self, path: Path) -> tuple[Pixels, float]:
-        """Frames of a video, uint8 [n, size, size, 3], and its duration in seconds."""
-        declared = self.reader.read(path, lambda total: np.zeros(1, np.int64))
-        choose = partial(_spaced, count=max(1, round(declared.duration_s * self.rate)))
-        found = self.reader.prepared(path, choose)
-        return found.frames, found.duration_s
+    def _read(self, job: tuple[Path, Rows | None]) -> tuple[Rows, float]:
+        """Frames of a video, uint8 [n, size, size, 3] or tokens that are cached, and its duration in seconds."""
+        path, tokens = job
+        duration_s = self.reader.read(path, lambda total: np.zeros(1, np.int64)).duration_s
+        if tokens is not None:
+            return tokens, duration_s
+        choose = partial(_spaced, count=max(1, round(duration_s * self.rate)))
+        return self.reader.prepared(path, choose).frames, duration_s
+
+    def _key(self, path: Path, stem: Stem | None) -> str | None:
+        return None if stem is None else clip_key(path, "stream", self.rate, *stem.identity)
 
 
 def _spaced(total: int, count: int) -> Indices:

@@ -87,12 +87,14 @@ class Outcomes:
     distances: of the metric, [E, Q, way].
     labels: true positions in the episode, int64 [Q], the same for all episodes.
     classes: indices of the classes of each episode, int64 [E, way].
+    none: the model's distance of "none of these", a scalar; None if it has none.
     """
 
     scores: Tensor
     distances: Tensor
     labels: Tensor
     classes: npt.NDArray[np.int64]
+    none: Tensor | None = None
 
     def correct(self, weight: float) -> Tensor:
         """Whether each query is classified correctly with fusion weight `weight`: bool [E, Q]."""
@@ -100,7 +102,7 @@ class Outcomes:
 
     def answers(self, weight: float) -> Tensor:
         """The most probable position of each query with fusion weight `weight`: int64 [E, Q]."""
-        return fuse(self.scores, self.distances, None, weight).argmax(-1)
+        return fuse(self.scores, self.distances, None, weight, self.none).argmax(-1)
 
 
 class Evaluator:
@@ -157,7 +159,14 @@ class Evaluator:
             classes.append(ways.numpy())
             if progress:
                 progress(start + len(batch), episodes)
-        found = Outcomes(torch.cat(scores).cpu(), torch.cat(distances).cpu(), labels, np.concatenate(classes))
+        none = self.model.none_distance
+        found = Outcomes(
+            torch.cat(scores).cpu(),
+            torch.cat(distances).cpu(),
+            labels,
+            np.concatenate(classes),
+            None if none is None else none.detach().cpu(),
+        )
         if not (found.scores.isfinite().all() and found.distances.isfinite().all()):
             raise MaclipError(  # argmax of NaN is always the first class: a meaningless accuracy
                 "answers-not-finite",

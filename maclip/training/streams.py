@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from maclip.config.training import StreamConfig
-from maclip.data.clip_reader import ClipReader
 from maclip.data.clip_store import ClipStore
+from maclip.data.disk_cache import ClipCache
 from maclip.data.stem_cache import Stem
 from maclip.data.stream_store import StreamStore
 from maclip.data.stream_windows import Windows, draw_windows, stitch
@@ -20,17 +20,26 @@ NONE_RATIO = 0.75  # windows of no class in the pool, for each of a class
 
 
 def stream_windows(
-    config: StreamConfig, store: ClipStore, reader: ClipReader, stem: Stem | None, seed: int, callbacks: Callbacks
+    config: StreamConfig,
+    store: ClipStore,
+    stem: Stem | None,
+    *,
+    seed: int,
+    callbacks: Callbacks,
+    disk: ClipCache | None = None,
 ) -> Windows | None:
     """The windows that `config` asks for; None for none.
 
     store: the training clips, in the cache if there is one.
     stem: whose tokens the store caches; None if it has no cache.
+    seed: of the training.
+    callbacks: called on progress.
+    disk: holds the tokens of annotated video for later runs; default None.
     Raises `streams-too-small`, `data-empty` and what `open_untrimmed` and reading raise.
     """
     if config.streams == NO_STREAMS:
         return None
-    classes, frames = len(store.classes), reader.frames
+    classes, frames = len(store.classes), store.reader.frames
     counts = {"of_class": OF_CLASS, "of_none": round(OF_CLASS * NONE_RATIO * classes)}
     if config.streams == STITCH:
         timelines = stitch(store.labels, store.row_frames, store.readable(), seed=seed)
@@ -42,7 +51,7 @@ def stream_windows(
             "data-empty", f"{config.streams} has no video for training.", "Give videos of the subset 'training'."
         )
     names = [one.name for one in store.classes]
-    streams = StreamStore(videos, names, reader, rate=config.stream_rate, workers=store.workers)
-    streams.read(stem, callbacks.progress("streams"))
+    streams = StreamStore(videos, names, store.reader, rate=config.stream_rate, workers=store.workers)
+    streams.read(stem, disk=disk, progress=callbacks.progress("streams"))
     rows, labels = draw_windows(streams.timelines, frames, classes, **counts, seed=seed)
     return Windows(labels, lambda ids: streams.load(rows[ids]))

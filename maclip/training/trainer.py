@@ -123,6 +123,7 @@ class Trainer:
             else None
         )
         self.validations = Validations()
+        self._disk: ClipCache | None = None  # holds stem tokens
 
     @property
     def stores(self) -> tuple[ClipStore, ...]:
@@ -231,7 +232,7 @@ class Trainer:
             if mode == "auto":
                 self.callbacks.note("Stem tokens fit neither in memory nor on disk: clips are decoded each time.")
             return
-        disk = ClipCache(folder, self.callbacks.note) if place == "disk" else None
+        self._disk = disk = ClipCache(folder, self.callbacks.note) if place == "disk" else None
         # Only the first process validates.
         for store in self.stores if self.team.leads else (self.store,):
             what = "stem, training clips" if store is self.store else "stem, validation clips"
@@ -242,7 +243,9 @@ class Trainer:
         """Windows of streams as queries, if the configuration asks for them."""
         stem = self.model.frozen_stem() if self.store.is_cached else None
         config = self.train_config
-        return stream_windows(config.streams, self.store, self.store.reader, stem, config.seed, self.callbacks)
+        return stream_windows(
+            config.streams, self.store, stem, seed=config.seed, callbacks=self.callbacks, disk=self._disk
+        )
 
     def _free_frozen(self) -> None:
         """Free the text encoder, and the stem if all its tokens are cached."""

@@ -86,7 +86,13 @@ class AccuracyCheck:
         query = torch.from_numpy(np.stack([e.query for e in episodes]))[:, :, None]
         support = torch.from_numpy(np.stack([e.support for e in episodes]))[:, None]
         classes = torch.from_numpy(np.stack([e.classes for e in episodes]))[:, None]
-        answers = fuse(scores[query, classes], distances[query, support], None, model.config.text.fusion_weight)
+        answers = fuse(
+            scores[query, classes],
+            distances[query, support],
+            None,
+            model.config.text.fusion_weight,
+            model.none_distance,
+        )
         found: Floats = answers.numpy()
         return found
 

@@ -13,6 +13,7 @@ from maclip.world import captions, phrases
 from maclip.world.actors import Cast
 from maclip.world.classes import FAMILIES, OBJECTS, classes
 from maclip.world.clips import CLIP_SIZE, FRAMES, MOTIONS, RATE, clip_frames
+from maclip.world.compositions import COMPOSITIONS
 from maclip.world.motions import Script
 from maclip.world.scenes import FACT_INDEX, FACT_IS_PLACE, Scene, make_thing, random_scene, render_scene
 from maclip.world.shapes import COLOURS, KINDS, SIZES, Shape, View, draw
@@ -88,8 +89,11 @@ def test_a_thing_knows_its_place() -> None:
 
 
 def test_every_motion_has_a_phrase_and_moves_but_for_standing_still() -> None:
-    assert set(MOTIONS) == set(phrases.MOTION_PHRASES)
-    assert len(set(phrases.plain_phrases())) == len(MOTIONS)
+    composed = [one.phrase.format(shape="a shape") for one in COMPOSITIONS.values()]
+    assert set(MOTIONS) == {*phrases.MOTION_PHRASES, *COMPOSITIONS}
+    assert len({*phrases.plain_phrases(), *composed}) == len(MOTIONS)
+    # The small CLIP's vocabulary holds every word as one token.
+    assert {word for phrase in composed for word in phrase.split()} <= set(phrases.words())
     for index, name in enumerate(MOTIONS):
         rng = np.random.default_rng([9, index])
         script = MOTIONS[name](rng, Cast())
@@ -171,6 +175,50 @@ def test_held_out_motions_come_with_their_reverse() -> None:
     reverse |= {"cover": "uncover", "right-then-down": "down-then-right"}
     test = {one.motion for one in classes("motion") if one.split == "test"}
     assert test == set(reverse) | set(reverse.values())
+
+
+def test_compositions_are_for_training_whatever_the_split() -> None:
+    plain = {one.motion: one for one in classes("motion", composed=False)}
+    assert sum(one.split == "train" for one in classes("motion")) >= 150
+    for split_seed in (None, 1, 2):
+        every = classes("motion", split_seed)
+        assert {one.split for one in every if one.motion in COMPOSITIONS} == {"train"}
+        assert [one for one in every if one.motion in plain] == classes("motion", split_seed, composed=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("up-then-grow", [("y", -1), ("radius", 1)]),
+        ("shrink-then-left", [("radius", -1), ("x", -1)]),
+        ("right-then-spin-clockwise", [("x", 1), ("rotation", 1)]),
+    ],
+)
+def test_a_sequence_does_one_thing_after_the_other(name: str, changes: list[tuple[str, int]]) -> None:
+    for seed in range(10):
+        script = MOTIONS[name](np.random.default_rng(seed), Cast())
+        begins, middle, ends = (script(time).shapes[0] for time in (0.0, 0.44, 1.0))
+        (first, sign), (second, other) = changes
+        early = getattr(middle, first) - getattr(begins, first)
+        late = getattr(ends, first) - getattr(middle, first)
+        assert sign * early > abs(late)
+        assert other * (getattr(ends, second) - getattr(middle, second)) > 0
+        assert abs(getattr(middle, second) - getattr(begins, second)) < abs(
+            getattr(ends, second) - getattr(middle, second)
+        )
+
+
+def test_two_shapes_take_turns_or_move_at_once() -> None:
+    for name, in_turn in (("one-up-then-another-down", True), ("one-right-while-another-up", False)):
+        for seed in range(6):
+            script = MOTIONS[name](np.random.default_rng(seed), Cast())
+            starts, half, ends = (script(time).shapes for time in (0.0, 0.35, 1.0))
+            moved = [
+                sum(abs(getattr(b, axis) - getattr(a, axis)) for axis in "xy") > 0.02
+                for a, b in zip(starts, half, strict=True)
+            ]
+            assert sum(moved) == (1 if in_turn else 2)
+            assert all((a.x, a.y) != (b.x, b.y) for a, b in zip(starts, ends, strict=True))
 
 
 def _vivid_shapes(frame: np.ndarray) -> float:

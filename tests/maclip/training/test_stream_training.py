@@ -17,6 +17,7 @@ from maclip.config import ModelConfig
 from maclip.config.training import StreamConfig
 from maclip.data.clip_store import ClipStore
 from maclip.data.dataset import open_folders
+from maclip.data.disk_cache import ClipCache
 from maclip.data.stream_windows import NONE
 from maclip.evaluation.evaluator import Evaluator
 from maclip.evaluation.features import store_for
@@ -57,7 +58,7 @@ def test_stitched_windows_hold_the_frames_of_their_clips(drawn_data, stem):
     model = MaClip(small_backbone(), MODEL).eval()
     store = cached(drawn_data, model, stem)
     config = StreamConfig(streams="stitch")
-    windows = stream_windows(config, store, store.reader, model.frozen_stem() if stem else None, 0, Callbacks())
+    windows = stream_windows(config, store, model.frozen_stem() if stem else None, seed=0, callbacks=Callbacks())
     assert windows is not None
     assert set(windows.labels.tolist()) == {NONE, *range(len(store.classes))}
     some = windows.load(windows.of(2)[:3])
@@ -76,12 +77,33 @@ def test_windows_of_annotated_video_are_read_by_their_times(drawn_data, streams,
     model = MaClip(small_backbone(), MODEL).eval()
     store = cached(drawn_data, model, stem)
     config = StreamConfig(streams=str(streams))
-    windows = stream_windows(config, store, store.reader, model.frozen_stem() if stem else None, 0, Callbacks())
+    windows = stream_windows(config, store, model.frozen_stem() if stem else None, seed=0, callbacks=Callbacks())
     assert windows is not None
     happening = {a["label"] for v in json.loads(streams.read_text())["database"].values() for a in v["annotations"]}
     known = {index for index, one in enumerate(store.classes) if one.name in happening}
     assert set(windows.labels.tolist()) == {NONE, *known}
     assert windows.load(windows.of(NONE)[:2]).shape == (2, *store.load(np.array([0])).shape[1:])
+
+
+def test_tokens_of_streams_are_cached_on_disk(drawn_data, streams, tmp_path):
+    model = MaClip(small_backbone(), MODEL).eval()
+    store = cached(drawn_data, model, stem=True)
+    stem, encoded = model.frozen_stem(), []
+
+    def encode(frames: torch.Tensor) -> torch.Tensor:
+        encoded.append(len(frames))
+        return stem.encode(frames)
+
+    found = []
+    for _ in range(2):
+        windows = stream_windows(
+            StreamConfig(streams=str(streams)), store, replace(stem, encode=encode), seed=0, callbacks=Callbacks(),
+            disk=ClipCache(tmp_path),
+        )  # fmt: skip
+        assert windows is not None
+        found.append((windows.load(windows.of(NONE)), sum(encoded)))
+    assert torch.equal(found[0][0], found[1][0])
+    assert found[0][1] == found[1][1] > 0
 
 
 def test_an_episode_asks_windows_beside_clips(drawn_data, streams):
@@ -91,7 +113,7 @@ def test_an_episode_asks_windows_beside_clips(drawn_data, streams):
     text = model.encode_names(one.name for one in store.classes)
     loader = EpisodeLoader(store, train_config, text, workers=1)
     stem = model.frozen_stem()
-    loader.windows = stream_windows(train_config.streams, store, store.reader, stem, 0, Callbacks())
+    loader.windows = stream_windows(train_config.streams, store, stem, seed=0, callbacks=Callbacks())
     batch = loader.batch("joint", 3)
     labels = batch.query_labels
     assert labels[:4].tolist() == [0, 1, 2, 3]
