@@ -66,7 +66,7 @@ class CacheConfig(Config):
 
 @dataclass(frozen=True)
 class StreamConfig(Config):
-    """Windows of untrimmed video in the episodes (docs/method.md, section 10)."""
+    """Windows of untrimmed video in the episodes (docs/method.md, section 8)."""
 
     streams: str = option(
         "none",

@@ -2,7 +2,7 @@
 
 A device sees windows that straddle two actions, not trimmed clips. Windows come from annotated untrimmed video, or from
 video that is stitched from trimmed clips, with rests between them in which the last and the next picture are held
-(docs/method.md, section 10).
+(docs/method.md, section 8).
 """
 
 from __future__ import annotations

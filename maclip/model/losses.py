@@ -69,7 +69,7 @@ def with_none(distances: Tensor, none: Tensor) -> Tensor:
 
 
 def open_set_loss(distances: Tensor, labels: Tensor, none: Tensor) -> Tensor:
-    """L_open (docs/method.md, section 10): the mean of two cross-entropies with "none of these" as a class, a scalar.
+    """L_open (docs/method.md, section 8): the mean of two cross-entropies with "none of these" as a class, a scalar.
 
     The first is over queries of a class of the episode, with all classes there. The second is over the same queries
     with their own class taken out, and over queries of no class: the answer is "none".

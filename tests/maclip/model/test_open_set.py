@@ -15,7 +15,7 @@ __all__ = ["small"]  # the fixture that gives every test here the small backbone
 
 
 def literal(distances: list[list[float]], labels: list[int], none: float) -> float:
-    """L_open of docs/method.md, section 10, one query after the other."""
+    """L_open of docs/method.md, section 8, one query after the other."""
 
     def surprise(candidates: list[float], of: int) -> float:
         return candidates[of] + math.log(sum(math.exp(-d) for d in candidates))
