@@ -22,6 +22,7 @@ from maclip_runtime.matching.index import CurrentIndex, Index
 from maclip_runtime.reading.frames import Floats, Pixels
 from maclip_runtime.reading.take import Take
 from maclip_runtime.sources import Address, Roi, SourceOptions, options_of, redact
+from maclip_runtime.sources.options import source_name
 from maclip_runtime.streaming import Grid, Pipeline, Stream, gate_of, see_background, watch, window_of
 
 PathOrName = str | PathLike[str]
@@ -310,7 +311,7 @@ class Recognizer:
 
         Raises `gallery-empty`, `window-invalid`, `motion-invalid`.
         """
-        name, grid = values.text(name, "name"), self._grid(window_s, hop_s)
+        name, grid = source_name(name), self._grid(window_s, hop_s)
         track = self._pipeline.track(redact(name), grid, gate_of(motion_gate), live=True)
         return Stream(self._pipeline, track)
 

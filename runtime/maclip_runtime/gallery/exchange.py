@@ -84,7 +84,7 @@ def export_gallery(gallery: Gallery, file: str | PathLike[str]) -> int:
     Raises `gallery-empty`, `output-exists`, `output-unwritable`.
     """
     file = Path(values.path(file, "file"))
-    if file.exists():
+    if os.path.lexists(file):
         raise MaclipError("output-exists", f"{file} exists already.", "Choose another name, or remove it first.")
     clips = [*gallery.clips(), *gallery.negatives()]
     if not clips:
