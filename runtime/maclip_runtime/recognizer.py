@@ -267,6 +267,8 @@ class Recognizer:
         Cameras are opened at the same time, files when their turn comes. One that cannot be opened, or fails later,
         ends with the events of what was open in it, and the others go on; once all have ended the first failure is
         raised.
+        A device that fails leaves windows unanswered; where it fails three times in a row, all end and `device-failed`
+        is raised.
         A file shorter than a window is answered as one whole clip. Each source has a name of its own: two of one
         address are told apart by a number.
 
@@ -280,7 +282,7 @@ class Recognizer:
                 default: no gate.
 
         Raises at once `gallery-empty`, `window-invalid`, `motion-invalid`, `option-invalid`; while iterating
-        `source-unknown`, `source-lost`, `clip-unreadable`, `clip-too-short`, `recognizer-closed`.
+        `source-unknown`, `source-lost`, `clip-unreadable`, `clip-too-short`, `device-failed`, `recognizer-closed`.
         """
         uris = values.addresses(sources, "sources")
         chosen = options_of(uris, options)
