@@ -8,7 +8,7 @@ from os import PathLike
 NETWORK_SCHEMES = frozenset(("rtsp", "rtsps", "http", "https", "mqtt", "mqtts", "rtmp", "srt", "udp"))
 # One slash is what `pathlib` leaves of two. No scheme is longer, and without a bound a long text takes minutes.
 _SCHEME = r"[A-Za-z][A-Za-z0-9+.-]{0,20}:/"
-_EMBEDDED = re.compile(rf"{_SCHEME}/[^\s'\"<>]+")
+_EMBEDDED = re.compile(rf"(?:{_SCHEME}/|(?:{'|'.join(sorted(NETWORK_SCHEMES))}):/)[^\s'\"<>]+", re.IGNORECASE)
 _BARE_LOGIN = re.compile(r"^[^\s/@:]+:[^\s/]*@(?=[^\s/@])")  # user:password@host without a scheme
 # Some recorders have them in the path: rtsp://10.0.0.9/user=admin_password=abc_channel=1_stream=0.sdp
 _PATH_SECRET = re.compile(

@@ -101,3 +101,10 @@ def test_names_cannot_forge_a_line_or_command_the_terminal(tmp_path: Path) -> No
     assert (
         MaclipError("name-invalid", "\u0645\u06cc\u200c\u062e", "y").message == "\u0645\u06cc\u200c\u062e"
     )  # a joiner stays
+
+
+def test_an_address_that_became_a_path_is_redacted_too() -> None:
+    path = Path("door=rtsp://admin:s3cret@cam/1")
+    assert MaclipError("output-unwritable", f"{path} cannot be written.", "x").message == (
+        "door=rtsp:/***@cam/1 cannot be written."
+    )
