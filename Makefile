@@ -16,7 +16,7 @@ test: check
 
 # The device's tests with the lowest version of each direct dependency that pyproject.toml allows, in an environment of
 # its own. The workstation's floors: LOWEST="tests/maclip tests/export" LOWEST_EXTRAS="train export cpu figures", which
-# installs 5 GB and takes about as long as `make test`. NEWEST="torch" keeps the newest torch. Tests of tools that no
+# installs 5 GB. NEWEST="torch" keeps the newest torch. Tests of tools that no
 # extra here installs (TensorRT, OpenVINO, Triton's client) are skipped. YCbCr in TIFF is read from Pillow 13 on.
 LOWEST ?= tests/runtime/reading tests/runtime/gallery tests/runtime/decisions tests/runtime/sinks \
 	tests/runtime/matching tests/runtime/bundle/test_bundle.py tests/cli/device
