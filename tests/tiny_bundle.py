@@ -135,7 +135,7 @@ def write_bundle(
         scale=10.0,
         precision="float32",
         quantization=None,
-        limit=None if limit is None else Limit(limit, "nothing"),
+        limit=None if limit is None else Limit(limit, "nothing", False),
         names=Names(len(NAMES), ("a photo of {}",), "unit"),
         text_encoder=None,
         graphs=graphs,
