@@ -136,7 +136,7 @@ def _curve(found: Diagnosis) -> Table:
             f"{step.margin_next:.2f}",
             f"{step.margin_gain:+.2f}",
             "-" if interval is None else f"{interval[0]:+.2f} to {interval[1]:+.2f}",
-            f"{step.classes} classes",
+            f"{step.classes} {'class' if step.classes == 1 else 'classes'}",
         )
     return table
 

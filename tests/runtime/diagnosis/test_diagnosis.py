@@ -71,7 +71,7 @@ def maker() -> Maker:
 @pytest.mark.parametrize("clips", [2, 3, 6])
 def test_a_good_gallery_has_no_findings(bundle: Path, gallery: Path, seed: int, clips: int) -> None:
     maker = Maker(seed)
-    with Recognizer.open(bundle, gallery) as recognizer:
+    with Recognizer.open(bundle, gallery, threads=1) as recognizer:
         add(
             recognizer, [maker.clip(name) for name in ("a", "b", "c", "red light", "green light") for _ in range(clips)]
         )
@@ -86,7 +86,7 @@ def test_a_good_gallery_has_no_findings(bundle: Path, gallery: Path, seed: int, 
 
 @pytest.mark.parametrize("clips", [3, 4, 5, 8])
 def test_a_clip_in_the_wrong_class_is_named(bundle: Path, gallery: Path, maker: Maker, clips: int) -> None:
-    with Recognizer.open(bundle, gallery) as recognizer:
+    with Recognizer.open(bundle, gallery, threads=1) as recognizer:
         for name in ("a", "b", "c"):
             add(recognizer, [maker.clip(name) for _ in range(clips)])
         add(recognizer, [maker.clip("wave", "b"), *(maker.clip("wave") for _ in range(clips - 1))])
@@ -100,7 +100,7 @@ def test_a_clip_in_the_wrong_class_is_named(bundle: Path, gallery: Path, maker: 
 
 
 def test_of_two_clips_neither_is_accused(bundle: Path, gallery: Path, maker: Maker) -> None:
-    with Recognizer.open(bundle, gallery) as recognizer:
+    with Recognizer.open(bundle, gallery, threads=1) as recognizer:
         add(recognizer, [maker.clip(name) for name in ("a", "b", "c") for _ in range(3)])
         add(recognizer, [maker.clip("wave", "b"), maker.clip("wave")])
         found = recognizer.diagnose().findings
@@ -111,7 +111,7 @@ def test_of_two_clips_neither_is_accused(bundle: Path, gallery: Path, maker: Mak
 @pytest.mark.parametrize("clips", [3, 5])
 def test_one_action_under_two_names_is_a_confusion(bundle: Path, gallery: Path, clips: int) -> None:
     maker = Maker(clips)
-    with Recognizer.open(bundle, gallery) as recognizer:
+    with Recognizer.open(bundle, gallery, threads=1) as recognizer:
         for name, action in (("wave", "wave"), ("a", "a"), ("greet", "wave"), ("b", "b")):
             add(recognizer, [maker.clip(name, action) for _ in range(clips)])
         found = recognizer.diagnose()
@@ -124,7 +124,7 @@ def test_one_action_under_two_names_is_a_confusion(bundle: Path, gallery: Path, 
 
 
 def test_a_clip_that_is_there_twice_is_a_duplicate(bundle: Path, gallery: Path, maker: Maker) -> None:
-    with Recognizer.open(bundle, gallery) as recognizer:
+    with Recognizer.open(bundle, gallery, threads=1) as recognizer:
         add(recognizer, [maker.clip(name) for name in ("a", "b") for _ in range(3)])
         first = recognizer.gallery.clips("a")[0]
         again = maker.clip("a", query=first.query)
@@ -139,7 +139,7 @@ def test_a_clip_that_is_there_twice_is_a_duplicate(bundle: Path, gallery: Path, 
 
 
 def test_a_clip_twice_is_no_second_clip(bundle: Path, gallery: Path, maker: Maker) -> None:
-    with Recognizer.open(bundle, gallery) as recognizer:
+    with Recognizer.open(bundle, gallery, threads=1) as recognizer:
         add(recognizer, [maker.clip("a") for _ in range(3)])
         one = maker.clip("b")
         add(recognizer, [one, dataclasses.replace(one, source="again.mp4")])
@@ -151,7 +151,7 @@ def test_a_clip_twice_is_no_second_clip(bundle: Path, gallery: Path, maker: Make
 def test_a_clip_in_two_classes_is_told_from_the_class_it_does_not_fit(
     bundle: Path, gallery: Path, maker: Maker
 ) -> None:
-    with Recognizer.open(bundle, gallery) as recognizer:
+    with Recognizer.open(bundle, gallery, threads=1) as recognizer:
         add(recognizer, [maker.clip(name) for name in ("a", "b") for _ in range(4)])
         shown = recognizer.gallery.clips("a")[1]
         add(recognizer, [dataclasses.replace(maker.clip("b", query=shown.query), digest=shown.digest)])
@@ -164,7 +164,7 @@ def test_a_clip_in_two_classes_is_told_from_the_class_it_does_not_fit(
 
 
 def test_a_negative_that_shows_a_class_is_named(bundle: Path, gallery: Path, maker: Maker) -> None:
-    with Recognizer.open(bundle, gallery) as recognizer:
+    with Recognizer.open(bundle, gallery, threads=1) as recognizer:
         add(recognizer, [maker.clip(name) for name in ("a", "b") for _ in range(5)])
         same = recognizer.gallery.clips("a")[0]
         middle = np.mean([clip.query for clip in recognizer.gallery.clips("b")], axis=0)
@@ -177,7 +177,7 @@ def test_a_negative_that_shows_a_class_is_named(bundle: Path, gallery: Path, mak
 
 
 def test_small_galleries_say_what_is_not_measurable(bundle: Path, gallery: Path, maker: Maker) -> None:
-    with Recognizer.open(bundle, gallery) as recognizer:
+    with Recognizer.open(bundle, gallery, threads=1) as recognizer:
         assert kinds(recognizer.diagnose()) == ["empty"]
         add(recognizer, [maker.clip("a")])
         found = recognizer.diagnose()
@@ -200,7 +200,7 @@ def test_small_galleries_say_what_is_not_measurable(bundle: Path, gallery: Path,
 
 
 def test_limits_that_refuse_nothing_or_everything_are_found(bundle: Path, gallery: Path, maker: Maker) -> None:
-    with Recognizer.open(bundle, gallery) as recognizer:
+    with Recognizer.open(bundle, gallery, threads=1) as recognizer:
         add(recognizer, [maker.clip(name) for name in ("loose", "tight", "stale", "good") for _ in range(3)])
         groups = recognizer.index.ready().groups
         graphs = graphs_key(recognizer.encoder)
@@ -221,7 +221,7 @@ def test_limits_that_refuse_nothing_or_everything_are_found(bundle: Path, galler
 def test_a_class_that_overflows_is_named(bundle: Path, gallery: Path, maker: Maker) -> None:
     import sqlite3
 
-    with Recognizer.open(bundle, gallery) as recognizer:
+    with Recognizer.open(bundle, gallery, threads=1) as recognizer:
         add(recognizer, [maker.clip(name) for name in ("a", "b", "c") for _ in range(3)])
     connection = sqlite3.connect(gallery)
     with connection:
@@ -229,7 +229,7 @@ def test_a_class_that_overflows_is_named(bundle: Path, gallery: Path, maker: Mak
         connection.execute("UPDATE clips SET features = ? WHERE class = 'c'", (huge,))
         connection.execute("DELETE FROM prototypes")
     connection.close()
-    with Recognizer.open(bundle, gallery) as recognizer:
+    with Recognizer.open(bundle, gallery, threads=1) as recognizer:
         found = recognizer.diagnose()
     assert [(one.kind, one.classes) for one in found.findings] == [("unusable", ("c",))]
     assert found.right == found.tested == 6
@@ -238,7 +238,7 @@ def test_a_class_that_overflows_is_named(bundle: Path, gallery: Path, maker: Mak
 def test_answers_are_those_of_the_gallery_without_the_clip(tmp_path: Path, maker: Maker) -> None:
     """Also with names, which count in probabilities, and where several clips come out wrong."""
     bundle, names = write_bundle(tmp_path / "bundle"), ("red light", "green light", "a", "b")
-    with Recognizer.open(bundle, tmp_path / "gallery.db") as recognizer:
+    with Recognizer.open(bundle, tmp_path / "gallery.db", threads=1) as recognizer:
         clips = [maker.clip(name, "red light" if number == 2 else None) for name in names for number in range(4)]
         add(recognizer, clips)
         found = recognizer.diagnose()
@@ -279,7 +279,7 @@ def _near(recognizer: Recognizer, clips: list[EnrolledClip], query: EnrolledClip
 
 def test_a_noisy_gallery_asks_for_more_clips_where_they_helped(bundle: Path, gallery: Path) -> None:
     maker = Maker(1)
-    with Recognizer.open(bundle, gallery) as recognizer:
+    with Recognizer.open(bundle, gallery, threads=1) as recognizer:
         names = [f"class {number}" for number in range(30)]
         add(recognizer, [maker.clip(name, query=maker.query(name, noise=1.6)) for name in names for _ in range(4)])
         found = recognizer.diagnose()
@@ -296,7 +296,7 @@ def test_a_noisy_gallery_asks_for_more_clips_where_they_helped(bundle: Path, gal
 
 def test_everything_is_plain_json_and_commands_are_quoted(bundle: Path, gallery: Path, maker: Maker) -> None:
     names = ("it's", "-v", "two words", "a")
-    with Recognizer.open(bundle, gallery) as recognizer:
+    with Recognizer.open(bundle, gallery, threads=1) as recognizer:
         add(recognizer, [maker.clip(name) for name in names for _ in range(4)])
         add(recognizer, [maker.clip("it's", "a"), maker.clip("-v", "a"), maker.clip("two words", "a")])
         calls: list[tuple[int, int]] = []
