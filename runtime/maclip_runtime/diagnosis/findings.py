@@ -89,6 +89,7 @@ class Findings:
     def all(self) -> list[Finding]:
         """The findings, the worst first."""
         return [
+            *self._unreliable(),
             *self._crossing(),
             *self._misplaced(),
             *self._harmful(),
@@ -99,6 +100,17 @@ class Findings:
             *self._few(),
             *self._limits(),
         ]
+
+    def _unreliable(self) -> Iterator[Finding]:
+        if not self.verdicts.reliable:
+            tested, right = sum(one.tested for one in self.classes), sum(one.right for one in self.classes)
+            yield Finding(
+                "unreliable",
+                f"Only {right} of {tested} clips are answered right: the model hardly tells these classes apart, so no "
+                "single clip is accused.",
+                "Use a model that was trained on actions more like these, or enroll clips that show them more clearly.",
+                figures={"tested": tested, "right": right},
+            )
 
     def _crossing(self) -> Iterator[Finding]:
         own = self.evidence.own

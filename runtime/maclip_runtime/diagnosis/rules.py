@@ -17,6 +17,7 @@ MISPLACED_ODDS = np.log(100.0)  # another class must be a hundred times as likel
 MIN_FELLOWS = 2  # clips of the class besides the one that is judged: of two clips either may be the wrong one
 MIN_HARMED = 2  # clips that come out wrong because of one
 CONFUSED_CLIPS, CONFUSED_SHARE = 2, 0.25  # of the clips of both classes
+RELIABLE_SHARE = 0.5  # of the clips answered right: below it a wrong answer says more about the model than the clip
 TYPICAL_CLIPS = 3  # clips of a class from which a typical distance is taken
 
 
@@ -47,6 +48,8 @@ class Verdicts:
         harmful: other clips because of which several clips come out wrong.
         confusions: pairs of classes.
         missed: other clips that are answered wrong.
+        reliable: whether most clips come out right, two classes that are taken for each other counting as one; if not,
+            no single clip is misplaced or harmful.
     """
 
     crossing: list[tuple[int, int]]
@@ -56,6 +59,7 @@ class Verdicts:
     harmful: list[int]
     confusions: list[Confusion]
     missed: list[int]
+    reliable: bool
 
 
 def judge_clips(samples: Samples, evidence: Evidence, fellows: list[int]) -> Verdicts:
@@ -84,14 +88,18 @@ def judge_clips(samples: Samples, evidence: Evidence, fellows: list[int]) -> Ver
     confusions = _confusions(samples, evidence, wrong - explained, named)
     pairs = {confusion.classes for confusion in confusions}
     misplaced = [place for place in misplaced if _both(int(owner[place]), int(evidence.answer[place])) not in pairs]
-    named |= set(misplaced)
     mistaken = {place for confusion in confusions for place in confusion.mistaken}
+    tested = int(evidence.tested.sum())
+    reliable = len(wrong - _excused(samples, evidence, confusions)) <= (1 - RELIABLE_SHARE) * tested
+    misplaced = misplaced if reliable else []
+    named |= set(misplaced)
     harmful = [
         place
         for place in range(count)
         if place not in named and len(set(evidence.gains[place]) - mistaken) - len(evidence.losses[place]) >= MIN_HARMED
     ]
-    return Verdicts(crossing, twins, contradicted, misplaced, harmful, confusions, sorted(wrong - named - mistaken))
+    missed = sorted(wrong - named - mistaken)
+    return Verdicts(crossing, twins, contradicted, misplaced, harmful, confusions, missed, reliable)
 
 
 def fits_class(evidence: Evidence, samples: Samples, column: int, distance: float) -> bool:
@@ -122,6 +130,18 @@ def _confusions(samples: Samples, evidence: Evidence, wrong: set[int], named: se
         if len(places) >= CONFUSED_CLIPS and len(places) >= CONFUSED_SHARE * clips:
             found.append(Confusion(pair, tuple(places), clips))
     return sorted(found, key=lambda one: (-len(one.mistaken) / one.clips, one.classes))
+
+
+def _excused(samples: Samples, evidence: Evidence, confusions: list[Confusion]) -> set[int]:
+    """Wrong clips of pairs of classes that are taken for each other, as one action under two names; each class once."""
+    found: set[int] = set()
+    seen: set[int] = set()
+    for confusion in confusions:
+        tested = [place for place in confusion.mistaken if evidence.tested[place]]
+        if len({int(samples.owner[place]) for place in tested}) == 2 and not seen & set(confusion.classes):
+            seen |= set(confusion.classes)
+            found |= set(tested)
+    return found
 
 
 def _both(one: int, other: int) -> tuple[int, int]:

@@ -294,6 +294,17 @@ def test_a_noisy_gallery_asks_for_more_clips_where_they_helped(bundle: Path, gal
     assert finding.figures["gain"] == second.gain > 0  # of four clips a third one is the last that can be measured
 
 
+def test_a_model_that_tells_nothing_apart_accuses_no_clip(bundle: Path, gallery: Path) -> None:
+    maker = Maker(3)
+    with Recognizer.open(bundle, gallery, threads=1) as recognizer:
+        names = [f"class {number}" for number in range(10)]
+        add(recognizer, [maker.clip(name, query=maker.query(name, noise=20.0)) for name in names for _ in range(4)])
+        found = recognizer.diagnose()
+    assert found.right < found.tested / 2
+    assert found.findings[0].kind == "unreliable"
+    assert not {"misplaced", "harmful"} & set(kinds(found))
+
+
 def test_everything_is_plain_json_and_commands_are_quoted(bundle: Path, gallery: Path, maker: Maker) -> None:
     names = ("it's", "-v", "two words", "a")
     with Recognizer.open(bundle, gallery, threads=1) as recognizer:
