@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import PurePath
 
 import numpy as np
 
@@ -29,7 +30,7 @@ class Commands:
 
     def enroll(self, name: str, source: str = "") -> str:
         """Enroll a clip in the class `name`; CLIP where its file is not known, or no longer there."""
-        clip = source if source and Path(source).exists() else "CLIP"
+        clip = source if source and os.path.exists(source) else "CLIP"
         return self._line("enroll", [name, clip], bundle=self.bundle, gallery=self.gallery)
 
     def remove(self, clip: Sample) -> str:
