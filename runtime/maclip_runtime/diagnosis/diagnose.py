@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from maclip_runtime.diagnosis.commands import Commands
 from maclip_runtime.diagnosis.curve import learning_curve
 from maclip_runtime.diagnosis.evidence import NOBODY, Evidence, evidence_of
-from maclip_runtime.diagnosis.findings import Commands, Findings, left_out_findings, stale_findings
+from maclip_runtime.diagnosis.findings import Findings
 from maclip_runtime.diagnosis.leaving_out import LeftOut, Progress, distances_between, leave_out
 from maclip_runtime.diagnosis.report import ClassReport, ClipReport, Diagnosis, Finding
 from maclip_runtime.diagnosis.rules import judge_clips
 from maclip_runtime.diagnosis.samples import Samples, read_samples
+from maclip_runtime.diagnosis.words import quoted
 from maclip_runtime.engines.encoder import Encoder
 from maclip_runtime.gallery import Gallery
 from maclip_runtime.limits.intervals import share_interval
@@ -40,7 +43,7 @@ def diagnose(gallery: Gallery, encoder: Encoder, index: Index | None, progress: 
     verdicts = judge_clips(samples, evidence, [len(one.fellows) for one in left])
     stale = {info.name: info.stale for info in gallery.classes() if info.limit is not None}
     findings = [
-        *left_out_findings(index.left_out, commands),
+        *_unusable(index.left_out, commands),
         *Findings(
             index.names,
             samples,
@@ -53,7 +56,7 @@ def diagnose(gallery: Gallery, encoder: Encoder, index: Index | None, progress: 
             distances_between(encoder, samples.negative_queries, index.prototypes),
             commands,
         ).all(),
-        *stale_findings(stale, commands),
+        *_stale(stale, commands),
     ]
     return Diagnosis(
         str(gallery.path),
@@ -134,3 +137,33 @@ def _notes(index: Index, evidence: Evidence, curve: bool) -> list[str]:
             "left out each time."
         )
     return notes
+
+
+def _unusable(names: Sequence[str], commands: Commands) -> list[Finding]:
+    """Classes that cannot be matched at all."""
+    return [
+        Finding(
+            "unusable",
+            f"{name!r} is left out of all answers, because its features overflow.",
+            "Remove it and enroll its clips again.",
+            (commands.remove_class(name), commands.enroll(name)),
+            (name,),
+        )
+        for name in names
+    ]
+
+
+def _stale(limits: Mapping[str, bool], commands: Commands) -> list[Finding]:
+    """Classes whose calibrated limit no longer applies; `limits`: whether it is stale, by class."""
+    stale = [name for name, is_stale in limits.items() if is_stale]
+    if not stale:
+        return []
+    return [
+        Finding(
+            "stale-limit",
+            f"The calibrated limits of {quoted(stale)} no longer count, because clips were added or removed since.",
+            "Calibrate again.",
+            (commands.calibrate(),),
+            tuple(stale),
+        )
+    ]

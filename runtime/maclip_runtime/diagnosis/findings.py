@@ -2,61 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
 
 import numpy as np
 
+from maclip_runtime.diagnosis.commands import Commands
 from maclip_runtime.diagnosis.evidence import Evidence
 from maclip_runtime.diagnosis.report import ClassReport, Finding, LearningStep
 from maclip_runtime.diagnosis.rules import Verdicts, fits_class
 from maclip_runtime.diagnosis.samples import Sample, Samples
+from maclip_runtime.diagnosis.words import MAX_NAMED, brought, counted, quoted, said, short, times
 from maclip_runtime.gallery import NEGATIVE
 from maclip_runtime.reading.frames import Floats
 
-MAX_NAMED = 8  # classes or clips that a sentence names
 ROUNDING = 1e-5  # of distances: a limit that was measured on a clip does not lie beyond it
-
-
-@dataclass(frozen=True)
-class Commands:
-    """Command lines for this bundle and gallery, ready to be run in a shell."""
-
-    bundle: str
-    gallery: str
-
-    def enroll(self, name: str, source: str = "") -> str:
-        """Enroll a clip in the class `name`; CLIP where its file is not known, or no longer there."""
-        clip = source if source and os.path.exists(source) else "CLIP"
-        return self._line("enroll", [name, clip], bundle=self.bundle, gallery=self.gallery)
-
-    def remove(self, clip: Sample) -> str:
-        """Remove a clip from its class or from the negatives."""
-        names = [clip.class_name] if clip.class_name != NEGATIVE else []
-        flags = [] if names else ["--negatives"]
-        return self._line("gallery remove", names, *flags, clip=str(clip.id), gallery=self.gallery)
-
-    def remove_class(self, name: str) -> str:
-        """Remove a class."""
-        return self._line("gallery remove", [name], gallery=self.gallery)
-
-    def show(self, name: str, sheet: str = "sheet.png") -> str:
-        """Draw the clips of a class."""
-        return self._line("gallery show", [name], sheet=sheet, gallery=self.gallery)
-
-    def calibrate(self) -> str:
-        """Measure limits against background."""
-        return self._line("calibrate", ["BACKGROUND"], bundle=self.bundle, gallery=self.gallery)
-
-    def _line(self, command: str, words: Sequence[str], *flags: str, **options: str) -> str:
-        after = [*flags, *(part for name, value in options.items() for part in (f"--{name}", shlex.quote(value)))]
-        dashed = any(word.startswith("-") for word in words)
-        quoted = [shlex.quote(word) for word in words]
-        parts = [*after, "--", *quoted] if dashed else [*quoted, *after]
-        return " ".join(["maclip-run", command, *parts])
 
 
 @dataclass(frozen=True)
@@ -130,7 +90,7 @@ class Findings:
                 fix, removed = f"Look at it; if it shows {nearer.class_name!r}, remove the other.", (farther,)
             yield Finding(
                 "in-two-classes",
-                f"{_said(one)} of {one.class_name!r} and {_said(other, small=True)} of {other.class_name!r} show the "
+                f"{said(one)} of {one.class_name!r} and {said(other, small=True)} of {other.class_name!r} show the "
                 f"same.{words}",
                 fix,
                 tuple(self.commands.remove(clip) for clip in removed),
@@ -142,11 +102,11 @@ class Findings:
         for place in self.verdicts.misplaced:
             clip, other = self._clip(place), self.names[int(self.evidence.answer[place])]
             gains = len(self.evidence.gains[place]) - len(self.evidence.losses[place])
-            more = f", and {_count(gains, 'more clip')} of the gallery come out right" if gains > 0 else ""
+            more = f", and {counted(gains, 'more clip')} of the gallery come out right" if gains > 0 else ""
             yield Finding(
                 "misplaced",
-                f"{_said(clip)} of {clip.class_name!r} looks like {other!r}: it lies farther from its class than any "
-                f"other clip of it, and {other!r} is {_times(float(self.evidence.odds[place]))} as likely. Without it "
+                f"{said(clip)} of {clip.class_name!r} looks like {other!r}: it lies farther from its class than any "
+                f"other clip of it, and {other!r} is {times(float(self.evidence.odds[place]))} as likely. Without it "
                 f"the other clips lie nearer to their class{more}.",
                 f"Look at it. Remove it, and if it shows {other!r}, enroll it there.",
                 (self.commands.remove(clip), self.commands.enroll(other, clip.source)),
@@ -164,10 +124,10 @@ class Findings:
         for place in self.verdicts.harmful:
             clip, helped = self._clip(place), self.evidence.gains[place]
             lost = len(self.evidence.losses[place])
-            but = f", and {_count(lost, 'clip')} come out wrong" if lost else ""
+            but = f", and {counted(lost, 'clip')} come out wrong" if lost else ""
             yield Finding(
                 "harmful",
-                f"Without {_said(clip, small=True)} of {clip.class_name!r} {_count(len(helped), 'more clip')} of the "
+                f"Without {said(clip, small=True)} of {clip.class_name!r} {counted(len(helped), 'more clip')} of the "
                 f"gallery come out right ({self._listed(helped)}){but}.",
                 "Look at it; if it shows its action badly, remove it and enroll a better one.",
                 (self.commands.remove(clip),),
@@ -205,12 +165,12 @@ class Findings:
             if place in contradicted:
                 like = self._clip(contradicted[place])
                 message = (
-                    f"Negative {negative.id} ({_short(negative.source)}) shows the same as clip {like.id} of {name!r}."
+                    f"Negative {negative.id} ({short(negative.source)}) shows the same as clip {like.id} of {name!r}."
                 )
             elif fits_class(self.evidence, self.samples, column, float(distances[column])):
                 like = self._typical(column, None)
                 message = (
-                    f"Negative {negative.id} ({_short(negative.source)}) lies as near to {name!r} as half of its own "
+                    f"Negative {negative.id} ({short(negative.source)}) lies as near to {name!r} as half of its own "
                     "clips; as a negative it lowers the limits."
                 )
             else:
@@ -232,7 +192,7 @@ class Findings:
             kind = "Clips" if whose else "Negatives"
             yield Finding(
                 "duplicate",
-                f"{kind} {first.id} ({_short(first.source)}) and {second.id} ({_short(second.source)}) {whose}show the "
+                f"{kind} {first.id} ({short(first.source)}) and {second.id} ({short(second.source)}) {whose}show the "
                 "same; the second adds nothing.",
                 "Remove one of them; a clip of another moment, place or person would help.",
                 (self.commands.remove(second),),
@@ -253,7 +213,7 @@ class Findings:
             yield Finding(
                 "missed",
                 f"Of the {self.classes[column].tested} clips of {name!r} the others do not recognise {len(places)} "
-                f"({self._listed(places)}), which {'is' if len(places) == 1 else 'are'} answered as {_names(answers)}."
+                f"({self._listed(places)}), which {'is' if len(places) == 1 else 'are'} answered as {quoted(answers)}."
                 + (f" Some come out right without {without}." if harm else ""),
                 "Look at what is special about it, and enroll more clips like it."
                 if len(places) == 1
@@ -275,10 +235,10 @@ class Findings:
         single = [one.name for one in self.classes if one.clips == 1]
         if single:
             step = self._step(1)
-            words = f" {_brought(step)}" if step else ""
+            words = f" {brought(step)}" if step else ""
             yield Finding(
                 "one-clip",
-                f"{_count(len(single), 'class', 'classes')} with one clip: {_names(single)}. How well such a class is "
+                f"{counted(len(single), 'class', 'classes')} with one clip: {quoted(single)}. How well such a class is "
                 f"recognised is not measurable with one clip.{words}",
                 "Enroll a second clip; three to five are a good start.",
                 tuple(self.commands.enroll(name) for name in single[:MAX_NAMED]),
@@ -293,15 +253,15 @@ class Findings:
             step = self._step(count)
             if step is None or step.gain_interval is None or step.gain_interval[0] <= 0:
                 continue
-            names = [one.name for one in sorted(classes, key=lambda one: one.right / one.tested)]
+            wanted = [one.name for one in sorted(classes, key=lambda one: one.right / one.tested)]
             yield Finding(
                 "few-clips",
-                f"{_count(len(names), 'class', 'classes')} with {count} clips of which some are not recognised by the "
-                f"others: {_names(names)}. {_brought(step)}",
+                f"{counted(len(wanted), 'class', 'classes')} with {count} clips of which some are not recognised by "
+                f"the others: {quoted(wanted)}. {brought(step)}",
                 "Enroll one clip more, and look again.",
-                tuple(self.commands.enroll(name) for name in names[:MAX_NAMED]),
-                tuple(names),
-                (self._first(names[0]).id,),
+                tuple(self.commands.enroll(name) for name in wanted[:MAX_NAMED]),
+                tuple(wanted),
+                (self._first(wanted[0]).id,),
                 {"gain": step.gain},
             )
 
@@ -310,7 +270,7 @@ class Findings:
         if unlimited:
             yield Finding(
                 "no-limit",
-                f"{_count(len(unlimited), 'class', 'classes')} without a limit: {_names(unlimited)}. Everything is "
+                f"{counted(len(unlimited), 'class', 'classes')} without a limit: {quoted(unlimited)}. Everything is "
                 'taken for one of the classes, nothing is "unknown".',
                 "Calibrate against video in which none of the actions happens, or add negatives.",
                 (self.commands.calibrate(),),
@@ -367,65 +327,3 @@ class Findings:
         shown = ", ".join(str(self._clip(place).id) for place in places[:MAX_NAMED])
         more = f" and {len(places) - MAX_NAMED} more" if len(places) > MAX_NAMED else ""
         return f"{'clip' if len(places) == 1 else 'clips'} {shown}{more}"
-
-
-def left_out_findings(names: Sequence[str], commands: Commands) -> list[Finding]:
-    """Classes that cannot be matched at all."""
-    return [
-        Finding(
-            "unusable",
-            f"{name!r} is left out of all answers, because its features overflow.",
-            "Remove it and enroll its clips again.",
-            (commands.remove_class(name), commands.enroll(name)),
-            (name,),
-        )
-        for name in names
-    ]
-
-
-def stale_findings(limits: Mapping[str, bool], commands: Commands) -> list[Finding]:
-    """Classes whose calibrated limit no longer applies; `limits`: whether it is stale, by class."""
-    stale = [name for name, is_stale in limits.items() if is_stale]
-    if not stale:
-        return []
-    return [
-        Finding(
-            "stale-limit",
-            f"The calibrated limits of {_names(stale)} no longer count, because clips were added or removed since.",
-            "Calibrate again.",
-            (commands.calibrate(),),
-            tuple(stale),
-        )
-    ]
-
-
-def _brought(step: LearningStep) -> str:
-    """A sentence: what one clip more brought here."""
-    of = f"{_count(step.tested, 'clip')} of {_count(step.classes, 'class', 'classes')}"
-    interval = step.gain_interval
-    sure = f"95 % interval {interval[0]:+.0%} to {interval[1]:+.0%}" if interval else "no interval from so few"
-    return (
-        f"In this gallery {step.clips + 1} clips instead of {step.clips} took the right answers from "
-        f"{step.accuracy:.0%} to {step.accuracy_next:.0%} ({sure}; {of})."
-    )
-
-
-def _said(clip: Sample, *, small: bool = False) -> str:
-    return f"{'clip' if small else 'Clip'} {clip.id} ({_short(clip.source)})"
-
-
-def _short(source: str) -> str:
-    return PurePath(source).name or source
-
-
-def _count(count: int, one: str, several: str = "") -> str:
-    return f"{count} {one if count == 1 else several or one + 's'}"
-
-
-def _names(names: Sequence[str]) -> str:
-    shown = ", ".join(map(repr, names[:MAX_NAMED]))
-    return shown + (f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else "")
-
-
-def _times(odds: float) -> str:
-    return f"{np.exp(odds):,.0f} times" if odds < np.log(1e4) else "more than 10,000 times"
