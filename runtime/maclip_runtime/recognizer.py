@@ -11,6 +11,8 @@ from maclip_runtime import values
 from maclip_runtime.bundle.opening import Bundle
 from maclip_runtime.callbacks import CallbackList, Callbacks
 from maclip_runtime.decisions import Classification, Decisions, Event
+from maclip_runtime.diagnosis.diagnose import diagnose
+from maclip_runtime.diagnosis.report import Diagnosis
 from maclip_runtime.engines.encoder import Encoder
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.gallery import MAX_CLIP_SECONDS, ClassInfo, Gallery
@@ -230,6 +232,17 @@ class Recognizer:
                 options=options,
             )
         return calibrate(self.gallery, self.encoder, self.index.ready(), seen, false_alarms=false_alarms)
+
+    def diagnose(self, *, progress: Callable[[int, int], None] | None = None) -> Diagnosis:
+        """Say what is wrong with the gallery: each clip is left out in turn and answered by the rest.
+
+        Args:
+            progress: called with the number of clips left out so far, and of all.
+
+        Raises `gallery-corrupt`. An empty gallery is a finding, not an error.
+        """
+        values.function(progress, "progress")
+        return diagnose(self.gallery, self.encoder, self.index.get(), progress)
 
     def classify(self, clip: PathOrName, *, roi: Roi | None = None) -> Classification:
         """Say which enrolled action a whole clip shows.
