@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from maclip.config import EvaluationConfig, ModelConfig, TrainConfig
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
+README = ROOT / "README.md"
+ANIMATION = "docs/watched.webp"
+RESULTS = ROOT / "benchmarks" / "results"
 METHOD = (DOCS / "method.md").read_text(encoding="utf-8")
 CODE = ("maclip", "runtime", "export", "cli", "benchmarks", "tests", "samples")
 SOURCES = {path: path.read_text(encoding="utf-8") for folder in CODE for path in (ROOT / folder).rglob("*.py")}
@@ -41,15 +45,15 @@ def test_every_page_that_code_refers_to_is_there():
             assert (ROOT / page).is_file(), f"{path}: {page}"
 
 
-@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [README, *sorted(DOCS.glob("*.md"))], ids=lambda page: page.name)
 def test_links_lead_somewhere(page):
     text = page.read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
-        if target.startswith("http"):
+        if target.startswith("http") or target == ANIMATION:
             continue
         name, _, place = target.partition("#")
         file = page.parent / name if name else page
-        assert file.is_file(), target
+        assert file.exists(), target
         if place:
             headings = re.findall(r"^#+ (.*)$", file.read_text(encoding="utf-8"), re.M)
             assert place in {anchor(heading) for heading in headings}, target
@@ -91,3 +95,24 @@ def test_parameter_counts_of_the_page_are_the_models():
     for (name, number), (start, expected) in zip(said.items(), counts.items(), strict=True):
         assert name.startswith(start)
         assert number == expected, name
+
+
+def test_the_readme_fits_a_few_screens_and_shows_the_animation():
+    text = README.read_text(encoding="utf-8")
+    assert 8_000 <= len(text.encode()) <= 10_000
+    assert f"]({ANIMATION})" in text
+    if (ROOT / ANIMATION).is_file():
+        head = (ROOT / ANIMATION).read_bytes()[:40]
+        assert head[:4] == b"RIFF"
+        assert head[8:16] == b"WEBPVP8X"
+        assert head[20] & 0b10, "an animation"
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in RESULTS.glob("*.json")))
+def test_measured_figures_are_those_of_the_results(name):
+    """A result that is measured again is written down again: its commit stands beside its link."""
+    text = (DOCS / "performance.md").read_text(encoding="utf-8")
+    section = next(part for part in re.split(r"^\*\*|^## |\n\n`", text, flags=re.M) if f"/{name})" in part)
+    commit = json.loads((RESULTS / name).read_text(encoding="utf-8"))["machine"].get("commit")
+    if commit:
+        assert f"commit `{commit[:7]}`" in section
