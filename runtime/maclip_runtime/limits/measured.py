@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from maclip_runtime.engines.encoder import Encoder
-from maclip_runtime.gallery import Gallery, clips_key
+from maclip_runtime.gallery import EnrolledClip, Gallery, clips_key
 from maclip_runtime.matching.distances import MAX_SAMPLE, left_out, match_all, sound, spread
 from maclip_runtime.matching.index import Index
 from maclip_runtime.reading.frames import Floats
@@ -20,7 +20,9 @@ def gallery_limits(gallery: Gallery, encoder: Encoder, index: Index, by_clip: Ma
     """The limits [C] of an index; `by_clip`: the prototypes by clip id.
 
     A class's limit is the calibrated one if its clips and the graphs are those it was calibrated with. The other
-    classes share one limit, measured on at most `MAX_SAMPLE` clips and kept in the gallery.
+    classes share one limit. If training learned the bundle's limit, that is it: on drawn streams a limit measured on
+    the gallery was worse, alone or beside it (`python -m benchmarks.events`, "limit rules"). Else it is measured on at
+    most `MAX_SAMPLE` clips. Negatives can only lower it. It is kept in the gallery.
     """
     graphs = graphs_key(encoder)
     calibrated = {
@@ -72,21 +74,27 @@ def _kept_or_measured(gallery: Gallery, encoder: Encoder, index: Index, by_clip:
     """The limit of all classes that are not calibrated: as kept for this very gallery, or measured anew and kept."""
     limit = encoder.bundle.manifest.limit
     prior = limit.distance if limit else None
-    made_for = f"{index.generation} {prior} {graphs_key(encoder)}"
+    made_for = f"{index.generation} {prior} {limit and limit.learned} {graphs_key(encoder)}"
     kept, value = gallery.measured_limit(made_for)
     if not kept:
-        value = _measured(gallery, encoder, index, by_clip, prior)
+        negatives = sound(gallery.negatives())[:MAX_SAMPLE]
+        if limit is not None and limit.learned and not negatives:
+            value = prior
+        else:
+            value = _measured(gallery, encoder, index, by_clip, negatives)
         gallery.keep_measured_limit(index.version, made_for, value)
     return value
 
 
 def _measured(
-    gallery: Gallery, encoder: Encoder, index: Index, by_clip: Mapping[int, Floats], prior: float | None
+    gallery: Gallery, encoder: Encoder, index: Index, by_clip: Mapping[int, Floats], negatives: Sequence[EnrolledClip]
 ) -> float | None:
-    """`best_limit` of the gallery's own distances; negatives can only lower it.
+    """The learned limit, or `best_limit` of the gallery's own distances; negatives can only lower it.
 
     If no class has two clips, negatives set the limit as in `halfway`.
     """
+    known = encoder.bundle.manifest.limit
+    prior = known.distance if known else None
     groups = index.groups
     members = [member for group in groups.values() for member in group]
     clips = sound(gallery.clips(ids=[members[place].id for place in spread(len(members))]))
@@ -102,8 +110,7 @@ def _measured(
     others = []
     if len(index.names) > 1:
         others = [float(np.delete(row, columns[clip.id]).min()) for clip, row in zip(clips, found, strict=True)]
-    limit = best_limit(own, others, prior)
-    negatives = sound(gallery.negatives())[:MAX_SAMPLE]
+    limit = prior if known and known.learned else best_limit(own, others, prior)
     if not negatives:
         return limit
     queries = np.stack([clip.query for clip in negatives])
