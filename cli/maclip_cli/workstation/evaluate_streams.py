@@ -61,14 +61,11 @@ def compare_stream_records(a: Path, b: Path, as_json: bool) -> None:
         return
     console = Console()
     console.print(escape(f"A  {a}\nB  {b}"), soft_wrap=True)
-    table = Table("figure", "A", "B", "B - A", "95 % interval", "galleries", "B is")
+    table = Table("figure", "A", "B", "B - A", "95 %", "galleries", "B is")
     for one in found:
         means = [_shown(one.figure, value) for value in (one.mean_a, one.mean_b)]
-        difference = (
-            "-"
-            if one.difference is None
-            else f"{'+' if one.difference > 0 else ''}{_shown(one.figure, one.difference)}"
-        )
+        sign = "+" if one.difference is not None and one.difference > 0 else ""
+        difference = f"{sign}{_shown(one.figure, one.difference)}"
         width = "-" if one.interval is None else f"± {_shown(one.figure, one.interval)}"
         table.add_row(TITLES[one.figure], *means, difference, width, str(one.galleries), one.verdict)
     console.print(table)

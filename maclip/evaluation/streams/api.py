@@ -6,6 +6,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -17,11 +18,11 @@ from maclip.data.opening import open_data
 from maclip.data.untrimmed import UntrimmedVideo, open_untrimmed
 from maclip.evaluation.api import ProgressOf, identity
 from maclip.evaluation.streams.encoder import encoder_of
-from maclip.evaluation.streams.galleries import Cut, GalleryPlan, plan_galleries
+from maclip.evaluation.streams.galleries import Cut, GalleryPlan, cuts_of, plan_galleries
 from maclip.evaluation.streams.open_set import auroc, strangers_passing
 from maclip.evaluation.streams.record import STREAM_RECORD_FORMAT, STREAMS, GalleryScores, StreamRecord, summarise
 from maclip.evaluation.streams.scoring import Watched, score_events, total
-from maclip.evaluation.streams.watching import SeenVideo, cuts_of, watch_videos
+from maclip.evaluation.streams.watching import SeenVideo, usable_cuts, watch_videos
 from maclip.model.maclip import MaClip
 from maclip.runs import Run
 from maclip.version import __version__
@@ -95,17 +96,19 @@ def evaluate_streams(
     )
     encoder = encoder_of(loaded, sorted(spelling.values()), limit)
     grid = Grid.of(encoder.bundle.manifest.frames, window_s)
+    plan = partial(
+        plan_galleries, way=config.episode.way, shot=config.episode.shot,
+        galleries=config.streams.galleries, seed=config.seed, clips=trimmed[1] if trimmed else None,
+    )  # fmt: skip
+    plan(cuts_of(own, spelling), len(own))  # raises `too-few-clips` before the videos are watched
     seen, left_out = watch_videos(own, spelling, encoder, grid, max_broken, progress("videos"))
     for line in left_out:
         note(line)
-    plans = plan_galleries(
-        cuts_of(seen), len(seen), way=config.episode.way, shot=config.episode.shot,
-        galleries=config.streams.galleries, seed=config.seed, clips=trimmed[1] if trimmed else None,
-    )  # fmt: skip
+    plans = plan(usable_cuts(seen), len(seen))
     scores: list[GalleryScores] = []
     report = progress("galleries")
-    for plan in plans:
-        scores.append(_score(plan, seen, encoder, config.names, decisions or Decisions(), grid))
+    for one in plans:
+        scores.append(_score(one, seen, encoder, config.names, decisions or Decisions(), grid))
         report(len(scores), len(plans))
     return StreamRecord(
         kind=STREAMS,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from maclip.data.untrimmed import UntrimmedVideo
+from maclip_runtime.bundle.names import name_key
 from maclip_runtime.errors import MaclipError
 
 MAX_TRIES = 100  # random galleries that are tried for one that works
@@ -33,6 +35,23 @@ class GalleryPlan:
     names: tuple[str, ...]
     support: tuple[tuple[Cut | Path, ...], ...]
     watched: tuple[int, ...]
+
+
+def cuts_of(videos: Sequence[UntrimmedVideo], spelling: Mapping[str, str]) -> dict[str, list[Cut]]:
+    """All annotated segments, by action; `spelling` is that of each action's name, by its key."""
+    return group_cuts(
+        (number, place, spelling[name_key(one.name)])
+        for number, video in enumerate(videos)
+        for place, one in enumerate(video.segments)
+    )
+
+
+def group_cuts(cuts: Iterable[tuple[int, int, str]]) -> dict[str, list[Cut]]:
+    """Cuts by action, from the numbers of video and segment and the action's name."""
+    found: dict[str, list[Cut]] = {}
+    for video, segment, name in cuts:
+        found.setdefault(name, []).append(Cut(video, segment))
+    return found
 
 
 def plan_galleries(

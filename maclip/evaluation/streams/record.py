@@ -132,9 +132,9 @@ class FigureComparison:
 
     @property
     def verdict(self) -> str:
-        """Whether B is "better", "worse", or neither."""
+        """Whether B is "better", "worse", or "neither": the interval includes zero."""
         if not self.separated or self.difference is None:
-            return "no significant difference"
+            return "neither"
         return "better" if (self.difference > 0) == self.higher_is_better else "worse"
 
 

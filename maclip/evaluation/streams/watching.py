@@ -13,7 +13,7 @@ import numpy.typing as npt
 from maclip.data.clip_store import Progress
 from maclip.data.segment_reader import read_segments
 from maclip.data.untrimmed import UntrimmedVideo, overlaps
-from maclip.evaluation.streams.galleries import Cut
+from maclip.evaluation.streams.galleries import Cut, group_cuts
 from maclip.segments import Segment
 from maclip_runtime.bundle.names import name_key
 from maclip_runtime.engines.encoder import Encoder
@@ -73,14 +73,14 @@ def watch_videos(
     return seen, left_out
 
 
-def cuts_of(seen: Sequence[SeenVideo]) -> dict[str, list[Cut]]:
+def usable_cuts(seen: Sequence[SeenVideo]) -> dict[str, list[Cut]]:
     """The segments that can be enrolled, by action."""
-    found: dict[str, list[Cut]] = {}
-    for number, video in enumerate(seen):
-        for place, (one, clip) in enumerate(zip(video.segments, video.clips, strict=True)):
-            if clip is not None:
-                found.setdefault(one.name, []).append(Cut(number, place))
-    return found
+    return group_cuts(
+        (number, place, one.name)
+        for number, video in enumerate(seen)
+        for place, (one, clip) in enumerate(zip(video.segments, video.clips, strict=True))
+        if clip is not None
+    )
 
 
 def _see(video: UntrimmedVideo, spelling: Mapping[str, str], encoder: Encoder, grid: Grid) -> SeenVideo:
