@@ -9,7 +9,7 @@ from maclip.config.training import MAX_ASKED, MAX_SEED, EpisodeConfig
 
 
 @dataclass(frozen=True)
-class StreamsConfig(Config):
+class GalleryConfig(Config):
     """An evaluation on untrimmed video: how many galleries, and how it is watched."""
 
     galleries: int = option(20, "With --streams: number of galleries.", minimum=1, maximum=10_000)
@@ -38,4 +38,4 @@ class EvaluationConfig(Config):
         choices=("prototypes", "features"),
     )
     episode: EpisodeConfig = field(default_factory=EpisodeConfig)
-    streams: StreamsConfig = field(default_factory=StreamsConfig)
+    watching: GalleryConfig = field(default_factory=GalleryConfig)

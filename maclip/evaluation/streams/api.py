@@ -91,14 +91,14 @@ def evaluate_streams(
     loaded = model.model(pretrained) if isinstance(model, Run) else model
     if device is not None:
         loaded = loaded.to(device)
-    window_s = config.streams.window or WINDOW_SHARE * median(
+    window_s = config.watching.window or WINDOW_SHARE * median(
         one.end_s - one.start_s for video in own for one in video.segments
     )
     encoder = encoder_of(loaded, sorted(spelling.values()), limit)
     grid = Grid.of(encoder.bundle.manifest.frames, window_s)
     plan = partial(
         plan_galleries, way=config.episode.way, shot=config.episode.shot,
-        galleries=config.streams.galleries, seed=config.seed, clips=trimmed[1] if trimmed else None,
+        galleries=config.watching.galleries, seed=config.seed, clips=trimmed[1] if trimmed else None,
     )  # fmt: skip
     plan(cuts_of(own, spelling), len(own))  # raises `too-few-clips` before the videos are watched
     seen, left_out = watch_videos(own, spelling, encoder, grid, max_broken, progress("videos"))
