@@ -23,7 +23,7 @@ class GalleryConfig(Config):
 
 @dataclass(frozen=True)
 class EvaluationConfig(Config):
-    """An evaluation on seeded few-shot episodes (docs/method.md, section 6), or on untrimmed video (section 10)."""
+    """An evaluation on seeded few-shot episodes (docs/method.md, section 6), or on untrimmed video."""
 
     episodes: int = option(10_000, "Number of episodes.", minimum=1, maximum=MAX_ASKED)
     seed: int = option(0, "Seed of the episodes or galleries.", minimum=0, maximum=MAX_SEED)
