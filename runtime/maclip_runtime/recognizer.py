@@ -22,6 +22,7 @@ from maclip_runtime.matching.index import CurrentIndex, Index
 from maclip_runtime.reading.frames import Floats, Pixels
 from maclip_runtime.reading.take import Take
 from maclip_runtime.sources import Address, Roi, SourceOptions, options_of, redact
+from maclip_runtime.sources.options import source_name
 from maclip_runtime.streaming import Grid, Pipeline, Stream, gate_of, see_background, watch, window_of
 
 PathOrName = str | PathLike[str]
@@ -266,6 +267,8 @@ class Recognizer:
         Cameras are opened at the same time, files when their turn comes. One that cannot be opened, or fails later,
         ends with the events of what was open in it, and the others go on; once all have ended the first failure is
         raised.
+        A device that fails leaves windows unanswered; where it fails three times in a row, all end and `device-failed`
+        is raised.
         A file shorter than a window is answered as one whole clip. Each source has a name of its own: two of one
         address are told apart by a number.
 
@@ -279,7 +282,7 @@ class Recognizer:
                 default: no gate.
 
         Raises at once `gallery-empty`, `window-invalid`, `motion-invalid`, `option-invalid`; while iterating
-        `source-unknown`, `source-lost`, `clip-unreadable`, `clip-too-short`, `recognizer-closed`.
+        `source-unknown`, `source-lost`, `clip-unreadable`, `clip-too-short`, `device-failed`, `recognizer-closed`.
         """
         uris = values.addresses(sources, "sources")
         chosen = options_of(uris, options)
@@ -310,7 +313,7 @@ class Recognizer:
 
         Raises `gallery-empty`, `window-invalid`, `motion-invalid`.
         """
-        name, grid = values.text(name, "name"), self._grid(window_s, hop_s)
+        name, grid = source_name(name), self._grid(window_s, hop_s)
         track = self._pipeline.track(redact(name), grid, gate_of(motion_gate), live=True)
         return Stream(self._pipeline, track)
 

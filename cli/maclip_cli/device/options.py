@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -81,7 +82,7 @@ def open_gallery(path: Path) -> Gallery:
     """Open an existing gallery. Raises `gallery-missing`."""
     from maclip_runtime import Gallery
 
-    if not path.exists():
+    if not os.path.exists(path):
         raise MaclipError(
             "gallery-missing", f"There is no gallery {path}.", "Enroll a clip first, or give the gallery's file."
         )

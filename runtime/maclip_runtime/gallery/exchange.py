@@ -7,6 +7,7 @@ and has a bound before it is stored.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import secrets
@@ -43,7 +44,9 @@ FORMAT_VERSION = 1
 INDEX = "gallery.json"
 MIN_INDEX_BYTES = 1 << 20  # of gallery.json
 MEMBER_BYTES = 8192  # more of it for each member: no clip needs as much, and parsed it takes twenty times the memory
-MAX_CLIPS = 1_000_000
+MAX_CLIPS = 100_000
+# Two members a clip, each named in less. Python makes an object of a kilobyte of each 46 bytes before it can be asked.
+MAX_DIRECTORY_BYTES = 2 * MAX_CLIPS * 80
 MAX_VALUES = 1 << 20  # numbers in one clip's features: T times D'
 MAX_PICTURE_BYTES = 1 << 20
 MAX_HEADER_BYTES = 4096  # names and shapes in a safetensors file
@@ -81,11 +84,13 @@ def export_gallery(gallery: Gallery, file: str | PathLike[str]) -> int:
     Raises `gallery-empty`, `output-exists`, `output-unwritable`.
     """
     file = Path(values.path(file, "file"))
-    if file.exists():
+    if os.path.lexists(file):
         raise MaclipError("output-exists", f"{file} exists already.", "Choose another name, or remove it first.")
     clips = [*gallery.clips(), *gallery.negatives()]
     if not clips:
         raise empty(gallery.path)
+    if len(clips) > MAX_CLIPS:
+        raise _unwritten(file, f"the gallery has {len(clips)} clips, and a file holds {MAX_CLIPS}")
     limits = [_limit_facts(limit) for limit in gallery.limits().values()]
     index = {
         "format": FORMAT,
@@ -108,9 +113,7 @@ def export_gallery(gallery: Gallery, file: str | PathLike[str]) -> int:
         os.replace(made, file)
         made = None
     except OSError as error:
-        raise MaclipError(
-            "output-unwritable", f"{file} cannot be written ({error.strerror}).", "Give a folder that you may write to."
-        ) from error
+        raise _unwritten(file, str(error.strerror)) from error
     finally:
         if made:
             with suppress(OSError):
@@ -134,7 +137,8 @@ def import_gallery(gallery: Gallery, file: str | PathLike[str], *, new_only: boo
     try:
         if file.exists() and not file.is_file():  # reading a pipe would block
             raise corrupt(file, "it is not a file")
-        with zipfile.ZipFile(file) as archive:
+        with _BoundedFile(file) as raw, zipfile.ZipFile(raw) as archive:
+            raw.opened = True
             reader = _Reader(file, archive)
             return _keep(gallery, reader, new_only)
     except (OSError, zipfile.BadZipFile, NotImplementedError, EOFError) as error:
@@ -148,6 +152,24 @@ def corrupt(file: Path, why: str) -> MaclipError:
         f"Nothing was imported from {file}: {why}.",
         "Give a file that `maclip-run gallery export` wrote.",
     )
+
+
+def _unwritten(file: Path, why: str) -> MaclipError:
+    return MaclipError(
+        "output-unwritable", f"{file} cannot be written ({why}).", "Give a folder that you may write to."
+    )
+
+
+class _BoundedFile(io.FileIO):
+    """A file for `zipfile`, which reads an archive's whole directory at once, before it is `opened`."""
+
+    opened = False
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Raises `zipfile.BadZipFile` where the directory is larger than that of any export."""
+        if not self.opened and size is not None and size > MAX_DIRECTORY_BYTES:
+            raise zipfile.BadZipFile("it has more members than an export has")
+        return super().read(-1 if size is None else size) or b""
 
 
 class _Reader:
