@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -60,6 +61,40 @@ def best_limit(own: Sequence[float], others: Sequence[float], prior: float | Non
     return prior
 
 
+@dataclass(frozen=True)
+class OwnDistances:
+    """Distances of at most `MAX_SAMPLE` of a gallery's clips.
+
+    own: to its own class without the clip, of clips in classes of two or more.
+    others: of each clip to the nearest other class; empty with one class.
+    itself: of each clip to its class with the clip in it.
+    """
+
+    own: list[float]
+    others: list[float]
+    itself: list[float]
+
+
+def own_distances(gallery: Gallery, encoder: Encoder, index: Index, by_clip: Mapping[int, Floats]) -> OwnDistances:
+    """How far a gallery's clips lie from its classes; for the arguments see `gallery_limits`."""
+    groups = index.groups
+    members = [member for group in groups.values() for member in group]
+    clips = sound(gallery.clips(ids=[members[place].id for place in spread(len(members))]))
+    if not clips:
+        return OwnDistances([], [], [])
+    # By number, not by the clip's class as it was read: another program may have renamed it since.
+    owner = {member.id: name for name, group in groups.items() for member in group}
+    columns = [index.names.index(owner[clip.id]) for clip in clips]
+    queries = np.stack([clip.query for clip in clips])
+    found = match_all(encoder, queries, index.prototypes, index.text, index.has_text).distances
+    apart = [left_out(encoder, clip, groups[owner[clip.id]], by_clip) for clip in clips]
+    own = [distance for distance in apart if distance is not None]
+    others = []
+    if len(index.names) > 1:
+        others = [float(np.delete(row, column).min()) for row, column in zip(found, columns, strict=True)]
+    return OwnDistances(own, others, [float(row[column]) for row, column in zip(found, columns, strict=True)])
+
+
 def halfway(itself: Sequence[float], strangers: Floats) -> float:
     """The limit of a class of one clip: halfway from the clip's distance to itself to the nearest stranger."""
     return (float(np.median(itself)) + float(strangers.min())) / 2
@@ -95,31 +130,15 @@ def _measured(
     """
     known = encoder.bundle.manifest.limit
     prior = known.distance if known else None
-    groups = index.groups
-    members = [member for group in groups.values() for member in group]
-    clips = sound(gallery.clips(ids=[members[place].id for place in spread(len(members))]))
-    if not clips:
+    seen = own_distances(gallery, encoder, index, by_clip)
+    if not seen.itself:
         return prior
-    # By number, not by the clip's class as it was read: another program may have renamed it since.
-    owner = {member.id: name for name, group in groups.items() for member in group}
-    columns = {clip.id: index.names.index(owner[clip.id]) for clip in clips}
-    queries = np.stack([clip.query for clip in clips])
-    found = match_all(encoder, queries, index.prototypes, index.text, index.has_text).distances
-    apart = [left_out(encoder, clip, groups[owner[clip.id]], by_clip) for clip in clips]
-    own = [distance for distance in apart if distance is not None]
-    others = []
-    if len(index.names) > 1:
-        others = [float(np.delete(row, columns[clip.id]).min()) for clip, row in zip(clips, found, strict=True)]
-    limit = prior if known and known.learned else best_limit(own, others, prior)
+    limit = prior if known and known.learned else best_limit(seen.own, seen.others, prior)
     if not negatives:
         return limit
     queries = np.stack([clip.query for clip in negatives])
     strangers = match_all(encoder, queries, index.prototypes, index.text, index.has_text).distances.min(axis=1)
-    if own:
-        lower = best_limit(own, strangers.tolist(), prior)
-    else:
-        itself = [float(row[columns[clip.id]]) for clip, row in zip(clips, found, strict=True)]
-        lower = halfway(itself, strangers)
+    lower = best_limit(seen.own, strangers.tolist(), prior) if seen.own else halfway(seen.itself, strangers)
     return lower if limit is None or lower is None else min(limit, lower)
 
 
