@@ -176,7 +176,7 @@ def test_text_logs_are_one_line_a_record() -> None:
     first, second = stream.getvalue().splitlines()
     assert " INFO    event start source=rtsp://***@camera/1 label=" in first
     assert '"wa\\"v\\ning"' in first
-    assert second.endswith("WARNING a name\\nwith breaks ?")
+    assert second.endswith("WARNING a name\\nwith breaks \\udcff")
 
 
 def test_status_says_what_matters_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
