@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from maclip_runtime import values
-from maclip_runtime.errors import MaclipError
 
 INVALID = "decisions-invalid"
-SECONDS = ("smoothing_s", "min_duration_s", "cooldown_s")
-SHARES = ("min_score", "min_margin", "enter_score", "exit_score")
+SECONDS = ("smoothing_s", "min_duration_s", "gap_s")
+SHARES = ("min_score", "min_margin")
 
 
 @dataclass(frozen=True)
@@ -38,15 +37,16 @@ class Decisions:
     limit: float | None = None  # in the metric's own unit
     min_margin: float = 0.0  # probability, 0..1
     smoothing_s: float = 0.5  # seconds
-    enter_score: float = 0.0  # probability, 0..1
-    exit_score: float = 0.0  # probability, 0..1, not above enter_score
     min_duration_s: float = 0.5  # seconds
-    cooldown_s: float = 0.0  # seconds
+    gap_s: float = 0.5  # seconds
+    overlap: bool = False
     updates_s: float | None = 0.0  # seconds
     report_unknown: bool = True
 
     def __post_init__(self) -> None:
-        plain: dict[str, object] = {"report_unknown": values.flag(self.report_unknown, "report_unknown", code=INVALID)}
+        plain: dict[str, object] = {
+            name: values.flag(getattr(self, name), name, code=INVALID) for name in ("overlap", "report_unknown")
+        }
         for name in SHARES:
             plain[name] = values.number(getattr(self, name), name, code=INVALID, minimum=0, maximum=1)
         for name in SECONDS:
@@ -57,9 +57,3 @@ class Decisions:
             plain["limit"] = values.number(self.limit, "limit", code=INVALID, infinite=True)
         for name, value in plain.items():
             object.__setattr__(self, name, value)
-        if self.exit_score > self.enter_score:
-            raise MaclipError(
-                INVALID,
-                f"exit_score {self.exit_score} is above enter_score {self.enter_score}.",
-                "Give an exit_score that is not above enter_score.",
-            )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from statistics import fmean
 
 import numpy as np
 
@@ -20,6 +21,7 @@ class MovingMean:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._kept: deque[tuple[float, Answer]] = deque()
+        self._now_s = 0.0
 
     def push(self, answer: Answer, end_s: float) -> Answer:
         """Take the next window's answer, which stands until `end_s`; the mean over it and the kept ones.
@@ -27,9 +29,10 @@ class MovingMean:
         A window that is still or invalid was not measured and does not count; its answer is returned if no other is
         left.
         """
+        self._now_s = end_s
         if answer.missing not in (STILL, INVALID):
             self._kept.append((end_s, answer))
-        while self._kept and self._kept[0][0] <= end_s - self._seconds + 1e-6 and self._kept[0][1] is not answer:
+        while self._kept and self._kept[0][0] <= end_s - max(self._seconds - 1e-6, 1e-6):
             self._kept.popleft()
         if not self._kept:
             return answer
@@ -46,6 +49,11 @@ class MovingMean:
                 for field in ("distances", "probabilities")
             )
         return Answer(newest.names, distances, probabilities, newest.limits)
+
+    @property
+    def lag_s(self) -> float:
+        """How far the middle of what is averaged lies behind the newest window, in seconds."""
+        return self._now_s - fmean(end_s for end_s, _ in self._kept) if self._kept else 0.0
 
     def clear(self) -> None:
         """Forget everything."""

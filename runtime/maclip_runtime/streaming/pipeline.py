@@ -82,7 +82,7 @@ class Pipeline:
         return Track(
             name,
             Cutter(grid, prepared, gate, live),
-            Smoother(name, self._decisions),
+            Smoother(name, self._decisions, reach_s=grid.reach_s),
             live=live,
         )
 
