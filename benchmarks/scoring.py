@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from maclip.world.synth import Segment
 from maclip_runtime import Decisions
-from maclip_runtime.decisions import Answer, Smoother, judge
+from maclip_runtime.decisions import Answer, Decider, judge
 from maclip_runtime.reading.frames import Floats
 from maclip_runtime.streaming.windows import reach_of
 
@@ -166,7 +166,7 @@ class _Report:
 def _reports(watched: Watched, decisions: Decisions, hop: int, shift: float) -> tuple[list[_Report], int]:
     """The actions that were reported and stood, and how many were withdrawn."""
     hop_s = hop * watched.hop_s
-    smoother = Smoother("drawn", decisions, reach_s=reach_of(watched.window_s, hop_s))
+    decider = Decider("drawn", decisions, reach_s=reach_of(watched.window_s, hop_s))
     limits = watched.limits + np.float32(shift)
     known: dict[str, float] = {}
     reports: list[_Report] = []
@@ -175,10 +175,10 @@ def _reports(watched: Watched, decisions: Decisions, hop: int, shift: float) -> 
         start_s = float(watched.start_s[place])
         until_s = start_s + (watched.window_s + hop_s) / 2  # as streams share out their time
         answer = Answer(watched.names, watched.distances[place], watched.probabilities[place], limits)
-        events = smoother.push(answer, covered_s, until_s)
+        events = decider.push(answer, covered_s, until_s)
         covered_s, known_s = until_s, start_s + watched.window_s
         if place + hop > last:
-            events = events + smoother.finish(watched.duration_s)
+            events = events + decider.finish(watched.duration_s)
         for event in events:
             if event.kind == "start" and not event.reason:
                 known[event.id] = known_s

@@ -89,7 +89,7 @@ def test_a_number_of_any_type_is_a_plain_number_everywhere(
     for event in events:  # as a sink writes it
         json.dumps(dataclasses.asdict(event))
     recognizer.calibrate(video, window_s=number, hop_s=number, seconds=number, false_alarms=number)
-    options = Decisions(min_score=number, limit=number, min_margin=number, gap_s=number, smoothing_s=number)
+    options = Decisions(min_score=number, limit=number, min_margin=number, gap_s=number, min_duration_s=number)
     for kind, given in (
         (Decisions, options),
         (SourceOptions, SourceOptions(stall_s=number, roi=Roi(0, 0, number, number))),

@@ -34,19 +34,11 @@ MarginOption = Annotated[
         rich_help_panel=ANSWERS,
     ),
 ]
-SmoothingOption = Annotated[
-    float | None,
-    typer.Option(
-        "--smoothing",
-        help="Seconds over which streams average probabilities and distances; default: 0.5.",
-        rich_help_panel=ANSWERS,
-    ),
-]
 DurationOption = Annotated[
     float | None,
     typer.Option(
         "--min-duration",
-        help="Seconds an answer must hold to be reported; default: 0.5.",
+        help="Seconds an answer must hold to be reported; default: 0.0.",
         rich_help_panel=ANSWERS,
     ),
 ]

@@ -21,7 +21,6 @@ from maclip_cli.device.decisions import (
     NoUnknownOption,
     OverlapOption,
     ScoreOption,
-    SmoothingOption,
     UpdatesOption,
     decisions_of,
 )
@@ -124,7 +123,6 @@ def recognize(
     min_score: ScoreOption = 0.0,
     limit: LimitOption = None,
     margin: MarginOption = None,
-    smoothing: SmoothingOption = None,
     min_duration: DurationOption = None,
     gap: GapOption = None,
     overlap: OverlapOption = False,
@@ -145,7 +143,6 @@ def recognize(
         min_score=min_score,
         limit=limit,
         min_margin=margin,
-        smoothing_s=smoothing,
         min_duration_s=min_duration,
         gap_s=gap,
         overlap=overlap,

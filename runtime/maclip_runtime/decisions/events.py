@@ -9,7 +9,6 @@ from typing import Literal
 
 from maclip_runtime.decisions.match import match_of
 from maclip_runtime.decisions.settings import Decisions
-from maclip_runtime.decisions.smoothing import MovingMean
 from maclip_runtime.decisions.stretches import Stretch, key_of
 from maclip_runtime.decisions.verdict import EMPTY, Answer, Verdict, judge, nothing_seen
 
@@ -28,8 +27,8 @@ class Event:
     Attributes:
         kind: "start", "update" or "end".
         label: a class, "unknown" or "uncertain".
-        score: smoothed probability; for "end" the mean over all its windows.
-        margin: smoothed lead over the next class; for "end" the mean over all its windows.
+        score: probability; for "end" the mean over all its windows.
+        margin: lead over the next class; for "end" the mean over all its windows.
         start_s: when it began, in the source's own time in seconds.
         end_s: until when it is known to last, likewise.
         source: the source's name, without credentials.
@@ -58,7 +57,7 @@ class Event:
     withdrawn: bool = False
 
 
-class Smoother:
+class Decider:
     """Turns the answers of one source's windows into events.
 
     source: the source's name, without credentials.
@@ -70,7 +69,6 @@ class Smoother:
         self._source = source
         self._decisions = decisions
         self._reach_s = reach_s
-        self._mean = MovingMean(decisions.smoothing_s)
         self._actions: list[Stretch] = []  # that may still go on, in the order in which they began
         self._idle: Stretch | None = None  # the stretch of no class
         self._windows = 0
@@ -82,7 +80,7 @@ class Smoother:
         self.verdict = nothing_seen(EMPTY)
 
     def push(self, answer: Answer, start_s: float, end_s: float, zero_at: float | None = None) -> list[Event]:
-        """Take the next window's answer; the events it causes, in order. Then `verdict` is its verdict, smoothed.
+        """Take the next window's answer; the events it causes, in order. Then `verdict` is its verdict.
 
         answer: what was measured.
         start_s: from when on the answer stands, in the source's own time.
@@ -93,10 +91,9 @@ class Smoother:
             self._fresh, self._begun_s, self._taken_s, self._told_s = False, start_s, -math.inf, start_s
         self._windows += 1
         self._now_s = end_s
-        verdicts = self._verdicts(self._mean.push(answer, end_s))
+        verdicts = self._verdicts(answer)
         self.verdict = verdicts[0]
-        lag_s = self._mean.lag_s
-        span = (start_s - lag_s - self._reach_s, end_s - lag_s + self._reach_s)
+        span = (start_s - self._reach_s, end_s + self._reach_s)
         for verdict in verdicts:
             if not verdict.reason:
                 self._add(verdict, span, (start_s, end_s), zero_at)
@@ -123,7 +120,6 @@ class Smoother:
             events += self._end(stretch)
         events += self._end_idle()
         self._actions.clear()
-        self._mean.clear()
         self._fresh = True
         return events
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from maclip_runtime import values
 
 INVALID = "decisions-invalid"
-SECONDS = ("smoothing_s", "min_duration_s", "gap_s")
+SECONDS = ("min_duration_s", "gap_s")
 SHARES = ("min_score", "min_margin")
 
 
@@ -15,8 +15,7 @@ SHARES = ("min_score", "min_margin")
 class Decisions:
     """When an answer counts. Raises `decisions-invalid` for numbers that are not possible.
 
-    The defaults did best on drawn streams (benchmarks/events.py): there the distance decides, and a minimum for score
-    or margin only costs actions, so those are off.
+    The defaults did best on drawn streams of validation classes (benchmarks/events.py); each says why.
 
     Attributes, for clips and streams alike:
         min_score: a lower probability is "unknown".
@@ -24,22 +23,22 @@ class Decisions:
         min_margin: a smaller lead over the next class is "uncertain".
 
     Attributes for streams only:
-        smoothing_s: length of the mean over probabilities and distances; 0: each window by itself.
-        enter_score: the mean probability at which an action may begin; below it is "uncertain".
-        exit_score: the mean probability below which it ends.
         min_duration_s: an answer that holds for less is not reported.
-        cooldown_s: how long after the end of an action the same one cannot begin again.
+        gap_s: for how long an action may fail to show before it has ended.
+        overlap: whether every class within its limit is reported, also several at once; else the best one at a time.
         updates_s: seconds between two "update" events of an action; 0: one at each window; None: none.
         report_unknown: whether "unknown" and "uncertain" give start and end events too.
     """
 
-    min_score: float = 0.0  # probability, 0..1
+    # Probabilities, 0..1. The distance says more: a minimum for either costs more actions than it spares false alarms.
+    min_score: float = 0.0
+    min_margin: float = 0.0
     limit: float | None = None  # in the metric's own unit
-    min_margin: float = 0.0  # probability, 0..1
-    smoothing_s: float = 0.5  # seconds
-    min_duration_s: float = 0.5  # seconds
-    gap_s: float = 0.5  # seconds
-    overlap: bool = False
+    # Seconds. Many actions fill a window for one moment only, so to wait for more costs every third action.
+    min_duration_s: float = 0.0
+    # Seconds. One window that fails is no end; also how long a better class may still take the time of this one.
+    gap_s: float = 0.5
+    overlap: bool = False  # off: of two classes in the same seconds mostly one is right
     updates_s: float | None = 0.0  # seconds
     report_unknown: bool = True
 

@@ -11,7 +11,7 @@ from maclip_runtime.decisions.verdict import EMPTY, INVALID, STILL, Verdict
 class Stretch:
     """Windows in which one label holds, perhaps with short gaps.
 
-    `start_s` and `end_s` are the boundaries of the action, not of the windows: see `Smoother`.
+    `start_s` and `end_s` are the boundaries of the action, not of the windows: see `Decider`.
     """
 
     def __init__(self, verdict: Verdict, start_s: float, end_s: float, zero_at: float | None) -> None:

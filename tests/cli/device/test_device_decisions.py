@@ -15,7 +15,6 @@ from maclip_runtime import Decisions
 
 FIELDS = {
     "margin": "min_margin",
-    "smoothing": "smoothing_s",
     "min_duration": "min_duration_s",
     "gap": "gap_s",
 }
@@ -44,7 +43,7 @@ def test_every_number_has_an_option() -> None:
 
 
 def test_what_is_not_given_stays_at_its_default() -> None:
-    made = decisions_of(False, min_margin=0.2, smoothing_s=None)
+    made = decisions_of(False, min_margin=0.2, gap_s=None)
     assert made == Decisions(min_margin=0.2, report_unknown=False)
 
 

@@ -61,7 +61,7 @@ def test_one_class_is_judged_by_distance() -> None:
     [
         {"min_score": 1.1},
         {"min_margin": -0.1},
-        {"smoothing_s": -1.0},
+        {"min_duration_s": -1.0},
         {"min_duration_s": math.inf},
         {"gap_s": math.nan},
         {"limit": math.nan},

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from maclip_runtime.decisions import Answer, Decisions, Event, Smoother
+from maclip_runtime.decisions import Answer, Decider, Decisions, Event
 from maclip_runtime.streaming import Grid
 from maclip_runtime.streaming.windows import OUTSIDE_SHARE
 
@@ -61,13 +61,13 @@ def watch(
     made: Sequence[Answer], seconds: float, *, zero_at: float | None = None, **settings: float | bool
 ) -> list[Event]:
     """The events of a stream whose windows have these answers."""
-    smoother = Smoother("cam", Decisions(**settings), reach_s=GRID.reach_s)  # type: ignore[arg-type]
+    decider = Decider("cam", Decisions(**settings), reach_s=GRID.reach_s)  # type: ignore[arg-type]
     events, covered_s = [], 0.0
     for number, answer in enumerate(made):
         until_s = number * GRID.hop_s + (GRID.window_s + GRID.hop_s) / 2
-        events += smoother.push(answer, covered_s, until_s, zero_at)
+        events += decider.push(answer, covered_s, until_s, zero_at)
         covered_s = until_s
-    return events + smoother.finish(seconds)
+    return events + decider.finish(seconds)
 
 
 def found(hills: Sequence[Hill], seconds: float = 20.0, **settings: float | bool) -> list[Event]:
@@ -103,8 +103,8 @@ def test_an_action_that_dips_for_less_than_the_gap_is_one_event() -> None:
     made = answers([Hill("a", 3, 9)], 20)
     dip = made[9]
     made[9] = Answer(dip.names, dip.distances + np.float32(9), dip.probabilities, dip.limits)
-    assert labels(stood(watch(made, 20, smoothing_s=0.0))) == ["a"]
-    assert labels(stood(watch(made, 20, smoothing_s=0.0, gap_s=0.0))) == ["a", "a"]
+    assert labels(stood(watch(made, 20))) == ["a"]
+    assert labels(stood(watch(made, 20, gap_s=0.0))) == ["a", "a"]
 
 
 def test_a_false_start_is_withdrawn_when_a_higher_hill_takes_its_time() -> None:
@@ -163,12 +163,12 @@ def test_noise_changes_neither_number_nor_names(seed: int) -> None:
 
 def test_the_start_comes_while_the_action_lasts_and_a_withdrawal_within_a_window_of_it() -> None:
     made = answers([Hill("a", 3.0, 6.0, height=2), Hill("b", 3.5, 6.5, height=5)], 20)
-    smoother = Smoother("cam", Decisions(), reach_s=GRID.reach_s)
+    decider = Decider("cam", Decisions(), reach_s=GRID.reach_s)
     told: dict[tuple[str, str], float] = {}
     covered_s = 0.0
     for number, answer in enumerate(made):
         until_s = number * GRID.hop_s + (GRID.window_s + GRID.hop_s) / 2
-        for event in smoother.push(answer, covered_s, until_s):
+        for event in decider.push(answer, covered_s, until_s):
             told.setdefault((event.label, "withdrawn" if event.withdrawn else event.kind), number * GRID.hop_s + 2.0)
         covered_s = until_s
     assert told["a", "start"] <= 6.0
