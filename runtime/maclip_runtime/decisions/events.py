@@ -79,13 +79,22 @@ class Decider:
         self._told_s = -math.inf  # and up to here to events of any kind that have ended
         self.verdict = nothing_seen(EMPTY)
 
-    def push(self, answer: Answer, start_s: float, end_s: float, zero_at: float | None = None) -> list[Event]:
+    def push(
+        self,
+        answer: Answer,
+        start_s: float,
+        end_s: float,
+        zero_at: float | None = None,
+        *,
+        window_end_s: float = math.inf,
+    ) -> list[Event]:
         """Take the next window's answer; the events it causes, in order. Then `verdict` is its verdict.
 
         answer: what was measured.
         start_s: from when on the answer stands, in the source's own time.
         end_s: until when it stands, likewise.
         zero_at: the Unix time at second 0 of the source; None for files.
+        window_end_s: when the window ends: nothing later is known yet.
         """
         if self._fresh or end_s < self._now_s:  # a new stream, or its clock went back
             self._fresh, self._begun_s, self._taken_s, self._told_s = False, start_s, -math.inf, start_s
@@ -93,7 +102,7 @@ class Decider:
         self._now_s = end_s
         verdicts = self._verdicts(answer)
         self.verdict = verdicts[0]
-        span = (start_s - self._reach_s, end_s + self._reach_s)
+        span = (start_s - self._reach_s, max(end_s, min(end_s + self._reach_s, window_end_s)))
         for verdict in verdicts:
             if not verdict.reason:
                 self._add(verdict, span, (start_s, end_s), zero_at)

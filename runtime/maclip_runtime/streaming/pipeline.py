@@ -108,7 +108,7 @@ class Pipeline:
     def decide(self, track: Track, window: Window, answer: Answer) -> list[Event]:
         """The events that a window's answer causes, after those of the windows before it."""
         begun = time.perf_counter()
-        events = track.decider.push(answer, *window.covers_s, track.zero_at)
+        events = track.decider.push(answer, *window.covers_s, track.zero_at, window_end_s=window.end_s)
         self._callbacks.timing("decide", time.perf_counter() - begun)
         self._callbacks.verdict(track.name, track.decider.verdict, *window.covers_s)
         return events
