@@ -56,7 +56,7 @@ SWEEPS: dict[str, tuple[Any, ...]] = {
     "min_margin": (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6),
     "min_score": (0.0, 0.2, 0.4, 0.6, 0.8),
     "min_duration_s": (0.0, 0.25, 0.5, 0.75, 1.0),
-    "gap_s": (0.0, 0.25, 0.5, 0.75, 1.0, 1.5),
+    "gap_s": (None, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5),
     "overlap": (False, True),
 }
 DEFAULT_SHARE, DEFAULT_HOP = WINDOW_SHARE, 2  # a quarter of a window of 8 frames

@@ -166,7 +166,7 @@ class _Report:
 def _reports(watched: Watched, decisions: Decisions, hop: int, shift: float) -> tuple[list[_Report], int]:
     """The actions that were reported and stood, and how many were withdrawn."""
     hop_s = hop * watched.hop_s
-    decider = Decider("drawn", decisions, reach_s=reach_of(watched.window_s, hop_s))
+    decider = Decider("drawn", decisions, reach_s=reach_of(watched.window_s, hop_s), window_s=watched.window_s)
     limits = watched.limits + np.float32(shift)
     known: dict[str, float] = {}
     reports: list[_Report] = []

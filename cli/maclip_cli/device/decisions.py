@@ -46,7 +46,7 @@ GapOption = Annotated[
     float | None,
     typer.Option(
         "--gap",
-        help="Seconds for which an action may fail to show before it has ended; default: 0.5.",
+        help="Seconds for which an action may fail to show before it has ended; default: half a window.",
         rich_help_panel=ANSWERS,
     ),
 ]

@@ -63,12 +63,14 @@ class Decider:
     source: the source's name, without credentials.
     decisions: when an answer counts.
     reach_s: how far an action reaches beyond the parts of the stream that its windows stand for, on both sides.
+    window_s: length of a window; half of it is the default of `gap_s`.
     """
 
-    def __init__(self, source: str, decisions: Decisions, *, reach_s: float = 0.0) -> None:
+    def __init__(self, source: str, decisions: Decisions, *, reach_s: float = 0.0, window_s: float = 0.0) -> None:
         self._source = source
         self._decisions = decisions
         self._reach_s = reach_s
+        self._gap_s = window_s / 2 if decisions.gap_s is None else decisions.gap_s
         self._actions: list[Stretch] = []  # that may still go on, in the order in which they began
         self._idle: Stretch | None = None  # the stretch of no class
         self._windows = 0
@@ -186,7 +188,7 @@ class Decider:
         """End the actions that have not passed for `gap_s`."""
         events: list[Event] = []
         for stretch in list(self._actions):
-            if stretch.seen_s < self._now_s - self._decisions.gap_s - EPSILON_SECONDS:
+            if stretch.seen_s < self._now_s - self._gap_s - EPSILON_SECONDS:
                 events += self._end(stretch)
                 self._actions.remove(stretch)
         return events

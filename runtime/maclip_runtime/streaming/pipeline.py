@@ -82,7 +82,7 @@ class Pipeline:
         return Track(
             name,
             Cutter(grid, prepared, gate, live),
-            Decider(name, self._decisions, reach_s=grid.reach_s),
+            Decider(name, self._decisions, reach_s=grid.reach_s, window_s=grid.window_s),
             live=live,
         )
 

@@ -16,7 +16,6 @@ from maclip_runtime import Decisions
 FIELDS = {
     "margin": "min_margin",
     "min_duration": "min_duration_s",
-    "gap": "gap_s",
 }
 
 
@@ -35,6 +34,7 @@ def test_help_states_the_default(parameter: str, field: str) -> None:
 def test_every_number_has_an_option() -> None:
     beside = {
         **{name: name for name in ("min_score", "limit", "overlap")},
+        "gap_s": "gap",
         "report_unknown": "no_unknown",
         "updates_s": "updates",
     }

@@ -61,7 +61,7 @@ def watch(
     made: Sequence[Answer], seconds: float, *, zero_at: float | None = None, **settings: float | bool
 ) -> list[Event]:
     """The events of a stream whose windows have these answers."""
-    decider = Decider("cam", Decisions(**settings), reach_s=GRID.reach_s)  # type: ignore[arg-type]
+    decider = Decider("cam", Decisions(**settings), reach_s=GRID.reach_s, window_s=GRID.window_s)  # type: ignore[arg-type]
     events, covered_s = [], 0.0
     for number, answer in enumerate(made):
         until_s = number * GRID.hop_s + (GRID.window_s + GRID.hop_s) / 2
@@ -163,7 +163,7 @@ def test_noise_changes_neither_number_nor_names(seed: int) -> None:
 
 def test_the_start_comes_while_the_action_lasts_and_a_withdrawal_within_a_window_of_it() -> None:
     made = answers([Hill("a", 3.0, 6.0, height=2), Hill("b", 3.5, 6.5, height=5)], 20)
-    decider = Decider("cam", Decisions(), reach_s=GRID.reach_s)
+    decider = Decider("cam", Decisions(), reach_s=GRID.reach_s, window_s=GRID.window_s)
     told: dict[tuple[str, str], float] = {}
     covered_s = 0.0
     for number, answer in enumerate(made):
