@@ -39,6 +39,7 @@ class Event:
         id: the same for a start, its updates and its end, and for nothing else.
         started_at: `start_s` as Unix time in seconds; None for files.
         ended_at: `end_s` as Unix time in seconds; None for files.
+        withdrawn: this was a false start; true of its last "update" and of its "end".
     """
 
     kind: Kind
@@ -59,6 +60,10 @@ class Event:
 
 class Decider:
     """Turns the answers of one source's windows into events.
+
+    A class that passes makes a stretch, which may have gaps. Its boundaries are those of the action: windows only pass
+    where most of them lies within it. If two stretches take the same time, the one with the higher match at its peak is
+    the action: the other is not reported, or withdrawn if it was. A stretch that has ended is final.
 
     source: the source's name, without credentials.
     decisions: when an answer counts.

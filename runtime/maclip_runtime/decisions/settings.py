@@ -25,7 +25,8 @@ class Decisions:
     Attributes for streams only:
         min_duration_s: an answer that holds for less is not reported.
         gap_s: for how long an action may fail to show before it has ended; None: half a window.
-        overlap: whether every class within its limit is reported, also several at once; else the best one at a time.
+        overlap: whether every class within its limit is reported, also several at once, whatever their margins; else
+            the best one at a time.
         updates_s: seconds between two "update" events of an action; 0: one at each window; None: none.
         report_unknown: whether "unknown" and "uncertain" give start and end events too.
     """
