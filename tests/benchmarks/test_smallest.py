@@ -136,8 +136,7 @@ def test_events(tmp_path: Path, bundles: Path) -> None:
     assert figure.stat().st_size > 10_000
     assert list(facts["sets"]) == list(facts["drawn"]) == list(facts["limit"]) == ["validation", "test"]
     assert set(facts["sweeps"]) == {
-        *("smoothing_s", "min_margin", "min_score", "enter_score"),
-        *("exit_score", "min_duration_s", "cooldown_s"),
+        *("min_margin", "min_score", "min_duration_s", "gap_s", "overlap"),
     }
     for one in facts["sets"].values():
         assert one["happenings"] > 0
