@@ -9,7 +9,8 @@ tried on the distances and probabilities that are kept.
 Defaults are those of `Decisions` and of `Recognizer.watch`. A sweep changes one number, the others at their defaults,
 on the validation set alone; the highest F1 is bold. Of settings within 0.01 of it the default is the one with fewer
 false alarms, then the cheaper one. The test set, other classes and other seeds, is scored with the defaults. An action
-is found if an event of its name overlaps it; a second one is "repeated", one that overlaps no such action false.
+is found if an event of its name overlaps it; a second one is "repeated", one that overlaps no such action false. What
+was withdrawn counts as neither. "boundary s" is the median error of the beginnings and ends of what was found.
 "cut exactly" is what the model and its limit reach when told where each action begins and ends, strangers included: no
 rule over windows can hope for much more.
 """
@@ -21,6 +22,7 @@ import math
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +39,9 @@ from benchmarks.drawn import (
     enroll,
     windows_of,
 )
-from benchmarks.scoring import Scores, Watched, score_all, score_cut, total
+from maclip.evaluation.streams.scoring import Scores, Watched, score_all, total
 from maclip_runtime import Bundle, Decisions, Gallery, Recognizer
+from maclip_runtime.decisions import judge
 from maclip_runtime.engines.encoder import Encoder
 from maclip_runtime.matching.distances import match_all
 from maclip_runtime.matching.index import WINDOW_SHARE, Index
@@ -51,16 +54,23 @@ STREAMS_A_GALLERY = 3
 WINDOW_SHARES = (0.5, 0.75, 1.0)  # of the enrolled clips' duration
 HOPS = (1, 2, 4)  # eighths of a window, for a bundle of 8 frames
 SHIFTS = (-8.0, -6.0, -4.0, -3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 4.0, 6.0, 8.0, math.inf)  # added to the limit
-SWEEPS: dict[str, tuple[float, ...]] = {
-    "smoothing_s": (0.0, 0.25, 0.5, 0.75, 1.0, 1.5),
+SWEEPS: dict[str, tuple[Any, ...]] = {
     "min_margin": (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6),
     "min_score": (0.0, 0.2, 0.4, 0.6, 0.8),
-    "enter_score": (0.0, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9),
-    "exit_score": (0.0, 0.2, 0.3, 0.4, 0.5, 0.6),
     "min_duration_s": (0.0, 0.25, 0.5, 0.75, 1.0),
-    "cooldown_s": (0.0, 1.0, 2.0, 4.0),
+    "gap_s": (None, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5),
+    "overlap": (False, True),
 }
 DEFAULT_SHARE, DEFAULT_HOP = WINDOW_SHARE, 2  # a quarter of a window of 8 frames
+
+
+@dataclass(frozen=True)
+class WatchedAndCut(Watched):
+    """What was measured of a stream, and the same for every action cut out exactly, named by `cut_names`."""
+
+    cut_names: tuple[str, ...]
+    cut_distances: Floats
+    cut_probabilities: Floats
 
 
 def main() -> None:
@@ -88,7 +98,7 @@ def main() -> None:
         draw(content, chosen.figure)
 
 
-def watch_all(bundle: Path, drawn: DrawnSet, shares: Sequence[float], folder: Path) -> dict[float, list[Watched]]:
+def watch_all(bundle: Path, drawn: DrawnSet, shares: Sequence[float], folder: Path) -> dict[float, list[WatchedAndCut]]:
     """By window length, as a share of the enrolled clips' duration: every gallery on its streams."""
     clips = draw_clips(drawn, folder / "clips")
     opened = Bundle.open(bundle)
@@ -99,7 +109,7 @@ def watch_all(bundle: Path, drawn: DrawnSet, shares: Sequence[float], folder: Pa
         with Gallery(folder / f"{number}.db", contract=opened.manifest.contract) as gallery:
             recognizer = Recognizer(opened, gallery, encoder, Decisions())
             galleries.append(enroll(recognizer, clips, names, order[:CLIPS_ENROLLED]))
-    found: dict[float, list[Watched]] = {share: [] for share in shares}
+    found: dict[float, list[WatchedAndCut]] = {share: [] for share in shares}
     for number in range(drawn.streams):
         stream = draw_stream(drawn, number)
         cut = cut_features(stream, encoder)
@@ -111,12 +121,12 @@ def watch_all(bundle: Path, drawn: DrawnSet, shares: Sequence[float], folder: Pa
     return found
 
 
-def _watched(encoder: Encoder, index: Index, stream: DrawnStream, windows: Windows, cut: Floats) -> Watched:
+def _watched(encoder: Encoder, index: Index, stream: DrawnStream, windows: Windows, cut: Floats) -> WatchedAndCut:
     seen, whole = (
         match_all(encoder, features, index.prototypes, index.text, index.has_text)
         for features in (windows.features, cut)
     )
-    return Watched(
+    return WatchedAndCut(
         index.names,
         index.limits,
         seen.distances,
@@ -132,7 +142,7 @@ def _watched(encoder: Encoder, index: Index, stream: DrawnStream, windows: Windo
     )
 
 
-def measure(validation: dict[float, list[Watched]], test: dict[float, list[Watched]]) -> dict[str, Any]:
+def measure(validation: dict[float, list[WatchedAndCut]], test: dict[float, list[WatchedAndCut]]) -> dict[str, Any]:
     """Every sweep on the validation set, and both sets with the defaults."""
     defaults = Decisions()
     default, reported = validation[DEFAULT_SHARE], test[DEFAULT_SHARE]
@@ -143,7 +153,10 @@ def measure(validation: dict[float, list[Watched]], test: dict[float, list[Watch
     ]
     sweeps = {
         field: [
-            {"value": value, **score_all(default, _with(defaults, field, value), DEFAULT_HOP).as_dict()}
+            {
+                "value": value,
+                **score_all(default, dataclasses.replace(defaults, **{field: value}), DEFAULT_HOP).as_dict(),
+            }
             for value in values
         ]
         for field, values in SWEEPS.items()
@@ -170,14 +183,14 @@ def measure(validation: dict[float, list[Watched]], test: dict[float, list[Watch
     }
 
 
-def _with(decisions: Decisions, field: str, value: float) -> Decisions:
-    """`decisions` with one number changed; enter and exit score stay in order."""
-    changes = {field: value}
-    if field == "enter_score":
-        changes["exit_score"] = min(value, decisions.exit_score)
-    if field == "exit_score":
-        changes["enter_score"] = max(value, decisions.enter_score)
-    return dataclasses.replace(decisions, **changes)  # type: ignore[arg-type]
+def score_cut(watched: WatchedAndCut, decisions: Decisions) -> Scores:
+    """As if it were known exactly when every action begins and ends: one answer each, as for a whole clip."""
+    found = false_alarms = 0
+    for name, far, likely in zip(watched.cut_names, watched.cut_distances, watched.cut_probabilities, strict=True):
+        verdict = judge(far, likely, watched.names, watched.limits, decisions)
+        found += verdict.label == name
+        false_alarms += not verdict.reason and verdict.label != name
+    return Scores(len(watched.actions), found, 0, false_alarms, watched.duration_s / 3600)
 
 
 def _shifted(items: Sequence[Watched], decisions: Decisions, shift: float) -> dict[str, Any]:
@@ -188,20 +201,21 @@ def _shifted(items: Sequence[Watched], decisions: Decisions, shift: float) -> di
 def show(content: dict[str, Any]) -> None:
     """Tables of all figures."""
     console = results_console()
-    columns = ("f1", "precision", "recall", "false_alarms_an_hour", "latency_median_s", "repeated")
+    columns = ("f1", "precision", "recall", "false_alarms_an_hour", "latency_median_s", "boundary_median_s")
+    counts = ("repeated", "withdrawn")
 
     def print_rows(title: str, first: str, rows: Sequence[tuple[str, dict[str, Any]]]) -> None:
-        headings = (first, "F1", "precision", "recall", "false alarms/h", "latency s", "repeated")
+        headings = (first, "F1", "precision", "recall", "false alarms/h", "latency s", "boundary s", *counts)
         made = table(title, headings, ())
         best = max(row["f1"] for _, row in rows)
         for name, row in rows:
-            figures = ["" if row[c] is None else f"{row[c]:.2f}" if c != "repeated" else str(row[c]) for c in columns]
+            figures = ["" if row[c] is None else f"{row[c]:.2f}" for c in columns] + [str(row[c]) for c in counts]
             made.add_row(name, *figures, style="bold" if row["f1"] == best else None)
         console.print(made)
 
     console.print(content["defaults"])
     for field, rows in content["sweeps"].items():
-        print_rows(f"{field}, validation", field, [(f"{row['value']:g}", row) for row in rows])
+        print_rows(f"{field}, validation", field, [(str(row["value"]), row) for row in rows])
     rows = [(f"{row['window']:g}, {row['hop_eighths']}/8", row) for row in content["windows"]]
     print_rows("window over clip, hop over window, validation", "window", rows)
     for name, limited in content["limit"].items():

@@ -89,7 +89,7 @@ def test_a_number_of_any_type_is_a_plain_number_everywhere(
     for event in events:  # as a sink writes it
         json.dumps(dataclasses.asdict(event))
     recognizer.calibrate(video, window_s=number, hop_s=number, seconds=number, false_alarms=number)
-    options = Decisions(min_score=number, limit=number, enter_score=number, exit_score=number, smoothing_s=number)
+    options = Decisions(min_score=number, limit=number, min_margin=number, gap_s=number, min_duration_s=number)
     for kind, given in (
         (Decisions, options),
         (SourceOptions, SourceOptions(stall_s=number, roi=Roi(0, 0, number, number))),
@@ -126,7 +126,7 @@ def test_what_is_no_number_is_refused_by_its_name(
     with recognizer.stream() as stream:
         assert "time_s" in refused(lambda: stream.push(PIXELS[0], bad), "frames-invalid")
     for field in dataclasses.fields(Decisions):
-        if field.name != "report_unknown" and not (field.name == "limit" and values.shown(bad) in {"inf", "-inf"}):
+        if field.type != "bool" and not (field.name == "limit" and values.shown(bad) in {"inf", "-inf"}):
             key = field.name
             assert key in refused(lambda key=key: Decisions(**{key: bad}), "decisions-invalid")
     assert "stall_s" in refused(lambda: SourceOptions(stall_s=bad), "option-invalid")
@@ -207,6 +207,7 @@ def test_yes_and_no_are_no_other_values(
     refused(lambda: Recognizer.open(bundle, enrolled, allow_fallback=bad), "option-invalid")
     refused(lambda: Recognizer.open(bundle, enrolled, trust_engines=bad), "option-invalid")
     refused(lambda: Decisions(report_unknown=bad), "decisions-invalid")
+    refused(lambda: Decisions(overlap=bad), "decisions-invalid")
     refused(lambda: SourceOptions(wait=bad), "option-invalid")
     assert SourceOptions(wait=np.True_).wait is True
 

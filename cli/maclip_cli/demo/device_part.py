@@ -134,7 +134,7 @@ def _watch(recognizer: Recognizer, video: Path, enrolled: tuple[str, ...], segme
     stretches = tuple(
         Stretch(event.label, event.score, event.start_s, event.end_s)
         for event in recognizer.watch(video)
-        if event.kind == "end"
+        if event.kind == "end" and not event.withdrawn
     )
     watching_s = time.monotonic() - begun
     duration_s = read_clip(video, lambda total: np.zeros(1, np.int64)).duration_s

@@ -67,6 +67,7 @@ class EventLogger(Callbacks):
                 "start_s": round(event.start_s, 3),
                 "end_s": round(event.end_s, 3),
                 **({"reason": event.reason} if event.reason else {}),
+                **({"withdrawn": True} if event.withdrawn else {}),
                 "id": event.id,
             }
             log.info("event %s", event.kind, extra={"fields": fields})

@@ -51,9 +51,9 @@ def test_record_has_stable_keys_and_finite_numbers() -> None:
     record = event_record(Event("start", "a", float("nan"), float("inf"), 1.0, 2.0, "camera", "distance"))
     assert list(record) == [
         *("schema", "kind", "label", "score", "margin", "start_s", "end_s", "source", "reason", "at"),
-        *("match", "id", "started_at", "ended_at"),
+        *("match", "id", "started_at", "ended_at", "withdrawn"),
     ]
-    assert (record["schema"], record["score"], record["margin"], record["at"]) == (2, None, None, None)
+    assert (record["schema"], record["score"], record["margin"], record["at"]) == (3, None, None, None)
 
 
 @pytest.mark.parametrize("label", ['"quoted"', "two\nlines", "ריקוד 👋", "\udcff file", "\u2028"])
