@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from maclip.config.options import Config, option
 from maclip_runtime.errors import MaclipError
@@ -86,7 +85,7 @@ class StreamConfig(Config):
         "Windows of untrimmed video as queries: none, stitch (video stitched from DATA's clips), or a file of "
         "annotations in ActivityNet's form.",
     )
-    stream_videos: Path | None = option(None, "Folder of the annotated videos; default: that of the file.")
+    stream_videos: str | None = option(None, "Folder of the annotated videos; default: that of the file.")
     stream_rate: float = option(12.0, "Frames a second that are kept of annotated video.", minimum=0.1, maximum=240)
     window_share: float = option(
         0.7, "Share of an episode's classes that get a window of a stream as a query.", minimum=0, maximum=1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from maclip.config.training import StreamConfig
+from maclip.config.training import StreamConfig, TrainConfig
 from maclip.data.clip_store import ClipStore
 from maclip.data.disk_cache import ClipCache
 from maclip.data.stem_cache import Stem
@@ -17,6 +17,13 @@ from maclip_runtime.errors import MaclipError
 NO_STREAMS, STITCH = "none", "stitch"
 OF_CLASS = 40  # windows of each class in the pool
 NONE_RATIO = 0.75  # windows of no class in the pool, for each of a class
+
+
+def absolute_streams(config: TrainConfig) -> TrainConfig:
+    """`config` with absolute paths of annotated video."""
+    paths = {"streams": config.streams.streams, "stream_videos": config.streams.stream_videos}
+    kept = (None, NO_STREAMS, STITCH)
+    return config.changed(**{name: str(Path(path).resolve()) for name, path in paths.items() if path not in kept})
 
 
 def stream_windows(
@@ -45,7 +52,8 @@ def stream_windows(
         timelines = stitch(store.labels, store.row_frames, store.readable(), seed=seed)
         rows, labels = draw_windows(timelines, frames, classes, **counts, seed=seed)
         return Windows(labels, lambda ids: store.load_rows(rows[ids]))
-    videos = [one for one in open_untrimmed(Path(config.streams), config.stream_videos) if one.split in (None, "train")]
+    folder = None if config.stream_videos is None else Path(config.stream_videos)
+    videos = [one for one in open_untrimmed(Path(config.streams), folder) if one.split in (None, "train")]
     if not videos:
         raise MaclipError(
             "data-empty", f"{config.streams} has no video for training.", "Give videos of the subset 'training'."

@@ -56,10 +56,12 @@ def train(
     from maclip.runs import CONFIG_FILE
     from maclip.training.api import resume as resume_run
     from maclip.training.api import train_new
+    from maclip.training.streams import absolute_streams
     from maclip_cli.progress import Bars
     from maclip_cli.workstation.resuming import is_given, refuse_changes
 
     class_names = absolute(class_names) if class_names else None
+    train = absolute_streams(train)  # so that it resumes from any folder
     split = SplitLists(str(lists.resolve()), class_names, skip_missing) if lists else None
     try:
         with Bars() as bars:

@@ -68,6 +68,8 @@ def other(one: Option) -> tuple[list[str], Any]:
         return [one.flag, "a {}", one.flag, "the {}"], ("a {}", "the {}")
     elif one.name in ("frame_cache", "stem_cache"):
         value = Path("kept")
+    elif one.name in ("streams", "stream_videos"):
+        value = str(Path("another").resolve())
     elif one.kind is str:
         value = "another"
     elif one.default is None:

@@ -25,7 +25,7 @@ from maclip.model.maclip import MaClip
 from maclip.runs import Run
 from maclip.training.callbacks import Callbacks
 from maclip.training.episode_loader import EpisodeLoader
-from maclip.training.streams import stream_windows
+from maclip.training.streams import absolute_streams, stream_windows
 from maclip.world.streams import write_streams
 from maclip_runtime.errors import MaclipError
 
@@ -189,6 +189,12 @@ def test_without_a_cache_windows_are_read_as_pixels(drawn_data, streams, tmp_pat
         cache="none", prototype_episodes=0, episodes=2, validations=1, none_windows=2,
     )  # fmt: skip
     assert (tmp_path / "run" / "adapters.safetensors").is_file()
+
+
+def test_paths_of_streams_are_kept_absolute():
+    found = absolute_streams(TRAIN.changed(streams="a.json", stream_videos="b")).streams
+    assert (found.streams, found.stream_videos) == (str(Path("a.json").resolve()), str(Path("b").resolve()))
+    assert absolute_streams(TRAIN.changed(streams="stitch")) == TRAIN.changed(streams="stitch")
 
 
 def test_shots_are_drawn_for_each_episode(drawn_data):
