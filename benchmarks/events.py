@@ -21,6 +21,7 @@ import math
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,9 @@ from benchmarks.drawn import (
     enroll,
     windows_of,
 )
-from benchmarks.scoring import Scores, Watched, score_all, score_cut, total
+from maclip.evaluation.streams.scoring import Scores, Watched, score_all, total
 from maclip_runtime import Bundle, Decisions, Gallery, Recognizer
+from maclip_runtime.decisions import judge
 from maclip_runtime.engines.encoder import Encoder
 from maclip_runtime.matching.distances import match_all
 from maclip_runtime.matching.index import WINDOW_SHARE, Index
@@ -61,6 +63,15 @@ SWEEPS: dict[str, tuple[float, ...]] = {
     "cooldown_s": (0.0, 1.0, 2.0, 4.0),
 }
 DEFAULT_SHARE, DEFAULT_HOP = WINDOW_SHARE, 2  # a quarter of a window of 8 frames
+
+
+@dataclass(frozen=True)
+class WatchedAndCut(Watched):
+    """What was measured of a stream, and the same for every action cut out exactly, named by `cut_names`."""
+
+    cut_names: tuple[str, ...]
+    cut_distances: Floats
+    cut_probabilities: Floats
 
 
 def main() -> None:
@@ -88,7 +99,7 @@ def main() -> None:
         draw(content, chosen.figure)
 
 
-def watch_all(bundle: Path, drawn: DrawnSet, shares: Sequence[float], folder: Path) -> dict[float, list[Watched]]:
+def watch_all(bundle: Path, drawn: DrawnSet, shares: Sequence[float], folder: Path) -> dict[float, list[WatchedAndCut]]:
     """By window length, as a share of the enrolled clips' duration: every gallery on its streams."""
     clips = draw_clips(drawn, folder / "clips")
     opened = Bundle.open(bundle)
@@ -99,7 +110,7 @@ def watch_all(bundle: Path, drawn: DrawnSet, shares: Sequence[float], folder: Pa
         with Gallery(folder / f"{number}.db", contract=opened.manifest.contract) as gallery:
             recognizer = Recognizer(opened, gallery, encoder, Decisions())
             galleries.append(enroll(recognizer, clips, names, order[:CLIPS_ENROLLED]))
-    found: dict[float, list[Watched]] = {share: [] for share in shares}
+    found: dict[float, list[WatchedAndCut]] = {share: [] for share in shares}
     for number in range(drawn.streams):
         stream = draw_stream(drawn, number)
         cut = cut_features(stream, encoder)
@@ -111,12 +122,12 @@ def watch_all(bundle: Path, drawn: DrawnSet, shares: Sequence[float], folder: Pa
     return found
 
 
-def _watched(encoder: Encoder, index: Index, stream: DrawnStream, windows: Windows, cut: Floats) -> Watched:
+def _watched(encoder: Encoder, index: Index, stream: DrawnStream, windows: Windows, cut: Floats) -> WatchedAndCut:
     seen, whole = (
         match_all(encoder, features, index.prototypes, index.text, index.has_text)
         for features in (windows.features, cut)
     )
-    return Watched(
+    return WatchedAndCut(
         index.names,
         index.limits,
         seen.distances,
@@ -132,7 +143,7 @@ def _watched(encoder: Encoder, index: Index, stream: DrawnStream, windows: Windo
     )
 
 
-def measure(validation: dict[float, list[Watched]], test: dict[float, list[Watched]]) -> dict[str, Any]:
+def measure(validation: dict[float, list[WatchedAndCut]], test: dict[float, list[WatchedAndCut]]) -> dict[str, Any]:
     """Every sweep on the validation set, and both sets with the defaults."""
     defaults = Decisions()
     default, reported = validation[DEFAULT_SHARE], test[DEFAULT_SHARE]
@@ -168,6 +179,16 @@ def measure(validation: dict[float, list[Watched]], test: dict[float, list[Watch
         "sweeps": sweeps,
         "limit": shifts,
     }
+
+
+def score_cut(watched: WatchedAndCut, decisions: Decisions) -> Scores:
+    """As if it were known exactly when every action begins and ends: one answer each, as for a whole clip."""
+    found = false_alarms = 0
+    for name, far, likely in zip(watched.cut_names, watched.cut_distances, watched.cut_probabilities, strict=True):
+        verdict = judge(far, likely, watched.names, watched.limits, decisions)
+        found += verdict.label == name
+        false_alarms += not verdict.reason and verdict.label != name
+    return Scores(len(watched.actions), found, 0, false_alarms, watched.duration_s / 3600)
 
 
 def _with(decisions: Decisions, field: str, value: float) -> Decisions:

@@ -26,6 +26,7 @@ import numpy.typing as npt
 
 from benchmarks.command import add_bundle, bundle_facts, parse, parser, run
 from benchmarks.drawn import DrawnSet, draw_clips, draw_gallery, drawn_sets, enroll
+from maclip.evaluation.streams.open_set import Numbers, auroc, strangers_passing
 from maclip_runtime import Bundle, Decisions, Gallery, Recognizer, read_clip
 from maclip_runtime.decisions import judge
 from maclip_runtime.engines.encoder import Encoder
@@ -35,9 +36,7 @@ from maclip_runtime.reading.frames import Floats, prepare, segment_indices
 from maclip_runtime.tools.measuring.machine import machine_facts
 from maclip_runtime.tools.measuring.output import results_console, table, write_json
 
-Numbers = npt.NDArray[np.float64]
 SHOTS = (1, 3, 5)
-RECALL = 0.95
 
 
 @dataclass(frozen=True)
@@ -184,7 +183,7 @@ def summary(galleries: list[Compared]) -> dict[str, Any]:
         if any(np.isnan(numbers).any() for numbers, _ in values):
             continue
         areas = [auroc(numbers[known], numbers[~known]) for numbers, known in values]
-        alarms = [false_alarms(numbers[known], numbers[~known]) for numbers, known in values]
+        alarms = [strangers_passing(numbers[known], numbers[~known]) for numbers, known in values]
         rules[name] = {"auroc": _mean(areas), "false_alarms_at_95_recall": _mean(alarms)}
     answers = [_answers(one) for one in galleries]
     return {
@@ -211,19 +210,6 @@ def _answers(found: Compared) -> dict[str, float]:
         "accepted": float(accepted[known].mean()),
         "refused": float(1 - accepted[~known].mean()),
     }
-
-
-def auroc(known: Numbers, strangers: Numbers) -> float:
-    """The chance that a stranger's number is larger than a known clip's, ties counting half."""
-    ordered = np.sort(known)
-    below = np.searchsorted(ordered, strangers, side="left") + np.searchsorted(ordered, strangers, side="right")
-    return float(below.sum() / 2 / len(known) / len(strangers))
-
-
-def false_alarms(known: Numbers, strangers: Numbers) -> float:
-    """The share of strangers that pass where `RECALL` of the known do."""
-    limit = np.sort(known)[math.ceil(RECALL * len(known)) - 1]
-    return float((strangers <= limit).mean())
 
 
 def _mean(values: list[float]) -> dict[str, float | None]:

@@ -21,8 +21,11 @@ if TYPE_CHECKING:
     from maclip.data.dataset import ActionClass, Dataset
     from maclip.data.opening import open_data
     from maclip.data.split_lists import SplitLists
+    from maclip.data.untrimmed import UntrimmedVideo, open_untrimmed
     from maclip.evaluation.api import evaluate
     from maclip.evaluation.record import Record, compare
+    from maclip.evaluation.streams.api import evaluate_streams
+    from maclip.evaluation.streams.record import StreamRecord, compare_streams
     from maclip.model.maclip import MaClip
     from maclip.runs import Run
     from maclip.training.api import train
@@ -40,13 +43,18 @@ _HOME = {
     "Record": "evaluation.record",
     "Run": "runs",
     "SplitLists": "data.split_lists",
+    "StreamRecord": "evaluation.streams.record",
     "TrainConfig": "config",
+    "UntrimmedVideo": "data.untrimmed",
     "ablate": "ablation",
     "build": "building",
     "compare": "evaluation.record",
+    "compare_streams": "evaluation.streams.record",
     "evaluate": "evaluation.api",
+    "evaluate_streams": "evaluation.streams.api",
     "load": "building",
     "open_data": "data.opening",
+    "open_untrimmed": "data.untrimmed",
     "train": "training.api",
     "wrap": "building",
 }
@@ -62,15 +70,20 @@ __all__ = [
     "Record",
     "Run",
     "SplitLists",
+    "StreamRecord",
     "TrainConfig",
+    "UntrimmedVideo",
     "__version__",
     "ablate",
     "build",
     "compare",
+    "compare_streams",
     "evaluate",
+    "evaluate_streams",
     "load",
     "metrics",
     "open_data",
+    "open_untrimmed",
     "train",
     "wrap",
 ]

@@ -60,7 +60,7 @@ def evaluate(
     sizes = [len(c.clips) for c in chosen]
     EpisodeSampler(sizes, task.way, task.shot, task.queries, config.seed)  # raises `too-few-clips` early
     taught = set(map(name_key, model.config.taught)) if isinstance(model, Run) else set()
-    name, digest = _identity(model)
+    name, digest = identity(model)
     loaded = model.model(pretrained) if isinstance(model, Run) else model
     if device is not None:
         loaded = loaded.to(device)
@@ -115,7 +115,7 @@ def _too_small(classes: Sequence[str], need: int) -> tuple[str, ...]:
     return (f"left out: {named}{more}: fewer than {need} readable clips, as many as an episode takes of a class",)
 
 
-def _identity(model: MaClip | Run) -> tuple[str, str | None]:
+def identity(model: MaClip | Run) -> tuple[str, str | None]:
     """A name of the model for the record, and the digest of its tuned tensors."""
     if isinstance(model, Run):
         return str(model.path), model.adapters_sha256

@@ -100,15 +100,24 @@ def synth(
         int | None, typer.Option(min=0, max=MAX_SEED, help="Assign classes to splits at random, with this seed.")
     ] = None,
     workers: Annotated[int, typer.Option(min=0, max=MAX_WORKERS, help="Number of processes; 0: one per core.")] = 0,
+    streams: Annotated[
+        int,
+        typer.Option(min=0, max=MAX_CLIPS, help="Also untrimmed videos of each split, in DIR/FAMILY-streams."),
+    ] = 0,
 ) -> None:
-    """Generate clips of moving shapes: a folder of videos for each class, and a classes.json."""
+    """Generate clips of moving shapes: a folder of videos for each class, and a classes.json.
+
+    With --streams also untrimmed videos of several actions, and an annotations.json that says what happens when.
+    """
     from maclip_cli.progress import Bars
 
     if family not in ("motion", "object-motion", "both"):
         raise MaclipError("family-unknown", f"There is no family {family!r}.", "Use motion, object-motion or both.")
     from maclip.world.classes import FAMILIES
+    from maclip.world.streams import write_streams
     from maclip.world.synth import DEFAULT_CLIPS, write_clips
 
+    processes = workers or os.cpu_count() or 1
     with Bars() as bars:
         for name in FAMILIES:
             if family in (name, "both"):
@@ -119,10 +128,20 @@ def synth(
                     name,
                     count,
                     seed=seed,
-                    workers=workers or os.cpu_count() or 1,
+                    workers=processes,
                     progress=progress,
                     split_seed=split_seed,
                 )
+                if streams:
+                    write_streams(
+                        out / f"{name}-streams",
+                        name,
+                        streams=streams,
+                        seed=seed,
+                        workers=processes,
+                        progress=bars.progress(f"{name} streams"),
+                        split_seed=split_seed,
+                    )
     done = f"The clips are in {out}. Next: maclip train {out / 'motion'} --out run --backbone tiny"
     Console(stderr=True).print(done, soft_wrap=True)
 

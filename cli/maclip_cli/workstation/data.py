@@ -43,7 +43,7 @@ MaxBrokenOption = Annotated[
 ]
 VideosOption = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="With a .json of untrimmed videos: their folder; default: that of the file."),
+    typer.Option(metavar="DIR", help="Folder of the untrimmed videos; default: that of their .json."),
 ]
 
 

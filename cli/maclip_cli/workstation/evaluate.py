@@ -21,7 +21,9 @@ from maclip_cli.workstation.data import (
     MaxBrokenOption,
     NamesOption,
     SkipMissingOption,
+    VideosOption,
 )
+from maclip_cli.workstation.evaluate_streams import compare_stream_records, print_streams
 from maclip_cli.workstation.requirements import need_training
 from maclip_runtime.errors import MaclipError
 
@@ -37,7 +39,19 @@ CONFUSION_SUFFIXES = (".csv", ".png")
 @takes(config=EvaluationConfig)
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A run of maclip train.")],
-    data: Annotated[Path, typer.Argument(help="A folder that holds a folder of clips for each class.")],
+    data: Annotated[
+        Path | None,
+        typer.Argument(
+            help="A folder that holds a folder of clips for each class. With --streams: whose clips are enrolled; "
+            "default: segments of the videos.",
+            show_default=False,
+        ),
+    ] = None,
+    streams: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Evaluate on the untrimmed videos of this .json (ActivityNet's form)."),
+    ] = None,
+    videos: VideosOption = None,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
     lists: ListsOption = None,
     class_names: NamesOption = None,
@@ -54,7 +68,11 @@ def evaluate(
     *,
     config: EvaluationConfig,
 ) -> None:
-    """Few-shot accuracy on classes that are not in training: mean, 95 % interval, by class, and confusions."""
+    """Few-shot accuracy on classes that are not in training: mean, 95 % interval, by class, and confusions.
+
+    With --streams: how galleries of a few clips recognise the actions of untrimmed video. Precision, recall, F1, false
+    alarms and latency of events; and how well strangers, actions that a gallery does not hold, are told from its own.
+    """
     need_training()
     from maclip.data.dataset import SPLITS
     from maclip.data.opening import open_data
@@ -68,13 +86,41 @@ def evaluate(
     for value, known in ((split, SPLITS), (device, DEVICES)):
         if value not in known:
             raise MaclipError("option-invalid", f"{value!r} is not a valid choice.", f"Use one of: {', '.join(known)}.")
+    if streams is None and data is None:
+        raise MaclipError("option-invalid", "There is nothing to evaluate on.", "Give DATA, --streams FILE, or both.")
+    unused = {
+        "--confusion": streams is not None and confusion is not None,
+        "--frame-cache": streams is not None and frame_cache is not None,
+        "--decoder": streams is not None and decoder != "pyav",
+        "--videos": streams is None and videos is not None,
+        "--lists": data is None and lists is not None,
+    }
+    for option, given in unused.items():
+        if given:
+            what = "--streams" if option == "--videos" else "DATA" if option == "--lists" else "episodes of DATA"
+            raise MaclipError("option-invalid", f"{option} is for {what}.", f"Leave {option} out.")
     kind = pick_device(device)
     trained = Run.open(run)  # before reading the dataset, so that errors come early
     tables = [_with_suffix(confusion, suffix) for suffix in CONFUSION_SUFFIXES] if confusion else []
     for file in (json_file, *tables):
         if file is not None and file.is_dir():
             raise MaclipError("output-unwritable", f"{file} is a folder.", "Name a file to write.")
-    found = open_data(data, SplitLists(str(lists), class_names, skip_missing) if lists else None)
+    found = open_data(data, SplitLists(str(lists), class_names, skip_missing) if lists else None) if data else None
+    if streams is not None:
+        from maclip.evaluation.streams.api import evaluate_streams
+        from maclip.evaluation.streams.record import write_stream_record
+
+        with Bars() as bars:
+            measured = evaluate_streams(
+                trained, streams, config,
+                videos=videos, clips=found, split=split, device=kind, max_broken=max_broken,
+                pretrained=pretrained, progress=bars.progress, note=bars.note,
+            )  # fmt: skip
+        print_streams(measured)
+        if json_file is not None:
+            write_stream_record(json_file, measured)
+        return
+    assert found is not None
     with Bars() as bars:
         record = evaluated(
             trained, found, config,
@@ -91,11 +137,16 @@ def evaluate(
 
 def compare(
     a: Annotated[Path, typer.Argument(metavar="A.json", help="A record of maclip eval --json.")],
-    b: Annotated[Path, typer.Argument(metavar="B.json", help="Another record, on the same episodes.")],
+    b: Annotated[Path, typer.Argument(metavar="B.json", help="Another record, on the same episodes or galleries.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print only JSON, on stdout.")] = False,
 ) -> None:
-    """Is B better than A? The difference on the same episodes, with its paired 95 % interval."""
+    """Is B better than A? The difference on the same episodes or galleries, with its paired 95 % interval."""
     need_training()
+    from maclip.evaluation.streams.record import is_stream_record
+
+    if is_stream_record(a) or is_stream_record(b):
+        compare_stream_records(a, b, as_json)
+        return
     from maclip.evaluation.record import compare as compared
     from maclip.evaluation.record import read_record
 

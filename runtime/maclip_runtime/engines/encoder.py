@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from maclip_runtime.bundle.names import name_key
 from maclip_runtime.bundle.opening import Bundle
-from maclip_runtime.engines.base import Array, as_float
+from maclip_runtime.engines.base import Array, Engine, as_float
 from maclip_runtime.engines.opening import open_engine
 from maclip_runtime.engines.text_encoder import NameEncoder
 from maclip_runtime.errors import EXIT_MACHINE_LACKS, MaclipError, first_line
@@ -34,14 +34,21 @@ class Encoder:
     """Runs a bundle's graphs. T and D' are the bundle's `frames` and `feature_width`.
 
     Safe to use from several threads, which take turns: two runs at once would share the same cores and need twice
-    the memory. See `open_engine` for `device`, `allow_fallback` and `threads`.
+    the memory. See `open_engine` for `device`, `allow_fallback` and `threads`. With an `engine`, which `close` closes
+    too, the graphs run on that one instead.
     """
 
     def __init__(
-        self, bundle: Bundle, device: str = "auto", allow_fallback: bool = False, threads: int | None = None
+        self,
+        bundle: Bundle,
+        device: str = "auto",
+        allow_fallback: bool = False,
+        threads: int | None = None,
+        *,
+        engine: Engine | None = None,
     ) -> None:
         self.bundle = bundle
-        self.engine = open_engine(bundle, device, allow_fallback=allow_fallback, threads=threads)
+        self.engine = engine or open_engine(bundle, device, allow_fallback=allow_fallback, threads=threads)
         self.device = self.engine.device  # where the graphs run: "cpu", "cuda", "tensorrt", ...
         self.closed = False
         self._names: NameEncoder | None = None

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from maclip.data.check_untrimmed import check_untrimmed
 from maclip.data.untrimmed import open_untrimmed
 from maclip.world.classes import classes
 from maclip.world.streams import ACTION_SECONDS, REST_SECONDS, TRUE_OF_ALL, draw_stream, write_streams
+from maclip_cli.workstation.app import app
 from maclip_runtime.errors import MaclipError
 
 
@@ -52,3 +54,17 @@ def test_what_is_already_there_is_kept(tmp_path: Path) -> None:
     with pytest.raises(MaclipError) as error:
         write_streams(tmp_path, "motion", streams=1)
     assert error.value.code == "output-exists"
+
+
+def test_synth_writes_streams_beside_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[tuple[object, ...]] = []
+    monkeypatch.setattr("maclip.world.synth.write_clips", lambda *args, **kwargs: written.append(args[:2]))
+    monkeypatch.setattr(
+        "maclip.world.streams.write_streams",
+        lambda *args, **kwargs: written.append((*args, kwargs["streams"], kwargs["seed"], kwargs["split_seed"])),
+    )
+    options = ["--family", "motion", "--seed", "3", "--split-seed", "4"]
+    assert CliRunner().invoke(app, ["synth", str(tmp_path), *options, "--streams", "5"]).exit_code == 0
+    assert written == [(tmp_path / "motion", "motion"), (tmp_path / "motion-streams", "motion", 5, 3, 4)]
+    assert CliRunner().invoke(app, ["synth", str(tmp_path), *options]).exit_code == 0
+    assert written[2:] == [(tmp_path / "motion", "motion")]

@@ -10,8 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from maclip.segments import Segment
-from maclip_runtime import Decisions
-from maclip_runtime.decisions import Answer, Smoother, judge
+from maclip_runtime.decisions import Answer, Decisions, Smoother
 from maclip_runtime.reading.frames import Floats
 
 
@@ -19,8 +18,7 @@ from maclip_runtime.reading.frames import Floats
 class Watched:
     """What was measured of one stream with one gallery: distances and probabilities [n, C] of windows, `start_s` [n].
 
-    Decisions of any kind can be tried on it without the network. `actions` are those of enrolled classes; `cut_*` is
-    the same for every action cut out exactly, named by `cut_names`.
+    Decisions of any kind can be tried on it without the network. `actions` are those of enrolled classes.
     """
 
     names: tuple[str, ...]
@@ -32,9 +30,6 @@ class Watched:
     hop_s: float
     duration_s: float
     actions: tuple[Segment, ...]
-    cut_names: tuple[str, ...]
-    cut_distances: Floats
-    cut_probabilities: Floats
 
 
 @dataclass(frozen=True)
@@ -116,16 +111,6 @@ def score_events(watched: Watched, decisions: Decisions, hop: int, shift: float 
             false_alarms += 1
     hours = watched.duration_s / 3600
     return Scores(len(watched.actions), len(found), repeated, false_alarms, hours, tuple(found.values()))
-
-
-def score_cut(watched: Watched, decisions: Decisions, shift: float = 0.0) -> Scores:
-    """As if it were known exactly when every action begins and ends: one answer each, as for a whole clip."""
-    found = false_alarms = 0
-    for name, far, likely in zip(watched.cut_names, watched.cut_distances, watched.cut_probabilities, strict=True):
-        verdict = judge(far, likely, watched.names, watched.limits + np.float32(shift), decisions)
-        found += verdict.label == name
-        false_alarms += not verdict.reason and verdict.label != name
-    return Scores(len(watched.actions), found, 0, false_alarms, watched.duration_s / 3600)
 
 
 def score_all(items: Iterable[Watched], decisions: Decisions, hop: int, shift: float = 0.0) -> Scores:
