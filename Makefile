@@ -15,8 +15,9 @@ test: check
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 
 # The device's tests with the lowest version of each direct dependency that pyproject.toml allows, in an environment of
-# its own. LOWEST="tests/maclip tests/export" LOWEST_EXTRAS="train export cpu figures" tests the workstation's floors;
-# NEWEST="torch" keeps the newest torch. YCbCr in TIFF is read from Pillow 13 on.
+# its own. The workstation's floors: LOWEST="tests/maclip tests/export" LOWEST_EXTRAS="train export cpu figures", which
+# installs 5 GB. NEWEST="torch" keeps the newest torch. Tests of tools that no
+# extra here installs (TensorRT, OpenVINO, Triton's client) are skipped. YCbCr in TIFF is read from Pillow 13 on.
 LOWEST ?= tests/runtime/reading tests/runtime/gallery tests/runtime/decisions tests/runtime/sinks \
 	tests/runtime/matching tests/runtime/bundle/test_bundle.py tests/cli/device
 LOWEST_EXTRAS ?= cpu text figures

@@ -9,7 +9,8 @@ tried on the distances and probabilities that are kept.
 Defaults are those of `Decisions` and of `Recognizer.watch`. A sweep changes one number, the others at their defaults,
 on the validation set alone; the highest F1 is bold. Of settings within 0.01 of it the default is the one with fewer
 false alarms, then the cheaper one. The test set, other classes and other seeds, is scored with the defaults. An action
-is found if an event of its name overlaps it; a second one is "repeated", one that overlaps no such action false.
+is found if an event of its name overlaps it; a second one is "repeated", one that overlaps no such action false. What
+was withdrawn counts as neither. "boundary s" is the median error of the beginnings and ends of what was found.
 "cut exactly" is what the model and its limit reach when told where each action begins and ends, strangers included: no
 rule over windows can hope for much more.
 """
@@ -53,14 +54,12 @@ STREAMS_A_GALLERY = 3
 WINDOW_SHARES = (0.5, 0.75, 1.0)  # of the enrolled clips' duration
 HOPS = (1, 2, 4)  # eighths of a window, for a bundle of 8 frames
 SHIFTS = (-8.0, -6.0, -4.0, -3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 4.0, 6.0, 8.0, math.inf)  # added to the limit
-SWEEPS: dict[str, tuple[float, ...]] = {
-    "smoothing_s": (0.0, 0.25, 0.5, 0.75, 1.0, 1.5),
+SWEEPS: dict[str, tuple[Any, ...]] = {
     "min_margin": (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6),
     "min_score": (0.0, 0.2, 0.4, 0.6, 0.8),
-    "enter_score": (0.0, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9),
-    "exit_score": (0.0, 0.2, 0.3, 0.4, 0.5, 0.6),
     "min_duration_s": (0.0, 0.25, 0.5, 0.75, 1.0),
-    "cooldown_s": (0.0, 1.0, 2.0, 4.0),
+    "gap_s": (None, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5),
+    "overlap": (False, True),
 }
 DEFAULT_SHARE, DEFAULT_HOP = WINDOW_SHARE, 2  # a quarter of a window of 8 frames
 
@@ -154,7 +153,10 @@ def measure(validation: dict[float, list[WatchedAndCut]], test: dict[float, list
     ]
     sweeps = {
         field: [
-            {"value": value, **score_all(default, _with(defaults, field, value), DEFAULT_HOP).as_dict()}
+            {
+                "value": value,
+                **score_all(default, dataclasses.replace(defaults, **{field: value}), DEFAULT_HOP).as_dict(),
+            }
             for value in values
         ]
         for field, values in SWEEPS.items()
@@ -191,16 +193,6 @@ def score_cut(watched: WatchedAndCut, decisions: Decisions) -> Scores:
     return Scores(len(watched.actions), found, 0, false_alarms, watched.duration_s / 3600)
 
 
-def _with(decisions: Decisions, field: str, value: float) -> Decisions:
-    """`decisions` with one number changed; enter and exit score stay in order."""
-    changes = {field: value}
-    if field == "enter_score":
-        changes["exit_score"] = min(value, decisions.exit_score)
-    if field == "exit_score":
-        changes["enter_score"] = max(value, decisions.enter_score)
-    return dataclasses.replace(decisions, **changes)  # type: ignore[arg-type]
-
-
 def _shifted(items: Sequence[Watched], decisions: Decisions, shift: float) -> dict[str, Any]:
     scores: Scores = score_all(items, decisions, DEFAULT_HOP, shift)
     return {"shift": None if math.isinf(shift) else shift, **scores.as_dict()}
@@ -209,20 +201,21 @@ def _shifted(items: Sequence[Watched], decisions: Decisions, shift: float) -> di
 def show(content: dict[str, Any]) -> None:
     """Tables of all figures."""
     console = results_console()
-    columns = ("f1", "precision", "recall", "false_alarms_an_hour", "latency_median_s", "repeated")
+    columns = ("f1", "precision", "recall", "false_alarms_an_hour", "latency_median_s", "boundary_median_s")
+    counts = ("repeated", "withdrawn")
 
     def print_rows(title: str, first: str, rows: Sequence[tuple[str, dict[str, Any]]]) -> None:
-        headings = (first, "F1", "precision", "recall", "false alarms/h", "latency s", "repeated")
+        headings = (first, "F1", "precision", "recall", "false alarms/h", "latency s", "boundary s", *counts)
         made = table(title, headings, ())
         best = max(row["f1"] for _, row in rows)
         for name, row in rows:
-            figures = ["" if row[c] is None else f"{row[c]:.2f}" if c != "repeated" else str(row[c]) for c in columns]
+            figures = ["" if row[c] is None else f"{row[c]:.2f}" for c in columns] + [str(row[c]) for c in counts]
             made.add_row(name, *figures, style="bold" if row["f1"] == best else None)
         console.print(made)
 
     console.print(content["defaults"])
     for field, rows in content["sweeps"].items():
-        print_rows(f"{field}, validation", field, [(f"{row['value']:g}", row) for row in rows])
+        print_rows(f"{field}, validation", field, [(str(row["value"]), row) for row in rows])
     rows = [(f"{row['window']:g}, {row['hop_eighths']}/8", row) for row in content["windows"]]
     print_rows("window over clip, hop over window, validation", "window", rows)
     for name, limited in content["limit"].items():

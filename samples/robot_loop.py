@@ -22,6 +22,8 @@ def react(event: Event) -> None:
         return
     if event.kind == "start" and event.score >= SURE:
         print(f"{event.start_s:7.2f} s: {event.label} begins ({event.score:.2f})", flush=True)
+    elif event.withdrawn and event.kind == "end":
+        print(f"{event.end_s:7.2f} s: {event.label} was a false start", flush=True)
     elif event.kind == "end":
         print(f"{event.end_s:7.2f} s: {event.label} is over", flush=True)
 

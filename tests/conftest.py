@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import signal
 from pathlib import Path
 
@@ -20,8 +22,21 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of minutes begin first, so that the others run beside them."""
-    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+    """Long tests begin first, so that the others run beside them.
+
+    Each process of pytest-xdist begins with an equal part of the list, so each part begins with some of the long
+    tests. Those of one file stay together: they share fixtures.
+    """
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    long = [item for item in items if item.get_closest_marker("long")]
+    files = [list(group) for _, group in itertools.groupby(long, key=lambda item: item.path)]
+    others = iter([item for item in items if not item.get_closest_marker("long")])
+    ordered: list[pytest.Item] = []
+    for process in range(processes):
+        part = (len(items) - len(ordered)) // (processes - process)
+        first = [item for file in files[process::processes] for item in file]
+        ordered += [*first, *itertools.islice(others, max(0, part - len(first)))]
+    items[:] = ordered
 
 
 @pytest.fixture(scope="session")

@@ -112,6 +112,7 @@ def write_bundle(
     contract: str = "tiny",
     prototype_factor: float = 1.0,
     limit: float | None = None,
+    learned: bool = False,
 ) -> Path:
     """Write a bundle: with `split`, stem and tower instead of the visual graph."""
     path.mkdir(parents=True)
@@ -135,7 +136,7 @@ def write_bundle(
         scale=10.0,
         precision="float32",
         quantization=None,
-        limit=None if limit is None else Limit(limit, "nothing"),
+        limit=None if limit is None else Limit(limit, "nothing", learned),
         names=Names(len(NAMES), ("a photo of {}",), "unit"),
         text_encoder=None,
         graphs=graphs,

@@ -7,6 +7,8 @@ configuration decides them.
 from __future__ import annotations
 
 import json
+import logging
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,15 @@ WEIGHTS = (
     "open_clip_pytorch_model.bin",
     "model.safetensors",
     "pytorch_model.bin",
+    "open_clip_model.safetensors.index.json",
+    "model.safetensors.index.json",
+    "pytorch_model.bin.index.json",
 )
+RESIZE_MODES = ("shortest", "squash")
+INTERPOLATION = "bicubic"  # of every picture here
+TOKENS = 49_408  # of CLIP's own tokenizer
+
+log = logging.getLogger("maclip")
 
 
 @dataclass(frozen=True)
@@ -49,8 +59,9 @@ class HubFolder:
             model, preprocess = config.get("model_cfg"), config.get("preprocess_cfg") or {}
             if (model is not None and not isinstance(model, dict)) or not isinstance(preprocess, dict):
                 raise _unreadable(folder / OPEN_CLIP_CONFIG, "model_cfg and preprocess_cfg are not objects")
-            known = {key: preprocess[key] for key in ("mean", "std", "resize_mode") if key in preprocess}
-            return cls(weights, model, known)
+            if model:
+                _require_model(folder / OPEN_CLIP_CONFIG, model)
+            return cls(weights, model or None, _view(folder / OPEN_CLIP_CONFIG, preprocess))
         if (folder / TRANSFORMERS_CONFIG).is_file():
             config = _read(folder / TRANSFORMERS_CONFIG)
             if config.get("model_type") == "clip":
@@ -62,6 +73,46 @@ class HubFolder:
         return cls(weights)
 
 
+def _require_model(path: Path, model: dict[str, Any]) -> None:
+    """Refuse a `model_cfg` that builds no model, or one that fails at its first picture or name."""
+    vision, text = model.get("vision_cfg"), model.get("text_cfg")
+    if not isinstance(vision, dict) or not isinstance(text, dict):
+        raise _unreadable(path, "vision_cfg and text_cfg are not both objects")
+    if not isinstance(model.get("quick_gelu", False), bool):
+        raise _unreadable(path, f"quick_gelu is {model['quick_gelu']!r:.40}, neither true nor false")
+    for part in (vision, text):
+        for key in ("width", "layers", "patch_size", "image_size", "head_width", "heads", "context_length"):
+            sizes = part.get(key)
+            for size in sizes if isinstance(sizes, list) else [sizes]:
+                if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
+                    raise _unreadable(path, f"{key} is {size!r:.40}, not a whole number of 1 or more")
+    if text.get("embed_cls") and not model.get("custom_text") and not model.get("multimodal_cfg"):
+        raise _unreadable(path, "text_cfg has embed_cls, which takes custom_text")
+    named = text.get("hf_tokenizer_name") or text.get("hf_model_name")
+    if not named and int(text.get("vocab_size", TOKENS)) < TOKENS:
+        raise _unreadable(path, f"its text encoder knows {text['vocab_size']} tokens, CLIP's tokenizer makes {TOKENS}")
+
+
+def _view(path: Path, preprocess: dict[str, Any]) -> dict[str, Any]:
+    """Mean, std and resize mode, as far as `preprocess` says; what is None counts as not said."""
+    found: dict[str, Any] = {}
+    for key in ("mean", "std"):
+        values = preprocess.get(key)
+        if values is None:
+            continue
+        three = [values] * 3 if isinstance(values, (int, float)) else values
+        good = isinstance(three, list) and len(three) == 3 and all(type(one) in (int, float) for one in three)
+        if not good or not all(math.isfinite(one) and abs(one) < 1e6 and (key == "mean" or one > 0) for one in three):
+            raise _unreadable(path, f"its {key} is {values!r:.60}, not three numbers that pixels can be scaled by")
+        found[key] = three
+    mode = preprocess.get("resize_mode")
+    if mode is not None and mode not in RESIZE_MODES:
+        raise _unreadable(path, f"its resize_mode is {mode!r:.40}; {' or '.join(RESIZE_MODES)} is needed")
+    if preprocess.get("interpolation", INTERPOLATION) not in (INTERPOLATION, None):
+        log.warning("%s asks for %s resizing: %s is used", path, preprocess["interpolation"], INTERPOLATION)
+    return {**found, **({"resize_mode": mode} if mode is not None else {})}
+
+
 def _model_cfg(path: Path, config: dict[str, Any]) -> dict[str, Any]:
     """open_clip's `model_cfg` of transformers' configuration of a CLIP."""
     try:
@@ -71,7 +122,7 @@ def _model_cfg(path: Path, config: dict[str, Any]) -> dict[str, Any]:
         acts = {vision["hidden_act"], text["hidden_act"]}
         if len(acts) > 1 or not acts <= {"quick_gelu", "gelu"}:
             raise _unreadable(path, f"its activations are {', '.join(sorted(acts))}; quick_gelu or gelu is needed")
-        return {
+        model: dict[str, Any] = {
             "embed_dim": int(config.get("projection_dim", 512)),
             "quick_gelu": acts == {"quick_gelu"},
             "vision_cfg": {
@@ -91,12 +142,19 @@ def _model_cfg(path: Path, config: dict[str, Any]) -> dict[str, Any]:
                 "mlp_ratio": int(text["intermediate_size"]) / int(text["hidden_size"]),
             },
         }
+        for key, part in (("vision_cfg", vision), ("text_cfg", text)):
+            if part["layer_norm_eps"] != LAYER_NORM_EPS:
+                model[key]["norm_kwargs"] = {"eps": float(part["layer_norm_eps"])}
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise _unreadable(path, f"its sizes cannot be read ({error!r:.80})") from error
+    _require_model(path, model)
+    return model
 
 
 # transformers' defaults of CLIPVisionConfig and CLIPTextConfig: a file may leave them out.
+LAYER_NORM_EPS = 1e-5
 _VISION = {
+    "layer_norm_eps": LAYER_NORM_EPS,
     "image_size": 224,
     "patch_size": 32,
     "num_hidden_layers": 12,
@@ -106,6 +164,7 @@ _VISION = {
     "hidden_act": "quick_gelu",
 }
 _TEXT = {
+    "layer_norm_eps": LAYER_NORM_EPS,
     "max_position_embeddings": 77,
     "vocab_size": 49408,
     "num_hidden_layers": 12,
@@ -122,13 +181,14 @@ def _preprocess_cfg(folder: Path) -> dict[str, Any]:
         return {}
     config = _read(path)
     found = {"mean": config.get("image_mean"), "std": config.get("image_std")}
-    known = {key: value for key, value in found.items() if value is not None}
-    return {**known, "resize_mode": "shortest" if config.get("do_center_crop", True) else "squash"}
+    if config.get("do_normalize") is False:
+        found = {"mean": 0.0, "std": 1.0}
+    return _view(path, {**found, "resize_mode": "shortest" if config.get("do_center_crop", True) else "squash"})
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        config = read_json(path.read_text(encoding="utf-8"))
+        config = read_json(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise _unreadable(path, str(error).splitlines()[0][:200] or type(error).__name__) from error
     if not isinstance(config, dict):

@@ -181,7 +181,7 @@ class _TimmTower(FrozenTower):
 def cut_tower(visual: nn.Module) -> FrozenTower:
     """The tower of the image encoder `visual`. Raises ValueError with the reason if MA-CLIP does not support it."""
     size: Any = getattr(visual, "image_size", 0)
-    if isinstance(size, tuple) and len(set(size)) > 1:
+    if isinstance(size, (tuple, list)) and len(set(size)) > 1:
         raise ValueError("takes frames that are not square")
     if isinstance(visual, VisionTransformer):
         _require_open_clip(visual)

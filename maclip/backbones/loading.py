@@ -60,7 +60,7 @@ class LoadedBackbone:
 
 
 def load_backbone(
-    name: str, pretrained: str = "openai", *, quick_gelu: bool | None = None, expected: str | None = None
+    name: str, pretrained: str | Path = "openai", *, quick_gelu: bool | None = None, expected: str | None = None
 ) -> LoadedBackbone:
     """Load a CLIP model and freeze it.
 
@@ -72,6 +72,10 @@ def load_backbone(
     Raises `backbone-unknown`, `backbone-unsupported`, `weights-unavailable`, `checkpoint-unreadable` and
     `checkpoint-mismatch`. `tokenizer-unavailable` is raised when the first name is encoded.
     """
+    if not isinstance(name, str) or not isinstance(pretrained, (str, Path)):
+        wrong, value = ("backbone", name) if not isinstance(name, str) else ("pretrained", pretrained)
+        raise MaclipError("option-invalid", f"{wrong} cannot be {value!r:.60}.", "Give a text.")
+    pretrained = str(pretrained)
     if name == TINY:
         return _load_tiny(pretrained)
     if name != HUB:
@@ -232,12 +236,12 @@ def _create(name: str, source: Source, config: dict[str, Any], state: dict[str, 
                 f"MA-CLIP does not support this model: its image tower {error}.",
                 f"Use one of {FAMILIES}.",
             ) from error
-        except (RuntimeError, OSError, ImportError, AttributeError, TypeError) as error:
+        except Exception as error:  # what open_clip raises depends on the field
             if not config["text_cfg"].get("hf_model_name"):
                 raise MaclipError(
                     "checkpoint-unreadable",
                     f"The configuration of {name} builds no model ({first_line(error)}).",
-                    "Download the model's folder again, whole.",
+                    "Download the model's folder again, or give one that your version of open_clip builds.",
                 ) from error
             raise MaclipError(
                 "weights-unavailable",

@@ -49,21 +49,30 @@ def find_source(name: str, pretrained: str) -> Source:
     if pretrained in tags:
         return Source(tag=pretrained)
     path = Path(pretrained)
-    if path.is_dir():
+    folder = _is_there(path) and path.is_dir()
+    if folder:
         found = HubFolder.open(path)
         if found is not None:
             return Source(None, found.weights, found.model, found.preprocess)
-    elif path.is_file():
+    elif _is_there(path) and path.is_file():
         beside = HubFolder.open(path.parent) if path.name in WEIGHTS else None
         if beside is not None:
             return Source(None, path, beside.model, beside.preprocess)
         return Source(weights=path)
-    what = f"a folder with {' or '.join(WEIGHTS)}" if path.is_dir() else "a file"
+    what = f"a folder with {' or '.join(WEIGHTS)}" if folder else "a file"
     raise MaclipError(
         "weights-unavailable",
-        f"{pretrained!r} is neither a pretrained tag of {name} nor {what}.",
+        f"{pretrained!r:.200} is neither a pretrained tag of {name} nor {what}.",
         f"Use one of its tags ({', '.join(tags) or 'none'}), the path of a checkpoint, or 'none' for random weights.",
     )
+
+
+def _is_there(path: Path) -> bool:
+    """Whether `path` exists. What is no name of a file, such as a very long one, does not."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
 
 
 def require_named(name: str, source: Source) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
-# What training frameworks put before every name: DataParallel, torch.compile, Lightning and other wrappers.
-WRAPPERS = ("module.", "_orig_mod.", "model.", "clip.", "clip_model.")
+COMPILED = "_orig_mod."  # what torch.compile puts before the names of a module
+SCALE = "logit_scale"  # every CLIP has one, at its top
 TRANSFORMERS_MARK = "vision_model.embeddings.class_embedding"
 SKIPPED = re.compile(r".*\.position_ids")  # a buffer of transformers that holds no weight
+
+log = logging.getLogger("maclip")
 
 _WHOLE = {
     "logit_scale": "logit_scale",
@@ -41,13 +44,19 @@ _QUERY = re.compile(r"self_attn\.q_proj")
 
 
 def without_wrappers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """`state` without the wrappers' prefixes that all of its names share: "module.module.x" -> "x"."""
-    found = dict(state)
-    while True:
-        prefix = next((one for one in WRAPPERS if all(name.startswith(one) for name in found)), None)
-        if prefix is None or not found:
-            return found
-        found = {name.removeprefix(prefix): tensor for name, tensor in found.items()}
+    """`state` without what wrappers put before the names of a CLIP: "module.module.visual.proj" -> "visual.proj".
+
+    What lies beside the CLIP, such as the weights of a loss, is left out, which is logged.
+    """
+    found = {name.replace(COMPILED, ""): tensor for name, tensor in state.items()}
+    prefixes = {name.removesuffix(SCALE) for name in found if name == SCALE or name.endswith(f".{SCALE}")}
+    if len(prefixes) != 1 or prefixes == {""}:
+        return found
+    prefix = prefixes.pop()
+    beside = [name for name in found if not name.startswith(prefix)]
+    if beside:
+        log.warning("%d tensors beside %s are left out, %s first", len(beside), prefix.rstrip("."), beside[0])
+    return {name.removeprefix(prefix): tensor for name, tensor in found.items() if name.startswith(prefix)}
 
 
 def is_transformers(state: Mapping[str, Tensor]) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from maclip.config.options import Config, option
+from maclip_runtime.errors import MaclipError
 
 MAX_COUNT = 1_000_000_000  # of episodes
 MAX_ASKED = 1_000_000  # of episodes of an evaluation, whose answers are kept
@@ -18,7 +19,19 @@ class EpisodeConfig(Config):
 
     way: int = option(5, "Classes of an episode.", minimum=2, maximum=10_000)
     shot: int = option(1, "Support clips of a class.", minimum=1, maximum=10_000)
+    max_shot: int = option(
+        0, "Draw the support clips of each episode from SHOT to this number; 0: always SHOT.", minimum=0, maximum=10_000
+    )
     queries: int = option(1, "Query clips of a class.", minimum=1, maximum=10_000)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if 0 < self.max_shot < self.shot:
+            raise MaclipError(
+                "option-invalid",
+                f"--max-shot is {self.max_shot}, fewer than --shot {self.shot}.",
+                "Raise --max-shot, or leave it at 0.",
+            )
 
 
 @dataclass(frozen=True)

@@ -37,4 +37,4 @@ def choose_limit(outcomes: Outcomes, measured_on: str, learned: float | None = N
     how = "" if learned is None else "learned in training; "
     shares = f"accepts {accepted[best]:.0%} of known clips, rejects {rejected[best]:.0%} of unknown clips"
     words = f"{how}{measured_on}: {shares}"
-    return Limit(float(candidates[best]), words)
+    return Limit(float(candidates[best]), words, learned is not None)

@@ -110,7 +110,10 @@ class EpisodeLoader:
     def __init__(self, store: ClipStore, config: TrainConfig, text: Tensor, *, workers: int) -> None:
         self.store, self.config, self.text, self.workers = store, config, text, workers
         task = config.episode
-        self.sampler = EpisodeSampler(store.sizes, task.way, task.shot, task.queries, config.seed)
+        self.samplers = [
+            EpisodeSampler(store.sizes, task.way, shot, task.queries, config.seed)
+            for shot in range(task.shot, max(task.shot, task.max_shot) + 1)
+        ]
 
     def batches(self, stage: str, episodes: Iterable[int], views: Views | None = None) -> Iterator[Batch]:
         """Batches of `episodes` of `stage`, in order; with cached `views` no clip is read."""
@@ -145,7 +148,9 @@ class EpisodeLoader:
 
     def episode(self, stage: str, at: int, *, repair: bool = True) -> Episode:
         """Classes and clips of episode `at` of `stage`; `repair` replaces clips known to be broken."""
-        episode = self.sampler[2 * at + STAGES.index(stage)]
+        number = 2 * at + STAGES.index(stage)
+        which = np.random.default_rng([self.config.seed, number, 2]).integers(len(self.samplers))
+        episode = self.samplers[int(which)][number]
         return self.store.broken.repair(episode) if repair else episode  # `ClipStore.load` replaces broken clips too
 
     def views(self, model: MaClip, progress: Progress, room: Room | None = None) -> Views:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from maclip_runtime.bundle.opening import Bundle
     from maclip_runtime.callbacks import Callbacks
     from maclip_runtime.decisions import Classification, Decisions, Event, Verdict
+    from maclip_runtime.diagnosis.report import Diagnosis
     from maclip_runtime.errors import MaclipError
     from maclip_runtime.gallery import ClassInfo, EnrolledClip, Gallery
     from maclip_runtime.limits.calibrate import Calibration
@@ -37,6 +38,7 @@ _HOME = {
     "Clip": "reading.clip",
     "ClipRejected": "reading.quality",
     "Decisions": "decisions",
+    "Diagnosis": "diagnosis.report",
     "Enrolled": "matching.enrolment",
     "EnrolledClip": "gallery",
     "Event": "decisions",
@@ -67,6 +69,7 @@ __all__ = [
     "Clip",
     "ClipRejected",
     "Decisions",
+    "Diagnosis",
     "Enrolled",
     "EnrolledClip",
     "Event",

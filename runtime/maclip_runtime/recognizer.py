@@ -11,6 +11,8 @@ from maclip_runtime import values
 from maclip_runtime.bundle.opening import Bundle
 from maclip_runtime.callbacks import CallbackList, Callbacks
 from maclip_runtime.decisions import Classification, Decisions, Event
+from maclip_runtime.diagnosis.diagnose import diagnose
+from maclip_runtime.diagnosis.report import Diagnosis
 from maclip_runtime.engines.encoder import Encoder
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.gallery import MAX_CLIP_SECONDS, ClassInfo, Gallery
@@ -22,6 +24,7 @@ from maclip_runtime.matching.index import CurrentIndex, Index
 from maclip_runtime.reading.frames import Floats, Pixels
 from maclip_runtime.reading.take import Take
 from maclip_runtime.sources import Address, Roi, SourceOptions, options_of, redact
+from maclip_runtime.sources.options import source_name
 from maclip_runtime.streaming import Grid, Pipeline, Stream, gate_of, see_background, watch, window_of
 
 PathOrName = str | PathLike[str]
@@ -200,14 +203,11 @@ class Recognizer:
             background: videos or cameras in which none of the classes happens, cut into windows as `watch` does;
                 default: the negatives and the other classes stand for it.
             false_alarms: how many an hour each class may cause; default: the limits with the fewest errors.
-            window_s: seconds of a window; default: as in `watch`.
-            hop_s: seconds between windows; default: a quarter of the window.
+            window_s, hop_s: as for `watch`.
             seconds: how much of each source to look at; default: all of it. A camera needs it.
             progress: called with the seconds of background seen so far.
             options: how to open the background.
-
-        Raises `gallery-empty`, `background-missing`, `option-invalid`, `window-invalid`, and what reading a source
-        raises.
+        Raises `gallery-empty`, `background-missing`, `option-invalid`, `window-invalid` and what reading raises.
         """
         window_s, hop_s = window_of(window_s, hop_s)
         seconds = None if seconds is None else values.number(seconds, "seconds", above=0)
@@ -220,15 +220,21 @@ class Recognizer:
         if sources:
             window_s = index.window_s if window_s is None else window_s
             seen = see_background(
-                self.encoder,
-                sources,
-                window_s=window_s,
-                hop_s=hop_s,
-                seconds=seconds,
-                progress=progress,
-                options=options,
-            )
+                self.encoder, sources,
+                window_s=window_s, hop_s=hop_s, seconds=seconds, progress=progress, options=options,
+            )  # fmt: skip
         return calibrate(self.gallery, self.encoder, self.index.ready(), seen, false_alarms=false_alarms)
+
+    def diagnose(self, *, progress: Callable[[int, int], None] | None = None) -> Diagnosis:
+        """Say what is wrong with the gallery: each clip is left out in turn and answered by the rest.
+
+        Args:
+            progress: called with the number of clips left out so far, and of all.
+
+        Raises `gallery-corrupt`. An empty gallery is a finding, not an error.
+        """
+        values.function(progress, "progress")
+        return diagnose(self.gallery, self.encoder, self.index.get(), progress)
 
     def classify(self, clip: PathOrName, *, roi: Roi | None = None) -> Classification:
         """Say which enrolled action a whole clip shows.
@@ -265,7 +271,8 @@ class Recognizer:
 
         Cameras are opened at the same time, files when their turn comes. One that cannot be opened, or fails later,
         ends with the events of what was open in it, and the others go on; once all have ended the first failure is
-        raised.
+        raised. A device that fails leaves windows unanswered; after three failures in a row all end, and
+        `device-failed` is raised.
         A file shorter than a window is answered as one whole clip. Each source has a name of its own: two of one
         address are told apart by a number.
 
@@ -279,7 +286,7 @@ class Recognizer:
                 default: no gate.
 
         Raises at once `gallery-empty`, `window-invalid`, `motion-invalid`, `option-invalid`; while iterating
-        `source-unknown`, `source-lost`, `clip-unreadable`, `clip-too-short`, `recognizer-closed`.
+        `source-unknown`, `source-lost`, `clip-unreadable`, `clip-too-short`, `device-failed`, `recognizer-closed`.
         """
         uris = values.addresses(sources, "sources")
         chosen = options_of(uris, options)
@@ -304,13 +311,11 @@ class Recognizer:
 
         Args:
             name: the `source` of its events.
-            window_s: see `watch`.
-            hop_s: see `watch`.
-            motion_gate: see `watch`.
+            window_s, hop_s, motion_gate: as for `watch`.
 
         Raises `gallery-empty`, `window-invalid`, `motion-invalid`.
         """
-        name, grid = values.text(name, "name"), self._grid(window_s, hop_s)
+        name, grid = source_name(name), self._grid(window_s, hop_s)
         track = self._pipeline.track(redact(name), grid, gate_of(motion_gate), live=True)
         return Stream(self._pipeline, track)
 
@@ -340,7 +345,6 @@ class Recognizer:
         return Grid.of(self.bundle.manifest.frames, index.window_s if window_s is None else window_s, hop_s)
 
     def _limits(self, index: Index, by_clip: Mapping[int, Floats]) -> Floats:
-        """The limits [C] of an index: the user's, else the gallery's own."""
-        if self.decisions.limit is None:
-            return gallery_limits(self._gallery, self.encoder, index, by_clip)
-        return np.full(len(index.names), self.decisions.limit, np.float32)
+        limit = self.decisions.limit
+        own = gallery_limits(self._gallery, self.encoder, index, by_clip) if limit is None else limit
+        return np.full(len(index.names), own, np.float32)

@@ -6,8 +6,9 @@ import re
 from os import PathLike
 
 NETWORK_SCHEMES = frozenset(("rtsp", "rtsps", "http", "https", "mqtt", "mqtts", "rtmp", "srt", "udp"))
-_SCHEME = r"[A-Za-z][A-Za-z0-9+.-]*:/"  # one slash is what `pathlib` leaves of two
-_EMBEDDED = re.compile(rf"(?<![A-Za-z0-9+.-]){_SCHEME}/[^\s'\"<>]+")
+# One slash is what `pathlib` leaves of two. No scheme is longer, and without a bound a long text takes minutes.
+_SCHEME = r"[A-Za-z][A-Za-z0-9+.-]{0,20}:/"
+_EMBEDDED = re.compile(rf"(?:{_SCHEME}/|(?:{'|'.join(sorted(NETWORK_SCHEMES))}):/)[^\s'\"<>]+", re.IGNORECASE)
 _BARE_LOGIN = re.compile(r"^[^\s/@:]+:[^\s/]*@(?=[^\s/@])")  # user:password@host without a scheme
 # Some recorders have them in the path: rtsp://10.0.0.9/user=admin_password=abc_channel=1_stream=0.sdp
 _PATH_SECRET = re.compile(
@@ -15,6 +16,9 @@ _PATH_SECRET = re.compile(
     r".*?(?=_[A-Za-z]+=|[/&;?#]|$)",
     re.IGNORECASE,
 )
+
+
+JOINERS = "\u200c\u200d"  # not printable to Python, but part of Persian words and of emoji
 
 
 def redact(uri: str | PathLike[str] | int) -> str:
@@ -41,6 +45,19 @@ def redact_text(text: str) -> str:
     'cannot open rtsp://***@camera/1: refused'
     """
     return _EMBEDDED.sub(lambda found: _with_its_end(found[0]), text)
+
+
+def one_line(text: str) -> str:
+    """`text` as one line that a person can read: control characters, marks that turn the line and the like as escapes.
+
+    >>> one_line("a\\nb.mp4")
+    'a\\\\nb.mp4'
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        sign if sign.isprintable() or sign in JOINERS else sign.encode("unicode_escape").decode() for sign in text
+    )
 
 
 def _with_its_end(address: str) -> str:

@@ -80,11 +80,11 @@ def text(value: object, what: str, *, code: str = INVALID) -> str:
 
 
 def path(value: object, what: str, *, code: str = INVALID) -> str:
-    """The path of a file or folder, or an address: text that is not empty and has no NUL."""
+    """The path of a file or folder, or an address: text that is not empty, and has no NUL and no half character."""
     if isinstance(value, PathLike):
         value = os.fspath(value)
     found = text(value, what, code=code)
-    if not found or "\0" in found:
+    if not found or "\0" in found or not _has_bytes(found):
         raise refused(value, what, "a path", code)
     return found
 
@@ -175,6 +175,15 @@ def shown(value: object) -> str:
         return f"of the type {type(value).__name__}"
     said = "".join(sign if sign.isprintable() else "?" for sign in said)
     return said if len(said) <= MAX_SHOWN else said[: MAX_SHOWN - 1] + "…"
+
+
+def _has_bytes(path: str) -> bool:
+    """Whether a file could be called so: half of a surrogate pair has no bytes."""
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _scalar(value: object) -> object:

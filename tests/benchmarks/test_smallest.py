@@ -14,12 +14,14 @@ from typing import Any
 import pytest
 import rtsp_server
 
+from benchmarks.limit_rules import RULES, limit_by
 from benchmarks.streaming_runners import SMALLEST, Exporting
 from maclip.world.synth import write_clips
+from maclip_runtime.limits.measured import OwnDistances
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = (
-    *("decoders", "dropped_rows", "enrolment", "events", "match"),
+    *("decoders", "dropped_rows", "enrolment", "events", "limit_rules", "match"),
     *("open_set", "reconnects", "session_options", "soak", "streaming"),
 )
 HELPERS = {"command", "drawn", "scoring", "small_model", "streaming_runners"}
@@ -113,14 +115,28 @@ def test_enrolment(tmp_path: Path, drawn: Path, bundles: Path) -> None:
         assert 0 <= offer["interval"][0] < offer["interval"][1] <= 1
 
 
+def test_limit_rules(tmp_path: Path, bundles: Path) -> None:
+    facts = run("limit_rules", tmp_path, "--bundle", bundles / "f32")
+    assert list(facts["rules"]) == ["validation", "test"]
+    for rows in facts["rules"].values():
+        assert rows["measured"]["actions"] > 0
+
+
+def test_a_rule_gives_the_limit_that_it_says() -> None:
+    seen = OwnDistances([1.0, 2.0], [4.0, 5.0], [])  # the best cuts lie from 2 to 4
+    expected = {"prior": 3.5, "measured": 3.0, "both": 3.5, "mean": 3.25, "smaller": 3.0, "larger": 3.5}
+    assert {name: limit_by(rule, seen, 3.5) for name, rule in RULES.items()} == expected
+    nothing = OwnDistances([], [], [])
+    assert {limit_by(rule, nothing, 3.5) for rule in RULES.values()} == {3.5}
+
+
 def test_events(tmp_path: Path, bundles: Path) -> None:
     figure = tmp_path / "events.png"
     facts = run("events", tmp_path, "--bundle", bundles / "f32", "--figure", figure)
     assert figure.stat().st_size > 10_000
     assert list(facts["sets"]) == list(facts["drawn"]) == list(facts["limit"]) == ["validation", "test"]
     assert set(facts["sweeps"]) == {
-        *("smoothing_s", "min_margin", "min_score", "enter_score"),
-        *("exit_score", "min_duration_s", "cooldown_s"),
+        *("min_margin", "min_score", "min_duration_s", "gap_s", "overlap"),
     }
     for one in facts["sets"].values():
         assert one["happenings"] > 0

@@ -41,7 +41,7 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
 def shallow(once: Once) -> tuple[MaClip, Path]:
     """The tiny CLIP with its last two blocks adapted, and its bundle: stem and tower."""
     model = randomised(maclip.build("tiny", "none", adapted_depth=2))
-    material = Material(NAMES, drawn_trial(model, 2), limit=Limit(1.5, "nothing, for a test"))
+    material = Material(NAMES, drawn_trial(model, 2), limit=Limit(1.5, "nothing, for a test", False))
     return model, once("shallow", lambda folder: write_bundle(model, folder / "bundle", material)) / "bundle"
 
 

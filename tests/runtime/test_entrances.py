@@ -19,6 +19,7 @@ from maclip_runtime import (
     Bundle,
     Decisions,
     Gallery,
+    Overlay,
     Recognizer,
     Roi,
     SinkOptions,
@@ -31,6 +32,7 @@ from maclip_runtime import (
 from maclip_runtime.callbacks import Callbacks
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.gallery.exchange import export_gallery, import_gallery
+from maclip_runtime.reading.take import Take
 
 NUMBERS = [
     *(kind(1) for kind in (int, float, Fraction, np.float16, np.float32, np.float64, np.longdouble)),
@@ -60,12 +62,12 @@ def recognizer(bundle: Path, enrolled: Path) -> Iterator[Recognizer]:
         yield opened
 
 
-def refused(act: Callable[[], object], *codes: str) -> str:
+def refused(act: Callable[[], object], *codes: str, max_length: int = 400) -> str:
     with pytest.raises(MaclipError) as caught:
         act()
     assert caught.value.code in codes, caught.value
     assert caught.value.fix
-    assert len(caught.value.message) < 400
+    assert len(caught.value.message) < max_length
     return caught.value.message
 
 
@@ -87,7 +89,7 @@ def test_a_number_of_any_type_is_a_plain_number_everywhere(
     for event in events:  # as a sink writes it
         json.dumps(dataclasses.asdict(event))
     recognizer.calibrate(video, window_s=number, hop_s=number, seconds=number, false_alarms=number)
-    options = Decisions(min_score=number, limit=number, enter_score=number, exit_score=number, smoothing_s=number)
+    options = Decisions(min_score=number, limit=number, min_margin=number, gap_s=number, min_duration_s=number)
     for kind, given in (
         (Decisions, options),
         (SourceOptions, SourceOptions(stall_s=number, roi=Roi(0, 0, number, number))),
@@ -124,7 +126,7 @@ def test_what_is_no_number_is_refused_by_its_name(
     with recognizer.stream() as stream:
         assert "time_s" in refused(lambda: stream.push(PIXELS[0], bad), "frames-invalid")
     for field in dataclasses.fields(Decisions):
-        if field.name != "report_unknown" and not (field.name == "limit" and values.shown(bad) in {"inf", "-inf"}):
+        if field.type != "bool" and not (field.name == "limit" and values.shown(bad) in {"inf", "-inf"}):
             key = field.name
             assert key in refused(lambda key=key: Decisions(**{key: bad}), "decisions-invalid")
     assert "stall_s" in refused(lambda: SourceOptions(stall_s=bad), "option-invalid")
@@ -165,6 +167,8 @@ def test_what_is_no_text_is_no_name(
     refused(lambda: recognizer.rename(bad, "red"), "class-unknown")
     refused(lambda: recognizer.remove(bad), "class-unknown")
     refused(lambda: recognizer.stream(name=bad), "option-invalid")
+    for name in ("", " ", "a\nb", "x" * 1000):
+        refused(lambda name=name: recognizer.stream(name=name), "option-invalid")
     refused(lambda: Recognizer.open(bundle, enrolled, device=bad), "option-invalid")
     refused(
         lambda: recognizer.enroll_frames("mine", PIXELS, duration_s=1.0, no_text=True, source=bad), "option-invalid"
@@ -203,6 +207,7 @@ def test_yes_and_no_are_no_other_values(
     refused(lambda: Recognizer.open(bundle, enrolled, allow_fallback=bad), "option-invalid")
     refused(lambda: Recognizer.open(bundle, enrolled, trust_engines=bad), "option-invalid")
     refused(lambda: Decisions(report_unknown=bad), "decisions-invalid")
+    refused(lambda: Decisions(overlap=bad), "decisions-invalid")
     refused(lambda: SourceOptions(wait=bad), "option-invalid")
     assert SourceOptions(wait=np.True_).wait is True
 
@@ -249,6 +254,56 @@ def test_functions_that_open_something_refuse_likewise(
         if not (isinstance(bad, (str, np.ndarray)) and not len(bad)):
             refused(lambda act=act: act(bad), "option-invalid")
     assert sorted(tmp_path.iterdir()) == before  # no file that is called "None"
+
+
+NO_FILES = ["x" * 100_000, "a/" + "x" * 300, "a/" * 5000]
+
+
+@pytest.mark.parametrize("bad", NO_FILES, ids=range(len(NO_FILES)))
+def test_a_path_that_the_system_refuses_is_a_missing_file(
+    recognizer: Recognizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bad: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    clip = ("clip-unreadable", "option-invalid")
+    for act in (recognizer.classify, recognizer.add_negatives, open_source, lambda one: list(recognizer.watch(one))):
+        refused(lambda act=act: act(bad), *clip, max_length=11_000)
+    refused(lambda: recognizer.enroll("red light", bad), *clip, max_length=11_000)
+    refused(lambda: recognizer.calibrate(bad), *clip, max_length=11_000)
+    refused(lambda: Bundle.open(bad), "bundle-missing", "bundle-corrupt", max_length=11_000)
+    refused(lambda: Overlay(f"{bad}.mp4"), "output-unwritable", max_length=11_000)
+    refused(lambda: open_sink(bad), "output-unwritable", max_length=11_000)
+    refused(lambda: export_gallery(recognizer.gallery, bad), "output-unwritable", max_length=11_000)
+    refused(lambda: import_gallery(recognizer.gallery, bad), "import-corrupt", max_length=11_000)
+
+
+def test_half_a_character_is_no_path(recognizer: Recognizer) -> None:
+    """Half of a surrogate pair has no bytes. What Python makes of bytes that are not UTF-8 is a path."""
+    for act in (recognizer.classify, Bundle.open, Gallery, open_source, open_sink, Overlay):
+        refused(lambda act=act: act("a\ud800"), "option-invalid")
+    refused(lambda: recognizer.classify("a\udcff.mp4"), "clip-unreadable")
+
+
+@pytest.mark.parametrize("bad", [None, 7, b"a", object(), np.zeros((2, 2)), [None], {"a": 1}], ids=range(7))
+def test_parts_of_a_recogniser_refuse_likewise(recognizer: Recognizer, clips: Path, bad: Any) -> None:
+    gallery, bundle, red = recognizer.gallery, recognizer.bundle, clips / "red3.mp4"
+    clip, graph = gallery.clips()[0], bundle.graph_digest("prototype")
+    made = clip.features[None]
+    codes = ("option-invalid", "clip-invalid", "features-invalid")
+    before = gallery.generation
+    refused(lambda: recognizer.enroller.enroll_takes("red light", bad), *codes)
+    refused(lambda: recognizer.enroller.enroll_takes("red light", [Take(bad, 1.0, "x")]), "frames-invalid")
+    if bad is not None:
+        refused(lambda: recognizer.enroller.add_negatives(red, progress=bad), *codes)
+    for act in (bundle.has_name, bundle.text_feature, bundle.graph_file, bundle.graph_digest):
+        refused(lambda act=act: act(bad), *codes)
+    for act in (gallery.shown_before, gallery.prototypes, gallery.measured_limit, Overlay):
+        refused(lambda act=act: act(bad), *codes)
+    refused(lambda: gallery.add(bad, made, graph), *codes)
+    refused(lambda: gallery.add([clip], bad, graph), *codes)
+    refused(lambda: gallery.add([clip], made, bad), *codes)
+    refused(lambda: gallery.add([clip], made, graph, force=bad), *codes)
+    refused(lambda: gallery.add([clip, clip], made, graph), *codes)
+    assert gallery.generation == before
 
 
 def test_paths_may_come_in_any_order_and_kind_of_list(recognizer: Recognizer, clips: Path) -> None:

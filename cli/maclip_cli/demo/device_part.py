@@ -153,7 +153,7 @@ def _watch(recognizer: Recognizer, video: Path, enrolled: tuple[str, ...], segme
     for _ in recognizer.watch(video, callbacks=[log]):
         pass
     watching_s = time.monotonic() - begun
-    ended = [one.event for one in log.told if one.event.kind == "end"]
+    ended = [one.event for one in log.told if one.event.kind == "end" and not one.event.withdrawn]
     stretches = tuple(Stretch(event.label, event.score, event.start_s, event.end_s) for event in ended)
     duration_s = read_clip(video, lambda total: np.zeros(1, np.int64)).duration_s
     return Timeline(enrolled, segments, stretches, duration_s, watching_s, tuple(log.told))

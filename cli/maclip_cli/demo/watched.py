@@ -64,6 +64,7 @@ def moment(timeline: Timeline, time_s: float) -> Moment:
     spans = tuple(
         (event.label, event.start_s, max(event.end_s, time_s) if event.kind != "end" else event.end_s)
         for event in latest.values()
+        if not event.withdrawn
     )
     return Moment(now, spans)
 

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from maclip_cli.console import people
-from maclip_cli.device.options import AllowFallbackOption, BundleOption, DeviceOption, ThreadsOption
+from maclip_cli.device.options import AllowFallbackOption, BundleOption, DeviceOption, ThreadsOption, TrustEnginesOption
 
 if TYPE_CHECKING:
     from maclip_runtime.tools.bench.result import Bench
@@ -29,6 +29,7 @@ def bench(
     seconds: Annotated[float, typer.Option(min=0.5, help="For how long the stages are measured.")] = 10.0,
     allow_fallback: AllowFallbackOption = False,
     threads: ThreadsOption = None,
+    trust_engines: TrustEnginesOption = False,
     cold_starts: Annotated[int, typer.Option(min=1, help="How many cold starts are measured.")] = 5,
     max_classes: Annotated[int, typer.Option(min=1, help="Measure growth up to so many classes.")] = 10_000,
     max_sources: Annotated[int, typer.Option(min=1, help="Measure growth up to so many sources.")] = 8,
@@ -54,12 +55,14 @@ def bench(
         cold_starts,
         tuple(count for count in CLASS_COUNTS if count <= max_classes),
         tuple(count for count in SOURCE_COUNTS if count <= max_sources),
+        trust_engines,
     )
 
     def command(clip: Path, gallery: Path) -> list[str]:
         options = ["--bundle", str(bundle), "--gallery", str(gallery), "--device", device, "--whole-clip", "--json"]
         options += ["--allow-fallback"] if allow_fallback else []
         options += ["--threads", str(threads)] if threads else []
+        options += ["--trust-engines"] if trust_engines else []
         return [sys.executable, "-m", "maclip_cli.device", "recognize", str(clip), *options]
 
     with people().status("measuring") as status:

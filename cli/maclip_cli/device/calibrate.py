@@ -131,7 +131,7 @@ def _print(done: Calibration) -> None:
     if interval is not None:
         out.print(
             f"All classes: {done.alarms_an_hour:.1f} false alarms an hour ({interval[0]:.1f} to {interval[1]:.1f}), "
-            "before smoothing, in this background: expect a few more in another.",
+            "counted in windows, in this background: expect a few more in another.",
             soft_wrap=True,
         )
 

@@ -34,39 +34,27 @@ MarginOption = Annotated[
         rich_help_panel=ANSWERS,
     ),
 ]
-SmoothingOption = Annotated[
-    float | None,
-    typer.Option(
-        "--smoothing",
-        help="Seconds over which streams average probabilities and distances; default: 0.5.",
-        rich_help_panel=ANSWERS,
-    ),
-]
-EnterOption = Annotated[
-    float | None,
-    typer.Option(
-        "--enter",
-        help='Mean probability at which an action may begin, "uncertain" below; default: 0.0.',
-        rich_help_panel=ANSWERS,
-    ),
-]
-ExitOption = Annotated[
-    float | None,
-    typer.Option("--exit", help="Mean probability below which it ends; default: 0.0.", rich_help_panel=ANSWERS),
-]
 DurationOption = Annotated[
     float | None,
     typer.Option(
         "--min-duration",
-        help="Seconds an answer must hold to be reported; default: 0.5.",
+        help="Seconds an answer must hold to be reported; default: 0.0.",
         rich_help_panel=ANSWERS,
     ),
 ]
-CooldownOption = Annotated[
+GapOption = Annotated[
     float | None,
     typer.Option(
-        "--cooldown",
-        help="Seconds after an action's end before the same one may begin again; default: 0.0.",
+        "--gap",
+        help="Seconds for which an action may fail to show before it has ended; default: half a window.",
+        rich_help_panel=ANSWERS,
+    ),
+]
+OverlapOption = Annotated[
+    bool,
+    typer.Option(
+        "--overlap",
+        help="Several actions may happen at once: each within its limit is reported, not only the best.",
         rich_help_panel=ANSWERS,
     ),
 ]
@@ -85,17 +73,17 @@ NoUnknownOption = Annotated[
 ]
 
 
-def decisions_of(report_unknown: bool, updates: str = "0", **numbers: float | None) -> Decisions:
+def decisions_of(
+    report_unknown: bool, updates: str = "0", *, overlap: bool = False, **numbers: float | None
+) -> Decisions:
     """`Decisions` with the numbers that are not None, by field name; the others stay at their defaults.
 
-    `updates` is as written on the command line. An `exit_score` without an `enter_score` sets both. Raises
-    `decisions-invalid`.
+    `updates` is as written on the command line. Raises `decisions-invalid`.
     """
     from maclip_runtime import Decisions
 
     given = {field: value for field, value in numbers.items() if value is not None}
-    given.setdefault("enter_score", max(Decisions.enter_score, given.get("exit_score", 0.0)))
-    return Decisions(report_unknown=report_unknown, updates_s=_updates_s(updates), **given)
+    return Decisions(report_unknown=report_unknown, updates_s=_updates_s(updates), overlap=overlap, **given)
 
 
 def _updates_s(text: str) -> float | None:

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from maclip_cli.console import print_json, results
-from maclip_cli.device.options import BUNDLE_VARIABLE, DeviceOption
+from maclip_cli.device.options import BUNDLE_VARIABLE, DeviceOption, TrustEnginesOption
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,12 +29,13 @@ def doctor(
             "--bundle", envvar=BUNDLE_VARIABLE, help="Run each graph of this bundle once and show where it ran."
         ),
     ] = None,
+    trust_engines: TrustEnginesOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")] = False,
 ) -> None:
     """Show what this machine can run, what auto chooses, what is missing, and a fix for each problem."""
     from maclip_runtime.tools.doctor import diagnose, require_device
 
-    report = diagnose(device, bundle)
+    report = diagnose(device, bundle, trust_engines=trust_engines)
     if as_json:
         print_json(dataclasses.asdict(report))
     else:

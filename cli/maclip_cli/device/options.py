@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -81,8 +82,13 @@ def open_gallery(path: Path) -> Gallery:
     """Open an existing gallery. Raises `gallery-missing`."""
     from maclip_runtime import Gallery
 
-    if not path.exists():
+    require_gallery(path)
+    return Gallery(path)
+
+
+def require_gallery(path: Path) -> None:
+    """Raises `gallery-missing` for a gallery that nobody has enrolled into yet."""
+    if not os.path.exists(path):
         raise MaclipError(
             "gallery-missing", f"There is no gallery {path}.", "Enroll a clip first, or give the gallery's file."
         )
-    return Gallery(path)

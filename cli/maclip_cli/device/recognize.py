@@ -14,15 +14,13 @@ from rich.table import Table
 from maclip_cli import streams
 from maclip_cli.console import print_json, results
 from maclip_cli.device.decisions import (
-    CooldownOption,
     DurationOption,
-    EnterOption,
-    ExitOption,
+    GapOption,
     LimitOption,
     MarginOption,
     NoUnknownOption,
+    OverlapOption,
     ScoreOption,
-    SmoothingOption,
     UpdatesOption,
     decisions_of,
 )
@@ -125,11 +123,9 @@ def recognize(
     min_score: ScoreOption = 0.0,
     limit: LimitOption = None,
     margin: MarginOption = None,
-    smoothing: SmoothingOption = None,
-    enter: EnterOption = None,
-    exit_: ExitOption = None,
     min_duration: DurationOption = None,
-    cooldown: CooldownOption = None,
+    gap: GapOption = None,
+    overlap: OverlapOption = False,
     updates: UpdatesOption = "0",
     no_unknown: NoUnknownOption = False,
     to: ToOption = None,
@@ -147,11 +143,9 @@ def recognize(
         min_score=min_score,
         limit=limit,
         min_margin=margin,
-        smoothing_s=smoothing,
-        enter_score=enter,
-        exit_score=exit_,
         min_duration_s=min_duration,
-        cooldown_s=cooldown,
+        gap_s=gap,
+        overlap=overlap,
     )
     names, addresses = zip(*map(_named, sources), strict=True)
     options = _source_options(names, roi or [], stall, reconnects, wait, insecure)
@@ -261,6 +255,8 @@ def _print_event(event: Event, named: bool) -> None:
         return
     time_s = event.start_s if event.kind == "start" else event.end_s
     line = f"{time_s:9.2f} s  {event.kind:5}  {event.label}  match {event.match:.2f}"
+    if event.withdrawn:
+        line += "  withdrawn"
     if event.kind == "end":
         line += f"  from {event.start_s:.2f} s"
     if named:

@@ -81,10 +81,12 @@ class TimedRunner:
         if not (isinstance(runner, TorchRunner) and spec.is_reference and spec.device == "cpu"):
             return None
         import torch
+        from torch.nn.attention import SDPBackend, sdpa_kernel
         from torch.utils.flop_counter import FlopCounterMode
 
         tokens, width = runner.model.image.rows, runner.model.image.width
-        with FlopCounterMode(display=False) as counter:
+        # As plain products: torch 2.9 does not count those within its attention for CPUs.
+        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
             runner.run(CLIP)
         return ModelFacts(
             flops=int(counter.get_total_flops()),

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from maclip.segments import Segment
-from maclip_runtime.decisions import Answer, Decisions, Smoother
+from maclip_runtime.decisions import Answer, Decider, Decisions
 from maclip_runtime.reading.frames import Floats
+from maclip_runtime.streaming.windows import reach_of
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,9 @@ class Scores:
     """Of `actions`, `found` were reported under their name; `repeated` and `false_alarms` were reported beside that.
 
     `latency_s` are seconds from an action's beginning to the end of the window with which its start was reported, which
-    is when it is known on a camera (the time that computing takes aside). `hours` of video were watched.
+    is when it is known on a camera (the time that computing takes aside). `boundary_s` are by how many seconds the
+    beginnings and ends of what was found were missed. `withdrawn` starts were taken back, and count as nothing else.
+    `hours` of video were watched.
     """
 
     actions: int
@@ -46,6 +49,8 @@ class Scores:
     false_alarms: int
     hours: float
     latency_s: tuple[float, ...] = ()
+    boundary_s: tuple[float, ...] = ()
+    withdrawn: int = 0
 
     @property
     def precision(self) -> float:
@@ -72,10 +77,12 @@ class Scores:
             "false_alarms_an_hour": round(self.false_alarms / self.hours, 1) if self.hours else None,
             "latency_mean_s": round(fmean(self.latency_s), 3) if self.latency_s else None,
             "latency_median_s": round(median(self.latency_s), 3) if self.latency_s else None,
+            "boundary_median_s": round(median(self.boundary_s), 3) if self.boundary_s else None,
             "actions": self.actions,
             "found": self.found,
             "repeated": self.repeated,
             "false_alarms": self.false_alarms,
+            "withdrawn": self.withdrawn,
         }
 
 
@@ -88,29 +95,42 @@ def total(scores: Sequence[Scores]) -> Scores:
         sum(one.false_alarms for one in scores),
         sum(one.hours for one in scores),
         tuple(seconds for one in scores for seconds in one.latency_s),
+        tuple(seconds for one in scores for seconds in one.boundary_s),
+        sum(one.withdrawn for one in scores),
     )
 
 
 def score_events(watched: Watched, decisions: Decisions, hop: int, shift: float = 0.0) -> Scores:
     """Decide on every `hop`-th window, with `shift` added to the limits (inf: no limit)."""
-    starts, ends = _reports(watched, decisions, hop, shift)
+    reports, withdrawn = _reports(watched, decisions, hop, shift)
     found: dict[int, float] = {}
+    boundaries: list[float] = []
     repeated = false_alarms = 0
-    for (label, start_s), known_s in starts.items():
+    for report in reports:
         during = [
             place
             for place, action in enumerate(watched.actions)
-            if action.name == label and min(action.end_s, ends[label, start_s]) > max(action.start_s, start_s)
+            if action.name == report.label and min(action.end_s, report.end_s) > max(action.start_s, report.start_s)
         ]
         new = next((place for place in during if place not in found), None)
         if new is not None:
-            found[new] = known_s - watched.actions[new].start_s
+            action = watched.actions[new]
+            found[new] = report.known_s - action.start_s
+            boundaries += [abs(report.start_s - action.start_s), abs(report.end_s - action.end_s)]
         elif during:
             repeated += 1
         else:
             false_alarms += 1
-    hours = watched.duration_s / 3600
-    return Scores(len(watched.actions), len(found), repeated, false_alarms, hours, tuple(found.values()))
+    return Scores(
+        len(watched.actions),
+        len(found),
+        repeated,
+        false_alarms,
+        watched.duration_s / 3600,
+        tuple(found.values()),
+        tuple(boundaries),
+        withdrawn,
+    )
 
 
 def score_all(items: Iterable[Watched], decisions: Decisions, hop: int, shift: float = 0.0) -> Scores:
@@ -118,30 +138,35 @@ def score_all(items: Iterable[Watched], decisions: Decisions, hop: int, shift: f
     return total([score_events(one, decisions, hop, shift) for one in items])
 
 
-Key = tuple[str, float]  # label and beginning in seconds
+@dataclass(frozen=True)
+class _Report:
+    """An action that was reported: from when to when, and when its start was known."""
+
+    label: str
+    start_s: float
+    end_s: float
+    known_s: float
 
 
-def _reports(
-    watched: Watched, decisions: Decisions, hop: int, shift: float
-) -> tuple[dict[Key, float], dict[Key, float]]:
-    """When the start of each reported action was known, and when it ended."""
-    smoother = Smoother("drawn", decisions)
+def _reports(watched: Watched, decisions: Decisions, hop: int, shift: float) -> tuple[list[_Report], int]:
+    """The actions that were reported and stood, and how many were withdrawn."""
+    hop_s = hop * watched.hop_s
+    decider = Decider("drawn", decisions, reach_s=reach_of(watched.window_s, hop_s), window_s=watched.window_s)
     limits = watched.limits + np.float32(shift)
-    starts: dict[Key, float] = {}
-    ends: dict[Key, float] = {}
-    covered_s = 0.0
-    last = len(watched.start_s) - 1
+    known: dict[str, float] = {}
+    reports: list[_Report] = []
+    covered_s, last = 0.0, len(watched.start_s) - 1
     for place in range(0, last + 1, hop):
         start_s = float(watched.start_s[place])
-        until_s = start_s + (watched.window_s + hop * watched.hop_s) / 2  # as streams share out their time
+        until_s = start_s + (watched.window_s + hop_s) / 2  # as streams share out their time
         answer = Answer(watched.names, watched.distances[place], watched.probabilities[place], limits)
-        events = smoother.push(answer, covered_s, until_s)
+        events = decider.push(answer, covered_s, until_s)
         covered_s, known_s = until_s, start_s + watched.window_s
         if place + hop > last:
-            events = events + smoother.finish(watched.duration_s)
+            events = events + decider.finish(watched.duration_s)
         for event in events:
             if event.kind == "start" and not event.reason:
-                starts[event.label, event.start_s] = known_s
-            elif event.kind == "end" and not event.reason:
-                ends[event.label, event.start_s] = event.end_s
-    return starts, ends
+                known[event.id] = known_s
+            elif event.kind == "end" and not event.reason and not event.withdrawn:
+                reports.append(_Report(event.label, event.start_s, event.end_s, known[event.id]))
+    return sorted(reports, key=lambda one: one.start_s), len(known) - len(reports)

@@ -17,7 +17,7 @@ from maclip_runtime.bundle.schema import from_dict, read_json, schema_error
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.reading.frames import Preprocess
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 MANIFEST_FILE = "manifest.json"
 MAX_MANIFEST_BYTES = 4 << 20  # a manifest has a few kilobytes
 MAX_FRAME_SIDE = 4096  # px, of a frame as the model takes it
@@ -128,11 +128,13 @@ class Names:
 class Limit:
     """The bundle's limit: above `distance` from the nearest class the answer is "unknown".
 
-    `measured_on` describes the clips that it was measured on.
+    `measured_on` describes the clips that it was measured on. `learned`: it is the distance of "none of these" that
+    training learned, which then competes in the probabilities: those of the classes sum to 1 less that of none.
     """
 
     distance: float
     measured_on: str
+    learned: bool
 
 
 @dataclass(frozen=True)

@@ -57,27 +57,35 @@ class Bundle:
 
     def has_name(self, name: str) -> bool:
         """Whether the vocabulary has this action name; letter case and underscores do not matter."""
-        return find_name(self.names, name) is not None
+        return find_name(self.names, values.text(name, "An action's name")) is not None
 
     def text_feature(self, name: str) -> Floats:
         """The frozen text feature of an action name, float32 [D']; letter case and underscores do not matter.
 
         Raises `name-unknown` with the nearest names of the vocabulary.
         """
-        row = find_name(self.names, name)
+        row = find_name(self.names, values.text(name, "An action's name"))
         if row is None:
             raise name_unknown(self.names, name)
         return np.asarray(self.text[row], dtype=np.float32)
 
     def graph_file(self, graph: str) -> Path:
-        """The ONNX file of one graph. Raises KeyError where the bundle has no such graph."""
-        return self.path / self.manifest.graphs[graph].file
+        """The ONNX file of one graph. Raises `option-invalid` where the bundle has no such graph."""
+        return self.path / self._graph(graph)
 
     def graph_digest(self, graph: str) -> str:
-        """A digest of one graph and its weights, as hex. Results that are cached from the graph are keyed by it."""
-        file = self.manifest.graphs[graph].file
+        """A digest of one graph and its weights, as hex. Results that are cached from the graph are keyed by it.
+
+        Raises `option-invalid` where the bundle has no such graph.
+        """
+        file = self._graph(graph)
         parts = sorted(f"{name}={spec.sha256}" for name, spec in self.manifest.files.items() if name.startswith(file))
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def _graph(self, graph: str) -> str:
+        if not isinstance(graph, str) or graph not in self.manifest.graphs:
+            raise values.refused(graph, "graph", f"one of {', '.join(self.manifest.graphs)}")
+        return self.manifest.graphs[graph].file
 
 
 def _read_manifest(path: Path) -> str:

@@ -1,15 +1,14 @@
 """From distances to an answer, and from a stream of answers to events.
 
 `settings` says when an answer counts; `verdict` judges one clip or window, `classification` is the answer for a whole
-clip; `match` is what people read instead of a distance; `smoothing` averages the latest windows; `events` starts and
-ends an event only when an answer holds.
+clip; `match` is what people read instead of a distance; `stretches` are windows in which one answer holds, and `events`
+makes one event of each class that rises and falls.
 """
 
 from maclip_runtime.decisions.classification import Classification
-from maclip_runtime.decisions.events import Event, Smoother
+from maclip_runtime.decisions.events import Decider, Event
 from maclip_runtime.decisions.match import match_of
 from maclip_runtime.decisions.settings import Decisions
-from maclip_runtime.decisions.smoothing import MovingMean
 from maclip_runtime.decisions.verdict import (
     DISTANCE,
     EMPTY,
@@ -35,10 +34,9 @@ __all__ = [
     "UNKNOWN",
     "Answer",
     "Classification",
+    "Decider",
     "Decisions",
     "Event",
-    "MovingMean",
-    "Smoother",
     "Verdict",
     "judge",
     "match_of",

@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import math
-import secrets
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 from maclip_runtime.decisions.match import match_of
 from maclip_runtime.decisions.settings import Decisions
-from maclip_runtime.decisions.smoothing import MovingMean
-from maclip_runtime.decisions.verdict import (
-    EMPTY,
-    INVALID,
-    SCORE,
-    STILL,
-    UNCERTAIN,
-    Answer,
-    Verdict,
-    judge,
-    nothing_seen,
-)
+from maclip_runtime.decisions.stretches import Stretch, key_of
+from maclip_runtime.decisions.verdict import EMPTY, Answer, Verdict, judge, nothing_seen
 
 Kind = Literal["start", "update", "end"]
+# Two stretches show the same action if one takes more than this share of the other's time.
+SAME_ACTION = 0.5
+EPSILON_SECONDS = 1e-6  # times are sums of fractions
 
 
 @dataclass(frozen=True)
@@ -35,8 +27,8 @@ class Event:
     Attributes:
         kind: "start", "update" or "end".
         label: a class, "unknown" or "uncertain".
-        score: smoothed probability; for "end" the mean over all its windows.
-        margin: smoothed lead over the next class; for "end" the mean over all its windows.
+        score: probability; for "end" the mean over all its windows.
+        margin: lead over the next class; for "end" the mean over all its windows.
         start_s: when it began, in the source's own time in seconds.
         end_s: until when it is known to last, likewise.
         source: the source's name, without credentials.
@@ -47,6 +39,7 @@ class Event:
         id: the same for a start, its updates and its end, and for nothing else.
         started_at: `start_s` as Unix time in seconds; None for files.
         ended_at: `end_s` as Unix time in seconds; None for files.
+        withdrawn: this was a false start; true of its last "update" and of its "end".
     """
 
     kind: Kind
@@ -62,108 +55,228 @@ class Event:
     id: str = field(default="", compare=False)
     started_at: float | None = field(default=None, compare=False)
     ended_at: float | None = field(default=None, compare=False)
+    withdrawn: bool = False
 
 
-class Smoother:
-    """Turns the answers of one source's windows into events."""
+class Decider:
+    """Turns the answers of one source's windows into events.
 
-    def __init__(self, source: str, decisions: Decisions) -> None:
+    A class that passes makes a stretch, which may have gaps. Its boundaries are those of the action: windows only pass
+    where most of them lies within it. If two stretches take the same time, the one with the higher match at its peak is
+    the action: the other is not reported, or withdrawn if it was. A stretch that has ended is final.
+
+    source: the source's name, without credentials.
+    decisions: when an answer counts.
+    reach_s: how far an action reaches beyond the parts of the stream that its windows stand for, on both sides.
+    window_s: length of a window; half of it is the default of `gap_s`.
+    """
+
+    def __init__(self, source: str, decisions: Decisions, *, reach_s: float = 0.0, window_s: float = 0.0) -> None:
         self._source = source
         self._decisions = decisions
-        self._mean = MovingMean(decisions.smoothing_s)
-        self._stretch: _Stretch | None = None
-        self._ended_s: dict[str, float] = {}  # by label, of reported actions
-        self._now_s = -math.inf
+        self._reach_s = reach_s
+        self._gap_s = window_s / 2 if decisions.gap_s is None else decisions.gap_s
+        self._actions: list[Stretch] = []  # that may still go on, in the order in which they began
+        self._idle: Stretch | None = None  # the stretch of no class
         self._windows = 0
+        self._fresh = True  # no window yet since the stream began
+        self._begun_s = -math.inf
+        self._now_s = -math.inf
+        self._taken_s = -math.inf  # up to here the stream belongs to actions that have ended
+        self._told_s = -math.inf  # and up to here to events of any kind that have ended
         self.verdict = nothing_seen(EMPTY)
 
-    def push(self, answer: Answer, start_s: float, end_s: float, zero_at: float | None = None) -> list[Event]:
-        """Take the next window's answer; the events it causes, in order. Then `verdict` is its verdict, smoothed.
+    def push(
+        self,
+        answer: Answer,
+        start_s: float,
+        end_s: float,
+        zero_at: float | None = None,
+        *,
+        window_end_s: float = math.inf,
+    ) -> list[Event]:
+        """Take the next window's answer; the events it causes, in order. Then `verdict` is its verdict.
 
         answer: what was measured.
         start_s: from when on the answer stands, in the source's own time.
         end_s: until when it stands, likewise.
         zero_at: the Unix time at second 0 of the source; None for files.
+        window_end_s: when the window ends: nothing later is known yet.
         """
+        if self._fresh or end_s < self._now_s:  # a new stream, or its clock went back
+            self._fresh, self._begun_s, self._taken_s, self._told_s = False, start_s, -math.inf, start_s
         self._windows += 1
-        if end_s < self._now_s:  # the clock went back: times of the old one mean nothing now
-            self._ended_s.clear()
         self._now_s = end_s
-        self.verdict = verdict = self._judge(self._mean.push(answer, end_s))
-        stretch = self._stretch
-        if stretch and stretch.key == _key(verdict):
-            stretch.extend(verdict, end_s, zero_at)
-            return self._report(stretch)
-        events = self._end()
-        self._stretch = _Stretch(verdict, start_s, end_s, zero_at)
-        return events + self._report(self._stretch)
+        verdicts = self._verdicts(answer)
+        self.verdict = verdicts[0]
+        span = (start_s - self._reach_s, max(end_s, min(end_s + self._reach_s, window_end_s)))
+        for verdict in verdicts:
+            if not verdict.reason:
+                self._add(verdict, span, (start_s, end_s), zero_at)
+        events = self._close()
+        if self.verdict.reason:
+            events += self._add_idle(self.verdict, (start_s, end_s), zero_at)
+        return events + self._report()
 
     def finish(self, end_s: float | None = None) -> list[Event]:
         """End what is still open at `end_s`, because the source has ended or was lost, and forget it all.
 
         The answer of a source of one window is reported, however short the source is.
         """
+        kept = [one for one in (*self._actions, self._idle) if one]
+        if end_s is not None:
+            for one in kept:
+                one.end_s = max(one.end_s, end_s) if self._is_seen(one) else min(one.end_s, end_s)
         events: list[Event] = []
-        if self._stretch:
-            if end_s is not None:
-                self._stretch.end_s = max(self._stretch.end_s, end_s)
-            if not self._stretch.reported:
-                events += self._report(self._stretch, anyhow=self._windows == 1)
-            events += self._end()
-        self._mean.clear()
+        if self._windows == 1 and not any(one.reported for one in kept):
+            for one in kept:
+                one.held_s = math.inf
+            events = self._report()
+        for stretch in self._actions:
+            events += self._end(stretch)
+        events += self._end_idle()
+        self._actions.clear()
+        self._fresh = True
         return events
 
-    def _judge(self, answer: Answer) -> Verdict:
+    @property
+    def _open(self) -> list[Stretch]:
+        return [stretch for stretch in self._actions if stretch.reported]
+
+    def _is_seen(self, stretch: Stretch) -> bool:
+        """Whether the latest window belongs to it."""
+        return stretch.seen_s >= self._now_s - EPSILON_SECONDS
+
+    def _verdicts(self, answer: Answer) -> list[Verdict]:
+        """The verdict of a window; with `overlap` one for each class that passes."""
         if not answer.names:
-            return nothing_seen(answer.missing)
+            return [nothing_seen(answer.missing)]
         verdict = judge(answer.distances, answer.probabilities, answer.names, answer.limits, self._decisions)
-        ready = not verdict.reason and verdict.score >= self._decisions.enter_score
-        going_on = self._going_on(answer)
-        if going_on and (verdict.label == going_on.label or not ready):
-            return going_on
-        return verdict if ready or verdict.reason else replace(verdict, label=UNCERTAIN, reason=SCORE)
+        passing = [one for name in answer.names if (one := self._passing(answer, name))]
+        passing.sort(key=lambda one: -one.score)
+        if self._decisions.overlap:
+            return passing or [verdict]
+        if verdict.reason:  # an action that is open needs no lead to go on
+            alive = {stretch.label for stretch in self._actions}
+            return [one for one in passing if one.label in alive][:1] or [verdict]
+        return [verdict]
 
-    def _going_on(self, answer: Answer) -> Verdict | None:
-        """The verdict of the open action, if it may go on."""
-        if self._stretch is None or self._stretch.reason or self._stretch.label not in answer.names:
+    def _passing(self, answer: Answer, name: str) -> Verdict | None:
+        at = answer.names.index(name)
+        score, distance, limit = (float(of[at]) for of in (answer.probabilities, answer.distances, answer.limits))
+        if not distance <= limit or score < self._decisions.min_score:
             return None
-        label = self._stretch.label
-        at = answer.names.index(label)
-        score, distance = float(answer.probabilities[at]), float(answer.distances[at])
-        if not (distance <= answer.limits[at] and score >= max(self._decisions.exit_score, self._decisions.min_score)):
-            return None
-        others = [float(p) for name, p in zip(answer.names, answer.probabilities, strict=True) if name != label]
-        margin = score - max(others, default=0.0)
-        return Verdict(label, label, score, distance, margin, match=match_of(distance, float(answer.limits[at])))
+        others = [float(p) for other, p in zip(answer.names, answer.probabilities, strict=True) if other != name]
+        return Verdict(name, name, score, distance, score - max(others, default=0.0), match=match_of(distance, limit))
 
-    def _report(self, stretch: _Stretch, anyhow: bool = False) -> list[Event]:
-        """The start event of a stretch that has held long enough, or its update."""
-        if stretch.reported:
-            return [self._event("update", stretch, stretch.last)] if self._due(stretch) else []
-        if stretch.end_s - stretch.start_s < self._decisions.min_duration_s - 1e-6 and not anyhow:
-            return []
-        if stretch.reason and not self._decisions.report_unknown:
-            return []
-        ended_s = self._ended_s.get(stretch.label)
-        if ended_s is not None and stretch.end_s < ended_s + self._decisions.cooldown_s - 1e-6:
-            return []
+    def _add(
+        self, verdict: Verdict, span: tuple[float, float], part: tuple[float, float], zero_at: float | None
+    ) -> None:
+        """Add a window to the stretch of its class, or begin one."""
+        stretch = next((one for one in self._actions if one.label == verdict.label), None)
+        if stretch is None:
+            stretch = Stretch(verdict, max(span[0], self._begun_s), max(span[1], self._begun_s), zero_at)
+            self._actions.append(stretch)
+        stretch.extend(verdict, span[1], part, zero_at)
+
+    def _add_idle(self, verdict: Verdict, part: tuple[float, float], zero_at: float | None) -> list[Event]:
+        """Add a window of no class to the stretch that it belongs to, or begin one."""
+        events: list[Event] = []
+        if self._idle and self._idle.key != key_of(verdict):
+            events = self._end_idle()
+        if self._idle is None:
+            self._idle = Stretch(verdict, part[0], part[1], zero_at)
+        self._idle.extend(verdict, part[1], part, zero_at)
+        return events
+
+    def _close(self) -> list[Event]:
+        """End the actions that have not passed for `gap_s`."""
+        events: list[Event] = []
+        for stretch in list(self._actions):
+            if stretch.seen_s < self._now_s - self._gap_s - EPSILON_SECONDS:
+                events += self._end(stretch)
+                self._actions.remove(stretch)
+        return events
+
+    def _report(self) -> list[Event]:
+        """Starts of what has held long enough, with the ends that this means for others; else updates."""
+        events: list[Event] = []
+        for stretch in list(self._actions):
+            if stretch not in self._actions:  # another has replaced it
+                continue
+            if stretch.reported:
+                if self._is_seen(stretch):
+                    if self._idle and not self._idle.reported:
+                        self._idle = None  # the action had only paused
+                    if self._is_due(stretch):
+                        events.append(self._event("update", stretch, stretch.last))
+            elif self._holds(stretch) and not self._is_beaten(stretch):
+                events += self._end_idle(stretch.start_s)
+                if not self._decisions.overlap:
+                    for other in self._open:
+                        events += self._give_way(other, stretch)
+                        self._actions.remove(other)
+                events.append(self._start(stretch))
+        idle = self._idle
+        if idle and not idle.reported and self._decisions.report_unknown and self._holds(idle) and not self._open:
+            events.append(self._start(idle))
+        return events
+
+    def _start(self, stretch: Stretch) -> Event:
         stretch.reported = True
-        return [self._event("start", stretch, stretch.last)]
+        if not self._decisions.overlap or stretch.reason:
+            stretch.start_s = max(stretch.start_s, self._told_s)
+            stretch.end_s = max(stretch.start_s, stretch.end_s)
+        return self._event("start", stretch, stretch.last)
 
-    def _due(self, stretch: _Stretch) -> bool:
-        """Whether an update is due; of what is no class there are none."""
+    def _holds(self, stretch: Stretch) -> bool:
+        return stretch.held_s >= self._decisions.min_duration_s - EPSILON_SECONDS
+
+    def _is_beaten(self, stretch: Stretch) -> bool:
+        """Whether another class explains the same time better."""
+        if self._decisions.overlap:
+            return False
+        if stretch.share_until(self._taken_s) > SAME_ACTION:
+            return True
+        others = (one for one in self._actions if one is not stretch and (one.reported or self._holds(one)))
+        return any(
+            stretch.covered_by(other) > SAME_ACTION and (other.peak, other.reported) >= (stretch.peak, False)
+            for other in others
+        )
+
+    def _give_way(self, other: Stretch, stretch: Stretch) -> list[Event]:
+        """The events that end an open action because a better one starts: it is withdrawn, or shortened."""
+        if other.covered_by(stretch) > SAME_ACTION:
+            return [
+                self._event("update", other, other.last, withdrawn=True),
+                self._event("end", other, other.mean, withdrawn=True),
+            ]
+        if other.end_s > stretch.start_s and other.peak < stretch.peak:
+            other.end_s = max(other.start_s, stretch.start_s)
+        return self._end(other)
+
+    def _is_due(self, stretch: Stretch) -> bool:
         every_s = self._decisions.updates_s
-        return not stretch.reason and every_s is not None and stretch.end_s >= stretch.told_s + every_s - 1e-6
+        return every_s is not None and stretch.end_s >= stretch.told_s + every_s - EPSILON_SECONDS
 
-    def _end(self) -> list[Event]:
-        stretch, self._stretch = self._stretch, None
-        if stretch is None or not stretch.reported:
+    def _end(self, stretch: Stretch) -> list[Event]:
+        if not stretch.reported:
             return []
-        if not stretch.reason:
-            self._ended_s[stretch.label] = stretch.end_s
+        self._taken_s = self._told_s = max(self._told_s, stretch.end_s)
         return [self._event("end", stretch, stretch.mean)]
 
-    def _event(self, kind: Kind, stretch: _Stretch, figures: tuple[float, float, float]) -> Event:
+    def _end_idle(self, end_s: float = math.inf) -> list[Event]:
+        """End the stretch of no class, at `end_s` if it lasts longer."""
+        idle, self._idle = self._idle, None
+        if idle is None or not idle.reported:
+            return []
+        idle.end_s = max(idle.start_s, min(idle.end_s, end_s))
+        self._told_s = max(self._told_s, idle.end_s)
+        return [self._event("end", idle, idle.mean)]
+
+    def _event(
+        self, kind: Kind, stretch: Stretch, figures: tuple[float, float, float], *, withdrawn: bool = False
+    ) -> Event:
         score, margin, match = figures
         stretch.told_s = stretch.end_s
         return Event(
@@ -180,48 +293,5 @@ class Smoother:
             stretch.id,
             stretch.started_at,
             stretch.ended_at,
+            withdrawn,
         )
-
-
-def _key(verdict: Verdict) -> tuple[str, str]:
-    """Windows with the same key make a stretch: the label, and for "unknown" whether anything was measured."""
-    return verdict.label, verdict.reason if verdict.reason in (STILL, INVALID, EMPTY) else ""
-
-
-class _Stretch:
-    """Successive windows with the same key; `reason` is the first window's."""
-
-    def __init__(self, verdict: Verdict, start_s: float, end_s: float, zero_at: float | None) -> None:
-        self.id = secrets.token_hex(8)
-        self.key = _key(verdict)
-        self.label = verdict.label
-        self.reason = verdict.reason
-        self.start_s = start_s
-        self.end_s = end_s
-        self.started_at = None if zero_at is None else zero_at + start_s
-        self.reported = False
-        self.told_s = end_s  # until when the last event of it told
-        self.windows = 0
-        self._sums = (0.0, 0.0, 0.0)
-        self.last = (0.0, 0.0, 0.0)
-        self.extend(verdict, end_s, zero_at)
-
-    def extend(self, verdict: Verdict, end_s: float, zero_at: float | None) -> None:
-        self.windows += 1
-        self.end_s = end_s
-        self._zero_at = zero_at
-        self.last = (verdict.score, verdict.margin, verdict.match)
-        score, margin, match = self._sums
-        self._sums = (score + verdict.score, margin + verdict.margin, match + verdict.match)
-
-    @property
-    def ended_at(self) -> float | None:
-        """Never before `started_at`, also if the machine's clock was set back in between."""
-        if self._zero_at is None or self.started_at is None:
-            return None
-        return max(self.started_at, self._zero_at + self.end_s)
-
-    @property
-    def mean(self) -> tuple[float, float, float]:
-        score, margin, match = self._sums
-        return score / self.windows, margin / self.windows, match / self.windows

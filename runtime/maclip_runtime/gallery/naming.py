@@ -11,11 +11,11 @@ from maclip_runtime.bundle.names import name_key, normal_form
 from maclip_runtime.decisions import UNCERTAIN, UNKNOWN
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.gallery.rows import NEGATIVE, EnrolledClip
+from maclip_runtime.redaction import JOINERS
 
 NAMES = "SELECT DISTINCT class FROM clips WHERE class NOT NULL"
 MAX_NAME_LENGTH = 200  # characters
 MAX_TEXT_LENGTH = 1000  # characters
-JOINERS = "\u200c\u200d"  # not printable to Python, but part of Persian words and of emoji
 
 
 def valid_name(name: str) -> str:

@@ -36,7 +36,7 @@ from maclip_runtime.gallery.rows import (
     shown_from,
     vector_from,
 )
-from maclip_runtime.gallery.storing import storable
+from maclip_runtime.gallery.storing import storable, storable_array
 from maclip_runtime.reading.frames import Floats
 from maclip_runtime.reading.quality import ClipRejected, Reason, Rejection
 
@@ -113,6 +113,7 @@ class Gallery(GalleryFile):
 
     def shown_before(self, digest: str) -> tuple[str, str] | None:
         """Class (`NEGATIVE` for a negative) and source of a clip with the same frames; None where there is none."""
+        digest = values.text(digest, "digest")
         rows = self._rows("SELECT class, source FROM clips WHERE digest = ? LIMIT 1", digest)
         return next(iter(self._made(shown_from, rows)), None)
 
@@ -126,6 +127,11 @@ class Gallery(GalleryFile):
 
         Raises `clip-rejected`, `output-unwritable`.
         """
+        clips = [values.instance(one, EnrolledClip, "clips") for one in values.items(clips, "clips", "a list of clips")]
+        prototypes = storable_array(prototypes, "prototypes", 3)
+        graph, force = values.text(graph, "graph"), values.flag(force, "force")
+        if len(prototypes) != len(clips):
+            raise values.refused(prototypes, "prototypes", f"one for each of {len(clips)} clips")
         with self._changing(create=True) as connection:
             self._claim(connection, self._contract)
             names = KnownNames(connection.execute(NAMES))
@@ -216,6 +222,7 @@ class Gallery(GalleryFile):
 
     def prototypes(self, graph: str) -> dict[int, Floats]:
         """The stored prototypes of the graph of this digest, float32 [T, D'] by clip id, without damaged ones."""
+        graph = values.text(graph, "graph")
         shapes = self.shapes()
         if len(shapes) != 1:
             return {}
@@ -234,15 +241,18 @@ class Gallery(GalleryFile):
         graph: digest of the graph that made them.
         prototypes: float32 [T, D'] by clip id.
         """
+        graph, prototypes = values.text(graph, "graph"), values.instance(prototypes, dict, "prototypes")
+        made = [(graph, blob(storable_array(data, "prototypes", 2)), clip) for clip, data in prototypes.items()]
         # Selected by id, because a clip may have been removed meanwhile.
         self._derive(
             version,
             "INSERT OR REPLACE INTO prototypes SELECT id, ?, ? FROM clips WHERE id = ?",
-            [(graph, blob(data), clip) for clip, data in prototypes.items()],
+            made,
         )
 
     def measured_limit(self, made_for: str) -> tuple[bool, float | None]:
         """Whether a limit measured for `made_for` is stored, and its value (None: no limit)."""
+        made_for = values.text(made_for, "made_for")
         rows = self._rows("SELECT value FROM measured_limit WHERE made_for = ?", made_for)
         value = rows[0][0] if rows else None
         if not rows or not (value is None or (type(value) is float and math.isfinite(value))):
@@ -251,6 +261,8 @@ class Gallery(GalleryFile):
 
     def keep_measured_limit(self, version: tuple[int, int], made_for: str, value: float | None) -> None:
         """Store the limit measured for `made_for` from the gallery at `version`, like `keep_prototypes`."""
+        made_for = values.text(made_for, "made_for")
+        value = None if value is None else values.number(value, "value")
         self._derive(version, "INSERT OR REPLACE INTO measured_limit VALUES (1, ?, ?)", [(made_for, value)])
 
     def _insert(self, connection: sqlite3.Connection, clip: EnrolledClip) -> int:

@@ -12,6 +12,7 @@ from maclip_runtime.errors import MaclipError
 from maclip_runtime.gallery.naming import valid_name
 from maclip_runtime.gallery.rows import NEGATIVE, ClassLimit, EnrolledClip, blob
 from maclip_runtime.reading.frames import Floats
+from maclip_runtime.redaction import one_line
 
 MAX_CLIP_SECONDS = 86400.0  # a day
 MAX_SOURCE_LENGTH = 8000  # characters; of a longer one the end is kept
@@ -27,9 +28,9 @@ def storable(clip: EnrolledClip) -> dict[str, Any]:
 
     Raises `clip-invalid` for anything else, `features-invalid` for features that are not finite or too large.
     """
-    features, query = _array(clip.features, "features", 2), _array(clip.query, "query", 2)
+    features, query = storable_array(clip.features, "features", 2), storable_array(clip.query, "query", 2)
     frames, width = features.shape
-    text = None if clip.text is None else _array(clip.text, "text", 1)
+    text = None if clip.text is None else storable_array(clip.text, "text", 1)
     shapes = (query.shape, (width,) if text is None else text.shape)
     if shapes != ((frames, width), (width,)) or 0 in features.shape or (text is None) != (clip.text_name is None):
         raise MaclipError(
@@ -47,7 +48,7 @@ def storable(clip: EnrolledClip) -> dict[str, Any]:
         "frames": frames,
         "width": width,
         "digest": _text(clip.digest, "digest"),
-        "source": _text(clip.source, "source")[-MAX_SOURCE_LENGTH:],
+        "source": one_line(_text(clip.source, "source")[-MAX_SOURCE_LENGTH:]),
         "enrolled_at": _text(clip.enrolled_at, "enrolled_at"),
         "duration_s": values.number(clip.duration_s, "duration_s", code=INVALID, above=0, maximum=MAX_CLIP_SECONDS),
         "quality": json.dumps(
@@ -95,7 +96,8 @@ def _pair(value: object) -> bool:
     return isinstance(value, (list, tuple)) and len(value) <= 2 and all(_plain(one) for one in value)
 
 
-def _array(array: object, what: str, rank: int) -> Floats:
+def storable_array(array: object, what: str, rank: int) -> Floats:
+    """Features as float32 with `rank` axes, finite and `usable`. Raises `clip-invalid`, `features-invalid`."""
     if not isinstance(array, np.ndarray) or array.dtype.kind != "f" or array.ndim != rank:
         raise values.refused(array, what, "an array of floats", INVALID)
     if not usable(array):

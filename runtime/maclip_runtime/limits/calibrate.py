@@ -85,7 +85,7 @@ class ClassCalibration:
 
     @property
     def alarms_an_hour(self) -> float | None:
-        """False alarms an hour of background, before smoothing; None without background."""
+        """False alarms an hour of background, counted in windows; None without background."""
         return None if self.alarms is None or not self.hours else self.alarms / self.hours
 
     @property

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from maclip_runtime.engines.encoder import Encoder
-from maclip_runtime.gallery import Gallery, clips_key
+from maclip_runtime.gallery import EnrolledClip, Gallery, clips_key
 from maclip_runtime.matching.distances import MAX_SAMPLE, left_out, match_all, sound, spread
 from maclip_runtime.matching.index import Index
 from maclip_runtime.reading.frames import Floats
@@ -20,7 +21,9 @@ def gallery_limits(gallery: Gallery, encoder: Encoder, index: Index, by_clip: Ma
     """The limits [C] of an index; `by_clip`: the prototypes by clip id.
 
     A class's limit is the calibrated one if its clips and the graphs are those it was calibrated with. The other
-    classes share one limit, measured on at most `MAX_SAMPLE` clips and kept in the gallery.
+    classes share one limit. If training learned the bundle's limit, that is it: on drawn streams a limit measured on
+    the gallery was worse, alone or beside it (`python -m benchmarks.events`, "limit rules"). Else it is measured on at
+    most `MAX_SAMPLE` clips. Negatives can only lower it. It is kept in the gallery.
     """
     graphs = graphs_key(encoder)
     calibrated = {
@@ -58,6 +61,40 @@ def best_limit(own: Sequence[float], others: Sequence[float], prior: float | Non
     return prior
 
 
+@dataclass(frozen=True)
+class OwnDistances:
+    """Distances of at most `MAX_SAMPLE` of a gallery's clips.
+
+    own: to its own class without the clip, of clips in classes of two or more.
+    others: of each clip to the nearest other class; empty with one class.
+    itself: of each clip to its class with the clip in it.
+    """
+
+    own: list[float]
+    others: list[float]
+    itself: list[float]
+
+
+def own_distances(gallery: Gallery, encoder: Encoder, index: Index, by_clip: Mapping[int, Floats]) -> OwnDistances:
+    """How far a gallery's clips lie from its classes; for the arguments see `gallery_limits`."""
+    groups = index.groups
+    members = [member for group in groups.values() for member in group]
+    clips = sound(gallery.clips(ids=[members[place].id for place in spread(len(members))]))
+    if not clips:
+        return OwnDistances([], [], [])
+    # By number, not by the clip's class as it was read: another program may have renamed it since.
+    owner = {member.id: name for name, group in groups.items() for member in group}
+    columns = [index.names.index(owner[clip.id]) for clip in clips]
+    queries = np.stack([clip.query for clip in clips])
+    found = match_all(encoder, queries, index.prototypes, index.text, index.has_text).distances
+    apart = [left_out(encoder, clip, groups[owner[clip.id]], by_clip) for clip in clips]
+    own = [distance for distance in apart if distance is not None]
+    others = []
+    if len(index.names) > 1:
+        others = [float(np.delete(row, column).min()) for row, column in zip(found, columns, strict=True)]
+    return OwnDistances(own, others, [float(row[column]) for row, column in zip(found, columns, strict=True)])
+
+
 def halfway(itself: Sequence[float], strangers: Floats) -> float:
     """The limit of a class of one clip: halfway from the clip's distance to itself to the nearest stranger."""
     return (float(np.median(itself)) + float(strangers.min())) / 2
@@ -72,47 +109,36 @@ def _kept_or_measured(gallery: Gallery, encoder: Encoder, index: Index, by_clip:
     """The limit of all classes that are not calibrated: as kept for this very gallery, or measured anew and kept."""
     limit = encoder.bundle.manifest.limit
     prior = limit.distance if limit else None
-    made_for = f"{index.generation} {prior} {graphs_key(encoder)}"
+    made_for = f"{index.generation} {prior} {limit and limit.learned} {graphs_key(encoder)}"
     kept, value = gallery.measured_limit(made_for)
     if not kept:
-        value = _measured(gallery, encoder, index, by_clip, prior)
+        negatives = sound(gallery.negatives())[:MAX_SAMPLE]
+        if limit is not None and limit.learned and not negatives:
+            value = prior
+        else:
+            value = _measured(gallery, encoder, index, by_clip, negatives)
         gallery.keep_measured_limit(index.version, made_for, value)
     return value
 
 
 def _measured(
-    gallery: Gallery, encoder: Encoder, index: Index, by_clip: Mapping[int, Floats], prior: float | None
+    gallery: Gallery, encoder: Encoder, index: Index, by_clip: Mapping[int, Floats], negatives: Sequence[EnrolledClip]
 ) -> float | None:
-    """`best_limit` of the gallery's own distances; negatives can only lower it.
+    """The learned limit, or `best_limit` of the gallery's own distances; negatives can only lower it.
 
     If no class has two clips, negatives set the limit as in `halfway`.
     """
-    groups = index.groups
-    members = [member for group in groups.values() for member in group]
-    clips = sound(gallery.clips(ids=[members[place].id for place in spread(len(members))]))
-    if not clips:
+    known = encoder.bundle.manifest.limit
+    prior = known.distance if known else None
+    seen = own_distances(gallery, encoder, index, by_clip)
+    if not seen.itself:
         return prior
-    # By number, not by the clip's class as it was read: another program may have renamed it since.
-    owner = {member.id: name for name, group in groups.items() for member in group}
-    columns = {clip.id: index.names.index(owner[clip.id]) for clip in clips}
-    queries = np.stack([clip.query for clip in clips])
-    found = match_all(encoder, queries, index.prototypes, index.text, index.has_text).distances
-    apart = [left_out(encoder, clip, groups[owner[clip.id]], by_clip) for clip in clips]
-    own = [distance for distance in apart if distance is not None]
-    others = []
-    if len(index.names) > 1:
-        others = [float(np.delete(row, columns[clip.id]).min()) for clip, row in zip(clips, found, strict=True)]
-    limit = best_limit(own, others, prior)
-    negatives = sound(gallery.negatives())[:MAX_SAMPLE]
+    limit = prior if known and known.learned else best_limit(seen.own, seen.others, prior)
     if not negatives:
         return limit
     queries = np.stack([clip.query for clip in negatives])
     strangers = match_all(encoder, queries, index.prototypes, index.text, index.has_text).distances.min(axis=1)
-    if own:
-        lower = best_limit(own, strangers.tolist(), prior)
-    else:
-        itself = [float(row[columns[clip.id]]) for clip, row in zip(clips, found, strict=True)]
-        lower = halfway(itself, strangers)
+    lower = best_limit(seen.own, strangers.tolist(), prior) if seen.own else halfway(seen.itself, strangers)
     return lower if limit is None or lower is None else min(limit, lower)
 
 

@@ -7,6 +7,7 @@ from os import PathLike
 
 import numpy as np
 
+from maclip_runtime import values
 from maclip_runtime.bundle.manifest import Manifest
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.reading.clip import read_clip
@@ -39,13 +40,7 @@ def sampled(take: Take, manifest: Manifest) -> Pixels:
 
     Raises `frames-invalid`, `clip-too-short`.
     """
-    frames = take.frames
-    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or 0 in frames.shape[1:]:
-        raise MaclipError(
-            "frames-invalid",
-            f"Frames are uint8 [N, H, W, 3], not {frames.dtype} {list(frames.shape)}.",
-            "Give RGB bytes.",
-        )
+    frames = values.pixels(take.frames, "frames", "N, H, W, 3")
     if len(frames) < manifest.frames:
         raise MaclipError(
             "clip-too-short",

@@ -75,6 +75,7 @@ class Enroller:
         self, name: str, takes: Sequence[Take], *, text: str | None = None, no_text: bool = False, force: bool = False
     ) -> Enrolled:
         """`enroll` for clips in memory. Raises `frames-invalid`, `clip-too-short` and what `enroll` raises."""
+        takes = [values.instance(one, Take, "takes") for one in values.items(takes, "takes", "a list of takes")]
         return self._enroll(name, takes, text, no_text, force, None)
 
     def add_negatives(
@@ -86,7 +87,7 @@ class Enroller:
         roi: Roi | None = None,
     ) -> int:
         """See `Recognizer.add_negatives`."""
-        force = values.flag(force, "force")
+        force, progress = values.flag(force, "force"), values.function(progress, "progress")
         return len(self._add(self._encode(NEGATIVE, self._takes(clips, roi), None, None, progress), force))
 
     def check_name(self, name: str, *, text: str | None = None, no_text: bool = False) -> None:

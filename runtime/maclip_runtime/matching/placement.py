@@ -116,13 +116,18 @@ class _Judge:
         return Reason("near-other-class", words)
 
 
+def change_of(query: Floats) -> float:
+    """How much a clip's features [T, D'] change from frame to frame, in the mean: what `SAME` is a share of."""
+    return float(np.linalg.norm(np.diff(query, axis=0), axis=-1).mean()) if len(query) > 1 else 0.0
+
+
 def _duplicate(gallery: Gallery, clip: EnrolledClip, fellows: Sequence[EnrolledClip]) -> Reason | None:
     """A reason if the same frames are in the gallery, or nearly the same features among `fellows`."""
     before = gallery.shown_before(clip.digest)
     if before:
         where = "a negative" if before[0] == NEGATIVE else f"a clip of {before[0]!r}"
         return Reason("duplicate", f"the same frames as {before[1]}, {where}")
-    step = float(np.linalg.norm(np.diff(clip.query, axis=0), axis=-1).mean()) if len(clip.query) > 1 else 0.0
+    step = change_of(clip.query)
     for fellow in fellows:
         if fellow.digest == clip.digest:
             return Reason("duplicate", f"the same frames as {fellow.source}")

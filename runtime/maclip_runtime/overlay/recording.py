@@ -11,6 +11,7 @@ from os import PathLike
 from pathlib import Path
 from types import TracebackType
 
+from maclip_runtime import values
 from maclip_runtime.callbacks import Callbacks
 from maclip_runtime.decisions import Event, Verdict
 from maclip_runtime.errors import EXIT_OUR_FAULT, MaclipError
@@ -36,7 +37,8 @@ class Overlay(Callbacks):
     """
 
     def __init__(self, path: str | PathLike[str], sources: Sequence[str] = ()) -> None:
-        self._path = Path(path)
+        self._path = Path(values.path(path, "path"))
+        sources = [str(one) for one in values.addresses(sources, "sources")]
         check_path(self._path)
         _refuse_sources(sources, [self._numbered(number) for number in range(1, len(sources) + 1)])
         self._trackers: dict[str, SceneTracker] = {}

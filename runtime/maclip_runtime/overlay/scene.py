@@ -72,11 +72,16 @@ class SceneTracker:
         self.scene = replace(self.scene, answers=answers, events=events)
 
     def event(self, event: Event) -> None:
-        """An event started, continued or ended."""
+        """An event started, continued, ended or was withdrawn, which removes it."""
+        others = self._recent(
+            tuple(one for one in self.scene.events if not (one.going_on and one.label == event.label)), event.end_s
+        )
+        if event.withdrawn:
+            self.scene = replace(self.scene, events=others)
+            return
         going_on = event.kind != "end"
         span = Span(event.label, event.match, event.start_s, event.end_s, self._tone(event.label), going_on)
-        others = tuple(other for other in self.scene.events if not (other.going_on and other.label == event.label))
-        self.scene = replace(self.scene, events=(*self._recent(others, event.end_s), span))
+        self.scene = replace(self.scene, events=(*others, span))
 
     @staticmethod
     def _recent(spans: tuple[Span, ...], now_s: float) -> tuple[Span, ...]:

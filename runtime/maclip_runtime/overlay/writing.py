@@ -87,10 +87,16 @@ def check_path(path: Path) -> None:
     """Raises `output-unwritable` where no video can be written to `path`, which may already exist."""
     if path.suffix.lower() not in CONTAINERS:
         raise _unwritable(path, "its name does not end in .mp4 or .mkv")
-    if path.is_dir():
+    if os.path.isdir(path):
         raise _unwritable(path, "it is a folder")
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):
         raise _unwritable(path, "its folder does not exist")
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        pass
+    except OSError as error:  # a name that is too long
+        raise _unwritable(path, str(error.strerror)) from error
     if not os.access(path.parent, os.W_OK):
         raise _unwritable(path, "its folder is not writable")
 

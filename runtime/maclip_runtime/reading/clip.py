@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from os import PathLike
@@ -46,7 +47,7 @@ def read_clip(path: str | PathLike[str], choose: Choose, transform: Transform | 
     Raises `clip-unreadable`, and `clip-too-short` where the clip has fewer frames than `choose` returns indices.
     """
     path = Path(values.path(path, "clip"))
-    if path.is_dir():
+    if os.path.isdir(path):  # false, not an error, where the system refuses the path
         return _read_folder(path, choose, transform)
     return _read_video(path, choose, transform)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from maclip_runtime.decisions import Event
 
-SCHEMA = 2
+SCHEMA = 3
 
 
 def event_record(event: Event) -> dict[str, Any]:

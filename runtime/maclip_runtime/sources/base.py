@@ -11,7 +11,7 @@ from functools import cached_property
 from types import TracebackType
 
 from maclip_runtime.reading.frames import Pixels
-from maclip_runtime.redaction import redact
+from maclip_runtime.redaction import one_line, redact
 from maclip_runtime.sources.options import Roi
 
 
@@ -84,7 +84,7 @@ class Source(ABC):
         name: for messages and events; an address loses its credentials.
         live: whether it goes on without its reader.
         """
-        self.name = redact(name)
+        self.name = one_line(redact(name))
         self.live = live
 
     def __enter__(self) -> Source:

@@ -98,8 +98,7 @@ class SourceOptions:
         if self.roi is not None:
             values.instance(self.roi, Roi, "roi")
         if self.name is not None:
-            object.__setattr__(self, "name", values.text(self.name, "name"))
-            _check_name(self.name)
+            object.__setattr__(self, "name", source_name(self.name))
 
     @property
     def patience_s(self) -> float:
@@ -110,13 +109,16 @@ class SourceOptions:
 DEFAULTS = SourceOptions()
 
 
-def _check_name(name: str) -> None:
-    if not isinstance(name, str) or not name.strip() or not name.isprintable() or len(name) > MAX_NAME_LENGTH:
+def source_name(name: object) -> str:
+    """The name that a program gives to a source: a short printable text. Raises `option-invalid`."""
+    found = values.text(name, "name")
+    if not found.strip() or not found.isprintable() or len(found) > MAX_NAME_LENGTH:
         raise MaclipError(
             "option-invalid",
-            f"{name!r} cannot be the name of a source.",
+            f"{values.shown(found)} cannot be the name of a source.",
             f"Give a short text, at most {MAX_NAME_LENGTH} characters, for instance door.",
         )
+    return found
 
 
 def _span(start: float, length: float, pixels: int) -> tuple[int, int]:

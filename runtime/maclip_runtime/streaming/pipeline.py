@@ -1,4 +1,4 @@
-"""From frames to events: stem, tower, matching, limits and smoothing, for all sources of a stream together.
+"""From frames to events: stem, tower, matching, limits and decisions, for all sources of a stream together.
 
 `Pipeline.step` serves `Recognizer.watch` and `Recognizer.stream` alike.
 """
@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from maclip_runtime.callbacks import CallbackList
-from maclip_runtime.decisions import Answer, Decisions, Event, Smoother
+from maclip_runtime.decisions import Answer, Decider, Decisions, Event
 from maclip_runtime.engines.encoder import Encoder
 from maclip_runtime.matching.clips import read_take
 from maclip_runtime.matching.index import CurrentIndex
@@ -39,10 +39,10 @@ class Track:
     `zero_at` is the Unix time at second 0 of a live source, by its newest frame.
     """
 
-    def __init__(self, name: str, cutter: Cutter, smoother: Smoother, *, live: bool) -> None:
+    def __init__(self, name: str, cutter: Cutter, decider: Decider, *, live: bool) -> None:
         self.name = name
         self.cutter = cutter
-        self.smoother = smoother
+        self.decider = decider
         self._live = live
         self.zero_at: float | None = None
 
@@ -58,7 +58,7 @@ class Track:
 
     def end(self) -> list[Event]:
         """The events that end what is still open, after the last step or when the source is lost."""
-        return self.smoother.finish(self.cutter.end_s)
+        return self.decider.finish(self.cutter.end_s)
 
 
 class Pipeline:
@@ -82,7 +82,7 @@ class Pipeline:
         return Track(
             name,
             Cutter(grid, prepared, gate, live),
-            Smoother(name, self._decisions),
+            Decider(name, self._decisions, reach_s=grid.reach_s, window_s=grid.window_s),
             live=live,
         )
 
@@ -95,7 +95,7 @@ class Pipeline:
         self.encoder.require_open()
         for track, step in steps:
             if step.lost_s is not None:
-                yield from track.smoother.finish(step.lost_s)
+                yield from track.decider.finish(step.lost_s)
         due = [(track, window) for track, step in steps for window in step.windows]
         moving = [window for _, window in due if not window.still]
         # A window may hold slots of an earlier step whose stem run failed: they are run now.
@@ -108,9 +108,9 @@ class Pipeline:
     def decide(self, track: Track, window: Window, answer: Answer) -> list[Event]:
         """The events that a window's answer causes, after those of the windows before it."""
         begun = time.perf_counter()
-        events = track.smoother.push(answer, *window.covers_s, track.zero_at)
+        events = track.decider.push(answer, *window.covers_s, track.zero_at, window_end_s=window.end_s)
         self._callbacks.timing("decide", time.perf_counter() - begun)
-        self._callbacks.verdict(track.name, track.smoother.verdict, *window.covers_s)
+        self._callbacks.verdict(track.name, track.decider.verdict, *window.covers_s)
         return events
 
     def whole(self, path: str | PathLike[str], roi: Roi | None = None) -> tuple[Take, Answer]:

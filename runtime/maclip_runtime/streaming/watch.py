@@ -22,6 +22,7 @@ WAIT_SECONDS = 0.2  # for the next frame of a single camera
 SHARED_WAIT_SECONDS = 0.01  # with several cameras: each waits for the others
 MAX_OPEN_FILES = 16  # the others wait for their turn: a process may have few descriptors, and each has its decoder
 FRAMES_A_TURN = 16  # of a file, before the other sources have their turn
+MAX_FAILED_STEPS = 3  # in a row, before a device that fails ends the watch
 AWAY = (SourceState.LOST, SourceState.CONNECTING)
 
 log = logging.getLogger("maclip")
@@ -37,7 +38,9 @@ def watch(
     """Open the sources and yield their events as they happen; `gates`: a motion gate for each source, or none.
 
     A source that fails ends, with the events of what was open in it; the others go on. Once all have ended, the first
-    failure is raised; with a single source at once. Raises `recognizer-closed` when the recogniser is closed.
+    failure is raised; with a single source at once. A device that fails leaves a step's windows unanswered, which is
+    logged; where it fails three times in a row, all sources end with the events of what was open, and `device-failed`
+    is raised. Raises `recognizer-closed` when the recogniser is closed.
     """
     with _Watch(pipeline, wanted, gates, grid, callbacks) as running:
         for event in running.events():
@@ -127,6 +130,7 @@ class _Watch:
         self._names = Names([options for _, options in wanted])
         self._open: list[Feed] = []
         self._failed = len(wanted)  # the number of the source whose error is kept
+        self._failed_steps = 0  # in a row, of the device
 
     def __enter__(self) -> _Watch:
         return self
@@ -149,7 +153,7 @@ class _Watch:
                     feed.tell_status(self._callbacks)
             wait_s = _wait_s(going)
             steps = [(feed.track, feed.pull(wait_s, self._callbacks)) for feed in going]
-            yield from self._pipeline.step(steps)
+            yield from self._answered(steps)
             for feed in going:
                 if self._callbacks:
                     feed.tell_status(self._callbacks)
@@ -159,6 +163,24 @@ class _Watch:
                 elif feed.away:
                     yield from feed.track.end()
             self._open = [feed for feed in self._open if not feed.ended]
+
+    def _answered(self, steps: Sequence[tuple[Track, Step]]) -> Iterator[Event]:
+        """The events of a step. Raises `device-failed` once the device has failed too often in a row."""
+        try:
+            yield from self._pipeline.step(steps)
+        except MaclipError as error:
+            if error.code != "device-failed":
+                raise
+            self._failed_steps += 1
+            if self._failed_steps == 1:
+                log.warning("some windows stay unanswered: %s", error.message)
+            if self._failed_steps == MAX_FAILED_STEPS:
+                for feed in self._open:
+                    yield from feed.track.end()
+                raise
+        else:
+            if any(not window.still for _, step in steps for window in step.windows):
+                self._failed_steps = 0
 
     def _start(self, numbers: Sequence[int]) -> None:
         """Open these of the wanted sources, and begin to watch them."""

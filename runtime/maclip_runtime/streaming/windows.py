@@ -20,6 +20,9 @@ from maclip_runtime.streaming.motion import MotionGate
 MIN_WINDOW_SECONDS = 0.05  # a shorter window is a single frame of any camera
 MAX_WINDOW_SECONDS = 86400.0  # a day; no action lasts longer, and sums of larger numbers overflow
 MAX_GAP_SECONDS = 60.0  # frames farther apart than this (and than a window) never share a window
+# An action that a window shows begins at most this share of the window after the window's start, and ends at most as
+# much before its end (chosen by benchmarks/events.py).
+OUTSIDE_SHARE = 0.15
 SAME_SECONDS = 1e-6  # times this close are equal: frame times are sums of fractions
 
 
@@ -61,6 +64,11 @@ class Grid:
     def hop_s(self) -> float:
         """Seconds between windows."""
         return self.hop * self.spacing_s
+
+    @property
+    def reach_s(self) -> float:
+        """How far an action reaches beyond the part of the stream that a window which shows it stands for."""
+        return reach_of(self.window_s, self.hop_s)
 
     def is_used(self, point: int) -> bool:
         """Whether any window takes this point; some are skipped if the hop is longer than the window."""
@@ -290,6 +298,11 @@ class _Beginning:
         """T slots over the whole stream, sampled as a whole clip is."""
         made = [Slot(pixels) for pixels in self._kept]
         return tuple(made[i] for i in np.asarray(segment_indices(len(made), frames)).tolist())
+
+
+def reach_of(window_s: float, hop_s: float) -> float:
+    """See `Grid.reach_s`. A window stands for a hop around its centre; no action reaches beyond the window itself."""
+    return max(0.0, min((0.5 - OUTSIDE_SHARE) * window_s, (window_s - hop_s) / 2))
 
 
 def window_of(window_s: object, hop_s: object) -> tuple[float | None, float | None]:

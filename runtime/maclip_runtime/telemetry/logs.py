@@ -11,7 +11,7 @@ from typing import Any, Literal, TextIO
 
 from maclip_runtime.callbacks import Callbacks
 from maclip_runtime.decisions import Event
-from maclip_runtime.redaction import redact_text
+from maclip_runtime.redaction import one_line, redact_text
 from maclip_runtime.sources import SourceState, SourceStatus
 
 log = logging.getLogger("maclip")
@@ -67,6 +67,7 @@ class EventLogger(Callbacks):
                 "start_s": round(event.start_s, 3),
                 "end_s": round(event.end_s, 3),
                 **({"reason": event.reason} if event.reason else {}),
+                **({"withdrawn": True} if event.withdrawn else {}),
                 "id": event.id,
             }
             log.info("event %s", event.kind, extra={"fields": fields})
@@ -86,7 +87,7 @@ class _Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         fields = "".join(f" {name}={_quoted(value)}" for name, value in _fields(record).items())
         # One line per record: a name with a line break must not forge another.
-        message = redact_text(record.getMessage()).replace("\r", "\\r").replace("\n", "\\n")
+        message = one_line(redact_text(record.getMessage()))
         line = f"{_utc(record)} {record.levelname:7} {message}{fields}"
         if record.exc_info:
             line += "\n" + redact_text(self.formatException(record.exc_info))

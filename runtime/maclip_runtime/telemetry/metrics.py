@@ -94,8 +94,9 @@ class Metrics(Callbacks):
             self._latency.labels(*_labels(source)).observe(seconds)
 
     def event(self, event: Event) -> None:
-        """Count an event."""
-        self._events.labels(*_labels(event.source, event.kind, event.label)).inc()
+        """Count an event; the end of one that is withdrawn as "withdrawn"."""
+        kind = "withdrawn" if event.withdrawn and event.kind == "end" else event.kind
+        self._events.labels(*_labels(event.source, kind, event.label)).inc()
 
     def status(self, status: SourceStatus) -> None:
         """Keep the source's last status."""

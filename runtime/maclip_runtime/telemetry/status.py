@@ -84,7 +84,8 @@ class StatusBoard(Callbacks):
         parts += self._dropped(statuses)
         if self._last:
             event, at = self._last
-            parts.append(f"{event.kind} {event.label!r} match {event.match:.2f}, {time.monotonic() - at:.0f} s ago")
+            kind = "withdrawn" if event.withdrawn else event.kind
+            parts.append(f"{kind} {event.label!r} match {event.match:.2f}, {time.monotonic() - at:.0f} s ago")
         return " · ".join(parts)
 
     def _rate(self) -> float:

@@ -41,6 +41,8 @@ from maclip_cli.demo.words import gain
 from maclip_runtime.decisions import Event
 from maclip_runtime.errors import MaclipError
 
+pytestmark = pytest.mark.long  # the demo itself, which they all look at
+
 ENROLLED = ("moving a shape from right to left", "a shape shrinking")
 STRANGER = "covering a shape with another"
 FEW: dict[str, int] = {"train": 5, "val": 5, "test": 5}

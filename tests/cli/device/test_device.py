@@ -88,6 +88,7 @@ def test_enroll_recognise_and_list_without_torch(bundle: Path, gallery: Path, cl
         "id",
         "started_at",
         "ended_at",
+        "withdrawn",
     }
     done = run("recognize", video, *both)
     assert "start  red light  match 0." in done.stdout

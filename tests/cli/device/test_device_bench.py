@@ -8,7 +8,15 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 from tiny_bundle import write_bundle
+from typer.testing import CliRunner
+
+from maclip_cli.device.app import app
+from maclip_runtime import Bundle
+from maclip_runtime.errors import MaclipError
+from maclip_runtime.tools.bench.engine import open_bundle
+from maclip_runtime.tools.bench.plan import Plan
 
 
 def run(*args: object) -> subprocess.CompletedProcess[str]:
@@ -70,3 +78,30 @@ def test_source_without_two_windows_is_refused(bundle: Path, clips: Path) -> Non
     done = run("--bundle", bundle, "--seconds", 0.5, "--source", clips / "red1.mp4")
     assert done.returncode == 2
     assert "error[clip-too-short]" in done.stderr
+
+
+def test_every_command_that_runs_a_bundle_can_be_told_to_trust_its_engines() -> None:
+    commands = typer.main.get_command(app).commands
+    running = {name: {one.name for one in command.params} for name, command in commands.items()}
+    assert {name for name, options in running.items() if {"bundle", "device"} <= options} == {
+        name for name, options in running.items() if "trust_engines" in options
+    }
+
+
+@pytest.mark.parametrize("trusted", [False, True])
+def test_bench_and_doctor_open_the_bundle_as_they_are_told(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, trusted: bool
+) -> None:
+    told = []
+
+    def opened(path: Path, *, trust_engines: bool = False) -> Bundle:
+        told.append(trust_engines)
+        raise MaclipError("bundle-corrupt", "It was only asked for.", "Nothing.")
+
+    monkeypatch.setattr(Bundle, "open", opened)
+    for command in ("bench", "doctor"):
+        options = ["--trust-engines"] if trusted else []
+        CliRunner().invoke(app, [command, "--bundle", str(bundle), "--device", "cpu", *options])
+    with pytest.raises(MaclipError):
+        open_bundle(str(bundle), Plan(bundle, trust_engines=trusted).engine)
+    assert told == [trusted] * 3

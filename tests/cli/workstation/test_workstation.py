@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import signal
 import subprocess
@@ -11,6 +13,8 @@ from pathlib import Path
 
 import pytest
 from videos import color_video, write_sound
+
+from maclip_cli.workstation import app as command_line
 
 WITHOUT = """
 import sys
@@ -27,11 +31,23 @@ main()
 """
 
 
-def run(*args: object, blocked: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+def process(*args: object, blocked: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    """`maclip` as a process of its own, which imports torch: seconds. `blocked`: libraries that it cannot import."""
     code = WITHOUT.format(blocked=set(blocked) or "()")
     return subprocess.run(
         [sys.executable, "-c", code, *map(str, args)], capture_output=True, text=True, timeout=300, check=False
     )
+
+
+def run(*args: object) -> subprocess.CompletedProcess[str]:
+    """`maclip` in this process: the same entry point, exit code and streams."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        patch.setattr(sys, "argv", ["maclip", *map(str, args)])
+        with pytest.raises(SystemExit) as ended:
+            command_line.main()
+    assert isinstance(ended.value.code, int)
+    return subprocess.CompletedProcess(args, ended.value.code, out.getvalue(), err.getvalue())
 
 
 def assert_refused(done: subprocess.CompletedProcess[str], code: str, exit_code: int = 2) -> None:
@@ -50,16 +66,17 @@ def test_info_counts_the_papers_parameters():
 
 
 def test_a_device_without_torch_is_told_what_to_install():
-    done = run("info", "--backbone", "tiny", blocked=("torch", "open_clip"))
+    done = process("info", "--backbone", "tiny", blocked=("torch", "open_clip"))
     assert_refused(done, "training-missing", exit_code=3)
     assert "maclip[train" in done.stderr
-    assert run("--help", blocked=("torch", "open_clip")).returncode == 0
+    assert process("--help", blocked=("torch", "open_clip")).returncode == 0
 
 
+@pytest.mark.long
 def test_from_clips_to_an_accuracy_and_a_bundle(drawn_folder: Path, tmp_path: Path):
     run_folder = tmp_path / "run"
     short = ("--backbone", "tiny", "--pretrained", "none", "--adapted-depth", 1, "--way", 3, "--episodes", 4)
-    done = run("train", drawn_folder, "--out", run_folder, *short, "--accumulate", 2)
+    done = process("train", drawn_folder, "--out", run_folder, *short, "--accumulate", 2)
     assert done.returncode == 0, done.stderr
     assert "Next: maclip export" in done.stderr
     assert done.stdout == ""
@@ -143,7 +160,7 @@ def drawn_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_bad_input_is_said_in_a_sentence(tmp_path: Path, drawn_folder: Path):
     out = ("--out", tmp_path / "run", "--backbone", "tiny", "--pretrained", "none")
-    assert_refused(run("train", tmp_path / "nowhere", *out), "data-missing")
+    assert_refused(process("train", tmp_path / "nowhere", *out), "data-missing")
     assert_refused(run("train", drawn_folder), "option-invalid")
     assert_refused(run("train", drawn_folder, *out, "--adapted-depth", 99), "depth-invalid")
     for template in ("no place", "a {} {x}", "{} {0}", "{"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,13 @@ from maclip_runtime.bundle.opening import Bundle
 
 def shallow_model() -> MaClip:
     return randomised(maclip.build("tiny", "none", adapted_depth=1))
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The graphs of `shallow_model()` by name. Every such model has the same weights."""
+    folder = tmp_path_factory.mktemp("written")
+    return {graph.name: write_onnx(graph, folder)[0] for graph in graphs_of(shallow_model())}
 
 
 def with_overflow() -> MaClip:
@@ -75,12 +83,12 @@ def test_a_loss_can_be_allowed_and_is_on_record(tmp_path):
     assert manifest.gate_accuracy is not None
 
 
-def test_no_layer_departs_in_a_graph_that_is_right(tmp_path):
+def test_no_layer_departs_in_a_graph_that_is_right(written):
     model = shallow_model()
     clips = drawn_trial(model, 1, 2).frames
     gate = Gate(model, clips, model.encode_names(NAMES))
     for graph in graphs_of(model):
-        path = write_onnx(graph, tmp_path)[0]
+        path = written[graph.name]
         case = gate.measure(graph, path)[1]
         assert first_departure(graph, path, case.inputs) is None
         names = {value for node in onnx.load(path, load_external_data=False).graph.node for value in node.output}
@@ -88,26 +96,24 @@ def test_no_layer_departs_in_a_graph_that_is_right(tmp_path):
             assert {"blocks.3.temporal", "blocks.3.multimodal", "clip.visual.ln_post"} <= names
 
 
-def test_a_changed_weight_is_found_in_its_layer(tmp_path):
+def test_a_changed_weight_is_found_in_its_layer(written):
     model = shallow_model()
     graph = graphs_of(model)[1]
-    path = write_onnx(graph, tmp_path)[0]
     tokens = model.stem(drawn_trial(model, 1, 2).frames.flatten(0, 1)).unflatten(0, (2, 8))
     text = model.encode_names(NAMES[:2])
     with torch.no_grad():
         model.blocks["3"].multimodal.up.weight.neg_()
-    found = first_departure(graph, path, (tokens, text, torch.tensor([True, True])))
+    found = first_departure(graph, written["tower"], (tokens, text, torch.tensor([True, True])))
     assert found is not None
     assert found.layer == "blocks.3.multimodal"
     assert found.before == "blocks.3.multimodal.down"
 
 
 @pytest.mark.parametrize("broken", range(9))
-def test_a_graph_that_is_no_number_in_one_case_alone_is_refused(tmp_path, monkeypatch, broken):
+def test_a_graph_that_is_no_number_in_one_case_alone_is_refused(written, monkeypatch, broken):
     """In any of the nine: one clip, two and all, with text, without and with every second one."""
     model = shallow_model()
-    tower = graphs_of(model)[1]
-    path = write_onnx(tower, tmp_path)[0]
+    tower, path = graphs_of(model)[1], written["tower"]
     session, ran = gate_module.open_session(path), []
 
     class NoNumber:
@@ -123,20 +129,21 @@ def test_a_graph_that_is_no_number_in_one_case_alone_is_refused(tmp_path, monkey
     assert not within_limits(figure)
 
 
-def test_a_stem_is_judged_through_its_tower(tmp_path):
+def test_a_stem_is_judged_through_its_tower(written, tmp_path):
     """The tower gets the written stem's tokens: what the stem loses shows in the features."""
     model = shallow_model()
     stem, tower = graphs_of(model)[:2]
     clips = drawn_trial(model, 1, 2).frames
     gate = Gate(model, clips, model.encode_names(NAMES), "fp16")
-    tower_path = write_onnx(tower, tmp_path)[0]
-    alone = gate.measure(tower, tower_path)[0]
-    stem_path = write_onnx(stem, tmp_path)[0]
-    to_half(stem_path, matching=False)
-    figure = gate.check(stem, stem_path)
+    alone = gate.measure(tower, written["tower"])[0]
+    for file in (written["stem"], written["stem"].with_suffix(".onnx.data")):
+        shutil.copy(file, tmp_path)
+    halved = tmp_path / "stem.onnx"
+    to_half(halved, matching=False)
+    figure = gate.check(stem, halved)
     assert figure.relative_limit is None
     assert figure.cosine_limit is None
-    assert gate.measure(tower, tower_path)[0].relative > 2 * alone.relative
+    assert gate.measure(tower, written["tower"])[0].relative > 2 * alone.relative
 
 
 def test_nan_is_beyond_every_limit():

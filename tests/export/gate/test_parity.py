@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
+import open_clip
 import pytest
 import torch
 from random_models import randomised
@@ -54,9 +56,18 @@ def test_an_enrolled_clips_features_equal_separate_runs(shallow, deep):
             assert np.abs(found - expected).max() <= 1e-6 * max(1.0, np.abs(expected).max())
 
 
-@pytest.mark.long
-def test_vit_b32_features_equal_torchs(tmp_path):
+def test_features_of_two_blocks_of_vit_b32_equal_torchs(tmp_path, monkeypatch):
+    """With its patches, widths and heads. Ten more blocks of the same kind would take minutes and show nothing new."""
+    configured = open_clip.get_model_config
+
+    def two_blocks(name: str) -> dict[str, Any]:
+        config = configured(name)
+        config["vision_cfg"]["layers"] = config["text_cfg"]["layers"] = 2
+        return config
+
+    monkeypatch.setattr(open_clip, "get_model_config", two_blocks)
     model = randomised(maclip.build("ViT-B-32", "none"))
+    assert (model.layers, model.adapted_depth, model.image.width, model.image.rows) == (2, 2, 768, 50)
     write_bundle(model, tmp_path / "bundle", Material([], drawn_trial(model, 1, 2)))
     assert_same_features(model, tmp_path / "bundle")
 

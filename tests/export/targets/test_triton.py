@@ -12,6 +12,9 @@ import onnxruntime
 import pytest
 from google.protobuf import text_format
 from tiny_bundle import seal, write_bundle
+
+pytest.importorskip("tritonclient.grpc", reason="Triton's client library is not installed")
+
 from tritonclient.grpc import model_config_pb2
 from tritonclient.utils import triton_to_np_dtype
 

@@ -125,6 +125,10 @@ WRAPPED: dict[str, Callable[[dict[str, Tensor]], Any]] = {
     "Lightning": lambda state: {"epoch": 3, "state_dict": {f"model.{k}": v for k, v in state.items()}},
     "model_state_dict": lambda state: {"model_state_dict": state},
     "transformers' names": to_transformers,
+    "nested in any order": lambda state: {"model": {"state_dict": {"module": state}}, "epoch": 3},
+    "another wrapper": lambda state: {f"student.net.{k}": v for k, v in state.items()},
+    "a compiled tower": lambda state: {k.replace("visual.", "visual._orig_mod."): v for k, v in state.items()},
+    "a loss beside it": lambda state: {**{f"model.{k}": v for k, v in state.items()}, "loss.weight": torch.ones(2)},
 }
 
 

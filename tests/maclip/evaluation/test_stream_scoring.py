@@ -10,7 +10,7 @@ from maclip.evaluation.streams.scoring import Scores, Watched, score_events, tot
 from maclip.segments import Segment
 from maclip_runtime.decisions import Decisions
 
-PLAIN = Decisions(smoothing_s=0, min_duration_s=0)
+PLAIN = Decisions(gap_s=0)
 
 
 def watched(labels: str, actions: tuple[Segment, ...]) -> Watched:

@@ -189,3 +189,16 @@ def test_without_a_cache_windows_are_read_as_pixels(drawn_data, streams, tmp_pat
         cache="none", prototype_episodes=0, episodes=2, validations=1, none_windows=2,
     )  # fmt: skip
     assert (tmp_path / "run" / "adapters.safetensors").is_file()
+
+
+def test_shots_are_drawn_for_each_episode(drawn_data):
+    model = MaClip(small_backbone(), MODEL).eval()
+    store = cached(drawn_data, model, stem=True)
+    text = model.encode_names(one.name for one in store.classes)
+    loader = EpisodeLoader(store, TRAIN.changed(shot=1, max_shot=2), text, workers=1)
+    shots = [len(loader.batch("joint", at).support_labels) // 4 for at in range(30)]
+    assert set(shots) == {1, 2}
+    assert shots == [len(loader.batch("joint", at).support_labels) // 4 for at in range(30)]
+    with pytest.raises(MaclipError) as refused:
+        TRAIN.changed(shot=3, max_shot=2)
+    assert refused.value.code == "option-invalid"

@@ -61,11 +61,9 @@ def test_one_class_is_judged_by_distance() -> None:
     [
         {"min_score": 1.1},
         {"min_margin": -0.1},
-        {"enter_score": math.nan},
-        {"exit_score": 0.6, "enter_score": 0.5},
-        {"smoothing_s": -1.0},
+        {"min_duration_s": -1.0},
         {"min_duration_s": math.inf},
-        {"cooldown_s": math.nan},
+        {"gap_s": math.nan},
         {"limit": math.nan},
     ],
 )

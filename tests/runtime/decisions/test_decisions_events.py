@@ -1,4 +1,4 @@
-"""When events start and end: smoothing, thresholds to enter and to stay, durations, reasons."""
+"""When events start and end: gaps, durations, reasons."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import time
 import numpy as np
 import pytest
 
-from maclip_runtime.decisions import Answer, Decisions, Event, Smoother, match_of
+from maclip_runtime.decisions import Answer, Decider, Decisions, Event, match_of
 
 NAMES = ("a", "b")
-PLAIN = {"smoothing_s": 0.0, "min_duration_s": 0.0, "enter_score": 0.0, "exit_score": 0.0}
+PLAIN = {"min_duration_s": 0.0, "gap_s": 0.0}
 
 
 def answer(a: float = 0.5, distance: float = 1.0, limit: float = 2.0, names: tuple[str, ...] = NAMES) -> Answer:
@@ -26,18 +26,18 @@ WINDOWS = {"a": answer(0.9), "b": answer(0.1), "-": answer(0.9, distance=3.0), "
 
 def run(labels: str, **settings: float | bool) -> list[Event]:
     """One window for each letter ("-" is too far, "s" still), one second each."""
-    smoother = Smoother("cam", Decisions(**{**PLAIN, **settings}))  # type: ignore[arg-type]
+    decider = Decider("cam", Decisions(**{**PLAIN, **settings}))  # type: ignore[arg-type]
     events = []
     for second, letter in enumerate(labels):
-        events += smoother.push(WINDOWS[letter], second, second + 1)
-    return events + smoother.finish(len(labels))
+        events += decider.push(WINDOWS[letter], second, second + 1)
+    return events + decider.finish(len(labels))
 
 
 def scored(values: list[float], **settings: float | bool) -> list[Event]:
     """One window of one second for each probability of "a"."""
-    smoother = Smoother("cam", Decisions(**{**PLAIN, **settings}))  # type: ignore[arg-type]
-    events = [e for second, a in enumerate(values) for e in smoother.push(answer(a), second, second + 1)]
-    return events + smoother.finish(len(values))
+    decider = Decider("cam", Decisions(**{**PLAIN, **settings}))  # type: ignore[arg-type]
+    events = [e for second, a in enumerate(values) for e in decider.push(answer(a), second, second + 1)]
+    return events + decider.finish(len(values))
 
 
 def spans(events: list[Event]) -> list[tuple[str, float, float]]:
@@ -59,32 +59,15 @@ def test_events_follow_the_answers() -> None:
     assert {(event.source, event.reason, event.at) for event in events} == {("cam", "", None)}
 
 
-def test_smoothing_bridges_one_odd_window() -> None:
+def test_a_gap_bridges_one_odd_window() -> None:
     assert len(spans(run("aaabaaa"))) == 3
-    assert spans(run("aaabaaa", smoothing_s=3.0)) == [("a", 0, 7)]
+    # "b" is no better than "a", but it does not take the time of "a" either: see test_decisions_peaks.py.
+    assert spans(run("aaa-aaa")) == [("a", 0, 3), ("unknown", 3, 4), ("a", 4, 7)]
+    assert spans(run("aaa-aaa", gap_s=1.0)) == [("a", 0, 7)]
 
 
-def test_smoothed_distance_decides_unknown() -> None:
-    # The mean distance of "a-" is 2.0, just within the limit; of "--" 3.0.
-    assert [label for label, *_ in spans(run("aa-aa--", smoothing_s=2.0))] == ["a", "unknown"]
-
-
-def test_smoothing_forgets_what_is_older() -> None:
-    events = run("aaaabbbb", smoothing_s=2.0)
-    assert spans(events) == [("a", 0, 5), ("b", 5, 8)]  # "ab" is a tie, in which "a" goes on
-
-
-def test_action_begins_above_one_score_and_ends_below_another() -> None:
-    events = scored([0.6, 0.75, 0.6, 0.55, 0.45], enter_score=0.7, exit_score=0.5)
-    known = [event for event in events if not event.reason]
-    assert spans(known) == [("a", 1, 4)]
-    uncertain = [event for event in events if event.label == "uncertain"]
-    assert {(event.reason) for event in uncertain} == {"score"}
-
-
-def test_surer_action_takes_over_before_the_open_one_has_ended() -> None:
-    assert spans(scored([0.9, 0.2, 0.2], enter_score=0.7, exit_score=0.1)) == [("a", 0, 1), ("b", 1, 3)]
-    assert spans(scored([0.9, 0.4, 0.4], enter_score=0.7, exit_score=0.1)) == [("a", 0, 3)]
+def test_surer_action_takes_over() -> None:
+    assert spans(scored([0.9, 0.2, 0.2])) == [("a", 0, 1), ("b", 1, 3)]
 
 
 def test_open_action_needs_no_margin_to_go_on() -> None:
@@ -98,11 +81,10 @@ def test_short_stretches_are_not_reported() -> None:
     assert (started.kind, started.start_s, started.end_s) == ("start", 1, 3)
 
 
-def test_same_action_starts_again_only_after_the_cooldown() -> None:
-    assert [s for s in spans(run("a-a---a", cooldown_s=3.0)) if s[0] == "a"] == [("a", 0, 1), ("a", 6, 7)]
-    assert ("b", 1, 2) in spans(run("aba", cooldown_s=3.0))
-    lasting = [event for event in run("a-aaaa", cooldown_s=3.0) if event.kind == "start" and event.label == "a"]
-    assert [(event.start_s, event.end_s) for event in lasting] == [(0, 1), (2, 4)]
+def test_an_action_that_pauses_for_less_than_the_gap_goes_on() -> None:
+    assert [s for s in spans(run("a-a--a", gap_s=1.0)) if s[0] == "a"] == [("a", 0, 3), ("a", 5, 6)]
+    assert spans(run("a-a--a", gap_s=2.0)) == [("a", 0, 6)]
+    assert ("b", 1, 2) in spans(run("aba", gap_s=1.0))
 
 
 def test_unknown_is_reported_without_updates() -> None:
@@ -122,9 +104,9 @@ def test_still_picture_is_unknown_for_that_reason() -> None:
     ]
 
 
-def test_short_stillness_ends_nothing_while_the_mean_remembers() -> None:
-    assert spans(run("aasaa", smoothing_s=2.0)) == [("a", 0, 5)]
-    assert [label for label, *_ in spans(run("aassaa", smoothing_s=2.0))] == ["a", "unknown", "a"]
+def test_short_stillness_ends_nothing_within_the_gap() -> None:
+    assert spans(run("aasaa", gap_s=1.0)) == [("a", 0, 5)]
+    assert [label for label, *_ in spans(run("aassaa", gap_s=1.0))] == ["a", "unknown", "a"]
 
 
 def test_single_window_counts_however_short() -> None:
@@ -133,22 +115,22 @@ def test_single_window_counts_however_short() -> None:
 
 
 def test_what_is_open_ends_with_its_source_and_is_forgotten() -> None:
-    smoother = Smoother("cam", Decisions(**{**PLAIN, "smoothing_s": 9.0}))  # type: ignore[arg-type]
-    smoother.push(WINDOWS["a"], 0, 1)
-    assert spans(smoother.finish(1.5)) == [("a", 0, 1.5)]
-    (start,) = smoother.push(WINDOWS["b"], 4, 5)
+    decider = Decider("cam", Decisions(**PLAIN))  # type: ignore[arg-type]
+    decider.push(WINDOWS["a"], 0, 1)
+    assert spans(decider.finish(1.5)) == [("a", 0, 1.5)]
+    (start,) = decider.push(WINDOWS["b"], 4, 5)
     assert (start.kind, start.label, start.score) == ("start", "b", pytest.approx(0.9))
 
 
 def test_classes_may_come_and_go_in_mid_stream() -> None:
-    smoother = Smoother("cam", Decisions(**{**PLAIN, "smoothing_s": 9.0}))  # type: ignore[arg-type]
-    smoother.push(answer(0.9), 0, 1)
-    (update,) = smoother.push(answer(0.7, names=("a", "b", "c")), 1, 2)
-    assert (update.label, update.score) == ("a", pytest.approx(0.8))
+    decider = Decider("cam", Decisions(**PLAIN))  # type: ignore[arg-type]
+    decider.push(answer(0.9), 0, 1)
+    (update,) = decider.push(answer(0.7, names=("a", "b", "c")), 1, 2)
+    assert (update.label, update.score) == ("a", pytest.approx(0.7))
     without = Answer(("b", "c"), *(np.full(2, value, np.float32) for value in (1.0, 0.5, 2.0)))
-    end, start = smoother.push(without, 2, 3)
+    end, start = decider.push(without, 2, 3)
     assert (end.kind, end.label, start.kind, start.label) == ("end", "a", "start", "b")
-    end, start = smoother.push(Answer.nothing(), 3, 4)
+    end, start = decider.push(Answer.nothing(), 3, 4)
     assert (end.label, start.label, start.reason) == ("b", "unknown", "empty")
 
 
@@ -158,13 +140,13 @@ def test_end_has_the_mean_score() -> None:
 
 
 def test_events_of_live_sources_are_placed_in_time() -> None:
-    smoother = Smoother("cam", Decisions(**PLAIN))  # type: ignore[arg-type]
+    decider = Decider("cam", Decisions(**PLAIN))  # type: ignore[arg-type]
     before = time.time()
     # The camera's clock drifts: second 0 was at 1000, then at 1000.5.
     events = [
-        *smoother.push(WINDOWS["a"], 10, 11, 1000.0),
-        *smoother.push(WINDOWS["a"], 11, 12, 1000.5),
-        *smoother.finish(12.5),
+        *decider.push(WINDOWS["a"], 10, 11, 1000.0),
+        *decider.push(WINDOWS["a"], 11, 12, 1000.5),
+        *decider.finish(12.5),
     ]
     assert [event.kind for event in events] == ["start", "update", "end"]
     assert [event.started_at for event in events] == [1010.0] * 3
@@ -175,17 +157,17 @@ def test_events_of_live_sources_are_placed_in_time() -> None:
 
 def test_a_stream_that_is_lost_ends_by_its_own_clock() -> None:
     """Also where the frame that shows the loss has a new one."""
-    smoother = Smoother("cam", Decisions(**PLAIN))  # type: ignore[arg-type]
-    smoother.push(WINDOWS["a"], 10, 11, 1000.0)
-    (end,) = smoother.finish(11.5)
-    (start,) = smoother.push(WINDOWS["a"], 0, 1, 5000.0)
+    decider = Decider("cam", Decisions(**PLAIN))  # type: ignore[arg-type]
+    decider.push(WINDOWS["a"], 10, 11, 1000.0)
+    (end,) = decider.finish(11.5)
+    (start,) = decider.push(WINDOWS["a"], 0, 1, 5000.0)
     assert (end.ended_at, start.started_at) == (1011.5, 5000.0)
 
 
 def test_a_machine_s_clock_that_is_set_back_ends_nothing_before_it_began() -> None:
-    smoother = Smoother("cam", Decisions(**PLAIN))  # type: ignore[arg-type]
-    smoother.push(WINDOWS["a"], 10, 11, 1000.0)
-    (update,) = smoother.push(WINDOWS["a"], 11, 12, -1000.0)
+    decider = Decider("cam", Decisions(**PLAIN))  # type: ignore[arg-type]
+    decider.push(WINDOWS["a"], 10, 11, 1000.0)
+    (update,) = decider.push(WINDOWS["a"], 11, 12, -1000.0)
     assert (update.started_at, update.ended_at) == (1010.0, 1010.0)
 
 
@@ -222,19 +204,19 @@ def test_thinned_updates_begin_anew_with_each_action() -> None:
 
 
 def test_events_say_how_well_the_distance_matches() -> None:
-    smoother = Smoother("cam", Decisions(**PLAIN))  # type: ignore[arg-type]
+    decider = Decider("cam", Decisions(**PLAIN))  # type: ignore[arg-type]
     distances = [1.0, 2.0, 1.5]  # the limit is 2
-    events = [e for s, far in enumerate(distances) for e in smoother.push(answer(0.9, far), s, s + 1)]
-    events += smoother.finish(3)
+    events = [e for s, far in enumerate(distances) for e in decider.push(answer(0.9, far), s, s + 1)]
+    events += decider.finish(3)
     matches = [match_of(far, 2.0) for far in distances]
     assert [event.match for event in events] == pytest.approx([*matches, sum(matches) / 3])
-    assert smoother.verdict.match == match_of(1.5, 2.0)
+    assert decider.verdict.match == match_of(1.5, 2.0)
 
 
 def test_a_clock_that_goes_back_forgets_when_actions_ended() -> None:
-    smoother = Smoother("cam", Decisions(**{**PLAIN, "cooldown_s": 0.0}))  # type: ignore[arg-type]
+    decider = Decider("cam", Decisions(**{**PLAIN, "gap_s": 0.5}))  # type: ignore[arg-type]
     found = []
     for _ in range(2):
-        events = [e for s, letter in enumerate("aba") for e in smoother.push(WINDOWS[letter], s, s + 1)]
-        found.append(spans(events + smoother.finish(3)))
+        events = [e for s, letter in enumerate("aba") for e in decider.push(WINDOWS[letter], s, s + 1)]
+        found.append(spans(events + decider.finish(3)))
     assert found[0] == found[1] == [("a", 0, 1), ("b", 1, 2), ("a", 2, 3)]

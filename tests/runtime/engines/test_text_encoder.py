@@ -98,6 +98,16 @@ def test_a_name_outside_the_vocabulary_is_the_mean_of_its_prompts(speaking: Path
     np.testing.assert_allclose(opened.text_feature("hair"), counted("a photo of hair", "hair video"), atol=1e-6)
 
 
+@pytest.mark.parametrize("length", [LENGTH - 1, LENGTH + 1, None])
+def test_a_tokenizer_of_another_context_length_does_not_fit_the_bundle(copy: Path, length: int | None) -> None:
+    made = Tokenizer.from_file(str(copy / "tokenizer.json"))
+    made.no_truncation() if length is None else made.enable_truncation(length)
+    made.no_padding() if length is None else made.enable_padding(length=length, pad_id=0, pad_token="!")
+    made.save(str(copy / "tokenizer.json"))
+    change(copy)
+    assert code_of(copy) == "bundle-schema"
+
+
 def test_spellings_are_one_name_and_long_ones_are_cut(speaking: Path) -> None:
     opened = Encoder(Bundle.open(speaking), "cpu")
     wanted = counted("a photo of brush hair", "brush hair video")

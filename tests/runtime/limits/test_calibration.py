@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_bundle import write_bundle
 from videos import color_frames, color_video
 
 from maclip_runtime import Recognizer
@@ -50,6 +51,22 @@ def test_negatives_do_it_too(bundle: Path, gallery: Path, clips: Path) -> None:
         assert [info.name for info in recognizer.classes()] == ["red light"]
         assert recognizer.gallery.remove_negatives() == 1
         assert recognizer.classify(clips / "green2.mp4").label == "red light"
+
+
+@pytest.mark.parametrize("learned", [True, False])
+def test_a_learned_limit_decides_and_negatives_lower_it(
+    tmp_path: Path, clips: Path, enrolled: Path, learned: bool
+) -> None:
+    folder = write_bundle(tmp_path / "bundle", limit=5.0, learned=learned)
+    with Recognizer.open(folder, enrolled) as recognizer:
+        limits = recognizer.index.ready().limits
+        measured = limits[0]
+        assert (limits == np.float32(5.0)).all() == learned
+        recognizer.add_negatives(clips / "blue1.mp4")
+        lowered = recognizer.index.ready().limits[0]
+        assert lowered < measured if learned else lowered <= measured
+        recognizer.gallery.remove_negatives()
+        assert recognizer.index.ready().limits[0] == measured
 
 
 def test_limits_lie_between_own_clips_and_background(bundle: Path, enrolled: Path, background: Path) -> None:

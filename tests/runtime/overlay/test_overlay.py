@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -124,6 +125,14 @@ def test_event_that_goes_on_grows_with_its_answers() -> None:
     for second in range(1000):
         tracker.verdict(verdict("waving"), second, second + 1)
     assert len(tracker.scene.answers) < 100
+
+
+def test_an_event_that_is_withdrawn_leaves_the_timeline() -> None:
+    tracker = SceneTracker()
+    tracker.event(event("start", "waving", 0.0, 1.0))
+    tracker.event(replace(event("end", "waving", 0.0, 1.0), withdrawn=True))
+    tracker.event(event("start", "jumping", 0.5, 2.0))
+    assert [(span.label, span.going_on) for span in tracker.scene.events] == [("jumping", True)]
 
 
 @pytest.mark.parametrize("level", [0, 128, 255])

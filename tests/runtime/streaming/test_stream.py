@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from drawn_camera import Camera, camera_frames
 from tiny_bundle import write_bundle
-from videos import color_frames
+from videos import color_frames, color_video
 
 from maclip_runtime import Event, Recognizer
 from maclip_runtime.errors import MaclipError
@@ -122,6 +122,45 @@ def test_an_engine_that_fails_once_does_not_break_the_stream(
         assert len(codes) >= 3
         assert set(codes) == {"device-failed"}
         assert told([*events, *stream.end()]) == [("camera", "start", "red light"), ("camera", "end", "red light")]
+
+
+@pytest.mark.parametrize("split", [False, True])
+@pytest.mark.parametrize("runs", [2, None])
+def test_a_watch_goes_on_where_the_device_fails_once_and_ends_whole_where_it_keeps_failing(
+    enrolled: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    split: bool,
+    runs: int | None,
+) -> None:
+    """The device fails after six steps with windows: twice, or for good."""
+    videos = [color_video(tmp_path / f"{n}.mp4", [("red", 6.0)]) for n in range(2)]
+    with Recognizer.open(write_bundle(tmp_path / "b", split=split), enrolled, device="cpu") as recognizer:
+        run, looked, failed = recognizer.encoder.engine.run, 0, 0
+
+        def fails(graph: str, **inputs: Any) -> Any:
+            nonlocal looked, failed
+            looked += graph in ("tower", "visual")
+            if graph in ("tower", "visual") and looked > 6 and (runs is None or failed < runs):
+                failed += 1
+                raise RuntimeError("CUDA failure 700")
+            return run(graph, **inputs)
+
+        monkeypatch.setattr(recognizer.encoder.engine, "run", fails)
+        events: list[Event] = []
+        watched = recognizer.watch(videos, window_s=1.0)
+        if runs is None:
+            with pytest.raises(MaclipError) as caught:
+                events.extend(watched)
+            assert caught.value.code == "device-failed"
+            assert failed == 3
+        else:
+            events.extend(watched)
+            assert max(event.end_s for event in events) == pytest.approx(6.0, abs=0.3)
+    assert [record.message for record in caplog.records if "unanswered" in record.message]
+    ends = [event.source for event in events if event.kind == "end"]
+    assert ends == [str(video) for video in videos]  # what was open has ended
 
 
 def test_a_buffer_that_is_filled_again_changes_nothing(recognizer: Recognizer) -> None:

@@ -88,6 +88,7 @@ def test_metrics_say_how_each_part_fares(enrolled: Path) -> None:
         metrics.frame(CAMERA, frame())
         metrics.verdict(CAMERA, VERDICT, 0.0, 1.0)
         metrics.event(START)
+        metrics.event(dataclasses.replace(START, kind="end", withdrawn=True))
         metrics.timing("tower", 0.03)
         found = read_metrics(metrics.url)
         assert found["maclip_source_state", CAMERA, "lost"] == 1
@@ -99,6 +100,7 @@ def test_metrics_say_how_each_part_fares(enrolled: Path) -> None:
         assert found["maclip_source_frame_timestamp_seconds", CAMERA] > 1.6e9
         assert found["maclip_source_report_timestamp_seconds", CAMERA] > 1.6e9
         assert found["maclip_events_total", "start", START.label, CAMERA] == 1
+        assert found["maclip_events_total", "withdrawn", START.label, CAMERA] == 1
         assert found["maclip_answers_total", "waving", CAMERA] == 1
         assert found["maclip_answer_latency_seconds_count", CAMERA] == 1
         assert found["maclip_stage_seconds_sum", "tower"] == pytest.approx(0.03)
@@ -176,7 +178,7 @@ def test_text_logs_are_one_line_a_record() -> None:
     first, second = stream.getvalue().splitlines()
     assert " INFO    event start source=rtsp://***@camera/1 label=" in first
     assert '"wa\\"v\\ning"' in first
-    assert second.endswith("WARNING a name\\nwith breaks ?")
+    assert second.endswith("WARNING a name\\nwith breaks \\udcff")
 
 
 def test_status_says_what_matters_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

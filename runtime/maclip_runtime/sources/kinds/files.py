@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from maclip_runtime.sources.registry import source
 def open_file(uri: str, options: SourceOptions) -> SequentialSource:
     """The video file or folder of frames at a path. Raises `clip-unreadable`."""
     path = local_path(uri)
-    return FolderSource(path, options.roi) if path.is_dir() else VideoSource(path, options.roi)
+    return FolderSource(path, options.roi) if os.path.isdir(path) else VideoSource(path, options.roi)
 
 
 class FolderSource(SequentialSource):

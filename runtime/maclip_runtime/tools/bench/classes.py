@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from maclip_runtime.tools.bench.engine import open_bundle, open_encoder
 from maclip_runtime.tools.bench.result import Classes
 from maclip_runtime.tools.measuring.child import ChildTooSlow, Pipe, run_alone
 from maclip_runtime.tools.measuring.memory import peak_resident_mib, resident_mib
@@ -48,12 +49,9 @@ def measure_classes(bundle: Path, counts: tuple[int, ...], engine: dict[str, Any
 
 def match(pipe: Pipe, bundle: str, classes: int, engine: dict[str, Any]) -> dict[str, Any]:
     """In a fresh process: match one query with that many random classes."""
-    from maclip_runtime.bundle.opening import Bundle
-    from maclip_runtime.engines.encoder import Encoder
-
-    opened = Bundle.open(bundle)
+    opened = open_bundle(bundle, engine)
     frames, width = opened.manifest.frames, opened.manifest.feature_width
-    encoder = Encoder(opened, **engine)
+    encoder = open_encoder(opened, engine)
     rng = np.random.default_rng(classes)
     query = rng.standard_normal((1, frames, width), np.float32)
     small = rng.standard_normal((1, frames, width), np.float32)
@@ -72,13 +70,11 @@ def match(pipe: Pipe, bundle: str, classes: int, engine: dict[str, Any]) -> dict
 
 def load(pipe: Pipe, bundle: str, classes: int, engine: dict[str, Any], folder: str) -> dict[str, Any]:
     """In a fresh process: fill a gallery in `folder` with that many classes of one clip, and read it twice."""
-    from maclip_runtime.bundle.opening import Bundle
-    from maclip_runtime.engines.encoder import Encoder
     from maclip_runtime.gallery import EnrolledClip, Gallery
     from maclip_runtime.limits.measured import gallery_limits
     from maclip_runtime.matching.index import build_index
 
-    opened = Bundle.open(bundle)
+    opened = open_bundle(bundle, engine)
     shape = (opened.manifest.frames, opened.manifest.feature_width)
     rng = np.random.default_rng(classes)
     rows = rng.standard_normal((classes, *shape), np.float32)
@@ -89,7 +85,7 @@ def load(pipe: Pipe, bundle: str, classes: int, engine: dict[str, Any], folder: 
     path = Path(folder) / "gallery.db"
     with Gallery(path, contract=opened.manifest.contract) as gallery:
         gallery.add(clips, rows, opened.graph_digest("prototype"))
-    encoder = Encoder(opened, **engine)
+    encoder = open_encoder(opened, engine)
     took = []
     for _ in range(2):
         with Gallery(path, contract=opened.manifest.contract) as gallery:

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from maclip_runtime.errors import EXIT_OUR_FAULT, MaclipError
+from maclip_runtime.tools.bench.engine import open_bundle, open_encoder
 from maclip_runtime.tools.bench.result import ColdStart
 from maclip_runtime.tools.measuring.child import FreshPipe, run_alone
 from maclip_runtime.tools.measuring.memory import resident_mib
@@ -44,8 +45,7 @@ def first_answer(pipe: FreshPipe, bundle: str, gallery: str, clip: str, engine: 
     import av
     import PIL.Image  # noqa: F401
 
-    from maclip_runtime.bundle.opening import Bundle
-    from maclip_runtime.engines.encoder import Encoder
+    from maclip_runtime.engines.encoder import Encoder  # noqa: F401
     from maclip_runtime.gallery import Gallery
     from maclip_runtime.limits.measured import gallery_limits
     from maclip_runtime.matching.index import build_index
@@ -55,9 +55,9 @@ def first_answer(pipe: FreshPipe, bundle: str, gallery: str, clip: str, engine: 
 
     del av
     mark("imports")
-    opened = Bundle.open(bundle)
+    opened = open_bundle(bundle, engine)
     mark("bundle check")
-    encoder = Encoder(opened, **engine)
+    encoder = open_encoder(opened, engine)
     mark("engine")
     manifest = opened.manifest
     read = read_clip(

@@ -32,6 +32,7 @@ class Plan:
 
     bundle: the bundle's folder.
     device, threads, allow_fallback: as for `open_engine`.
+    trust_engines: as for `Bundle.open`.
     source: a video to watch; None (default) for a drawn one.
     seconds: how long the stages of a step are measured.
     cold_starts: how many cold starts are measured.
@@ -47,11 +48,17 @@ class Plan:
     cold_starts: int = 5
     classes: tuple[int, ...] = CLASS_COUNTS
     sources: tuple[int, ...] = SOURCE_COUNTS
+    trust_engines: bool = False
 
     @property
     def engine(self) -> dict[str, Any]:
         """The engine options of every measuring process."""
-        return {"device": self.device, "threads": self.threads, "allow_fallback": self.allow_fallback}
+        return {
+            "device": self.device,
+            "threads": self.threads,
+            "allow_fallback": self.allow_fallback,
+            "trust_engines": self.trust_engines,
+        }
 
 
 def run_bench(

@@ -50,16 +50,17 @@ class Report:
     problems: tuple[Problem, ...]
 
 
-def diagnose(device: str = "auto", bundle: Path | None = None) -> Report:
+def diagnose(device: str = "auto", bundle: Path | None = None, *, trust_engines: bool = False) -> Report:
     """Examine this machine.
 
     device: the --device value to examine.
     bundle: a bundle's folder, each of whose graphs is run once; None: no graph is run.
+    trust_engines: see `Bundle.open`.
 
     A missing or unknown device is a problem in the report, not an error; `require_device` raises it. Raises what
     `Bundle.open` raises.
     """
-    opened = Bundle.open(bundle) if bundle is not None else None
+    opened = Bundle.open(bundle, trust_engines=trust_engines) if bundle is not None else None
     problems = _wheels()
     states = device_states(device)
     chosen, why = _choice(device, states, problems)
