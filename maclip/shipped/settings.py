@@ -50,8 +50,8 @@ class Recipe:
 
 MODEL = ModelConfig.of(fusion_weight=0.1, open_set_weight=0.5)
 TRAIN = TrainConfig.of(
-    way=20, accumulate=1, text_dropout=0.7, learning_rate=3e-4, prototype_learning_rate=1e-3, weight_decay=0.05,
-    streams=STREAMS,
+    max_shot=5, accumulate=1, text_dropout=0.7, weight_decay=0.05, streams=STREAMS, validations=8,
+    validation_episodes=1000,
 )  # fmt: skip
 
 RECIPE = Recipe(
@@ -59,18 +59,17 @@ RECIPE = Recipe(
         RunPlan(
             PROTOTYPE_ONLY,
             MODEL.changed(adapters="none"),
-            TRAIN.changed(episodes=0, prototype_episodes=12_000, validations=12, learning_rate=5e-4),
+            TRAIN.changed(
+                way=16, episodes=0, prototype_episodes=12_000, prototype_learning_rate=1e-3, views=8,
+                validation_episodes=2000,
+            ),
         ),
         RunPlan(
             FULL,
             MODEL.changed(adapted_depth=1),
-            TRAIN.changed(episodes=3000, prototype_episodes=0, validations=10, prototype_learning_rate=5e-4),
+            TRAIN.changed(way=12, episodes=4000, learning_rate=3e-4),
             init=PROTOTYPE_ONLY,
         ),
-        RunPlan(
-            ADAPTERS_ONLY,
-            MODEL.changed(adapted_depth=1, prototype="none"),
-            TRAIN.changed(episodes=3000, prototype_episodes=0, validations=10, prototype_learning_rate=5e-4),
-        ),
+        RunPlan(ADAPTERS_ONLY, MODEL.changed(adapted_depth=1, prototype="none"), TRAIN.changed(way=12, episodes=3000)),
     ),
-)
+)  # fmt: skip
