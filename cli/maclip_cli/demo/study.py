@@ -70,22 +70,22 @@ def run_study(plan: Plan, folder: DemoFolder, screen: Screen) -> dict[str, RowOu
     messages: Any = spawn.Queue()
     threads = max(1, (os.cpu_count() or 1) // len(PROCESSES))
     processes: dict[str, BaseProcess] = {
-        name: spawn.Process(target=_work, args=(plan, name, folder.root, threads, messages), daemon=True)
-        for name in PROCESSES
+        name: spawn.Process(target=_work, args=(plan, name, rows, folder.root, threads, messages), daemon=True)
+        for name, rows in PROCESSES.items()
     }
     with ExitStack() as stack:
         bars = {name: stack.enter_context(screen.bar()) for name in processes}
         try:
             for process in processes.values():
                 process.start()
-            rows = _collect(processes, messages, bars, screen)
+            outcomes = _collect(processes, messages, bars, screen)
         finally:
             for process in processes.values():
                 if process.is_alive():
                     process.terminate()
                     process.join(GRACE_SECONDS)
                     process.kill()
-    return {name: rows[name] for name in ROWS}
+    return {name: outcomes[name] for name in ROWS}
 
 
 def _collect(
@@ -125,15 +125,15 @@ def _require_alive(processes: Mapping[str, BaseProcess]) -> None:
             )
 
 
-def _work(plan: Plan, name: str, root: Path, threads: int, messages: Any) -> None:
-    """The main function of a process."""
+def _work(plan: Plan, name: str, rows: tuple[str, ...], root: Path, threads: int, messages: Any) -> None:
+    """The main function of the process `name`."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends this process
     import torch
 
     torch.set_num_threads(threads)
     try:
-        rows = run_rows(plan, DemoFolder(root), PROCESSES[name], _Sender(name, messages))
-        messages.put(Finished(name, tuple(rows)))
+        outcomes = run_rows(plan, DemoFolder(root), rows, _Sender(name, messages))
+        messages.put(Finished(name, tuple(outcomes)))
     except MaclipError as error:
         messages.put(Finished(name, error=error))
     except KeyboardInterrupt:

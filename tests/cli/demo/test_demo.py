@@ -26,6 +26,7 @@ from maclip.shipped import ADAPTERS_ONLY, FULL, PROTOTYPE_ONLY, read_card, shipp
 from maclip.world import synth
 from maclip.world.classes import ActionClass, Family
 from maclip.world.classes import classes as all_classes
+from maclip_cli.demo import study
 from maclip_cli.demo.charts import accuracy_panel, confusion_picture, curve_panel, worst_confusions
 from maclip_cli.demo.device_part import Stretch, Timeline, Told
 from maclip_cli.demo.director import run_demo
@@ -82,6 +83,8 @@ MINIATURE = Plan(
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoFolder]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(synth, "classes", few_classes)
+        # One process: each takes seconds to import torch.
+        patch.setattr(study, "PROCESSES", {"first": tuple(name for rows in PROCESSES.values() for name in rows)})
         yield run_demo(tmp_path_factory.mktemp("demo") / "demo", MINIATURE)
 
 
