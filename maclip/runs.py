@@ -28,6 +28,7 @@ CONFIG_FILE = "config.json"
 ADAPTERS_FILE = "adapters.safetensors"
 METRICS_FILE = "metrics.jsonl"
 STATE_DIR = "state"
+UP_PROJECTION = ".up.weight"  # ends the names of the second weight of each adapter
 
 
 @dataclass(frozen=True)
@@ -162,6 +163,21 @@ class Run:
         model = MaClip(backbone, config)
         load_adapters(model, self.adapters)
         return model.eval()
+
+    def require_trained_adapters(self) -> None:
+        """Raise `adapters-untrained` unless the run has the paper's adapters and training has changed each of them.
+
+        An adapter's output is zero before training, because the weights of its up-projection are.
+        """
+        ups = {key: value for key, value in load_file(self.adapters).items() if key.endswith(UP_PROJECTION)}
+        untrained = sorted(key for key, value in ups.items() if not value.any())
+        if untrained or not ups:
+            what = f"the adapter {untrained[0]} is as before training" if untrained else "it has no adapters"
+            raise MaclipError(
+                "adapters-untrained",
+                f"{self.path} is not an adapted model: {what}.",
+                "Train with adapters, for more episodes of the joint stage.",
+            )
 
     def metrics(self) -> list[dict[str, Any]]:
         """The rows of `metrics.jsonl`: updates, validations, and at the end what was chosen."""

@@ -15,12 +15,14 @@ from maclip.data.dataset import open_folders
 from maclip.segments import Segment
 from maclip.world.synth import long_video
 from maclip_cli.demo.folder import DemoFolder
-from maclip_cli.demo.plan import Plan
+from maclip_cli.demo.plan import FAMILY, Plan
 from maclip_cli.demo.screen import Update
 from maclip_runtime import Recognizer
-from maclip_runtime.decisions import UNKNOWN
+from maclip_runtime.callbacks import Callbacks
+from maclip_runtime.decisions import UNKNOWN, Event
 from maclip_runtime.reading.clip import read_clip
 from maclip_runtime.reading.frames import Pixels, prepare, segment_indices
+from maclip_runtime.sources import Frame
 
 MILLISECONDS = 1000.0
 
@@ -49,14 +51,31 @@ class Stretch:
 
 
 @dataclass(frozen=True)
+class Told:
+    """An event of the long video, and when it was told, in seconds of the video."""
+
+    event: Event
+    time_s: float
+
+
+@dataclass(frozen=True)
 class Timeline:
-    """The long video: its true segments, and the recognised stretches."""
+    """The long video.
+
+    enrolled: names of the enrolled actions.
+    segments: what happens in it.
+    stretches: what was recognised in the end.
+    duration_s: of the video.
+    watching_s: that recognition took.
+    told: all events, in the order in which they were told.
+    """
 
     enrolled: tuple[str, ...]
     segments: tuple[Segment, ...]
     stretches: tuple[Stretch, ...]
     duration_s: float
     watching_s: float
+    told: tuple[Told, ...] = ()
 
     def truth_of(self, segment: Segment) -> str:
         """The correct label of a segment: its name, or "unknown" if that is not enrolled."""
@@ -105,11 +124,10 @@ class DeviceOutcome:
 
 def use_bundle(plan: Plan, folder: DemoFolder, update: Update) -> DeviceOutcome:
     """Enroll, classify and watch with the bundle in `folder`, and write the gallery and the long video there."""
-    family = plan.families[0].family
     chosen = plan.device
-    test = open_folders(folder.clips / family).split("test")
+    test = open_folders(folder.motion_clips).split("test")
     clips = {one.name: one.clips for one in test}
-    segments = tuple(long_video(folder.video, family, chosen.video, seed=chosen.video_seed))
+    segments = tuple(long_video(folder.video, FAMILY, chosen.video, seed=chosen.video_seed))
     with Recognizer.open(folder.bundle, folder.gallery, device="cpu") as recognizer:
         for done, name in enumerate(chosen.enrolled, start=1):
             recognizer.enroll(name, clips[name][: chosen.clips])
@@ -131,14 +149,28 @@ def use_bundle(plan: Plan, folder: DemoFolder, update: Update) -> DeviceOutcome:
 
 def _watch(recognizer: Recognizer, video: Path, enrolled: tuple[str, ...], segments: tuple[Segment, ...]) -> Timeline:
     begun = time.monotonic()
-    stretches = tuple(
-        Stretch(event.label, event.score, event.start_s, event.end_s)
-        for event in recognizer.watch(video)
-        if event.kind == "end" and not event.withdrawn
-    )
+    log = _Log()
+    for _ in recognizer.watch(video, callbacks=[log]):
+        pass
     watching_s = time.monotonic() - begun
+    ended = [one.event for one in log.told if one.event.kind == "end" and not one.event.withdrawn]
+    stretches = tuple(Stretch(event.label, event.score, event.start_s, event.end_s) for event in ended)
     duration_s = read_clip(video, lambda total: np.zeros(1, np.int64)).duration_s
-    return Timeline(enrolled, segments, stretches, duration_s, watching_s)
+    return Timeline(enrolled, segments, stretches, duration_s, watching_s, tuple(log.told))
+
+
+class _Log(Callbacks):
+    """Notes each event with the time of the newest frame."""
+
+    def __init__(self) -> None:
+        self.told: list[Told] = []
+        self._now_s = 0.0
+
+    def frame(self, source: str, frame: Frame) -> None:
+        self._now_s = frame.time_s
+
+    def event(self, event: Event) -> None:
+        self.told.append(Told(event, self._now_s))
 
 
 def _latencies(recognizer: Recognizer, path: Path, repeats: int) -> tuple[Latency, ...]:

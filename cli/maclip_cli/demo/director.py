@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from maclip.shipped import read_card, shipped_run
 from maclip_cli.demo.device_part import DeviceOutcome, use_bundle
 from maclip_cli.demo.folder import DemoFolder
-from maclip_cli.demo.plan import DEMO, Plan
-from maclip_cli.demo.rows import FamilyOutcome
+from maclip_cli.demo.plan import DEMO, FAMILY, Plan
+from maclip_cli.demo.rows import RowOutcome, differences
 from maclip_cli.demo.screen import Screen
-from maclip_cli.demo.study import run_families
-from maclip_cli.demo.words import contributions, name_weights, recognition, table, training_times
+from maclip_cli.demo.study import run_study
+from maclip_cli.demo.words import DRAWN, accuracy_table, gain_table, recognition, training_times
 
 
 def run_demo(out: Path, plan: Plan = DEMO, console: Console | None = None) -> DemoFolder:
@@ -30,87 +33,108 @@ def run_demo(out: Path, plan: Plan = DEMO, console: Console | None = None) -> De
     folder = DemoFolder(out)
     folder.begin()
     with Screen(console) as screen:
-        with screen.step("Generating clips"):
-            _generate(plan, folder, screen)
-        with screen.step("Training three models per family and testing them on unseen classes"):
-            outcomes = run_families(plan, folder, screen)
-        with screen.step("Exporting the full model to ONNX"):
+        with screen.step("Drawing clips"):
+            _draw(plan, folder, screen)
+        with screen.step("Training three small models, and testing them and the shipped ones on unseen motions"):
+            rows = run_study(plan, folder, screen)
+        with screen.step("Exporting the shipped run to ONNX"):
             _export(folder, screen)
-        with screen.step("Enrolling and recognising classes as on a device"), screen.bar("device") as update:
+        with screen.step("Enrolling unseen actions, recognising clips, watching a long video"), screen.bar() as update:
             device = use_bundle(plan, folder, update)
-        with screen.step("Writing the report"):
-            _write_report(plan, folder, outcomes, device, screen)
-    _print(outcomes, device, plan, folder)
+        with screen.step("Writing the video with the answers, and the report"):
+            _write(plan, folder, rows, device, screen)
+    _print(rows, device, plan, folder)
     return folder
 
 
-def results(outcomes: Mapping[str, FamilyOutcome]) -> dict[str, dict[str, dict[str, dict[str, Any]]]]:
-    """The content of `results.json`: by family, shot and row."""
+def results(rows: Mapping[str, RowOutcome], device: DeviceOutcome) -> dict[str, Any]:
+    """The content of `results.json`: accuracy by row and shot, paired differences, and the device's answers."""
+    timeline = device.timeline
     return {
-        name: {
-            f"{shot}-shot": {
-                row: {
-                    "accuracy": one.results[shot].accuracy,
-                    "interval": one.results[shot].interval,
-                    "episodes": one.results[shot].episodes,
-                    "fusion_weight": one.results[shot].fusion_weight,
-                    "by_fusion_weight": one.results[shot].by_fusion_weight,
-                    "training_s": round(one.training_s, 1),
+        "accuracy": {
+            name: {
+                f"{shot}-shot": {
+                    "accuracy": one.accuracy,
+                    "interval": one.interval,
+                    "episodes": one.episodes,
+                    "fusion_weight": one.fusion_weight,
+                    "by_fusion_weight": one.by_fusion_weight,
                 }
-                for row, one in outcome.rows.items()
+                for shot, one in row.results.items()
             }
-            for shot in next(iter(outcome.rows.values())).results
-        }
-        for name, outcome in outcomes.items()
+            | {"validation": row.validation, "training_s": round(row.training_s, 1)}
+            for name, row in rows.items()
+        },
+        "differences": [asdict(one) for one in differences(rows)],
+        "device": {
+            "exported": read_card()["exported"],
+            "video": {
+                "actions": len(timeline.segments),
+                "right": timeline.right(),
+                "false_alarms": len(timeline.false_alarms()),
+                "duration_s": timeline.duration_s,
+                "watching_s": timeline.watching_s,
+                "segments": [
+                    asdict(one) | {"enrolled": one.name in timeline.enrolled, "answer": timeline.answer_for(one)}
+                    for one in timeline.segments
+                ],
+            },
+            "clips": [asdict(one) for one in device.answers],
+            "latency": [asdict(one) for one in device.latencies],
+        },
     }
 
 
-def _generate(plan: Plan, folder: DemoFolder, screen: Screen) -> None:
+def _draw(plan: Plan, folder: DemoFolder, screen: Screen) -> None:
     from maclip.world.synth import write_clips
 
-    with screen.bar("clips") as update:
-        for one in plan.families:
-            write_clips(
-                folder.clips / one.family,
-                one.family,
-                plan.clips,
-                seed=plan.clips_seed,
-                workers=os.cpu_count() or 1,
-                progress=lambda done, total, family=one.family: update(family, done, total),  # type: ignore[misc]
-            )
+    with screen.bar() as update:
+        write_clips(
+            folder.motion_clips,
+            FAMILY,
+            plan.clips,
+            seed=plan.clips_seed,
+            workers=os.cpu_count() or 1,
+            progress=lambda done, total: update("clips", done, total),
+            composed=False,
+        )
 
 
 def _export(folder: DemoFolder, screen: Screen) -> None:
     from maclip_export import export
 
+    card = read_card()
+    shutil.copytree(shipped_run(card["exported"]), folder.run)
+    screen.say(f"   {card['why']}")
     for graph in export(folder.run, folder.bundle).graphs:
         screen.say(f"   {graph.graph}: {graph.size / 2**20:.1f} MiB, difference to torch {graph.gate.relative:.0e}")
 
 
-def _write_report(
-    plan: Plan, folder: DemoFolder, outcomes: Mapping[str, FamilyOutcome], device: DeviceOutcome, screen: Screen
+def _write(
+    plan: Plan, folder: DemoFolder, rows: Mapping[str, RowOutcome], device: DeviceOutcome, screen: Screen
 ) -> None:
     from maclip.writing import replacing
     from maclip_cli.demo.report import Findings, render
+    from maclip_cli.demo.watched import write_watched
 
-    findings = Findings(plan, folder, outcomes, device, tuple(screen.steps))
+    write_watched(folder.video, device.timeline, folder.watched, folder.animation)
     with replacing(folder.results) as path:
-        path.write_text(json.dumps(results(outcomes), indent=2) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(results(rows, device), indent=2) + "\n", encoding="utf-8")
+    findings = Findings(plan, folder, rows, differences(rows), device, tuple(screen.steps), read_card())
     with replacing(folder.report) as path:
         path.write_text(render(findings), encoding="utf-8")
 
 
-def _print(outcomes: Mapping[str, FamilyOutcome], device: DeviceOutcome, plan: Plan, folder: DemoFolder) -> None:
-    console = Console(highlight=False)
-    console.print(table(outcomes, plan.way))
-    for heading, sentences in (
-        ("Contribution of each part", contributions(outcomes)),
-        ("Contribution of class names", name_weights(outcomes)),
-        ("Training time", training_times(outcomes)),
-        ("The exported bundle", recognition(device)),
-    ):
-        console.print(f"\n[bold]{heading}[/bold]")
-        for sentence in sentences:
-            console.print(f"  {sentence}", soft_wrap=True)
-    console.print("\nThe clips are generated and the CLIP model is small: these are not results on real video.")
-    console.print(f"Report: {folder.report}", soft_wrap=True, markup=False)
+def _print(rows: Mapping[str, RowOutcome], device: DeviceOutcome, plan: Plan, folder: DemoFolder) -> None:
+    console, card = Console(highlight=False), read_card()
+    console.print("\n[bold]The exported bundle on unseen actions[/bold]")
+    for sentence in recognition(device):
+        console.print(f"  {sentence}", soft_wrap=True)
+    console.print()
+    console.print(accuracy_table(rows, plan.way))
+    console.print(gain_table(differences(rows), plan.shots))
+    console.print("± is half of a 95 % interval; (?): the interval includes zero.")
+    for sentence in (*training_times(rows, card), card["why"], DRAWN):
+        console.print(sentence, soft_wrap=True)
+    for what, path in (("Report", folder.report), ("Video", folder.watched)):
+        console.print(f"{what}: {path}", soft_wrap=True, markup=False)

@@ -7,10 +7,11 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from maclip_cli.demo.plan import FAMILY
 from maclip_runtime.errors import MaclipError
 
 MARKER = ".maclip-demo"  # written first, to recognise the folder of an interrupted demo
-FAMILIES = {"motion", "object-motion"}
+RESULTS_KEYS = {"accuracy", "differences", "device"}  # of results.json
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,13 @@ class DemoFolder:
 
     @property
     def clips(self) -> Path:
-        """Generated clips, a folder for each family."""
+        """The drawn clips and the long video."""
         return self.root / "clips"
+
+    @property
+    def motion_clips(self) -> Path:
+        """The drawn clips, a folder for each class."""
+        return self.clips / FAMILY
 
     @property
     def video(self) -> Path:
@@ -31,13 +37,17 @@ class DemoFolder:
 
     @property
     def run(self) -> Path:
-        """The exported run."""
+        """The exported run: a copy of a shipped one."""
         return self.root / "run"
 
     @property
     def runs(self) -> Path:
-        """The other runs."""
+        """The runs that were trained here."""
         return self.root / "runs"
+
+    def brief_run(self, part: str) -> Path:
+        """The run of a brief training."""
+        return self.runs / part
 
     @property
     def bundle(self) -> Path:
@@ -48,6 +58,16 @@ class DemoFolder:
     def gallery(self) -> Path:
         """The gallery of enrolled classes."""
         return self.root / "gallery.db"
+
+    @property
+    def watched(self) -> Path:
+        """The long video with the answers drawn on."""
+        return self.root / "watched.mp4"
+
+    @property
+    def animation(self) -> Path:
+        """The same as an animated picture."""
+        return self.root / "watched.webp"
 
     @property
     def results(self) -> Path:
@@ -74,7 +94,14 @@ class DemoFolder:
         try:
             root.mkdir(parents=True, exist_ok=True)
             (root / MARKER).touch()
-            for path in (self.report, self.results, self.gallery, *self._gallery_side_files()):
+            for path in (
+                self.report,
+                self.results,
+                self.watched,
+                self.animation,
+                self.gallery,
+                *self._gallery_side_files(),
+            ):
                 path.unlink(missing_ok=True)
             for folder in (self.clips, self.run, self.runs, self.bundle):
                 if folder.exists():
@@ -96,4 +123,4 @@ class DemoFolder:
             results = json.loads(self.results.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return False
-        return isinstance(results, dict) and set(results) == FAMILIES
+        return isinstance(results, dict) and set(results) == RESULTS_KEYS

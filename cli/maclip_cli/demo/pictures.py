@@ -1,18 +1,14 @@
-"""Frames of clips as data URIs, so that the report is one file."""
+"""Pictures and videos as data URIs, so that the report is one file."""
 
 from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
-from maclip.world.clips import RATE
 from maclip_runtime.reading.clip import read_clip
-from maclip_runtime.reading.frames import Indices, Pixels, resize_short, segment_indices
+from maclip_runtime.reading.frames import Pixels, resize_short, segment_indices
 
 JPEG_QUALITY = 84
 
@@ -32,12 +28,6 @@ def film_strip(clip: Path, frames: int = 8, side: int = 112) -> list[str]:
     return [jpeg_uri(frame) for frame in read.frames]
 
 
-def stills(video: Path, times_s: Sequence[float], side: int = 112) -> list[str]:
-    """Frames of a generated video at `times_s`, short side `side` px, as data URIs."""
-
-    def choose(total: int) -> Indices:
-        return np.clip(np.round(np.asarray(times_s) * RATE).astype(np.int64), 0, total - 1)
-
-    if not times_s:
-        return []
-    return [jpeg_uri(frame) for frame in read_clip(video, choose, lambda f: resize_short(f, side)).frames]
+def video_uri(video: Path) -> str:
+    """An mp4 file as a data URI."""
+    return "data:video/mp4;base64," + base64.b64encode(video.read_bytes()).decode()

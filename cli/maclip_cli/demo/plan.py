@@ -6,41 +6,42 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from maclip.config import ModelConfig, TrainConfig
+from maclip.shipped import ADAPTERS_ONLY, FULL, PROTOTYPE_ONLY, SHIPPED
 from maclip.world.classes import Family
 
-# The compared models in order: each adds to the one before.
-FROZEN, PROTOTYPE_ONLY, FULL = "frozen", "prototype-only", "full"
-ROWS = (FROZEN, PROTOTYPE_ONLY, FULL)
+FAMILY: Family = "motion"
+FROZEN = "frozen"
+PARTS = SHIPPED  # the trained models, in the order of tables
+# Where a model comes from: trained in front of the user, or shipped in the package.
+BRIEF, READY = "brief", "shipped"
+ORIGINS = (BRIEF, READY)
+
+
+def row_name(origin: str, part: str) -> str:
+    """The name of a row: of one origin and one of `PARTS`."""
+    return f"{origin}-{part}"
+
+
+ROWS = (FROZEN, *(row_name(origin, part) for origin in ORIGINS for part in PARTS))
 
 
 @dataclass(frozen=True)
-class RowPlan:
-    """One row of the comparison: its model, and its training (None: not trained)."""
+class BriefPlan:
+    """A training in front of the user.
 
-    name: str
-    model: ModelConfig
-    train: TrainConfig | None
-
-
-@dataclass(frozen=True)
-class FamilyPlan:
-    """The rows of one family of classes.
-
-    fusion_weight: a in the training loss. For tests it is chosen on validation classes.
+    part: what is trained, one of `PARTS`.
+    init: the part that it begins with, trained before; None: it begins with nothing.
     """
 
-    family: Family
-    rows: tuple[RowPlan, ...]
-    fusion_weight: float = 0.1
-
-    def row(self, name: str) -> RowPlan:
-        """The row `name`."""
-        return next(row for row in self.rows if row.name == name)
+    part: str
+    model: ModelConfig
+    train: TrainConfig
+    init: str | None = None
 
 
 @dataclass(frozen=True)
 class DevicePlan:
-    """Enrolment and recognition with the exported bundle, on test classes of the first family.
+    """Enrolment and recognition with the exported bundle, on test classes.
 
     enrolled: names of the enrolled classes.
     video: names of the actions of the long video; those not enrolled should be recognised as "unknown".
@@ -58,11 +59,16 @@ class DevicePlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """The whole demo. The *full* run of the first family is exported."""
+    """The whole demo.
 
-    families: tuple[FamilyPlan, ...]
+    brief: the trainings, in an order in which each comes after that it begins with.
+    clips: of a class, by split. Only the simple motions are drawn.
+    way, shots, episodes, evaluation_seed: of the evaluations on test classes.
+    """
+
+    brief: tuple[BriefPlan, ...]
     device: DevicePlan
-    clips: Mapping[str, int] = field(default_factory=lambda: {"train": 16, "val": 12, "test": 12})  # by split
+    clips: Mapping[str, int] = field(default_factory=lambda: {"train": 16, "val": 12, "test": 12})
     way: int = 5
     shots: tuple[int, ...] = (1, 5)
     episodes: int = 2000
@@ -70,14 +76,15 @@ class Plan:
     clips_seed: int = 0
 
 
-def _rows(alone: int, first: int, joint: int, way: int = 20, depth: int = 1) -> tuple[RowPlan, ...]:
-    """Three rows: frozen; TPCM alone for `alone` episodes; TPCM for `first` and then everything for `joint` episodes.
+def _brief(prototype: int, joint: int, adapters: int) -> tuple[BriefPlan, ...]:
+    """TPCM for `prototype` episodes; everything for `joint` more; and adapters alone for `adapters` episodes.
 
-    `alone` is set so that both trained rows take about the same time without the shared stem cache.
     Text dropout is high: with forty training classes the model overfits to their names, which hurts on unseen names.
     """
+    model = ModelConfig.of(fusion_weight=0.1, open_set_weight=0.5)
+    adapted = model.changed(adapted_depth=1)
     train = TrainConfig.of(
-        way=way,
+        way=20,
         accumulate=1,
         text_dropout=0.7,
         validations=5,
@@ -85,19 +92,18 @@ def _rows(alone: int, first: int, joint: int, way: int = 20, depth: int = 1) -> 
         learning_rate=3e-4,
         weight_decay=0.05,
     )
-    head = ModelConfig.of(adapters="none")
+    together = train.changed(prototype_episodes=0)
     return (
-        RowPlan(FROZEN, head.changed(prototype="none"), None),
-        RowPlan(PROTOTYPE_ONLY, head, train.changed(episodes=0, prototype_episodes=alone)),
-        RowPlan(FULL, ModelConfig.of(adapted_depth=depth), train.changed(episodes=joint, prototype_episodes=first)),
+        BriefPlan(
+            PROTOTYPE_ONLY, model.changed(adapters="none"), train.changed(episodes=0, prototype_episodes=prototype)
+        ),
+        BriefPlan(FULL, adapted, together.changed(episodes=joint), init=PROTOTYPE_ONLY),
+        BriefPlan(ADAPTERS_ONLY, adapted.changed(prototype="none"), together.changed(episodes=adapters)),
     )
 
 
 DEMO = Plan(
-    families=(
-        FamilyPlan("motion", _rows(alone=2200, first=1800, joint=160)),
-        FamilyPlan("object-motion", _rows(alone=2200, first=1800, joint=160)),
-    ),
+    brief=_brief(prototype=2000, joint=200, adapters=200),
     device=DevicePlan(
         enrolled=(
             "moving a shape from left to right",

@@ -4,38 +4,50 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from maclip.data.dataset import ActionClass, open_folders
-from maclip.segments import Segment
+from maclip.shipped import FULL, PROTOTYPE_ONLY
 from maclip_cli.demo.charts import accuracy_panel, confusion_picture, curve_panel, worst_confusions
 from maclip_cli.demo.device_part import DeviceOutcome, Timeline
 from maclip_cli.demo.folder import DemoFolder
 from maclip_cli.demo.machine import machine_rows
-from maclip_cli.demo.pictures import film_strip, stills
-from maclip_cli.demo.plan import FROZEN, FULL, ROWS, Plan
-from maclip_cli.demo.rows import FamilyOutcome
+from maclip_cli.demo.pictures import film_strip, jpeg_uri, video_uri
+from maclip_cli.demo.plan import BRIEF, FROZEN, ORIGINS, PARTS, READY, Plan, row_name
+from maclip_cli.demo.rows import Difference, RowOutcome
 from maclip_cli.demo.screen import Step
 from maclip_cli.demo.timeline import class_colour, class_numbers, timeline_picture
-from maclip_cli.demo.words import ROW_TITLES, contributions, recognition, training_times
+from maclip_cli.demo.watched import poster
+from maclip_cli.demo.words import (
+    DRAWN,
+    ORIGIN_TITLES,
+    PART_TITLES,
+    gain,
+    gain_rows,
+    recognition,
+    row_of,
+    training_times,
+)
 from maclip_runtime.decisions import UNKNOWN
 
 TEMPLATE = "report.html.j2"
-STRIPS_PER_FAMILY = 6
-STILLS_AT = (0.08, 0.5, 0.92)  # of each action in the long video
+STRIPS = 6
 
 
 @dataclass(frozen=True)
 class Findings:
-    """The content of the report."""
+    """The content of the report; `card` is the model card of the shipped runs."""
 
     plan: Plan
     folder: DemoFolder
-    outcomes: Mapping[str, FamilyOutcome]
+    rows: Mapping[str, RowOutcome]
+    differences: Sequence[Difference]
     device: DeviceOutcome
     steps: tuple[Step, ...]
+    card: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -61,50 +73,62 @@ class TimelineRow:
 
 
 def render(findings: Findings) -> str:
-    """The report as HTML; styles and images are embedded, nothing is loaded from elsewhere."""
+    """The report as HTML; styles, images and the video are embedded, nothing is loaded from elsewhere."""
     import jinja2
     from markupsafe import Markup
 
     here = Path(__file__).parent
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(here), autoescape=True, trim_blocks=True)
-    plan, outcomes, device = findings.plan, findings.outcomes, findings.device
+    plan, folder, rows, device, card = (
+        findings.plan, findings.folder, findings.rows, findings.device, findings.card,
+    )  # fmt: skip
     chance = 1 / plan.way
-    main = outcomes[plan.families[0].family]
-    shot = plan.shots[0]
-    confusion = main.rows[FULL].results[shot]
+    exported = rows[row_name(READY, card["exported"])]
+    confusion = exported.results[plan.shots[0]]
     panels = [
-        (f"{name}, {one}-shot", Markup(accuracy_panel({row: o.rows[row].results[one] for row in ROWS}, chance, name)))
-        for name, o in outcomes.items()
-        for one in plan.shots
+        (
+            f"{ORIGIN_TITLES[origin]}, {shot}-shot",
+            Markup(accuracy_panel(_by_part(rows, origin, shot), chance, f"{ORIGIN_TITLES[origin]}, {shot}-shot")),
+        )
+        for shot in plan.shots
+        for origin in ORIGINS
     ]
     return environment.get_template(TEMPLATE).render(
         style=Markup((here / "report.css").read_text(encoding="utf-8")),
         plan=plan,
+        card=card,
+        drawn=DRAWN,
         chance=chance,
-        rows=ROWS,
-        row_titles=ROW_TITLES,
-        outcomes=outcomes,
-        FROZEN=FROZEN,
-        FULL=FULL,
-        strips={one.family: _strips(findings.folder.clips / one.family) for one in plan.families},
-        panels=panels,
-        contributions=contributions(outcomes),
-        training_times=training_times(outcomes),
-        curves=[(name, Markup(curve_panel(o, chance))) for name, o in outcomes.items()],
-        confusion=Markup(confusion_picture(confusion)),
-        confusion_result=confusion,
-        confusion_family=main.family,
-        worst=worst_confusions(confusion),
-        timeline=Markup(timeline_picture(device.timeline, _segment_stills(findings.folder.video, device.timeline))),
+        poster=jpeg_uri(poster(device.timeline, folder.video)),
+        video=video_uri(folder.watched),
+        timeline=Markup(timeline_picture(device.timeline)),
         timeline_rows=timeline_rows(device.timeline),
         device=device,
         recognition=recognition(device),
         unknown=UNKNOWN,
+        facts=_facts(findings, exported),
+        rows=rows,
+        parts=(FROZEN, *PARTS),
+        part_titles=PART_TITLES,
+        origins=ORIGINS,
+        origin_titles=ORIGIN_TITLES,
+        row_of=row_of,
+        gains=[(title, [gain(one) for one in cells]) for title, cells in gain_rows(findings.differences, plan.shots)],
+        panels=panels,
+        training_times=training_times(rows, card),
+        curve=Markup(
+            curve_panel(rows, {row_name(BRIEF, FULL): row_name(BRIEF, PROTOTYPE_ONLY)}, chance),
+        ),
+        confusion=Markup(confusion_picture(confusion)),
+        confusion_result=confusion,
+        exported_title=PART_TITLES[card["exported"]],
+        worst=worst_confusions(confusion),
+        strips=_strips(folder.motion_clips),
         machine=machine_rows(),
         steps=findings.steps,
         total_s=sum(step.seconds for step in findings.steps),
         settings=json.dumps(dataclasses.asdict(plan), indent=2, default=dict),
-        root=findings.folder.root,
+        root=folder.root,
     )
 
 
@@ -125,22 +149,33 @@ def timeline_rows(timeline: Timeline) -> list[TimelineRow]:
     ]
 
 
+def _facts(findings: Findings, exported: RowOutcome) -> list[tuple[str, str]]:
+    """The figures under the video: value, and what it is."""
+    timeline = findings.device.timeline
+    alarms = len(timeline.false_alarms())
+    everything = findings.device.latencies[-1]
+    return [
+        (f"{timeline.right()} of {len(timeline.segments)}", "actions of the video answered correctly"),
+        (str(alarms), "false alarm" if alarms == 1 else "false alarms"),
+        *(
+            (f"{result.accuracy * 100:.0f}%", f"of clips right, {result.way} unseen motions, {shot}-shot")
+            for shot, result in exported.results.items()
+        ),
+        (f"{everything.median_ms:.0f} ms", "for a clip, on one processor"),
+    ]
+
+
+def _by_part(rows: Mapping[str, RowOutcome], origin: str, shot: int) -> dict[str, Any]:
+    return {part: rows[row_of(origin, part)].results[shot] for part in (FROZEN, *PARTS)}
+
+
 def _strips(clips: Path) -> list[Strip]:
     """One clip of each of some evenly spaced classes, test classes first."""
     classes = open_folders(clips).classes
-    test = [one for one in classes if one.split == "test"]
-    train = [one for one in classes if one.split == "train"]
-    half = STRIPS_PER_FAMILY // 2
-    chosen = [*_spread(test, half), *_spread(train, STRIPS_PER_FAMILY - half)]
+    half = STRIPS // 2
+    chosen = [one for split in ("test", "train") for one in _spread([c for c in classes if c.split == split], half)]
     return [Strip(one.name, one.split or "", film_strip(one.clips[0])) for one in chosen]
 
 
 def _spread(values: list[ActionClass], count: int) -> list[ActionClass]:
     return values[:: max(1, len(values) // max(count, 1))][:count]
-
-
-def _segment_stills(video: Path, timeline: Timeline) -> list[list[str]]:
-    def times(segment: Segment) -> list[float]:
-        return [segment.start_s + share * (segment.end_s - segment.start_s) for share in STILLS_AT]
-
-    return [stills(video, times(segment)) for segment in timeline.segments]

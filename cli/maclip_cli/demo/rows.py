@@ -1,30 +1,30 @@
-"""Train the rows of one family, and evaluate them on unseen classes."""
+"""Train and evaluate the compared models on unseen classes: frozen CLIP, the brief trainings, and the shipped runs."""
 
 from __future__ import annotations
 
-import itertools
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import Tensor
+import numpy as np
 
-import maclip
 from maclip.backbones.loading import load_backbone
-from maclip.config import Machine, TrainConfig
+from maclip.config import Machine, ModelConfig, TrainConfig
 from maclip.data.clip_store import ClipStore
-from maclip.data.dataset import Dataset, open_folders
-from maclip.evaluation.evaluator import Evaluator, Result, mean_interval
+from maclip.data.dataset import open_folders
+from maclip.evaluation.evaluator import Evaluator, Result, half_width
 from maclip.evaluation.features import store_for
 from maclip.evaluation.selection import choose_fusion_weight
 from maclip.model.maclip import MaClip
-from maclip.runs import METRICS_FILE
+from maclip.runs import METRICS_FILE, Run
+from maclip.shipped import ADAPTERS_ONLY, FULL, PROTOTYPE_ONLY, shipped_run
 from maclip.training.api import train_new
 from maclip.training.callbacks import Callbacks
 from maclip.training.trainer import CHOOSING_EPISODES, VALIDATION_SEED, VALIDATION_WAY
-from maclip_cli.demo.plan import FROZEN, FULL, ROWS, FamilyPlan, Plan
+from maclip_cli.demo.folder import DemoFolder
+from maclip_cli.demo.plan import BRIEF, FROZEN, ORIGINS, READY, Plan, row_name
 
 BACKBONE = "tiny"
 
@@ -41,12 +41,19 @@ class Validation:
 
 @dataclass(frozen=True)
 class RowOutcome:
-    """The outcome of one row: `results` on test classes by shot, and the validation `curve` (empty if not trained)."""
+    """The outcome of one row.
+
+    results: on test classes, by shot.
+    validation: accuracy on validation classes at the end of the training; of frozen CLIP, without any.
+    curve: the validations during the training; empty for rows that were not trained here.
+    training_s: seconds of the training here.
+    """
 
     name: str
     results: dict[int, Result]
-    curve: tuple[Validation, ...]
-    training_s: float
+    validation: float
+    curve: tuple[Validation, ...] = ()
+    training_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -65,20 +72,6 @@ class Difference:
         return abs(self.accuracy) > self.interval
 
 
-@dataclass(frozen=True)
-class FamilyOutcome:
-    """All rows of one family, and their paired differences."""
-
-    family: str
-    rows: dict[str, RowOutcome]
-    differences: tuple[Difference, ...]
-    frozen_validation: float  # validation accuracy of the frozen row, where the curves begin
-
-    def difference(self, row: str, than: str, shot: int) -> Difference:
-        """The difference of `row` to `than`."""
-        return next(d for d in self.differences if (d.row, d.than, d.shot) == (row, than, shot))
-
-
 class RowCallbacks(Callbacks):
     """Callbacks of a training, and of the start of a row."""
 
@@ -86,47 +79,40 @@ class RowCallbacks(Callbacks):
         """The following callbacks belong to `row`."""
 
 
-def run_family(
-    plan: Plan, family: FamilyPlan, clips: Path, run_of: Callable[[str], Path], callbacks: RowCallbacks
-) -> FamilyOutcome:
-    """Train and evaluate all rows of `family` on the clips in `clips`.
+def run_rows(plan: Plan, folder: DemoFolder, rows: tuple[str, ...], callbacks: RowCallbacks) -> list[RowOutcome]:
+    """Train, where they are brief trainings, and evaluate `rows` in order.
 
-    run_of: run folder of a row.
+    Raises `adapters-untrained` for a row with adapters that training has not changed.
     """
-    data = open_folders(clips)
-    rows: dict[str, RowOutcome] = {}
-    correct: dict[tuple[str, int], Tensor] = {}
-    frozen_validation = 0.0
-    stores: tuple[ClipStore, ...] = ()  # their stem tokens are shared by all rows
-    for row in family.rows:
-        callbacks.begin(row.name)
-        begun = time.monotonic()
-        config = row.model.changed(fusion_weight=family.fusion_weight)
-        if row.train is not None:
-            run = run_of(row.name)
-            trainer = train_new(
-                clips, run, BACKBONE, BACKBONE, config, row.train,
-                machine=Machine(device="cpu"), callbacks=callbacks, reuse=stores,
-            )  # fmt: skip
-            stores += trainer.stores
-            model = maclip.load(run)
-            weight = model.config.text.fusion_weight
-            training_s = time.monotonic() - begun
+    stores: tuple[ClipStore, ...] = ()  # their stem tokens are shared by the trainings
+    outcomes = []
+    for name in rows:
+        callbacks.begin(name)
+        origin, _, part = name.partition("-")
+        if name == FROZEN:
+            outcomes.append(_frozen(plan, folder, callbacks))
+        elif origin == READY:
+            outcomes.append(_evaluate(plan, folder, name, _adapted(Run.open(shipped_run(part)), part), callbacks))
         else:
-            model = MaClip(load_backbone(BACKBONE, BACKBONE), config)
-            weight, frozen_validation = _choose(model, data, callbacks)
-            training_s = 0.0
-        evaluator = Evaluator(model, store_for(model, data.split("test")), callbacks.progress("test clips"))
-        results = {}
-        for shot in plan.shots:
-            task = (plan.way, shot, plan.episodes, plan.evaluation_seed)
-            results[shot] = evaluator.evaluate(*task, weight=weight)
-            # Again, which is cheap, for the answers of each episode: rows are compared episode by episode.
-            correct[row.name, shot] = evaluator.outcomes(*task).correct(weight)
-        callbacks.note(_summary(results))
-        curve = read_curve(run_of(row.name) / METRICS_FILE, row.train) if row.train is not None else ()
-        rows[row.name] = RowOutcome(row.name, results, curve, training_s)
-    return FamilyOutcome(family.family, rows, _differences(plan, correct), frozen_validation)
+            outcome, stores = _train(plan, folder, part, stores, callbacks)
+            outcomes.append(outcome)
+    return outcomes
+
+
+def differences(rows: Mapping[str, RowOutcome]) -> tuple[Difference, ...]:
+    """What each part brings, by origin, and what the longer training of the shipped full run brings."""
+    pairs = [
+        pair
+        for origin in ORIGINS
+        for pair in (
+            (row_name(origin, PROTOTYPE_ONLY), FROZEN),
+            (row_name(origin, ADAPTERS_ONLY), FROZEN),
+            (row_name(origin, FULL), row_name(origin, PROTOTYPE_ONLY)),
+            (row_name(origin, FULL), row_name(origin, ADAPTERS_ONLY)),
+        )
+    ]
+    pairs.append((row_name(READY, FULL), row_name(BRIEF, FULL)))
+    return tuple(_difference(rows, row, than, shot) for row, than in pairs for shot in rows[row].results)
 
 
 def read_curve(metrics: Path, config: TrainConfig) -> tuple[Validation, ...]:
@@ -140,22 +126,71 @@ def read_curve(metrics: Path, config: TrainConfig) -> tuple[Validation, ...]:
     )
 
 
-def _choose(model: MaClip, data: Dataset, callbacks: RowCallbacks) -> tuple[float, float]:
-    """Fusion weight of an untrained model, chosen on validation classes as in training, and the accuracy with it."""
-    evaluator = Evaluator(model, store_for(model, data.split("val")), callbacks.progress("validation clips"))
-    result = evaluator.evaluate(VALIDATION_WAY, 1, CHOOSING_EPISODES, VALIDATION_SEED + 1)
-    weight = choose_fusion_weight(result)
-    return weight, result.by_fusion_weight[f"{weight:g}"]
+def _train(
+    plan: Plan, folder: DemoFolder, part: str, stores: tuple[ClipStore, ...], callbacks: RowCallbacks
+) -> tuple[RowOutcome, tuple[ClipStore, ...]]:
+    brief = next(one for one in plan.brief if one.part == part)
+    begun = time.monotonic()
+    path = folder.brief_run(part)
+    trainer = train_new(
+        folder.motion_clips, path, BACKBONE, BACKBONE, brief.model, brief.train,
+        machine=Machine(device="cpu"), callbacks=callbacks, reuse=stores,
+        init=folder.brief_run(brief.init) if brief.init else None,
+    )  # fmt: skip
+    training_s = time.monotonic() - begun
+    run = _adapted(Run.open(path), part)
+    curve = read_curve(path / METRICS_FILE, brief.train)
+    outcome = _evaluate(plan, folder, row_name(BRIEF, part), run, callbacks, curve=curve, training_s=training_s)
+    return outcome, (*stores, *trainer.stores)
 
 
-def _differences(plan: Plan, correct: dict[tuple[str, int], Tensor]) -> tuple[Difference, ...]:
-    pairs = [(row, than) for than, row in itertools.pairwise(ROWS)] + [(FULL, FROZEN)]
-    return tuple(
-        Difference(row, than, shot, *mean_interval(correct[row, shot].double() - correct[than, shot].double()))
-        for row, than in pairs
+def _adapted(run: Run, part: str) -> Run:
+    """`run`, if its adapters are trained or it is to have none."""
+    if part != PROTOTYPE_ONLY:
+        run.require_trained_adapters()
+    return run
+
+
+def _evaluate(
+    plan: Plan,
+    folder: DemoFolder,
+    name: str,
+    run: Run,
+    callbacks: RowCallbacks,
+    *,
+    curve: tuple[Validation, ...] = (),
+    training_s: float = 0.0,
+) -> RowOutcome:
+    model = run.model()
+    chosen = run.config.chosen
+    results = _results(plan, folder, model, model.config.text.fusion_weight, callbacks)
+    return RowOutcome(name, results, chosen.accuracy if chosen else 0.0, curve, training_s)
+
+
+def _frozen(plan: Plan, folder: DemoFolder, callbacks: RowCallbacks) -> RowOutcome:
+    model = MaClip(load_backbone(BACKBONE, BACKBONE), ModelConfig.of(adapters="none", prototype="none"))
+    held_out = open_folders(folder.motion_clips).split("val")
+    evaluator = Evaluator(model, store_for(model, held_out), callbacks.progress("validation clips"))
+    chosen = evaluator.evaluate(VALIDATION_WAY, 1, CHOOSING_EPISODES, VALIDATION_SEED + 1)
+    weight = choose_fusion_weight(chosen)  # as training chooses it
+    results = _results(plan, folder, model, weight, callbacks)
+    return RowOutcome(FROZEN, results, chosen.by_fusion_weight[f"{weight:g}"])
+
+
+def _results(
+    plan: Plan, folder: DemoFolder, model: MaClip, weight: float, callbacks: RowCallbacks
+) -> dict[int, Result]:
+    test = open_folders(folder.motion_clips).split("test")
+    evaluator = Evaluator(model, store_for(model, test), callbacks.progress("test clips"))
+    results = {
+        shot: evaluator.evaluate(plan.way, shot, plan.episodes, plan.evaluation_seed, weight=weight)
         for shot in plan.shots
-    )
+    }
+    callbacks.note(", ".join(f"{shot}-shot {r.accuracy:.1%} ± {r.interval * 100:.1f}" for shot, r in results.items()))
+    return results
 
 
-def _summary(results: dict[int, Result]) -> str:
-    return ", ".join(f"{shot}-shot {r.accuracy:.1%} ± {r.interval:.1%}" for shot, r in results.items())
+def _difference(rows: Mapping[str, RowOutcome], row: str, than: str, shot: int) -> Difference:
+    a, b = rows[row].results[shot], rows[than].results[shot]
+    each = (np.asarray(a.by_episode, np.float64) - np.asarray(b.by_episode, np.float64)) / (a.way * a.queries)
+    return Difference(row, than, shot, float(each.mean()), half_width(each))

@@ -1,4 +1,4 @@
-"""Progress of the demo on stderr: a line for each step, a bar for each family."""
+"""Progress of the demo on stderr: a line for each step, bars below it."""
 
 from __future__ import annotations
 
@@ -58,9 +58,9 @@ class Screen:
         self.steps.append(Step(name, time.monotonic() - begun))
 
     @contextmanager
-    def bar(self, prefix: str) -> Iterator[Update]:
+    def bar(self) -> Iterator[Update]:
         """A progress bar for several activities in sequence; yields a callback for (description, done, total)."""
-        task: TaskID = self._progress.add_task(prefix, total=None)
+        task: TaskID = self._progress.add_task("", total=None)
         shown = ""
 
         def update(what: str, done: int, total: int) -> None:
@@ -68,7 +68,7 @@ class Screen:
             if what != shown:
                 self._progress.reset(task)
                 shown = what
-            self._progress.update(task, description=f"{prefix}: {what}", completed=done, total=total)
+            self._progress.update(task, description=f"   {what}", completed=done, total=total)
 
         try:
             yield update

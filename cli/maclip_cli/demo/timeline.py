@@ -1,44 +1,33 @@
-"""The timeline of the long video as SVG: frames, true actions, recognised actions."""
+"""The timeline of the long video as SVG: true actions, recognised actions."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from maclip_cli.demo.device_part import Timeline
-from maclip_cli.demo.svg import element, line, picture, rect, text
+from maclip_cli.demo.svg import line, picture, rect, text
 from maclip_runtime.decisions import UNKNOWN
 
 WIDTH, LEFT, RIGHT = 1040.0, 84.0, 1030.0  # units; labels are left of LEFT
-FRAME, GAP, BAR = 60.0, 3.0, 26.0
+BAR = 28.0
 COLOURS = 8  # --class-1 ... in the style sheet
 
 
-def timeline_picture(timeline: Timeline, stills: Sequence[Sequence[str]]) -> str:
-    """Frames of the true actions, a bar of true actions, and a bar of recognised actions, as SVG.
+def timeline_picture(timeline: Timeline) -> str:
+    """A bar of true actions, and a bar of recognised actions, as SVG.
 
-    stills: data URIs of frames of each action, from start to end.
-    The number in a bar is that of the class; classes not enrolled are dashed, "unknown" is grey.
+    The number in a bar is that of the class; classes not enrolled are dashed, "unknown" is a thin grey bar.
     """
     seconds = max(timeline.duration_s, 1e-6)
-    rows = max((len(column) for column in stills), default=0)
-    truth_y = rows * (FRAME + GAP) + 12
-    found_y = truth_y + BAR + 14
+    truth_y = 8.0
+    found_y = truth_y + BAR + 12
     axis_y = found_y + BAR + 12
 
     def x(time_s: float) -> float:
         return LEFT + (RIGHT - LEFT) * min(max(time_s / seconds, 0.0), 1.0)
 
-    parts = [text(0, truth_y + 18, "true", "label"), text(0, found_y + 18, "recognised", "label")]
-    if rows:
-        parts += [text(0, 36, "start", "tick"), text(0, 36 + (rows - 1) * (FRAME + GAP), "end", "tick")]
+    parts = [text(0, truth_y + 19, "true", "label"), text(0, found_y + 19, "answers", "label")]
     parts.append(rect(LEFT, truth_y, RIGHT - LEFT, BAR, "var(--empty)", rx=3))
     parts.append(rect(LEFT, found_y, RIGHT - LEFT, BAR, "var(--empty)", rx=3))
     numbers = class_numbers(timeline)
-    for segment, column in zip(timeline.segments, stills, strict=False):
-        middle = (x(segment.start_s) + x(segment.end_s)) / 2
-        for at, address in enumerate(column):
-            left, top = middle - FRAME / 2, at * (FRAME + GAP)
-            parts.append(element("image", href=address, x=left, y=top, width=FRAME, height=FRAME))
     for segment in timeline.segments:
         enrolled = segment.name in timeline.enrolled
         tooltip = (
@@ -49,7 +38,7 @@ def timeline_picture(timeline: Timeline, stills: Sequence[Sequence[str]]) -> str
         tooltip = f"{stretch.label}, score {stretch.score:.2f}, {stretch.start_s:.1f} to {stretch.end_s:.1f} s"
         if stretch.label == UNKNOWN:
             width = x(stretch.end_s) - x(stretch.start_s)
-            parts.append(rect(x(stretch.start_s), found_y, width, BAR, "var(--unknown)", tooltip, rx=3))
+            parts.append(rect(x(stretch.start_s), found_y + 8, width, BAR - 16, "var(--unknown)", tooltip, rx=3))
         else:
             parts += _bar(x(stretch.start_s), x(stretch.end_s), found_y, numbers[stretch.label], True, tooltip)
     every = 5 if seconds > 12 else 1
@@ -75,6 +64,6 @@ def class_colour(number: int) -> str:
 def _bar(start: float, end: float, y: float, number: int, enrolled: bool, tooltip: str) -> list[str]:
     if not enrolled:
         box = rect(start, y, end - start, BAR, "var(--unknown)", tooltip, rx=3, class_="not-enrolled")
-        return [box, text((start + end) / 2, y + 18, str(number), "label", "middle")]
+        return [box, text((start + end) / 2, y + 19, f"{number} ?", "label", "middle")]
     box = rect(start, y, end - start, BAR, class_colour(number), tooltip, rx=3)
-    return [box, text((start + end) / 2, y + 18, str(number), "on-class", "middle")]
+    return [box, text((start + end) / 2, y + 19, str(number), "on-class", "middle")]

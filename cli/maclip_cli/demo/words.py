@@ -1,97 +1,122 @@
-"""The results as sentences and as a table."""
+"""The results as sentences and as tables."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.table import Table
 
+from maclip.shipped import ADAPTERS_ONLY, FULL, PROTOTYPE_ONLY
 from maclip_cli.demo.device_part import DeviceOutcome
-from maclip_cli.demo.plan import FROZEN, FULL, PROTOTYPE_ONLY, ROWS
-from maclip_cli.demo.rows import Difference, FamilyOutcome
+from maclip_cli.demo.plan import BRIEF, FROZEN, ORIGINS, PARTS, READY, row_name
+from maclip_cli.demo.rows import Difference, RowOutcome
 from maclip_runtime.decisions import UNKNOWN
 
-ROW_TITLES = {
+PART_TITLES = {
     FROZEN: "frozen CLIP",
     PROTOTYPE_ONLY: "TPCM only",
+    ADAPTERS_ONLY: "adapters only",
     FULL: "full: TPCM and adapters",
 }
+ORIGIN_TITLES = {BRIEF: "trained here", READY: "shipped"}
+# What is compared, by part and what it is compared with.
+GAIN_TITLES = {
+    (PROTOTYPE_ONLY, FROZEN): "TPCM over frozen CLIP",
+    (ADAPTERS_ONLY, FROZEN): "adapters over frozen CLIP",
+    (FULL, PROTOTYPE_ONLY): "adapters, added to TPCM",
+    (FULL, ADAPTERS_ONLY): "TPCM, added to adapters",
+}
+DRAWN = (
+    "All clips and videos are drawn, and the CLIP is a tiny one that knows only such drawings. The programs that "
+    "train, export, enroll and recognise are the real ones. The figures say nothing about real video."
+)
 
 
-def table(outcomes: Mapping[str, FamilyOutcome], way: int) -> Table:
-    """A table of accuracies with intervals: rows by families and shots."""
-    columns = [(name, shot) for name, outcome in outcomes.items() for shot in outcome.rows[FULL].results]
-    made = Table(title=f"Accuracy on unseen classes, {way}-way (chance {1 / way:.0%})", title_justify="left")
+def row_title(row: str) -> str:
+    """The title of a row, such as "trained here, TPCM only"."""
+    origin, _, part = row.partition("-")
+    return PART_TITLES[row] if row in PART_TITLES else f"{ORIGIN_TITLES[origin]}, {PART_TITLES[part]}"
+
+
+def row_of(origin: str, part: str) -> str:
+    """The row of `part` in the columns of `origin`; frozen CLIP is the same in all."""
+    return FROZEN if part == FROZEN else row_name(origin, part)
+
+
+def accuracy_table(rows: Mapping[str, RowOutcome], way: int) -> Table:
+    """Accuracies with intervals: a row for each part, a column for each origin and shot."""
+    columns = [(origin, shot) for origin in ORIGINS for shot in rows[FROZEN].results]
+    made = Table(title=f"Accuracy on unseen motions, {way}-way (chance {1 / way:.0%})", title_justify="left")
     made.add_column("")
-    for name, shot in columns:
-        made.add_column(f"{name}\n{shot}-shot", justify="right")
-    for row in ROWS:
-        results = [outcomes[name].rows[row].results[shot] for name, shot in columns]
-        made.add_row(ROW_TITLES[row], *(f"{r.accuracy:.1%} ± {r.interval * 100:.1f}" for r in results))
+    for origin, shot in columns:
+        made.add_column(f"{ORIGIN_TITLES[origin]}\n{shot}-shot", justify="right")
+    for part in (FROZEN, *PARTS):
+        results = [rows[row_of(origin, part)].results[shot] for origin, shot in columns]
+        made.add_row(PART_TITLES[part], *(f"{r.accuracy:.1%} ± {r.interval * 100:.1f}" for r in results))
     return made
 
 
-def contributions(outcomes: Mapping[str, FamilyOutcome]) -> list[str]:
-    """A sentence for each family and shot: the gain of TPCM over frozen CLIP, and of the full model over TPCM."""
+def gain_table(found: Sequence[Difference], shots: Sequence[int]) -> Table:
+    """What each part brings, in points with intervals: a column for each origin and shot."""
+    made = Table(title="What each part brings, in points", title_justify="left")
+    made.add_column("")
+    for origin in ORIGINS:
+        for shot in shots:
+            made.add_column(f"{ORIGIN_TITLES[origin]}\n{shot}-shot", justify="right")
+    for title, cells in gain_rows(found, shots):
+        made.add_row(title, *(gain(one) for one in cells))
+    return made
+
+
+def gain_rows(found: Sequence[Difference], shots: Sequence[int]) -> list[tuple[str, list[Difference]]]:
+    """The rows of `gain_table`: title, and a difference for each origin and shot."""
+    by = {(one.row, one.than, one.shot): one for one in found}
     return [
-        f"{name.capitalize()}, {shot}-shot: "
-        f"TPCM over frozen CLIP {gain(outcome.difference(PROTOTYPE_ONLY, FROZEN, shot))}; "
-        f"full model over TPCM {gain(outcome.difference(FULL, PROTOTYPE_ONLY, shot))}."
-        for name, outcome in outcomes.items()
-        for shot in outcome.rows[FULL].results
+        (title, [by[row_name(origin, part), row_of(origin, than), shot] for origin in ORIGINS for shot in shots])
+        for (part, than), title in GAIN_TITLES.items()
     ]
 
 
 def gain(difference: Difference) -> str:
-    """A difference in accuracy in words: "+45.1 points ± 1.2", and whether it is not significant."""
+    """A difference in accuracy in words: "+45.1 ± 1.2", with "(?)" behind it where the interval includes zero."""
     points = round(difference.accuracy * 100, 1) + 0.0  # + 0.0: no "-0.0"
-    words = f"{points:+.1f} points ± {difference.interval * 100:.1f}"
-    return words if difference.significant else f"{words} (not significant)"
+    words = f"{points:+.1f} ± {difference.interval * 100:.1f}"
+    return words if difference.significant else f"{words} (?)"
 
 
-def name_weights(outcomes: Mapping[str, FamilyOutcome]) -> list[str]:
-    """Accuracy of the full model with frames only (a = 0), with the chosen a, and with names only (a = 1)."""
-    sentences = []
-    for name, outcome in outcomes.items():
-        for shot, result in outcome.rows[FULL].results.items():
-            frames, names = result.by_fusion_weight["0"], result.by_fusion_weight["1"]
-            sentences.append(
-                f"{name.capitalize()}, {shot}-shot: frames only (a = 0) {frames:.1%}, "
-                f"with the chosen a = {result.fusion_weight:g} {result.accuracy:.1%}, names only (a = 1) {names:.1%}."
-            )
-    return sentences
-
-
-def training_times(outcomes: Mapping[str, FamilyOutcome]) -> list[str]:
-    """Training times of the trained rows."""
+def training_times(rows: Mapping[str, RowOutcome], card: Mapping[str, Any]) -> list[str]:
+    """How long the trainings took, here and of the shipped runs."""
+    here = ", ".join(
+        f"{PART_TITLES[part]} {rows[row_name(BRIEF, part)].training_s:.0f} s"
+        for part in (PROTOTYPE_ONLY, FULL, ADAPTERS_ONLY)
+    )
+    shipped = ", ".join(f"{PART_TITLES[part]} {card['runs'][part]['hours']:.1f} h" for part in PARTS)
     return [
-        f"{name.capitalize()}: "
-        + ", ".join(f"{ROW_TITLES[r.name]} {r.training_s:.0f} s" for r in outcome.rows.values() if r.training_s)
-        + ". The first also read the clips and computed the stem cache, which the second reused."
-        for name, outcome in outcomes.items()
+        f"Trained here: {here}; the full model begins with TPCM's training and continues it with adapters.",
+        f"Shipped: {shipped}, on {card['data']['classes']['train']} motions ({card['command']}).",
     ]
 
 
 def recognition(device: DeviceOutcome) -> list[str]:
-    """Results of the exported bundle: clips, then the long video."""
+    """Results of the exported bundle: the long video, then clips."""
+    timeline = device.timeline
+    alarms = len(timeline.false_alarms())
+    sentences = [
+        f"Long video: {timeline.right()} of {len(timeline.segments)} actions answered correctly, "
+        f"{alarms} false alarm{'' if alarms == 1 else 's'}; {timeline.duration_s:.0f} s of video "
+        f"watched in {timeline.watching_s:.1f} s."
+    ]
     known = [answer for answer in device.answers if answer.truth is not None]
     others = [answer for answer in device.answers if answer.truth is None]
-    sentences = []
     if known:
         right = sum(answer.right for answer in known)
         refused = sum(answer.label == UNKNOWN for answer in known)
         sentences.append(
-            f"Clips of the {len(device.enrolled)} enrolled classes: {right} of {len(known)} correct, "
-            f'{len(known) - right - refused} recognised as another class, {refused} as "unknown".'
+            f"Clips of the {len(device.enrolled)} enrolled actions: {right} of {len(known)} correct, "
+            f'{len(known) - right - refused} taken for another action, {refused} answered "unknown".'
         )
     if others:
         refused = sum(answer.right for answer in others)
-        sentences.append(f'Clips of classes not enrolled: {refused} of {len(others)} recognised as "unknown".')
-    timeline = device.timeline
-    alarms = len(timeline.false_alarms())
-    sentences.append(
-        f"Long video: {timeline.right()} of {len(timeline.segments)} actions recognised correctly, "
-        f"{alarms} false alarm{'' if alarms == 1 else 's'}; {timeline.duration_s:.0f} s of video "
-        f"processed in {timeline.watching_s:.1f} s."
-    )
+        sentences.append(f'Clips of actions not enrolled: {refused} of {len(others)} answered "unknown".')
     return sentences

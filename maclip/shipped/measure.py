@@ -1,0 +1,86 @@
+"""Measure the shipped runs: accuracy on test classes, and events on validation and test streams.
+
+Only the figures on validation streams choose anything: which run the demo exports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from maclip.config import EvaluationConfig
+from maclip.data.dataset import open_folders
+from maclip.evaluation.evaluator import Evaluator, Result, half_width
+from maclip.evaluation.features import store_for
+from maclip.evaluation.streams.api import evaluate_streams
+from maclip.evaluation.streams.record import StreamRecord
+from maclip.runs import Run
+from maclip.shipped import ADAPTERS_ONLY, FULL, PROTOTYPE_ONLY
+from maclip.shipped.settings import Recipe
+
+SHOTS = (1, 5)
+WAY = 5
+STREAM_SPLITS = ("val", "test")
+
+
+@dataclass(frozen=True)
+class Gain:
+    """Accuracy of the run `of` minus that of `over` on the same test episodes, and its 95 % interval's half-width."""
+
+    of: str
+    over: str
+    shot: int
+    accuracy: float
+    interval: float
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What was measured.
+
+    test: results on test classes, by run and shot.
+    gains: of the full run over each part.
+    streams: by run and split.
+    """
+
+    test: dict[str, dict[int, Result]]
+    gains: tuple[Gain, ...]
+    streams: dict[str, dict[str, StreamRecord]]
+
+    @property
+    def exported(self) -> str:
+        """The run that the demo exports: the full one, unless TPCM alone has the higher F1 on validation streams."""
+        full, alone = (self.streams[name]["val"].figures["f1"].mean for name in (FULL, PROTOTYPE_ONLY))
+        return FULL if full is None or alone is None or full >= alone else PROTOTYPE_ONLY
+
+
+def measure(runs: Mapping[str, Run], clips: Path, streams: Path, recipe: Recipe) -> Figures:
+    """Measure `runs`.
+
+    clips: folder of the drawn clips.
+    streams: annotations of the held-out streams.
+    """
+    test = {name: _test(run, clips, recipe.test_episodes) for name, run in runs.items()}
+    gains = tuple(_gain(test, FULL, over, shot) for over in (PROTOTYPE_ONLY, ADAPTERS_ONLY) for shot in SHOTS)
+    config = EvaluationConfig.of(way=WAY, shot=recipe.gallery_shots, galleries=recipe.galleries)
+    watched = {
+        name: {split: evaluate_streams(run, streams, config, clips=clips, split=split) for split in STREAM_SPLITS}
+        for name, run in runs.items()
+        if name in (FULL, PROTOTYPE_ONLY)
+    }
+    return Figures(test, gains, watched)
+
+
+def _test(run: Run, clips: Path, episodes: int) -> dict[int, Result]:
+    model = run.model()
+    evaluator = Evaluator(model, store_for(model, open_folders(clips).split("test")))
+    return {shot: evaluator.evaluate(WAY, shot, episodes, 0) for shot in SHOTS}
+
+
+def _gain(test: Mapping[str, Mapping[int, Result]], of: str, over: str, shot: int) -> Gain:
+    a, b = test[of][shot], test[over][shot]
+    difference = (np.asarray(a.by_episode) - np.asarray(b.by_episode)) / (a.way * a.queries)
+    return Gain(of, over, shot, float(difference.mean()), half_width(difference.astype(np.float64)))
