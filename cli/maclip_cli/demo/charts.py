@@ -126,7 +126,7 @@ def _ink(share: float) -> float:
 
 def _start(rows: Mapping[str, RowOutcome], begins: str | None) -> tuple[int, float]:
     """Episode and accuracy at which a training begins that continues the row `begins`, or frozen CLIP."""
-    if begins in rows and rows[begins].curve:
+    if begins is not None and begins in rows and rows[begins].curve:
         last = rows[begins].curve[-1]
         return last.episode, last.accuracy
     return 0, rows[FROZEN].validation if FROZEN in rows else 0.0
