@@ -14,7 +14,8 @@ COLOURS = 8  # --class-1 ... in the style sheet
 def timeline_picture(timeline: Timeline) -> str:
     """A bar of true actions, and a bar of recognised actions, as SVG.
 
-    The number in a bar is that of the class; classes not enrolled are dashed, "unknown" is a thin grey bar.
+    The number in a bar is that of the class; classes not enrolled are dashed, "unknown" is a thin grey bar, and a
+    false alarm has a red frame.
     """
     seconds = max(timeline.duration_s, 1e-6)
     truth_y = 8.0
@@ -34,13 +35,15 @@ def timeline_picture(timeline: Timeline) -> str:
             f"{segment.name}{'' if enrolled else ' (not enrolled)'}, {segment.start_s:.1f} to {segment.end_s:.1f} s"
         )
         parts += _bar(x(segment.start_s), x(segment.end_s), truth_y, numbers[segment.name], enrolled, tooltip)
+    alarms = timeline.false_alarms()
     for stretch in timeline.stretches:
         tooltip = f"{stretch.label}, score {stretch.score:.2f}, {stretch.start_s:.1f} to {stretch.end_s:.1f} s"
         if stretch.label == UNKNOWN:
             width = x(stretch.end_s) - x(stretch.start_s)
             parts.append(rect(x(stretch.start_s), found_y + 8, width, BAR - 16, "var(--unknown)", tooltip, rx=3))
         else:
-            parts += _bar(x(stretch.start_s), x(stretch.end_s), found_y, numbers[stretch.label], True, tooltip)
+            class_ = "false-alarm" if stretch in alarms else None
+            parts += _bar(x(stretch.start_s), x(stretch.end_s), found_y, numbers[stretch.label], True, tooltip, class_)
     every = 5 if seconds > 12 else 1
     for tick in range(0, int(seconds) + 1, every):
         parts.append(line(x(tick), axis_y - 6, x(tick), axis_y - 1, "axis"))
@@ -61,9 +64,11 @@ def class_colour(number: int) -> str:
     return f"var(--class-{(number - 1) % COLOURS + 1})"
 
 
-def _bar(start: float, end: float, y: float, number: int, enrolled: bool, tooltip: str) -> list[str]:
+def _bar(
+    start: float, end: float, y: float, number: int, enrolled: bool, tooltip: str, class_: str | None = None
+) -> list[str]:
     if not enrolled:
         box = rect(start, y, end - start, BAR, "var(--unknown)", tooltip, rx=3, class_="not-enrolled")
         return [box, text((start + end) / 2, y + 19, f"{number} ?", "label", "middle")]
-    box = rect(start, y, end - start, BAR, class_colour(number), tooltip, rx=3)
+    box = rect(start, y, end - start, BAR, class_colour(number), tooltip, rx=3, class_=class_)
     return [box, text((start + end) / 2, y + 19, str(number), "on-class", "middle")]

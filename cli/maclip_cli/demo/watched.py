@@ -134,7 +134,7 @@ class _Painter:
             draw.rounded_rectangle((LINE_X, y, WIDTH - EDGE, y + LINE_HEIGHT), 4, CARD)
         for segment in timeline.segments:
             self._span(draw, segment.name, segment.start_s, segment.end_s, TRUE_Y)
-        words = "grey: not enrolled, or the answer “unknown”"
+        words = "“?”: not enrolled. Thin grey: the answer “unknown”."
         _write(draw, LINE_X, HEIGHT - 11, words, 11, SOFT)
         _write(draw, WIDTH - EDGE, HEIGHT - 11, f"{self._seconds:.0f} s", 11, SOFT, "rm")
 

@@ -17,15 +17,15 @@ PART_TITLES = {
     FROZEN: "frozen CLIP",
     PROTOTYPE_ONLY: "TPCM only",
     ADAPTERS_ONLY: "adapters only",
-    FULL: "full: TPCM and adapters",
+    FULL: "full (both)",
 }
 ORIGIN_TITLES = {BRIEF: "trained here", READY: "shipped"}
 # What is compared, by part and what it is compared with.
 GAIN_TITLES = {
-    (PROTOTYPE_ONLY, FROZEN): "TPCM over frozen CLIP",
-    (ADAPTERS_ONLY, FROZEN): "adapters over frozen CLIP",
-    (FULL, PROTOTYPE_ONLY): "adapters, added to TPCM",
-    (FULL, ADAPTERS_ONLY): "TPCM, added to adapters",
+    (PROTOTYPE_ONLY, FROZEN): "TPCM over frozen",
+    (ADAPTERS_ONLY, FROZEN): "adapters over frozen",
+    (FULL, PROTOTYPE_ONLY): "adapters on TPCM",
+    (FULL, ADAPTERS_ONLY): "TPCM on adapters",
 }
 DRAWN = (
     "All clips and videos are drawn, and the CLIP is a tiny one that knows only such drawings. The programs that "

@@ -84,6 +84,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoFolder]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(synth, "classes", few_classes)
         # One process: each takes seconds to import torch.
+        patch.setattr("os.cpu_count", lambda: 1)
         patch.setattr(study, "PROCESSES", {"first": tuple(name for rows in PROCESSES.values() for name in rows)})
         yield run_demo(tmp_path_factory.mktemp("demo") / "demo", MINIATURE)
 
@@ -268,7 +269,7 @@ def test_curves_of_nothing_trained_and_of_one_validation() -> None:
     rows = {one.name: one for one in (frozen, alone, full)}
     picture = curve_panel(rows, {"brief-full": "brief-prototype-only"}, 0.2)
     ElementTree.fromstring(picture)
-    assert "full: TPCM and adapters, episode 12:" in picture  # it goes on from TPCM's ten
+    assert "full (both), episode 12:" in picture  # it goes on from TPCM's ten
 
 
 def test_words_do_not_flatter() -> None:
