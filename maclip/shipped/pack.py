@@ -92,11 +92,6 @@ def require_recipe(run: Run, plan: RunPlan) -> None:
 
 def _write(run: Run, folder: Path, names: Mapping[str, str]) -> Run:
     """Write `run` into `folder` in half precision, without paths; `names`: of runs by the digest of their weights."""
-    if folder.exists():
-        shutil.rmtree(folder)
-    state = {key: value.half().contiguous() for key, value in load_file(run.adapters).items()}
-    with replacing(folder / ADAPTERS_FILE) as path:
-        path.write_bytes(save(state))
     config = replace(run.config, data=CLIPS_DIR)
     if config.train.streams.streams not in ("none", "stitch"):
         config = replace(config, train=config.train.changed(streams=STREAMS, stream_videos=None))
@@ -106,6 +101,11 @@ def _write(run: Run, folder: Path, names: Mapping[str, str]) -> Run:
     paths = [text for text in _texts(asdict(config)) if Path(text).is_absolute()]
     if paths:
         raise MaclipError("path-private", f"{run.path} names the path {paths[0]}.", "Train it with --backbone tiny.")
+    state = {key: value.half().contiguous() for key, value in load_file(run.adapters).items()}
+    if folder.exists():
+        shutil.rmtree(folder)
+    with replacing(folder / ADAPTERS_FILE) as path:
+        path.write_bytes(save(state))
     write_config(folder, config)
     return Run.open(folder)
 

@@ -24,7 +24,7 @@ COMMANDS = (
     *("decoders", "dropped_rows", "enrolment", "events", "limit_rules", "match"),
     *("open_set", "reconnects", "session_options", "soak", "streaming"),
 )
-HELPERS = {"command", "drawn", "scoring", "small_model", "streaming_runners"}
+HELPERS = {"command", "drawn", "small_model", "streaming_runners"}
 
 
 @pytest.fixture(scope="session")

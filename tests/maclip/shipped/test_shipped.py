@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from maclip.config import ModelConfig, TrainConfig
 from maclip.runs import Run
 from maclip.shipped import ADAPTERS_ONLY, FOLDER, FULL, PROTOTYPE_ONLY, SHIPPED, read_card, shipped_run
-from maclip.shipped.pack import MAX_BYTES, pack, require_recipe
+from maclip.shipped.pack import MAX_BYTES, TIME_FILE, pack, require_recipe
 from maclip.shipped.settings import RECIPE, Recipe, RunPlan
 from maclip.shipped.train import reproduce
 from maclip.world import streams, synth
@@ -107,6 +107,24 @@ def test_runs_of_other_settings_and_untrained_ones_are_refused(made: Path, tmp_p
         pack(made, runs={FULL: untrained}, target=tmp_path / "packed", recipe=SMALLEST)
     assert refused.value.code == "adapters-untrained"
     assert not (tmp_path / "packed").exists()
+
+
+def test_what_cannot_be_packed_is_said(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(**choices: object) -> str:
+        with pytest.raises(MaclipError) as caught:
+            pack(made, target=tmp_path / "packed", recipe=SMALLEST, **choices)  # type: ignore[arg-type]
+        return caught.value.code
+
+    copy = tmp_path / FULL
+    shutil.copytree(made / FULL, copy)
+    (copy / TIME_FILE).unlink()
+    assert refused(runs={FULL: copy}) == "hours-unknown"
+    config = json.loads((copy / "config.json").read_text())
+    config["backbone"]["pretrained"] = "/home/someone/clip.pt"
+    (copy / "config.json").write_text(json.dumps(config))
+    assert refused(runs={FULL: copy}, hours={FULL: 1.0}) == "path-private"
+    monkeypatch.setattr("maclip.shipped.pack.MAX_BYTES", 10)
+    assert refused() == "shipped-too-large"
 
 
 def test_the_package_holds_trained_runs_of_the_recipe() -> None:
