@@ -119,7 +119,11 @@ class Bench:
             seed = self.setting.split
             with tempfile.TemporaryDirectory(dir=self.clips.parent) as folder:
                 drawn = Path(folder) / "clips"
-                write_clips(drawn, self.setting.family, CLIPS_A_CLASS, seed=seed, split_seed=seed)  # type: ignore[arg-type]
+                # The simple motions alone, as in all the cells that are committed.
+                write_clips(
+                    drawn, self.setting.family, CLIPS_A_CLASS,  # type: ignore[arg-type]
+                    seed=seed, split_seed=seed, composed=False,
+                )  # fmt: skip
                 if not (self.clips / CLASSES_FILE).is_file():  # unless the process of another CLIP was faster
                     shutil.rmtree(self.clips, ignore_errors=True)
                     drawn.rename(self.clips)
