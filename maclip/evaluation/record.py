@@ -129,12 +129,13 @@ def read_record(path: Path) -> Record:
         _check(record.result)
         return record
     except (OSError, ValueError, MaclipError) as error:
-        what = error.message if isinstance(error, MaclipError) else str(error)
-        raise MaclipError(
-            "record-invalid",
-            f"{path} is not an evaluation record: {what}.",
-            "Create one with maclip eval --json FILE.",
-        ) from error
+        raise invalid_record(path, error, "maclip eval --json FILE") from error
+
+
+def invalid_record(path: Path, why: Exception, command: str) -> MaclipError:
+    """The error for a file that is no record; `command` makes one."""
+    what = why.message if isinstance(why, MaclipError) else str(why)
+    return MaclipError("record-invalid", f"{path} is not an evaluation record: {what}.", f"Create one with {command}.")
 
 
 def _check(result: Result) -> None:

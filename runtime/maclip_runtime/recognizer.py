@@ -161,9 +161,7 @@ class Recognizer:
             name: the class; it need not exist yet.
             frames: uint8 [N, H, W, 3] RGB, N >= T, as they come from the camera.
             duration_s: how long the clip lasts, in seconds.
-            text: see `enroll`.
-            no_text: see `enroll`.
-            force: see `enroll`.
+            text, no_text, force: as for `enroll`.
             source: where the clip comes from, for the gallery's list.
 
         Raises `frames-invalid`, and what `enroll` raises.
@@ -207,6 +205,7 @@ class Recognizer:
             seconds: how much of each source to look at; default: all of it. A camera needs it.
             progress: called with the seconds of background seen so far.
             options: how to open the background.
+
         Raises `gallery-empty`, `background-missing`, `option-invalid`, `window-invalid` and what reading raises.
         """
         window_s, hop_s = window_of(window_s, hop_s)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from maclip.evaluation.evaluator import half_width
+from maclip.evaluation.record import invalid_record
 from maclip.writing import replacing
 from maclip_runtime.bundle.schema import from_dict, read_json
 from maclip_runtime.errors import MaclipError
@@ -170,12 +171,7 @@ def read_stream_record(path: Path) -> StreamRecord:
             raise ValueError("its figures do not match its galleries")
         return record
     except (OSError, ValueError, MaclipError) as error:
-        what = error.message if isinstance(error, MaclipError) else str(error)
-        raise MaclipError(
-            "record-invalid",
-            f"{path} is not an evaluation record: {what}.",
-            "Create one with maclip eval --streams FILE --json FILE.",
-        ) from error
+        raise invalid_record(path, error, "maclip eval --streams FILE --json FILE") from error
 
 
 def compare_streams(
