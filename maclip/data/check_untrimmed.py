@@ -12,7 +12,7 @@ import numpy as np
 from maclip.data.check import ANY_MODEL, Problem
 from maclip.data.clip_store import DECODING_THREADS, Progress
 from maclip.data.prefetch import prefetch
-from maclip.data.untrimmed import MAX_OVERHANG_SECONDS, UntrimmedVideo, overlaps, read_annotations
+from maclip.data.untrimmed import UntrimmedVideo, overlaps, read_annotations, require_inside
 from maclip_runtime.bundle.names import name_key
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.reading.clip import read_clip
@@ -92,13 +92,10 @@ def _read(video: UntrimmedVideo, frames: int) -> float | Problem:
         clip = read_clip(video.path, partial(segment_indices, frames=frames), lambda frame: prepare(frame, ANY_MODEL))
     except MaclipError as error:
         return Problem(str(video.path), error.code, error.message)
-    for one in video.segments:
-        if one.start_s >= clip.duration_s or one.end_s > clip.duration_s + MAX_OVERHANG_SECONDS:
-            what = (
-                f"{video.path} lasts {clip.duration_s:.1f} s; "
-                f"its segment of {one.name!r} is from {one.start_s:g} to {one.end_s:g} s."
-            )
-            return Problem(str(video.path), "annotations-invalid", what)
+    try:
+        require_inside(video, clip.duration_s)
+    except MaclipError as error:
+        return Problem(str(video.path), error.code, error.message)
     return clip.duration_s
 
 

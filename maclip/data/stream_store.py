@@ -18,7 +18,8 @@ from maclip.data.prefetch import prefetch
 from maclip.data.shared_memory import require_memory
 from maclip.data.stem_cache import Stem
 from maclip.data.stream_windows import Happening, Timeline
-from maclip.data.untrimmed import UntrimmedVideo
+from maclip.data.untrimmed import UntrimmedVideo, require_inside
+from maclip_runtime.bundle.names import name_key
 from maclip_runtime.reading.frames import Indices
 
 
@@ -36,7 +37,7 @@ class StreamStore:
         self, videos: Sequence[UntrimmedVideo], names: Sequence[str], reader: ClipReader, *, rate: float, workers: int
     ) -> None:
         self.videos, self.reader, self.rate, self.workers = tuple(videos), reader, rate, workers
-        self._labels = {name: label for label, name in enumerate(names)}
+        self._labels = {name_key(name): label for label, name in enumerate(names)}
         self._strangers = len(names)  # labels from here on are of no class
         self._rows: Tensor | None = None
         self.timelines: tuple[Timeline, ...] = ()
@@ -47,7 +48,7 @@ class StreamStore:
 
         disk: tokens of the same videos and stem in it are used, others are written to it.
         progress: called with the videos done and the videos in all.
-        Raises `memory-short` and what reading a clip raises.
+        Raises `annotations-invalid` if a segment leaves its file, `memory-short` and what reading a clip raises.
         """
         parts: list[Tensor] = []
         timelines: list[Timeline] = []
@@ -66,6 +67,7 @@ class StreamStore:
                 key = keys[done]
                 if disk is not None and key is not None:
                     disk.put(key, frames.numpy())
+            require_inside(self.videos[done], duration_s)
             if not parts:
                 require_memory(len(self.videos) * frames.numel() * frames.element_size())
             parts.append(frames)
@@ -83,8 +85,9 @@ class StreamStore:
         return self._rows[torch.from_numpy(rows)]
 
     def _happenings(self, video: UntrimmedVideo) -> tuple[Happening, ...]:
+        labels = (self._labels.get(name_key(one.name), self._strangers) for one in video.segments)
         return tuple(
-            Happening(self._labels.get(one.name, self._strangers), one.start_s, one.end_s) for one in video.segments
+            Happening(label, one.start_s, one.end_s) for label, one in zip(labels, video.segments, strict=True)
         )
 
     def _read(self, job: tuple[Path, Rows | None]) -> tuple[Rows, float]:

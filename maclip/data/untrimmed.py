@@ -121,6 +121,18 @@ def read_annotations(annotations: str | Path, videos: str | Path | None = None) 
     return Annotations(tuple(usable), tuple(problems))
 
 
+def require_inside(video: UntrimmedVideo, duration_s: float) -> None:
+    """Raise `annotations-invalid` if a segment leaves the file, which lasts `duration_s` seconds."""
+    for one in video.segments:
+        if one.start_s >= duration_s or one.end_s > duration_s + MAX_OVERHANG_SECONDS:
+            raise MaclipError(
+                INVALID,
+                f"{video.path} lasts {duration_s:.1f} s; "
+                f"its segment of {one.name!r} is from {one.start_s:g} to {one.end_s:g} s.",
+                "Correct the segment, or remove it. maclip data check names them all.",
+            )
+
+
 def overlaps(segments: Sequence[Segment]) -> Iterator[tuple[Segment, Segment]]:
     """The pairs of segments that share some time, ordered by start."""
     ordered = sorted(segments, key=lambda one: one.start_s)

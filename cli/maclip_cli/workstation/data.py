@@ -121,7 +121,7 @@ def _check_untrimmed(annotations: Path, videos: Path | None, frames: int, as_jso
         console.print(table)
         _print_problems(console, report.problems)
         if report.overlaps:
-            console.print(f"{report.overlaps} pairs of segments of different actions overlap. That is allowed.")
+            console.print(f"Segments of different actions that overlap, which is allowed: {report.overlaps}.")
         if report.several_splits:
             named = ", ".join(map(repr, report.several_splits[:MAX_NAMES_LISTED]))
             more = len(report.several_splits) - MAX_NAMES_LISTED
@@ -133,9 +133,9 @@ def _check_untrimmed(annotations: Path, videos: Path | None, frames: int, as_jso
                 soft_wrap=True,
             )
         console.print(
-            f"{report.videos} videos of {report.seconds / 60:.1f} minutes are readable, "
-            f"{report.annotated_seconds / max(report.seconds, 1e-9):.0%} of them annotated; "
-            f"{report.without_segments} have no segment; {len(report.problems)} problems.",
+            f"Readable videos: {report.videos}, {report.seconds / 60:.1f} minutes in all, "
+            f"{report.annotated_seconds / max(report.seconds, 1e-9):.0%} of them annotated. "
+            f"Without a segment: {report.without_segments}. Problems: {len(report.problems)}.",
             soft_wrap=True,
         )
     if report.problems:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from maclip_runtime.engines.encoder import Encoder
-from maclip_runtime.gallery import EnrolledClip, Gallery, clips_key
+from maclip_runtime.gallery import Gallery, clips_key
 from maclip_runtime.matching.distances import MAX_SAMPLE, left_out, match_all, sound, spread
 from maclip_runtime.matching.index import Index
 from maclip_runtime.reading.frames import Floats
@@ -112,24 +112,21 @@ def _kept_or_measured(gallery: Gallery, encoder: Encoder, index: Index, by_clip:
     made_for = f"{index.generation} {prior} {limit and limit.learned} {graphs_key(encoder)}"
     kept, value = gallery.measured_limit(made_for)
     if not kept:
-        negatives = sound(gallery.negatives())[:MAX_SAMPLE]
-        if limit is not None and limit.learned and not negatives:
-            value = prior
-        else:
-            value = _measured(gallery, encoder, index, by_clip, negatives)
+        value = _measured(gallery, encoder, index, by_clip)
         gallery.keep_measured_limit(index.version, made_for, value)
     return value
 
 
-def _measured(
-    gallery: Gallery, encoder: Encoder, index: Index, by_clip: Mapping[int, Floats], negatives: Sequence[EnrolledClip]
-) -> float | None:
+def _measured(gallery: Gallery, encoder: Encoder, index: Index, by_clip: Mapping[int, Floats]) -> float | None:
     """The learned limit, or `best_limit` of the gallery's own distances; negatives can only lower it.
 
     If no class has two clips, negatives set the limit as in `halfway`.
     """
     known = encoder.bundle.manifest.limit
     prior = known.distance if known else None
+    negatives = sound(gallery.negatives())[:MAX_SAMPLE]
+    if known and known.learned and not negatives:
+        return prior
     seen = own_distances(gallery, encoder, index, by_clip)
     if not seen.itself:
         return prior

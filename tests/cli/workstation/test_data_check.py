@@ -27,8 +27,8 @@ def test_untrimmed_videos_are_counted(annotations: Path) -> None:
     arguments = ["data", "check", str(annotations), "--videos", str(annotations.parent / "videos")]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
-    assert "1 pairs of segments of different actions overlap. That is allowed." in done.output
-    assert "1 videos of 0.1 minutes are readable, 75% of them annotated" in done.output
+    assert "Segments of different actions that overlap, which is allowed: 1." in done.output
+    assert "Readable videos: 1, 0.1 minutes in all, 75% of them annotated." in done.output
     facts = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)
     assert [(one["name"], one["split"], one["segments"]) for one in facts["names"]] == [
         ("run", "train", 1),

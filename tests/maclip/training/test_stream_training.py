@@ -183,6 +183,18 @@ def test_streams_of_other_classes_are_too_small(drawn_data, streams, tmp_path):
     assert refused.value.code == "streams-too-small"
 
 
+def test_a_segment_that_leaves_its_file_is_said(drawn_data, streams, tmp_path):
+    content = json.loads(streams.read_text())
+    entry = next(iter(content["database"].values()))
+    entry["annotations"][0]["segment"] = [1.0, 1000.0]
+    entry.pop("duration")
+    file = streams.parent / "longer.json"
+    file.write_text(json.dumps(content))
+    with pytest.raises(MaclipError, match="from 1 to 1000 s") as refused:
+        train(drawn_data, tmp_path / "run", model=OPEN, streams=str(file))
+    assert refused.value.code == "annotations-invalid"
+
+
 def test_without_a_cache_windows_are_read_as_pixels(drawn_data, streams, tmp_path):
     train(
         drawn_data, tmp_path / "run", model=ModelConfig.of(open_set_weight=0.5), streams=str(streams),

@@ -69,6 +69,12 @@ def test_a_learned_limit_decides_and_negatives_lower_it(
         assert recognizer.index.ready().limits[0] == measured
 
 
+def test_negatives_never_raise_a_learned_limit(tmp_path: Path, clips: Path, enrolled: Path) -> None:
+    with Recognizer.open(write_bundle(tmp_path / "bundle", limit=-1.0, learned=True), enrolled) as recognizer:
+        recognizer.add_negatives(clips / "blue1.mp4")
+        assert (recognizer.index.ready().limits == -1.0).all()
+
+
 def test_limits_lie_between_own_clips_and_background(bundle: Path, enrolled: Path, background: Path) -> None:
     with Recognizer.open(bundle, enrolled) as recognizer:
         done = recognizer.calibrate(background, window_s=1.0, hop_s=0.5)
