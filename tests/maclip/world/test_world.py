@@ -208,6 +208,15 @@ def test_a_sequence_does_one_thing_after_the_other(name: str, changes: list[tupl
         )
 
 
+def test_two_things_at_once_go_the_way_they_say() -> None:
+    for name, across, larger in (("right-while-grow", 1, 1), ("left-while-shrink", -1, -1)):
+        for seed in range(6):
+            script = MOTIONS[name](np.random.default_rng(seed), Cast())
+            begins, half, ends = (script(time).shapes[0] for time in (0.0, 0.5, 1.0))
+            assert across * begins.x < across * half.x < across * ends.x
+            assert larger * begins.radius < larger * half.radius < larger * ends.radius
+
+
 def test_two_shapes_take_turns_or_move_at_once() -> None:
     for name, in_turn in (("one-up-then-another-down", True), ("one-right-while-another-up", False)):
         for seed in range(6):
