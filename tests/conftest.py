@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import os
 import signal
@@ -37,6 +38,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         first = [item for file in files[process::processes] for item in file]
         ordered += [*first, *itertools.islice(others, max(0, part - len(first)))]
     items[:] = ordered
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _traced_once(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Equal graphs are traced once in a run of the tests (`traces`), where the exporter is installed."""
+    if importlib.util.find_spec("onnxscript") is None or importlib.util.find_spec("torch") is None:
+        return
+    import traces
+
+    import maclip_export.onnx.writer as writer
+
+    root = tmp_path_factory.getbasetemp()
+    folder = (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / "traces"
+    folder.mkdir(exist_ok=True)
+    writer.traced = traces.kept(writer.traced, folder)
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import onnx
 import torch
 
 from maclip_export.graphs import Graph, example_inputs
@@ -23,6 +24,12 @@ SCOPES = "pkg.torch.onnx.name_scopes"  # the modules that a node comes from, as 
 def write_onnx(graph: Graph, folder: Path) -> list[Path]:
     """Write `graph`.onnx and, if it has weights, `graph`.onnx.data into `folder`; returns the files written."""
     path = folder / f"{graph.name}.onnx"
+    save(traced(graph), path)
+    return [file for file in (path, path.with_suffix(".onnx.data")) if file.is_file()]
+
+
+def traced(graph: Graph) -> onnx.ModelProto:
+    """The ONNX model of `graph`, with its weights inside."""
     axes = {n: torch.export.Dim.DYNAMIC for spec in graph.inputs for n in spec.shape if isinstance(n, str)}
     shapes: dict[str, Any] = {
         spec.name: {i: axes[n] for i, n in enumerate(spec.shape) if isinstance(n, str)} for spec in graph.inputs
@@ -54,8 +61,7 @@ def write_onnx(graph: Graph, folder: Path) -> list[Path]:
         del node.metadata_props[:]  # source lines and paths of the exporting machine
         node.doc_string = ""
     del model.metadata_props[:]
-    save(model, path)
-    return [file for file in (path, path.with_suffix(".onnx.data")) if file.is_file()]
+    return model
 
 
 def _name_layers(onnx_graph: Any) -> None:
