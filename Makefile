@@ -19,8 +19,8 @@ test: check
 # installs 5 GB. NEWEST="torch" keeps the newest torch. Tests of tools that no
 # extra here installs (TensorRT, OpenVINO, Triton's client) are skipped. YCbCr in TIFF is read from Pillow 13 on.
 LOWEST ?= tests/runtime/reading tests/runtime/gallery tests/runtime/decisions tests/runtime/sinks \
-	tests/runtime/matching tests/runtime/bundle/test_bundle.py tests/cli/device
-LOWEST_EXTRAS ?= cpu text figures
+	tests/runtime/matching tests/runtime/archive tests/runtime/bundle/test_bundle.py tests/cli/device
+LOWEST_EXTRAS ?= cpu text figures archive
 NEWEST ?=
 LOWEST_VENV ?= .venv-lowest
 test-lowest:

@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from maclip_runtime.archive import Archive
     from maclip_runtime.bundle.opening import Bundle
     from maclip_runtime.callbacks import Callbacks
     from maclip_runtime.decisions import Classification, Decisions, Event, Verdict
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 # Loaded at first use: a command's --help need not wait for numpy.
 _HOME = {
+    "Archive": "archive",
     "Bundle": "bundle.opening",
     "Calibration": "limits.calibrate",
     "Callbacks": "callbacks",
@@ -61,6 +63,7 @@ _HOME = {
 }
 
 __all__ = [
+    "Archive",
     "Bundle",
     "Calibration",
     "Callbacks",

@@ -11,7 +11,9 @@ from maclip_cli.device.bundle import info, verify
 from maclip_cli.device.calibrate import calibrate
 from maclip_cli.device.doctor import doctor
 from maclip_cli.device.enroll import enroll, negatives
+from maclip_cli.device.find import find
 from maclip_cli.device.gallery import gallery_app
+from maclip_cli.device.index import index
 from maclip_cli.device.recognize import recognize
 
 app = typer.Typer(
@@ -24,6 +26,8 @@ app.command()(changes(enroll))
 app.command()(changes(negatives))
 app.command()(changes(calibrate))
 app.command()(recognize)
+app.command()(changes(index))
+app.command()(find)
 app.add_typer(gallery_app, name="gallery")
 app.command()(info)
 app.command()(verify)

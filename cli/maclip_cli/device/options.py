@@ -13,7 +13,8 @@ from maclip_runtime.errors import MaclipError
 if TYPE_CHECKING:
     from maclip_runtime import Gallery, Recognizer
 
-BUNDLE_VARIABLE, GALLERY_VARIABLE = "MACLIP_BUNDLE", "MACLIP_GALLERY"  # defaults; what is given wins
+# Defaults; what is given wins.
+BUNDLE_VARIABLE, GALLERY_VARIABLE, STORE_VARIABLE = "MACLIP_BUNDLE", "MACLIP_GALLERY", "MACLIP_STORE"
 
 # The help names the variable, as `[env var: MACLIP_BUNDLE]`.
 BundleArgument = Annotated[
@@ -50,6 +51,10 @@ TrustEnginesOption = Annotated[
         help="Load compiled engines (TensorRT, RTX) that the bundle brings along; they run what their maker wrote, so "
         "verify its signature first (maclip-run verify). Default: build them from the bundle's graphs.",
     ),
+]
+StoreOption = Annotated[
+    Path,
+    typer.Option("--store", metavar="DIR", envvar=STORE_VARIABLE, help="The folder of indexed videos."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON Lines on stdout and nothing else.")]
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A class of the gallery.")]

@@ -213,7 +213,7 @@ def _print_events(events: Iterable[Event], outputs: Outputs, as_json: bool, name
         if outputs.reader_gone or streams.reader_gone():
             return
         if not as_json:
-            _print_event(event, named)
+            print_event(event, named)
 
 
 def _print_clips(recognizer: Recognizer, clips: Sequence[str], options: Sequence[SourceOptions], as_json: bool) -> None:
@@ -250,7 +250,8 @@ def _print_clip(answer: Classification, as_json: bool) -> None:
     results().print("match: 0.5 is at the class's limit, more is within it.", style="dim", soft_wrap=True)
 
 
-def _print_event(event: Event, named: bool) -> None:
+def print_event(event: Event, named: bool) -> None:
+    """Print a start or an end as a line for people; `named`: with its source."""
     if event.kind == "update":
         return
     time_s = event.start_s if event.kind == "start" else event.end_s

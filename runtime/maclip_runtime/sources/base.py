@@ -116,6 +116,11 @@ class Source(ABC):
     def status(self) -> SourceStatus:
         """The current status. Any thread may ask."""
 
+    @property
+    def length_s(self) -> float | None:
+        """Seconds that it says it lasts, for progress; None where it does not say."""
+        return None
+
     @abstractmethod
     def close(self) -> None:
         """Release the file, camera or connection. Closing twice does nothing."""

@@ -30,6 +30,11 @@ class FolderSource(SequentialSource):
         super().__init__(str(folder), roi)
         self._pictures = list_pictures(folder)
 
+    @property
+    def length_s(self) -> float | None:
+        """By the number of pictures."""
+        return len(self._pictures) / FOLDER_RATE
+
     def produce(self) -> Iterator[Frame]:
         """The pictures that can be read. Raises `clip-unreadable` where there is none."""
         read = 0
@@ -53,6 +58,12 @@ class VideoSource(SequentialSource):
     def __init__(self, path: Path, roi: Roi | None = None) -> None:
         super().__init__(str(path), roi)
         self._container, self._stream = video.open_file(path)
+
+    @property
+    def length_s(self) -> float | None:
+        """By the file's header, which may be wrong."""
+        duration = self._container.duration  # microseconds
+        return duration / 1e6 if duration else None
 
     def close(self) -> None:
         """Close the file."""
