@@ -21,7 +21,7 @@ from maclip_runtime.limits.measured import OwnDistances
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = (
-    *("decoders", "dropped_rows", "enrolment", "events", "limit_rules", "match"),
+    *("archive", "decoders", "dropped_rows", "enrolment", "events", "limit_rules", "match"),
     *("open_set", "reconnects", "session_options", "soak", "streaming"),
 )
 HELPERS = {"command", "drawn", "small_model", "streaming_runners"}
@@ -76,6 +76,20 @@ def test_every_command_is_tested_here() -> None:
     assert files == {*COMMANDS, *HELPERS}
     named = Path(__file__).read_text(encoding="utf-8")
     assert all(f'run("{name}", ' in named for name in COMMANDS)
+
+
+def test_archive(tmp_path: Path, bundles: Path) -> None:
+    if find_spec("pyarrow") is None:
+        pytest.skip("pyarrow is not installed")
+    facts = run("archive", tmp_path, "--bundle", bundles / "f32")
+    found, indexing = facts["find"], facts["index"]
+    assert found["windows"] == 1_500
+    assert found["recall"] >= found["worst_recall"] >= 0.95
+    assert 0 < found["seconds"]["coarse"] < found["seconds"]["all"] <= found["worst_seconds"]
+    assert found["bytes_a_window"] < 64 * 8 * 2
+    assert found["swapped_difference"] < 1e-4
+    assert indexing["windows"] > 2
+    assert indexing["overhead"] > 0
 
 
 def test_decoders(tmp_path: Path, drawn: Path) -> None:

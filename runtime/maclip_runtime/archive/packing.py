@@ -77,7 +77,7 @@ class Packing:
     def _squeezed(self, fast: Integers) -> Bytes:
         """Numbers of 6 bits, int8 [B, T // 2, D'], as bytes [B, fast_bytes]."""
         flat = np.full((len(fast), 4 * self._groups), FAST_OFFSET, np.uint8)
-        flat[:, : self._fast] = (fast.reshape(len(fast), -1) + FAST_OFFSET).astype(np.uint8)
+        flat[:, : self._fast] = (fast.reshape(len(fast), self._fast) + FAST_OFFSET).astype(np.uint8)
         a, b, c, d = np.moveaxis(flat.reshape(len(fast), 4, self._groups), 1, 0)
         return np.concatenate([a << 2 | b >> 4, b << 4 | c >> 2, c << 6 | d], axis=1)
 

@@ -85,7 +85,6 @@ def test_an_action_is_found_where_it_happens(recordings: Path, store: Path, clip
     archive = opened(store)
     archive.index(recordings, window_s=1.0)
     search = archive.find([clips / "red1.mp4", clips / "red2.mp4"], top=4)
-    assert [(Path(one.source).name, one.video) for one in search.found[:0]] == []
     spans = sorted((Path(one.source).name, one.start_s, one.end_s) for one in search.found)
     truth = [("a.mp4", 4.0, 6.0), ("b.mp4", 6.0, 9.0), ("b.mp4", 14.0, 16.0), ("short.mp4", 0.0, 0.5)]
     for (name, start_s, end_s), (true_name, true_start, true_end) in zip(spans, truth, strict=True):
@@ -139,7 +138,9 @@ def test_nothing_is_indexed_twice(recordings: Path, store: Path, opened: Opener,
     assert sorted(Path(one.record.video.path).name for one in view.videos) == ["b.mp4", "copy.mp4", "short.mp4"]
 
 
-def test_a_video_that_changed_is_noticed_and_indexed_again(store: Path, clips: Path, opened: Opener, tmp_path: Path) -> None:
+def test_a_video_that_changed_is_noticed_and_indexed_again(
+    store: Path, clips: Path, opened: Opener, tmp_path: Path
+) -> None:
     video = tmp_path / "today.mp4"
     color_video(video, [("red", 3.0), ("blue", 3.0)])
     archive = opened(store)
