@@ -37,7 +37,7 @@ from maclip_runtime.archive import Archive
 from maclip_runtime.archive.fragments import Record, Rows, Settings
 from maclip_runtime.archive.packing import Packing
 from maclip_runtime.archive.search import KEPT, Searcher
-from maclip_runtime.archive.store import Store, make_store
+from maclip_runtime.archive.store import Store, writing
 from maclip_runtime.archive.videos import Video
 from maclip_runtime.archive.view import View
 from maclip_runtime.engines.encoder import Encoder
@@ -85,9 +85,7 @@ class World:
         rng = np.random.default_rng((SEED, start))
         scene = (np.arange(start, start + count) // 1800) % len(self._scenes)
         action = rng.integers(0, 2 * len(self._constants), count)  # half of them none
-        strength = np.where(action < len(self._constants), rng.uniform(0.3, 1.2, count), 0)[:, None, None].astype(
-            np.float32
-        )
+        strength = np.where(action < len(self._constants), rng.uniform(0.3, 1.2, count), 0).astype(np.float32)
         return self._drawn(rng, action % len(self._constants), strength[:, None, None], self._scenes[scene])
 
     def clip(self, action: int) -> Floats:
@@ -212,8 +210,7 @@ def draw(folder: Path, encoder: Encoder, size: Size) -> dict[str, float]:
     clips = np.concatenate([world.clip(action) for action in range(size.clips)])
     facts = folder / "drawn.json"
     ms: list[list[float]] = json.loads(facts.read_text()) if facts.is_file() else []
-    store = make_store(str(folder / "store"))
-    with store.writing():
+    with writing(str(folder / "store")) as store:
         for start in range(sum(map(len, store.fragments)), size.windows, size.fragment):
             count = min(size.fragment, size.windows - start)
             features = world.windows(start, count)

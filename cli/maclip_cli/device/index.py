@@ -59,12 +59,12 @@ def index(
     """
     from maclip_runtime.archive import Archive
     from maclip_runtime.archive.archive import window_of_gallery
-    from maclip_runtime.archive.store import make_store
+    from maclip_runtime.archive.store import store_exists
 
     with Archive.open(
         store, bundle, device=device, allow_fallback=allow_fallback, threads=threads, trust_engines=trust_engines
     ) as archive:
-        if window is None and gallery is not None and make_store(str(store)).settings is None:
+        if window is None and gallery is not None and not store_exists(store):
             require_gallery(gallery)
             window = window_of_gallery(gallery, archive.encoder)
         with _Bar() as bar, sigterm_raises():

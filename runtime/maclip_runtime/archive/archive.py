@@ -18,7 +18,7 @@ from maclip_runtime.archive.events import events_of
 from maclip_runtime.archive.happenings import happenings
 from maclip_runtime.archive.indexing import Indexed, Progress, index_videos
 from maclip_runtime.archive.search import Searcher
-from maclip_runtime.archive.store import Store, make_store, mismatch, open_store
+from maclip_runtime.archive.store import Store, mismatch, open_store, writing
 from maclip_runtime.archive.videos import expanded, state_of
 from maclip_runtime.archive.view import Filters, View
 from maclip_runtime.bundle.opening import Bundle
@@ -165,10 +165,7 @@ class Archive:
             raise MaclipError("clip-missing", "There is no video to index.", "Give at least one video.")
         self.encoder.require_open()
         paths = list(expanded(paths))
-        store = make_store(self.path)
-        with store.writing():
-            # Opened again under the lock: another program may have appended in between.
-            store = make_store(self.path)
+        with writing(self.path) as store:
             return index_videos(store, self.encoder, self._grid(store, window_s, hop_s), paths, progress)
 
     def find(

@@ -19,7 +19,7 @@ from maclip_runtime.engines.encoder import Encoder
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.matching.clips import read_take
 from maclip_runtime.reading.frames import Floats, prepare
-from maclip_runtime.sources import Frame, Source, SourceOptions, open_source
+from maclip_runtime.sources import Frame, Source, SourceOptions, open_source, redact
 from maclip_runtime.streaming import Cutter, Grid, Window
 from maclip_runtime.streaming.pipeline import MAX_ROWS, Network
 
@@ -78,7 +78,7 @@ ProgressCall = Callable[[Progress], None]
 def index_videos(
     store: Store, encoder: Encoder, grid: Grid, paths: Sequence[str], progress: ProgressCall | None = None
 ) -> Indexed:
-    """Add the windows of videos to a store that `Store.writing` holds.
+    """Add the windows of videos to a store within `writing`.
 
     A video that cannot be read is in `Indexed.failed`, and the others go on. Whatever ends it, what was computed is
     stored. Raises `output-unwritable`, `device-failed`, `recognizer-closed`, and what `progress` raises.
@@ -89,7 +89,7 @@ def index_videos(
         try:
             video = look_at(path)
         except MaclipError as error:
-            _failed(done, path, error)
+            _failed(done, redact(path), error)
         else:
             if _is_new(store, video, done) and video.digest not in {one.digest for _, one in wanted}:
                 wanted.append((path, video))

@@ -6,9 +6,10 @@ import errno
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from maclip_runtime import values
 from maclip_runtime.archive.arrow import arrow
@@ -118,38 +119,11 @@ class Store:
         return there.path if state_of(there.path, there.digest) == "there" else None
 
     def append(self, settings: Settings, records: list[Record], rows: Rows, packed: Packed) -> None:
-        """Write a fragment. Hold `writing`. Raises `output-unwritable`: what was written before stays."""
+        """Write a fragment, within `writing`. Raises `output-unwritable`: what was written before stays."""
         try:
             file = write_fragment(self.path, self._last + 1, settings, records, rows, packed)
             self._last += 1
             self._take(read_fragment(file))
-        except OSError as error:
-            raise _unwritable(self.path, error) from error
-
-    @contextmanager
-    def writing(self) -> Iterator[None]:
-        """Keep other programs from appending; put torn fragments aside, and remove what a killed program left.
-
-        Raises `archive-busy`, `output-unwritable`.
-        """
-        import fcntl
-
-        try:
-            with (self.path / LOCK_FILE).open("ab") as lock:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    raise MaclipError(
-                        "archive-busy",
-                        f"Another program is indexing into {self.path}.",
-                        "Wait until it has finished, or give another --store.",
-                    ) from None
-                for part in self.path.glob(f"*{PART_SUFFIX}"):
-                    part.unlink(missing_ok=True)
-                for file in self.torn:
-                    with suppress(FileNotFoundError):
-                        file.rename(file.with_suffix(TORN_SUFFIX))
-                yield
         except OSError as error:
             raise _unwritable(self.path, error) from error
 
@@ -167,14 +141,40 @@ class Store:
             self._named[record.video.name] = record.video.digest
 
 
-def make_store(path: str) -> Store:
-    """Open a store to index into; its folder is made. Raises `output-unwritable`, and what opening raises."""
+@contextmanager
+def writing(path: str) -> Iterator[Store]:
+    """Open a store to index into, and keep other programs from appending meanwhile; its folder is made.
+
+    Torn fragments are put aside, and what a killed program left is removed. Raises `archive-busy`,
+    `output-unwritable`, and what opening raises.
+    """
     folder = Path(values.path(path, "store"))
+    with ExitStack() as held:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            _lock(held.enter_context((folder / LOCK_FILE).open("ab")), folder)
+            for part in folder.glob(f"*{PART_SUFFIX}"):
+                part.unlink(missing_ok=True)
+            store = Store(folder)
+            for file in store.torn:
+                file.rename(file.with_suffix(TORN_SUFFIX))
+        except OSError as error:
+            raise _unwritable(folder, error) from error
+        yield store
+
+
+def _lock(lock: IO[bytes], folder: Path) -> None:
+    """Hold the lock until the file is closed; the system gives it up when a program is killed."""
+    import fcntl
+
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _unwritable(folder, error) from error
-    return Store(folder)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise MaclipError(
+            "archive-busy",
+            f"Another program is indexing into {folder}.",
+            "Wait until it has finished, or give another --store.",
+        ) from None
 
 
 def open_store(path: str) -> Store:
@@ -183,6 +183,11 @@ def open_store(path: str) -> Store:
     if not folder.is_dir():
         raise MaclipError("archive-empty", f"There is no store {folder}.", "Index videos first: maclip-run index.")
     return Store(folder)
+
+
+def store_exists(path: Path) -> bool:
+    """Whether a store has windows, so that their length is settled."""
+    return path.is_dir() and Store(path).settings is not None
 
 
 def mismatch(path: Path, why: str) -> MaclipError:

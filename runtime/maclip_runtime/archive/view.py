@@ -9,6 +9,7 @@ from fnmatch import fnmatch
 import numpy as np
 import numpy.typing as npt
 
+from maclip_runtime import values
 from maclip_runtime.archive.fragments import Fragment, Seconds, Settings
 from maclip_runtime.archive.packing import Packing
 from maclip_runtime.archive.store import Kept, Store
@@ -20,7 +21,7 @@ Rows = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Filters:
-    """Which videos are looked at.
+    """Which videos are looked at. Raises `option-invalid`.
 
     Attributes:
         source: a part of the name, or a pattern with * and ?; None: all.
@@ -29,6 +30,12 @@ class Filters:
 
     source: str | None = None
     since: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.source is not None:
+            object.__setattr__(self, "source", values.text(self.source, "source"))
+        if self.since is not None:
+            object.__setattr__(self, "since", values.number(self.since, "since"))
 
     def take(self, video: Video) -> bool:
         """Whether a video is looked at."""

@@ -103,6 +103,8 @@ def test_an_action_is_found_where_it_happens(recordings: Path, store: Path, clip
     wanted = archive.find(clips / "red1.mp4", filters=Filters(source="*b.mp4"))
     assert {Path(one.source).name for one in wanted.found} == {"b.mp4"}
     assert not archive.find(clips / "red1.mp4", filters=Filters(since=4e9)).found
+    for wrong in ({"source": 1}, {"since": "today"}):
+        assert code_of(lambda wrong=wrong: Filters(**wrong)) == "option-invalid"
 
 
 def test_a_class_of_a_gallery_is_found(recordings: Path, store: Path, enrolled: Path, opened: Opener) -> None:
