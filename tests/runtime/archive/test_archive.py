@@ -6,13 +6,15 @@ import dataclasses
 import os
 import shutil
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import av
 import numpy as np
 import pytest
 from tiny_bundle import write_bundle
-from videos import color_video
+from videos import color_frames, color_video
 
 from maclip_runtime import Archive, Event, MaclipError, Recognizer
 from maclip_runtime.archive import Filters
@@ -79,6 +81,27 @@ def test_events_are_those_of_recognition(
     assert {one.label for one in events} >= {"red light", "green light"}
     assert max(abs(a.match - b.match) for a, b in zip(events, watched, strict=True)) < 0.01
     assert said(only) == [one for one in said(watched) if "short" in str(one[2])] != []
+
+
+def test_a_gap_in_a_video_ends_what_was_open(store: Path, enrolled: Path, bundle: Path, tmp_path: Path) -> None:
+    video = tmp_path / "gap.mkv"
+    with av.open(str(video), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        for number, pixels in enumerate(color_frames("red", 40)):
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts, frame.time_base = number + (700 if number >= 20 else 0), Fraction(1, 10)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    with Recognizer.open(bundle, enrolled, device="cpu", threads=1) as recognizer:
+        watched = list(recognizer.watch(video, window_s=1.0))
+    with Archive.open(store, bundle, device="cpu", threads=1) as archive:
+        archive.index(video, window_s=1.0)
+        assert said(list(archive.events(enrolled))) == said(watched)
+        found = archive.find(class_name="red light", gallery=enrolled, top=5).found
+    assert view_of(store).videos[0].lost
+    assert [one.kind for one in watched].count("end") == 2
+    assert all(one.end_s - one.start_s < 5 for one in found)
 
 
 def test_an_action_is_found_where_it_happens(recordings: Path, store: Path, clips: Path, opened: Opener) -> None:
