@@ -41,6 +41,8 @@ def bench(
     from maclip_runtime.tools.measuring.output import require_outputs, results_console, write_json, writing
 
     require_outputs(json_file, figure)
+    if device == "auto":
+        _measure_engines(bundle, trust_engines)
     if figure is not None:
         from maclip_runtime.tools.bench.figure import require_matplotlib
 
@@ -75,6 +77,18 @@ def bench(
 
         with writing(figure):
             draw(found, figure)
+
+
+def _measure_engines(bundle: Path, trust_engines: bool) -> None:
+    """Time the engines that "auto" may choose, where that was not done before."""
+    from maclip_runtime.bundle.opening import Bundle
+    from maclip_runtime.engines.choice import read_timings
+    from maclip_runtime.engines.timing import measure
+
+    opened = Bundle.open(bundle, trust_engines=trust_engines)
+    if not read_timings(opened):
+        with people().status("timing engines") as status:
+            measure(opened, note=lambda text: status.update(escape(text)))
 
 
 def _print(bench: Bench, console: Console) -> None:

@@ -35,21 +35,23 @@ def build(
 ) -> None:
     """Build and store the engines of a bundle; those that exist are not built again."""
     from maclip_runtime.bundle.opening import Bundle
+    from maclip_runtime.engines.base import TENSORRT_DEVICES
+    from maclip_runtime.engines.forms import in_best_form
     from maclip_runtime.engines.tensorrt.cache import EngineCache
     from maclip_runtime.engines.tensorrt.cuda import Cuda
     from maclip_runtime.engines.tensorrt.engines import PORTABLE, build_all
-    from maclip_runtime.engines.tensorrt.library import NATIVE_DEVICES, find_library
+    from maclip_runtime.engines.tensorrt.library import find_library
     from maclip_runtime.engines.tensorrt.profile import MaxSizes
 
-    if device not in NATIVE_DEVICES:
+    if device not in TENSORRT_DEVICES:
         raise MaclipError(
             "device-unknown",
             f"The device {device!r} has no engines to build.",
-            f"Use one of {', '.join(NATIVE_DEVICES)}; other devices run the bundle as it is.",
+            f"Use one of {', '.join(TENSORRT_DEVICES)}; other devices run the bundle as it is.",
         )
     library = find_library(device)
     capability = PORTABLE if library.portable else Cuda(device).capability
-    opened = Bundle.open(bundle, trust_engines=trust_engines)
+    opened = in_best_form(Bundle.open(bundle, trust_engines=trust_engines), device)
     console = people()
     target = "for RTX cards from Ampere on; the card compiles the last step when it loads an engine"
     if not library.portable:

@@ -15,6 +15,8 @@ Array = npt.NDArray[Any]
 
 CANNOT_BE_USED = "The device {!r} cannot be used: "
 ASK_DOCTOR = "; maclip-run doctor says why"
+OPENVINO = "openvino"
+TENSORRT_DEVICES = ("tensorrt", "rtx")
 CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 CPUS = Path("/sys/devices/system/cpu")
 
@@ -56,6 +58,11 @@ def _siblings(cpu: int) -> str:
         return (CPUS / f"cpu{cpu}" / "topology" / "thread_siblings_list").read_text().strip()
     except OSError:
         return str(cpu)
+
+
+def is_openvino(device: str) -> bool:
+    """Whether a --device value is OpenVINO's."""
+    return device in (OPENVINO, "openvino-f32")
 
 
 def as_float(array: Array) -> npt.NDArray[np.float32]:

@@ -16,11 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from maclip_runtime.engines.cache import CACHE_VARIABLE, default_cache
 from maclip_runtime.engines.tensorrt.profile import covers
 from maclip_runtime.errors import MaclipError
 
-CACHE_VARIABLE = "MACLIP_CACHE"
-NO_HOME = Path("/nonexistent")
 SUFFIX = ".engine"
 BLOCK_BYTES = 1 << 20
 MAX_HEADER_BYTES = 1 << 16
@@ -43,20 +42,6 @@ class EngineKey:
         """The engine's file name in a cache."""
         digest = hashlib.sha256(json.dumps(dataclasses.asdict(self), sort_keys=True).encode()).hexdigest()
         return f"{self.graph}-{digest[:32]}{SUFFIX}"
-
-
-def default_cache() -> Path:
-    """The folder MACLIP_CACHE, else `maclip` in XDG_CACHE_HOME or ~/.cache.
-
-    Without a home it is in a folder that does not exist: nothing is kept, and an engine of another user's is never run.
-    """
-    if cache := os.environ.get(CACHE_VARIABLE):
-        return Path(cache)
-    parent = os.environ.get("XDG_CACHE_HOME")
-    try:
-        return (Path(parent) if parent else Path.home() / ".cache") / "maclip"
-    except RuntimeError:  # a container's user without an entry and without HOME
-        return NO_HOME / ".cache" / "maclip"
 
 
 class EngineCache:

@@ -112,7 +112,7 @@ def run_bench(
         bundle={
             "backbone": manifest.backbone.name,
             "precision": manifest.precision,
-            "quantization": manifest.quantization,
+            "forms": list(manifest.form_names),
             "adapted_depth": manifest.adapted_depth,
             "frames": manifest.frames,
             "graphs": sorted(manifest.graphs),

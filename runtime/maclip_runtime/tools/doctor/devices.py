@@ -8,9 +8,11 @@ import numpy as np
 
 from maclip_runtime.bundle.manifest import GraphSpec
 from maclip_runtime.bundle.opening import Bundle
-from maclip_runtime.engines.base import ASK_DOCTOR, CANNOT_BE_USED
+from maclip_runtime.engines.base import ASK_DOCTOR, CANNOT_BE_USED, TENSORRT_DEVICES, is_openvino
+from maclip_runtime.engines.choice import Timing, choose
+from maclip_runtime.engines.forms import in_best_form
 from maclip_runtime.engines.onnxruntime import OnnxEngine
-from maclip_runtime.engines.opening import DEVICES, OPENVINO_DEVICES, choose_device, device_unknown, open_engine
+from maclip_runtime.engines.opening import DEVICES, device_unknown, open_on
 from maclip_runtime.engines.openvino import OpenVinoEngine, has_bf16, import_openvino
 from maclip_runtime.engines.providers import (
     PROVIDERS,
@@ -21,7 +23,7 @@ from maclip_runtime.engines.providers import (
     require_working,
 )
 from maclip_runtime.engines.tensorrt.cuda import Cuda
-from maclip_runtime.engines.tensorrt.library import NATIVE_DEVICES, find_library
+from maclip_runtime.engines.tensorrt.library import find_library
 from maclip_runtime.errors import MaclipError
 
 NOT_DEVICES = (*PROVIDERS.values(), "AzureExecutionProvider")  # Azure's runs only nodes that our graphs do not have
@@ -63,12 +65,12 @@ def device_states(asked: str) -> tuple[DeviceState, ...]:
 def require_device(device: str) -> str:
     """What a device would run, in words. Raises what `open_engine` raises for the device."""
     if device == "auto":
-        device, _ = choose_device()
-    if device in OPENVINO_DEVICES:
+        device = choose().device
+    if is_openvino(device):
         openvino = import_openvino(device)
         half = device == "openvino" and has_bf16(openvino.Core())
         return f"OpenVINO {openvino.__version__.split('-')[0]}, in {'bfloat16' if half else 'float32'}"
-    if device in NATIVE_DEVICES:
+    if device in TENSORRT_DEVICES:
         library = find_library(device)
         return f"{library.name} {library.version}, compute capability {Cuda(device).capability}"
     if not names_provider(device):
@@ -79,13 +81,17 @@ def require_device(device: str) -> str:
     return f"onnxruntime {runtime.__version__}, {provider.name}"
 
 
-def run_graphs(bundle: Bundle, device: str) -> tuple[GraphRun, ...]:
-    """Run every graph of a bundle once on zeros and say where it ran; TensorRT engines are not built for it."""
-    if device in NATIVE_DEVICES:
+def run_graphs(bundle: Bundle, device: str, timings: tuple[Timing, ...] = ()) -> tuple[GraphRun, ...]:
+    """Run every graph of a bundle once on zeros and say where it ran; TensorRT engines are not built for it.
+
+    timings: what was measured here, which decides the int8 form that is run.
+    """
+    if device in TENSORRT_DEVICES:
         return tuple(GraphRun(graph, "as one engine (maclip-run build)", ()) for graph in bundle.manifest.graphs)
+    bundle = in_best_form(bundle, device, timings)
     engine = (
-        open_engine(bundle, device)
-        if device in OPENVINO_DEVICES
+        open_on(bundle, device)
+        if is_openvino(device)
         else OnnxEngine(bundle, find_provider(import_onnxruntime(), device), allow_fallback=True, audit=True)
     )
     runs = []
