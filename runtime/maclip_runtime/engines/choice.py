@@ -11,9 +11,7 @@ import hashlib
 import json
 import logging
 import math
-import os
 import platform
-import tempfile
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -23,7 +21,7 @@ from maclip_runtime.bundle.figures import in_ms
 from maclip_runtime.bundle.opening import Bundle
 from maclip_runtime.bundle.schema import from_dict, read_json
 from maclip_runtime.engines.base import ASK_DOCTOR, OPENVINO, usable_cores
-from maclip_runtime.engines.cache import default_cache
+from maclip_runtime.engines.cache import default_cache, write_atomically
 from maclip_runtime.engines.forms import ONNXRUNTIME, engine_of
 from maclip_runtime.engines.providers import PROVIDERS, find_provider, import_onnxruntime, require_working
 from maclip_runtime.errors import MaclipError
@@ -107,21 +105,11 @@ def read_timings(bundle: Bundle) -> tuple[Timing, ...]:
 
 def keep_timings(bundle: Bundle, timings: tuple[Timing, ...]) -> None:
     """Store what was measured, in one step; without a cache that can be written, say so and go on."""
-    file = choice_file(bundle)
     text = json.dumps(dataclasses.asdict(Measured(installed_libraries(), timings)), indent=1, allow_nan=False)
-    part: Path | None = None
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", prefix=".", suffix=".part", dir=file.parent, delete=False) as opened:
-            part = Path(opened.name)
-            opened.write(text)
-        part.chmod(0o644)
-        os.replace(part, file)
+        write_atomically(choice_file(bundle), [text.encode()])
     except OSError as error:
-        log.warning("device: what was measured cannot be kept in %s (%s)", file.parent, error.strerror or error)
-    finally:
-        if part is not None:
-            part.unlink(missing_ok=True)
+        log.warning("device: what was measured cannot be kept (%s)", error.strerror or error)
 
 
 def choice_file(bundle: Bundle) -> Path:

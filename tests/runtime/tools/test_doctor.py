@@ -63,7 +63,11 @@ def test_nodes_that_run_elsewhere_are_problems(bundle: Path) -> None:
 def test_openvino_says_what_it_computes_in(bundle: Path) -> None:
     pytest.importorskip("openvino")
     runs = {run.graph: run.ran for run in run_graphs(Bundle.open(bundle), "openvino-f32")}
-    assert runs == dict.fromkeys(["visual", "prototype", "match"], "whole, by OpenVINO in f32")
+    assert runs == {
+        "visual": "whole, by OpenVINO on CPU; products: none",
+        "prototype": "whole, by OpenVINO on CPU; products: none",
+        "match": "whole, by OpenVINO on CPU; products: 1 in f32",
+    }
 
 
 def wheel(folder: Path, name: str, module: str) -> None:
