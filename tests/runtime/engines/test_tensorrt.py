@@ -161,7 +161,7 @@ def test_dynamic_int8_is_for_cpus(tmp_path: Path) -> None:
     path = write_bundle(tmp_path / "b")
     seal(path, dataclasses.replace(manifest_of(path), precision="int8", quantization="dynamic"))
     for attempt in (lambda: built(path, EngineCache(tmp_path)), lambda: Encoder(Bundle.open(path), "rtx")):
-        with pytest.raises(MaclipError, match="--quantization static") as caught:
+        with pytest.raises(MaclipError, match="--quantization both") as caught:
             attempt()
         assert caught.value.code == "precision-unsupported"
 
