@@ -53,6 +53,7 @@ class OpenVinoEngine:
         self._threads = threads or usable_cores()
         self._bf16 = device != "openvino-f32" and bundle.manifest.precision != "int8" and has_bf16(self._core)
         self._compiled: dict[str, Any] = {}
+        self._origins: dict[str, str] = {}
         self._free: dict[Any, list[Any]] = {}  # idle inference requests, by compiled graph
         self._lock = threading.Lock()
 
@@ -68,6 +69,11 @@ class OpenVinoEngine:
         with self._lock:
             self._compiled.clear()
             self._free.clear()
+
+    def load(self, graph: str) -> str:
+        """Load a graph ahead of its first run: "cached", or "compiled" if it was not in the cache."""
+        self._graph(graph)
+        return self._origins[graph]
 
     def place(self, graph: str) -> str:
         """OpenVINO's name of what a graph runs on: "CPU", "GPU", "GPU.1", "NPU", ...
@@ -126,10 +132,13 @@ class OpenVinoEngine:
         content = read_entry(file, key)
         if content is not None:
             try:
-                return self._require(graph, self._core.import_model(content, self.place(graph), self._settings(graph)))
+                compiled = self._core.import_model(content, self.place(graph), self._settings(graph))
+                self._origins[graph] = "cached"
+                return self._require(graph, compiled)
             except RuntimeError as error:
                 log.warning("device: OpenVINO does not read %s, which is compiled again (%s)", file, first_line(error))
         compiled = self._require(graph, self._compile(graph))
+        self._origins[graph] = "compiled"
         try:
             stream = io.BytesIO()
             compiled.export_model(stream)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from maclip_runtime.engines.choice import Timing
 from maclip_runtime.tools.measuring.spread import Times
 
 NETWORK = ("stem", "tower", "visual")  # the stages that are the network; the others must be small beside them
@@ -83,12 +84,13 @@ class Classes:
 
 @dataclass(frozen=True)
 class Bench:
-    """All results. `device` is the one that really ran."""
+    """All results. `device` is the one that really ran; `engines` what "auto" chose from, else nothing."""
 
     machine: dict[str, Any]
     bundle: dict[str, Any]
     settings: dict[str, Any]
     device: str
+    engines: tuple[Timing, ...]
     streaming: Streaming
     cold_start: ColdStart
     classes: tuple[Classes, ...]
