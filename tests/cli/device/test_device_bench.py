@@ -79,7 +79,7 @@ def test_what_cannot_be_is_refused_before_anything_is_measured(
 
 
 def test_source_without_two_windows_is_refused(bundle: Path, clips: Path) -> None:
-    done = run("--bundle", bundle, "--seconds", 0.5, "--source", clips / "red1.mp4")
+    done = run("--bundle", bundle, "--device", "cpu", "--seconds", 0.5, "--source", clips / "red1.mp4")
     assert done.returncode == 2
     assert "error[clip-too-short]" in done.stderr
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,11 +11,8 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from random_models import NAMES, Once, randomised
+from random_models import Made, Once, made
 
-import maclip
-from maclip.model.maclip import MaClip
-from maclip_export.bundle.writer import Material, write_bundle
 from maclip_export.gate.trial import drawn_trial
 from maclip_export.onnx.census import census
 from maclip_export.options import ExportOptions
@@ -28,36 +24,15 @@ from maclip_runtime.engines.encoder import Encoder
 NEWEST_OPSET, NEWEST_IR = 23, 11
 IN_FLOAT32 = {"LayerNormalization", "Softmax", "ReduceL2", "Exp", "Log"}
 
-Made = tuple[MaClip, Path]
+
+@pytest.fixture(scope="session")
+def half(once: Once) -> Made:
+    return made(once, "half", ExportOptions(precision="fp16"))
 
 
 @pytest.fixture(scope="session")
-def model() -> MaClip:
-    return randomised(maclip.build("tiny", "none", adapted_depth=2))
-
-
-def made(once: Once, model: MaClip, name: str, options: ExportOptions) -> Made:
-    def make(folder: Path) -> None:
-        material = Material(NAMES, drawn_trial(model, 2), calibration=drawn_trial(model, 2, seed=1))
-        report = write_bundle(model, folder / "bundle", material, options)
-        (folder / "candidates.json").write_text(json.dumps([dataclasses.asdict(one) for one in report.candidates]))
-
-    return model, once(name, make) / "bundle"
-
-
-@pytest.fixture(scope="session")
-def half(once: Once, model: MaClip) -> Made:
-    return made(once, model, "half", ExportOptions(precision="fp16"))
-
-
-@pytest.fixture(scope="session")
-def eight(once: Once, model: MaClip) -> Made:
-    return made(once, model, "eight", ExportOptions(precision="int8"))
-
-
-@pytest.fixture(scope="session")
-def static(once: Once, model: MaClip) -> Made:
-    return made(once, model, "static", ExportOptions(precision="int8", quantization="static"))
+def static(once: Once) -> Made:
+    return made(once, "static", ExportOptions(precision="int8", quantization="static"))
 
 
 def candidates(bundle: Path) -> list[dict[str, Any]]:
@@ -232,7 +207,7 @@ def test_options_are_checked_before_any_work():
         assert caught.value.code == "option-invalid"
 
 
-def test_calibration_with_one_clip_is_refused(tmp_path, model):
+def test_calibration_with_one_clip_is_refused(tmp_path, eight):
     from videos import color_video
 
     from maclip.data.dataset import open_folders
@@ -242,6 +217,6 @@ def test_calibration_with_one_clip_is_refused(tmp_path, model):
         (tmp_path / name).mkdir()
         color_video(tmp_path / name / "0.mp4", [(name, 1.0)])
     with pytest.raises(MaclipError) as caught:
-        calibration_clips(open_folders(tmp_path), model)
+        calibration_clips(open_folders(tmp_path), eight[0])
     assert caught.value.code == "calibration-too-small"
     assert "2 clips" in caught.value.message
