@@ -36,7 +36,7 @@ class Model:
     bundles: tuple[str, ...]
 
 
-PRECISIONS = {"f32": "float32", "i8": "int8"}
+PRECISIONS = {"f32": "float32", "f16": "fp16", "i8": "int8"}
 FORMS = {"i8-dynamic": "dynamic", "i8-static": "static"}  # copies of i8 with one form each
 VIT_B_16 = Model("ViT-B-16", "none", 4, ("f32", "i8", "i8-dynamic", "i8-static"))
 SMALLEST = Model("tiny", "tiny", 1, ("f32",))

@@ -21,10 +21,10 @@ from maclip_runtime.limits.measured import OwnDistances
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = (
-    *("decoders", "dropped_rows", "enrolment", "events", "limit_rules", "match"),
+    *("decoders", "dropped_rows", "enrolment", "events", "gpu", "limit_rules", "match"),
     *("open_set", "reconnects", "session_options", "soak", "streaming"),
 )
-HELPERS = {"command", "drawn", "small_model", "streaming_runners"}
+HELPERS = {"command", "drawn", "gpu_runner", "small_model", "streaming_runners"}
 
 
 @pytest.fixture(scope="session")
@@ -148,6 +148,17 @@ def test_events(tmp_path: Path, bundles: Path) -> None:
     narrow, wide = facts["limit"]["test"][0], facts["limit"]["test"][-1]
     assert (narrow["shift"], wide["shift"]) == (-8.0, None)
     assert narrow["found"] + narrow["false_alarms"] <= wide["found"] + wide["false_alarms"]
+
+
+def test_gpu(tmp_path: Path, bundles: Path) -> None:
+    """On the CPU's provider, which stands for a GPU's here."""
+    facts = run("gpu", tmp_path, "--bundles", bundles)
+    (row,) = facts["rows"]
+    assert (row["device"], row["precision"], row["failed"]) == ("cpu", "f32", None)
+    assert row["cosine"] > 0.99999
+    assert row["probability"] < 1e-6
+    assert 0 < row["step"]["p50"] < row["clip"]["p99"] < 1e3 * row["first_s"] * 10
+    assert row["resident_mib"] > 10
 
 
 def test_match(tmp_path: Path) -> None:
