@@ -21,7 +21,7 @@ from maclip_runtime.limits.measured import OwnDistances
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = (
-    *("decoders", "dropped_rows", "enrolment", "events", "gpu", "limit_rules", "match"),
+    *("decoders", "doctor", "dropped_rows", "enrolment", "events", "gpu", "limit_rules", "match"),
     *("open_set", "reconnects", "session_options", "soak", "streaming"),
 )
 HELPERS = {"command", "drawn", "gpu_runner", "small_model", "streaming_runners"}
@@ -187,6 +187,18 @@ def test_open_set(tmp_path: Path, bundles: Path) -> None:
             shares += [share for rule in figures["rules"].values() for share in rule.values()]
             assert all(0 <= share["mean"] <= 1 for share in shares)
             assert ("distance less the class's own" in figures["rules"]) == (shots != "1-shot")
+
+
+def test_doctor(tmp_path: Path, bundles: Path) -> None:
+    facts = run("doctor", tmp_path, "--bundle", bundles / "f32")
+    for rows in facts["sets"].values():
+        (row,) = rows
+        assert row["wrong"] == 2  # one in each gallery
+        assert row["wrong_named"] <= row["wrong"]
+        assert 0 <= row["others_right_share"] <= 1
+        assert row["others"] > row["others_named"]
+    assert facts["large"]["clips"] == 8
+    assert facts["large"]["seconds"] >= 0
 
 
 @pytest.mark.skipif(not rtsp_server.is_here(), reason="no GStreamer RTSP server (gi) on this machine")
