@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from maclip_runtime.engines.choice import Timing
 from maclip_runtime.tools.measuring.spread import Times
+
+if TYPE_CHECKING:
+    from maclip_runtime.engines.choice import Timing
 
 NETWORK = ("stem", "tower", "visual")  # the stages that are the network; the others must be small beside them
 OTHER = "other"  # time of a step that belongs to no stage
