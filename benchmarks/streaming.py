@@ -85,11 +85,13 @@ def make_bundles(folder: Path, model: Model) -> None:
 def measure(folder: Path, model: Model, turns: int, threads: int) -> list[Row]:
     """All runners in turns."""
     wanted = []
+    openvino = find_spec("openvino") is not None
     if "i8" in model.bundles:
-        wanted.append(("maclip-run, onnxruntime", "int8", "i8", "cpu"))
+        wanted.append(("maclip-run, onnxruntime", "int8 dynamic", "i8-dynamic", "cpu"))
+        wanted.append(("maclip-run, onnxruntime", "int8 static", "i8-static", "cpu"))
+        wanted += [("maclip-run, OpenVINO", "int8 static", "i8-static", "openvino")] * openvino
     wanted.append(("maclip-run, onnxruntime", "float32", "f32", "cpu"))
-    if find_spec("openvino"):
-        wanted.append(("maclip-run, OpenVINO", "bf16", "f32", "openvino"))
+    wanted += [("maclip-run, OpenVINO", "bf16", "f32", "openvino")] * openvino
     named = [("eager torch, whole window", "float32"), *[(runner, precision) for runner, precision, *_ in wanted]]
     with ExitStack() as stack:
         children = [stack.enter_context(Child(serve, Torch, model, threads))]

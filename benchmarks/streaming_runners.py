@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import queue
+import shutil
 import tempfile
 import threading
 import time
@@ -34,8 +36,9 @@ class Model:
     bundles: tuple[str, ...]
 
 
-PRECISIONS = {"f32": "float32", "i8": "int8"}
-VIT_B_16 = Model("ViT-B-16", "none", 4, ("f32", "i8"))
+PRECISIONS = {"f32": "float32", "f16": "fp16", "i8": "int8"}
+FORMS = {"i8-dynamic": "dynamic", "i8-static": "static"}  # copies of i8 with one form each
+VIT_B_16 = Model("ViT-B-16", "none", 4, ("f32", "i8", "i8-dynamic", "i8-static"))
 SMALLEST = Model("tiny", "tiny", 1, ("f32",))
 
 
@@ -69,10 +72,27 @@ class Exporting:
         from maclip_export.options import ExportOptions
 
         model = random_model(self._chosen)
-        material = Material([], drawn_trial(model, 1, 2))
+        material = Material([], drawn_trial(model, 1, 2), calibration=drawn_trial(model, 1, 2, seed=1))
         for name in self._chosen.bundles:
-            options = ExportOptions(precision=PRECISIONS[name], quantization="dynamic", allow_loss=True, force=True)
+            if name in FORMS:
+                write_form(self._folder / "i8", self._folder / name, FORMS[name])
+                continue
+            options = ExportOptions(precision=PRECISIONS[name], allow_loss=True, force=True)
             write_bundle(model, self._folder / name, material, options)
+
+
+def write_form(bundle: Path, out: Path, form: str) -> None:
+    """A copy of an int8 bundle with one of its forms."""
+    from maclip_runtime.bundle.manifest import MANIFEST_FILE
+    from maclip_runtime.bundle.opening import Bundle
+
+    manifest = Bundle.open(bundle).manifest.in_form(form)
+    own = {graph.file for graph in manifest.graphs.values()}
+    files = {name: spec for name, spec in manifest.files.items() if not name.endswith(".onnx") or name in own}
+    out.mkdir(exist_ok=True)
+    for name in files:
+        shutil.copyfile(bundle / name, out / name)
+    (out / MANIFEST_FILE).write_text(dataclasses.replace(manifest, files=files).to_json(), encoding="utf-8")
 
 
 class Torch:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import os
+import shutil
 import signal
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,14 @@ SHARED = Path(__file__).parents[2] / "shared" / "data"
 def pytest_configure() -> None:
     """A shell's `make test &` ignores Ctrl-C, and every process a test starts would inherit that."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if "PYTEST_XDIST_WORKER" not in os.environ:  # the workers inherit it
+        os.environ["MACLIP_CACHE"] = tempfile.mkdtemp(prefix="maclip-tests-")  # not the user's, and what it holds
+
+
+def pytest_unconfigure() -> None:
+    """Leave no cache behind."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        shutil.rmtree(os.environ["MACLIP_CACHE"], ignore_errors=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -136,6 +136,8 @@ def write_bundle(
         scale=10.0,
         precision="float32",
         quantization=None,
+        forms={},
+        pairs=None,
         limit=None if limit is None else Limit(limit, "nothing", learned),
         names=Names(len(NAMES), ("a photo of {}",), "unit"),
         text_encoder=None,

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from maclip.data.dataset import Dataset
 
 PRECISIONS = ("float32", "fp16", "int8")
-QUANTIZATIONS = ("auto", "dynamic", "static")
+QUANTIZATIONS = ("both", "dynamic", "static")
 MIN_GATE_CLIPS = 2  # one is enrolled, one is asked for
 MAX_GATE_CLIPS = 1000  # of a class: all are held in memory
 
@@ -23,7 +23,8 @@ class ExportOptions:
 
     precision: "float32", "fp16" (for GPUs) or "int8" (for CPUs and small GPUs).
     quantization: how int8 activations are quantized: "dynamic" (ranges are found at run time), "static" (ranges are
-        measured on calibration clips; the QDQ form, which TensorRT reads) or "auto" (make both, keep the better one).
+        measured on calibration clips; the QDQ form, which TensorRT reads) or "both" (each engine opens the form that
+        it runs faster; they share their weights). Of both, a form beyond the gate's limits is left out.
     names: action names to freeze into the bundle, beside those of the run's classes. `read_names` reads a file of them.
     text_encoder: add the text graph and the tokenizer, so that the device can embed any name.
     rtx: add engines for RTX cards.
@@ -39,7 +40,7 @@ class ExportOptions:
     """
 
     precision: str = "float32"
-    quantization: str = "auto"
+    quantization: str = "both"
     names: tuple[str, ...] = ()
     text_encoder: bool = False
     rtx: bool = False

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from maclip_runtime.bundle.manifest import Census, GateAccuracy, GateFigure, Manifest
+from maclip_runtime.bundle.figures import GateAccuracy, GateFigure
+from maclip_runtime.bundle.manifest import Census, Manifest
 
 
 @dataclass(frozen=True)
@@ -20,12 +21,11 @@ class Exported:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One int8 form: the worst cosine of its features, and milliseconds a clip with onnxruntime on this CPU."""
+    """One int8 form that was tried: the worst cosine of its features, and whether the bundle holds it."""
 
     form: str
     cosine: float
-    clip_ms: float
-    passes: bool
+    kept: bool
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Report:
 
     graphs: a row for each graph.
     accuracy: few-shot accuracy beside torch's; None where it was not compared, which `notes` explains.
-    candidates: the int8 forms that were tried, the chosen one first.
+    candidates: the int8 forms that were tried.
     manifest: the manifest that was written.
     notes: sentences that the user should read.
     """

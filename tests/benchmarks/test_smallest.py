@@ -24,7 +24,7 @@ COMMANDS = (
     *("archive", "decoders", "dropped_rows", "enrolment", "events", "limit_rules", "match"),
     *("open_set", "reconnects", "session_options", "soak", "streaming"),
 )
-HELPERS = {"command", "drawn", "small_model", "streaming_runners"}
+HELPERS = {"command", "drawn", "gpu_runner", "small_model", "streaming_runners"}
 
 
 @pytest.fixture(scope="session")
@@ -164,6 +164,17 @@ def test_events(tmp_path: Path, bundles: Path) -> None:
     assert narrow["found"] + narrow["false_alarms"] <= wide["found"] + wide["false_alarms"]
 
 
+def test_gpu(tmp_path: Path, bundles: Path) -> None:
+    """On the CPU's provider, which stands for a GPU's here."""
+    facts = run("gpu", tmp_path, "--bundles", bundles)
+    (row,) = facts["rows"]
+    assert (row["device"], row["precision"], row["failed"]) == ("cpu", "f32", None)
+    assert row["cosine"] > 0.99999
+    assert row["probability"] < 1e-6
+    assert 0 < row["step"]["p50"] < row["clip"]["p99"] < 1e3 * row["first_s"] * 10
+    assert row["resident_mib"] > 10
+
+
 def test_match(tmp_path: Path) -> None:
     facts = run("match", tmp_path)
     (otam,) = facts["results"]
@@ -190,6 +201,18 @@ def test_open_set(tmp_path: Path, bundles: Path) -> None:
             shares += [share for rule in figures["rules"].values() for share in rule.values()]
             assert all(0 <= share["mean"] <= 1 for share in shares)
             assert ("distance less the class's own" in figures["rules"]) == (shots != "1-shot")
+
+
+def test_doctor(tmp_path: Path, bundles: Path) -> None:
+    facts = run("doctor", tmp_path, "--bundle", bundles / "f32")
+    for rows in facts["sets"].values():
+        (row,) = rows
+        assert row["wrong"] == 2  # one in each gallery
+        assert row["wrong_named"] <= row["wrong"]
+        assert 0 <= row["others_right_share"] <= 1
+        assert row["others"] > row["others_named"]
+    assert facts["large"]["clips"] == 8
+    assert facts["large"]["seconds"] >= 0
 
 
 @pytest.mark.skipif(not rtsp_server.is_here(), reason="no GStreamer RTSP server (gi) on this machine")

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from random_models import NAMES, Once, randomised
+from random_models import NAMES, Made, Once, made, randomised
 
 import maclip
 from maclip.model.maclip import MaClip
 from maclip_export.bundle.writer import Material, write_bundle
 from maclip_export.gate.trial import drawn_trial
+from maclip_export.options import ExportOptions
 from maclip_runtime.bundle.manifest import Limit
 
 
@@ -51,3 +52,9 @@ def deep(once: Once) -> tuple[MaClip, Path]:
     model = randomised(maclip.build("tiny", "none"))
     material = Material(NAMES, drawn_trial(model, 2))
     return model, once("deep", lambda folder: write_bundle(model, folder / "bundle", material)) / "bundle"
+
+
+@pytest.fixture(scope="session")
+def eight(once: Once) -> Made:
+    """The tiny CLIP with its last two blocks adapted, and its bundle with both int8 forms."""
+    return made(once, "eight", ExportOptions(precision="int8"))

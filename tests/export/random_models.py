@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
+import maclip
 from maclip.model.maclip import MaClip
+from maclip_export.bundle.writer import Material, write_bundle
+from maclip_export.gate.trial import drawn_trial
+from maclip_export.options import ExportOptions
 
 Once = Callable[[str, Callable[[Path], object]], Path]
+Made = tuple[MaClip, Path]
 
 NAMES = ["moving a shape up", "two shapes passing each other", "a red star growing"]
 
@@ -20,3 +27,15 @@ def randomised(model: MaClip) -> MaClip:
     for parameter in model.tuned_parameters():
         torch.nn.init.normal_(parameter, std=0.05)
     return model
+
+
+def made(once: Once, name: str, options: ExportOptions) -> Made:
+    """The tiny CLIP with its last two blocks adapted, and its bundle by `options`; what was tried lies beside it."""
+    model = randomised(maclip.build("tiny", "none", adapted_depth=2))
+
+    def make(folder: Path) -> None:
+        material = Material(NAMES, drawn_trial(model, 2), calibration=drawn_trial(model, 2, seed=1))
+        report = write_bundle(model, folder / "bundle", material, options)
+        (folder / "candidates.json").write_text(json.dumps([dataclasses.asdict(one) for one in report.candidates]))
+
+    return model, once(name, make) / "bundle"

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from maclip_cli.console import people
 from maclip_cli.device.options import AllowFallbackOption, BundleOption, DeviceOption, ThreadsOption, TrustEnginesOption
+from maclip_cli.device.prepare import print_timings
 
 if TYPE_CHECKING:
     from maclip_runtime.tools.bench.result import Bench
@@ -34,6 +35,12 @@ def bench(
     max_classes: Annotated[int, typer.Option(min=1, help="Measure growth up to so many classes.")] = 10_000,
     max_sources: Annotated[int, typer.Option(min=1, help="Measure growth up to so many sources.")] = 8,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all figures here.")] = None,
+    submit: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Write the figures without anything personal, for you to send; nothing is sent."
+        ),
+    ] = None,
     figure: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw them here: .png, .svg or .pdf.")] = None,
 ) -> None:
     """Time of each stage of a step, frames a second, cold start, memory, growth with classes and with sources."""
@@ -41,6 +48,7 @@ def bench(
     from maclip_runtime.tools.measuring.output import require_outputs, results_console, write_json, writing
 
     require_outputs(json_file, figure)
+    require_outputs(submit)
     if figure is not None:
         from maclip_runtime.tools.bench.figure import require_matplotlib
 
@@ -70,6 +78,11 @@ def bench(
     _print(found, results_console())
     if json_file is not None:
         write_json(json_file, dataclasses.asdict(found))
+    if submit is not None:
+        from maclip_runtime.tools.bench.submission import submission
+
+        write_json(submit, submission(found))
+        people().print(escape(f"{submit} holds what can be sent; look at it first. Nothing was sent."), soft_wrap=True)
     if figure is not None:
         from maclip_runtime.tools.bench.figure import draw
 
@@ -78,6 +91,7 @@ def bench(
 
 
 def _print(bench: Bench, console: Console) -> None:
+    print_timings(bench.engines)
     streaming, sustained, cold = bench.streaming, bench.streaming.sustained, bench.cold_start
     console.print(_stages(bench))
     console.print(

@@ -1,4 +1,4 @@
-"""`maclip-run build`: compile a bundle's graphs for an NVIDIA GPU ahead of time."""
+"""`maclip-run build`: time the engines of this machine on a bundle, and compile its graphs ahead of time."""
 
 from __future__ import annotations
 
@@ -22,10 +22,15 @@ if TYPE_CHECKING:
 def build(
     bundle: BundleArgument,
     device: Annotated[
-        str, typer.Option("--device", help="tensorrt (this machine's GPU) or rtx (any RTX card; needs no GPU here).")
-    ] = "tensorrt",
-    max_clips: Annotated[int, typer.Option(min=1, help="Clips that run at once; larger batches are split.")] = 8,
-    max_classes: Annotated[int, typer.Option(min=1, help="Largest number of classes in a gallery.")] = 10_000,
+        str,
+        typer.Option(
+            "--device",
+            help="auto (times the engines here, which every --device auto follows, and compiles for the fastest), "
+            "openvino, tensorrt (this machine's GPU) or rtx (any RTX card; needs no GPU here).",
+        ),
+    ] = "auto",
+    max_clips: Annotated[int, typer.Option(min=1, help="TensorRT: clips that run at once; more are split.")] = 8,
+    max_classes: Annotated[int, typer.Option(min=1, help="TensorRT: largest number of classes in a gallery.")] = 10_000,
     cache: Annotated[
         Path | None,
         typer.Option(metavar="DIR", envvar="MACLIP_CACHE", help="Where engines are stored; default: ~/.cache/maclip."),
@@ -33,23 +38,30 @@ def build(
     trust_engines: TrustEnginesOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Build and store the engines of a bundle; those that exist are not built again."""
+    """Compile a bundle's graphs for this machine and keep them; those that exist are not compiled again."""
     from maclip_runtime.bundle.opening import Bundle
+    from maclip_runtime.engines.base import TENSORRT_DEVICES, is_openvino
+    from maclip_runtime.engines.forms import in_best_form
     from maclip_runtime.engines.tensorrt.cache import EngineCache
     from maclip_runtime.engines.tensorrt.cuda import Cuda
     from maclip_runtime.engines.tensorrt.engines import PORTABLE, build_all
-    from maclip_runtime.engines.tensorrt.library import NATIVE_DEVICES, find_library
+    from maclip_runtime.engines.tensorrt.library import find_library
     from maclip_runtime.engines.tensorrt.profile import MaxSizes
 
-    if device not in NATIVE_DEVICES:
+    if device == "auto" or is_openvino(device):
+        from maclip_cli.device.prepare import prepare
+
+        prepare(Bundle.open(bundle, trust_engines=trust_engines), device, cache, as_json)
+        return
+    if device not in TENSORRT_DEVICES:
         raise MaclipError(
             "device-unknown",
             f"The device {device!r} has no engines to build.",
-            f"Use one of {', '.join(NATIVE_DEVICES)}; other devices run the bundle as it is.",
+            f"Use auto, openvino, {' or '.join(TENSORRT_DEVICES)}; other devices run the bundle as it is.",
         )
     library = find_library(device)
     capability = PORTABLE if library.portable else Cuda(device).capability
-    opened = Bundle.open(bundle, trust_engines=trust_engines)
+    opened = in_best_form(Bundle.open(bundle, trust_engines=trust_engines), device)
     console = people()
     target = "for RTX cards from Ampere on; the card compiles the last step when it loads an engine"
     if not library.portable:

@@ -16,6 +16,7 @@ from maclip_cli.device.options import BundleArgument, JsonOption
 from maclip_runtime.errors import MaclipError
 
 if TYPE_CHECKING:
+    from maclip_runtime.bundle.figures import GateAccuracy, Pairs
     from maclip_runtime.bundle.manifest import Manifest
     from maclip_runtime.bundle.opening import Bundle
 
@@ -35,6 +36,8 @@ def info(bundle: BundleArgument, as_json: JsonOption = False) -> None:
     out.print(_pairs(_facts(opened.manifest, signed)))
     out.print(_graphs(opened))
     out.print(_gate(opened.manifest))
+    if opened.manifest.pairs is not None:
+        out.print(_pairs_table(opened.manifest.pairs))
     out.print(escape(_accuracy(opened.manifest)), soft_wrap=True)
     if opened.manifest.engines:
         out.print(_engines(opened.manifest))
@@ -71,7 +74,7 @@ def verify(
 
 def _facts(manifest: Manifest, signed: bool) -> dict[str, str]:
     backbone, limit, encoder = manifest.backbone, manifest.limit, manifest.text_encoder
-    precision = f"{manifest.precision} ({manifest.quantization})" if manifest.quantization else manifest.precision
+    forms = f" ({', '.join(manifest.form_names)})" if manifest.form_names else ""
     return {
         "backbone": f"{backbone.name}, {backbone.pretrained} (sha256 {backbone.weights_sha256})",
         "trained": "yes" if manifest.trained else "no, plain CLIP",
@@ -79,7 +82,7 @@ def _facts(manifest: Manifest, signed: bool) -> dict[str, str]:
         "frames": f"{manifest.frames} of {manifest.preprocess.size} x {manifest.preprocess.size}",
         "feature width": str(manifest.feature_width),
         "metric": f"{manifest.metric}, text weight {manifest.fusion_weight:g}",
-        "precision": precision,
+        "precision": f"{manifest.precision}{forms}",
         "limit": f"{limit.distance:.4g} ({limit.measured_on})" if limit else "not measured",
         "names": f"{manifest.names.count}, {' | '.join(manifest.names.templates)}",
         "text length": manifest.names.text_length,
@@ -91,7 +94,10 @@ def _facts(manifest: Manifest, signed: bool) -> dict[str, str]:
 
 def _graphs(bundle: Bundle) -> Table:
     table = Table("graph", "files", "nodes", "weights", "products in", title="graphs, as counted in the files")
-    for name, graph in bundle.manifest.graphs.items():
+    graphs = dict(bundle.manifest.graphs)
+    for form, other in bundle.manifest.forms.items():  # its weights are in the files of the first form
+        graphs |= {f"{name}, {form}": graph for name, graph in other.graphs.items()}
+    for name, graph in graphs.items():
         size = sum(spec.size for file, spec in bundle.manifest.files.items() if file.startswith(graph.file))
         # The largest share first.
         weights = sorted(graph.census.weights.items(), key=lambda item: -item[1])
@@ -110,7 +116,10 @@ def _gate(manifest: Manifest) -> Table:
     """The gate's figures and their limits."""
     title = "the gate: largest differences from torch in float32"
     table = Table("graph", "relative", "cosine", "probability", "cases", title=title)
-    for name, figure in manifest.gate.items():
+    figures = dict(manifest.gate)
+    for form, other in manifest.forms.items():
+        figures |= {f"{name}, {form}": figure for name, figure in other.gate.items()}
+    for name, figure in figures.items():
         table.add_row(
             escape(name),
             _limited(f"{figure.relative:.1e}", figure.relative_limit, "<="),
@@ -121,8 +130,26 @@ def _gate(manifest: Manifest) -> Table:
     return table
 
 
+def _pairs_table(pairs: Pairs) -> Table:
+    """What each int8 form took with each engine."""
+    from maclip_runtime.bundle.figures import in_ms
+
+    table = Table("engine", "form", "ms a step", "by the fastest", "", title=f"pairs, on {escape(pairs.machine)}")
+    for pair in pairs.measured:
+        opened = "opens this form" if pairs.best.get(pair.engine) == pair.form else ""
+        engine = escape(f"{pair.engine} {pair.version}")
+        table.add_row(engine, escape(pair.form), in_ms(pair.step_ms), f"{pair.ratio:.2f}", opened)
+    return table
+
+
 def _accuracy(manifest: Manifest) -> str:
-    accuracy = manifest.gate_accuracy
+    text = _accuracy_of(manifest.gate_accuracy)
+    for form, other in manifest.forms.items():
+        text += f"\n{form}: {_accuracy_of(other.gate_accuracy)}"
+    return f"{text}\nBeyond a limit; exported with --allow-loss." if manifest.loss_allowed else text
+
+
+def _accuracy_of(accuracy: GateAccuracy | None) -> str:
     text = "few-shot accuracy was not compared"
     if accuracy is not None:
         text = (
@@ -130,7 +157,7 @@ def _accuracy(manifest: Manifest) -> str:
             f"{accuracy.bundle:.1%}, loss {accuracy.loss:.2%} ± {accuracy.interval:.2%} (limit {accuracy.limit:.1%}; "
             f"{accuracy.episodes} episodes, {accuracy.measured_on}), probabilities within {accuracy.probability:.1e}"
         )
-    return f"{text}\nBeyond a limit; exported with --allow-loss." if manifest.loss_allowed else text
+    return text
 
 
 def _limited(figure: str, limit: float | None, sign: str) -> str:

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from maclip_cli.console import print_json, results
 from maclip_cli.device.options import BUNDLE_VARIABLE, DeviceOption, TrustEnginesOption
+from maclip_cli.device.prepare import print_timings
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -63,6 +64,7 @@ def print_report(report: Report, out: Console) -> None:
         for run in report.graphs:
             table.add_row(escape(run.graph), escape(run.ran), escape(_some(run.fallback_nodes)))
         out.print(table)
+    print_timings(report.timings)
     out.print(_surroundings(report))
     if report.device == "auto":
         line = f"auto chooses {report.chosen}: {report.why}." if report.chosen else "auto finds nothing to run with."
@@ -100,5 +102,5 @@ def _surroundings(report: Report) -> Table:
     if not report.cameras:
         table.add_row("/dev/video*", "none", "cameras of this machine")
     table.add_row("GStreamer", escape(report.gstreamer or "no"), "csi:// cameras of a Jetson")
-    table.add_row("cache", escape(report.cache), "built engines")
+    table.add_row("cache", escape(report.cache), "compiled engines, and what auto was measured to be")
     return table

@@ -151,9 +151,7 @@ def _model_facts(source: ModelSource, named: Sequence[tuple[str, Bundle]]) -> di
         "frames": manifest.frames,
         "adapted_depth": manifest.adapted_depth,
         "contract": manifest.contract,
-        "bundles": {
-            name: {"precision": b.manifest.precision, "quantization": b.manifest.quantization} for name, b in named
-        },
+        "bundles": {name: {"precision": b.manifest.precision, "forms": b.manifest.form_names} for name, b in named},
     }
 
 

@@ -18,6 +18,7 @@ from maclip_runtime.errors import MaclipError
 if TYPE_CHECKING:
     from maclip.model.maclip import MaClip
     from maclip_export.report import Report
+    from maclip_runtime.bundle.figures import Pairs
 
 MIB = 2**20
 
@@ -29,8 +30,8 @@ def export(
     int8: Annotated[bool, typer.Option("--int8", help="8-bit linear layers, for CPUs and small GPUs.")] = False,
     quantization: Annotated[
         str,
-        typer.Option(help="With --int8: dynamic, static (QDQ, for TensorRT), or auto: the better of both."),
-    ] = "auto",
+        typer.Option(help="With --int8: dynamic, static (QDQ, which TensorRT reads), or both, sharing their weights."),
+    ] = "both",
     names: Annotated[
         list[str] | None,
         typer.Option(help="More action names: a file, or kinetics700, ssv2, hmdb51 or ucf101. Repeatable."),
@@ -121,11 +122,10 @@ def print_report(report: Report, out: Path, console: Console) -> None:
     console.print(escape(f"{out}: largest difference from torch in float32 (and the limit)"), soft_wrap=True)
     console.print(table)
     for one in report.candidates:
-        chosen = "chosen" if one is report.candidates[0] else "not chosen"
-        passes = "" if one.passes else ", beyond the limits"
-        console.print(
-            f"int8 {one.form}: {one.clip_ms:.1f} ms a clip here, worst cosine {one.cosine:.4f}{passes}; {chosen}"
-        )
+        kept = "" if one.kept else "; left out: beyond the limits"
+        console.print(f"int8 {one.form}: worst cosine {one.cosine:.4f}{kept}")
+    if report.manifest.pairs is not None:
+        console.print(escape(pairs_in_words(report.manifest.pairs)), soft_wrap=True)
     found = report.accuracy
     if found is not None:
         console.print(
@@ -141,6 +141,15 @@ def print_report(report: Report, out: Path, console: Console) -> None:
     console.print(
         f"Next: maclip-run enroll NAME CLIP... --bundle {escape(str(out))} --gallery gallery.db", soft_wrap=True
     )
+
+
+def pairs_in_words(pairs: Pairs) -> str:
+    """What each pair took, the fastest first, and the form that each engine opens."""
+    from maclip_runtime.bundle.figures import in_ms
+
+    took = ", ".join(f"{pair.engine} {pair.form} {in_ms(pair.step_ms)}" for pair in pairs.measured)
+    best = ", ".join(f"{engine} opens {form}" for engine, form in pairs.best.items())
+    return f"milliseconds a step on {pairs.machine}: {took}; {best}"
 
 
 def _share(weights: dict[str, int]) -> str:

@@ -108,7 +108,14 @@ def torch_specs(compiled: bool, cuda: bool) -> list[RunnerSpec]:
 
 
 def bundle_specs(bundle: Bundle, name: str) -> list[RunnerSpec]:
-    """A bundle with every engine that is installed."""
+    """A bundle with every engine that is installed, in each of its int8 forms."""
+    forms = bundle.manifest.form_names
+    if not forms:
+        return _specs(bundle, name)
+    return [spec for form in forms for spec in _specs(bundle.in_form(form), f"{name}, {form}")]
+
+
+def _specs(bundle: Bundle, name: str) -> list[RunnerSpec]:
     precision = bundle.manifest.precision
     graphs = tuple(
         (graph, bundle.graph_file(graph)) for graph in ("visual", "stem", "tower") if graph in bundle.manifest.graphs

@@ -7,15 +7,16 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import maclip
 from maclip.backbones.loading import clip_sha256
 from maclip.model.maclip import MaClip
 from maclip_export.bundle.names import write_names
+from maclip_export.bundle.pairs import measure_pairs
 from maclip_export.bundle.provenance import Origin, provenance_of
-from maclip_export.bundle.quantization import quantize
+from maclip_export.bundle.quantization import Tried, keep_forms, try_forms
 from maclip_export.bundle.text_encoder import text_graph, write_tokenizer
 from maclip_export.folders import new_folder
 from maclip_export.gate.accuracy import AccuracyCheck
@@ -28,17 +29,20 @@ from maclip_export.onnx.writer import write_onnx
 from maclip_export.options import ExportOptions
 from maclip_export.report import Candidate, Exported, Report
 from maclip_export.targets.rtx import write_engines
+from maclip_runtime.bundle.figures import GateAccuracy
 from maclip_runtime.bundle.manifest import (
     MANIFEST_FILE,
     SCHEMA_VERSION,
     Backbone,
+    EngineFile,
     FileSpec,
-    GateAccuracy,
+    Form,
     GraphSpec,
     Limit,
     Manifest,
     file_sha256,
 )
+from maclip_runtime.engines.tensorrt.engines import refuse_unbuildable
 from maclip_runtime.errors import MaclipError
 
 
@@ -111,6 +115,7 @@ class _Writer:
         self.text = model.encode_names(material.names)
         self.graphs = [*graphs_of(model), *([text_graph(model)] if options.text_encoder else [])]
         self.gate = self._gate(material.trial, PARITY_CLIPS)
+        self.accuracy = AccuracyCheck(model, material.trial)
         self.seconds: dict[str, float] = {}
 
     def write(self) -> Report:
@@ -122,48 +127,72 @@ class _Writer:
             if self.options.precision == "fp16":
                 to_half(path, matching=graph.name == "match")
             self.seconds[graph.name] = time.monotonic() - begun
-        candidates = self._quantize() if self.options.precision == "int8" else []
-        rows = [self._checked(graph) for graph in self.graphs]
-        specs = {
-            graph.name: GraphSpec(f"{graph.name}.onnx", graph.inputs, graph.outputs, row.census)
-            for graph, row in zip(self.graphs, rows, strict=True)
-        }
-        accuracy = self._accuracy(specs)
-        manifest = self._manifest(specs, rows, accuracy, candidates[0].form if candidates else None)
+        tried = self._try_forms() if self.options.precision == "int8" else []
+        kept = [one for one in tried if one.passes or self.options.allow_loss]
+        kept = kept or sorted(tried, key=lambda one: -one.cosine)[:1]  # which the checks refuse
+        placed = keep_forms(kept, self.folder) if kept else {}
+        first = kept[0] if kept else None
+        rows = [self._checked(graph, first) for graph in self.graphs]
+        specs = {graph.name: self._spec(graph, self.folder / f"{graph.name}.onnx") for graph in self.graphs}
+        accuracy = self._accuracy(first)
+        forms = {one.form: self._form(one, placed[one.form]) for one in kept[1:]}
+        manifest = self._manifest(specs, rows, accuracy, first.form if first else None, forms)
+        if kept:
+            manifest = replace(manifest, pairs=measure_pairs(self.folder, manifest, self.note))
         (self.folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
-        return Report(tuple(rows), accuracy, tuple(candidates), manifest)
+        candidates = tuple(Candidate(one.form, one.cosine, one in kept) for one in tried)
+        return Report(tuple(rows), accuracy, candidates, manifest)
 
     def _gate(self, clips: TrialClips, count: int) -> Gate:
         """A gate on the first clip of each of the first `count` classes."""
         names = self.text if len(self.text) else self.model.encode_names(["an action"])
         return Gate(self.model, clips.first_of_each(count), names, self.options.precision)
 
-    def _quantize(self) -> list[Candidate]:
-        calibration = self.material.calibration
-        if calibration is None and self.options.quantization != "dynamic":
+    def _try_forms(self) -> list[Tried]:
+        calibration, quantization = self.material.calibration, self.options.quantization
+        if calibration is None and quantization != "dynamic":
             raise MaclipError(
                 "option-invalid", "Static quantization needs clips to calibrate on.", "Give --calibration-data."
             )
         seen = self._gate(calibration, len(calibration.names)) if calibration is not None else None
         begun = time.monotonic()
-        done = quantize(self.graphs, self.folder, self.gate, seen, self.options, self.note)
+        tried = try_forms(
+            self.graphs, self.folder, self.gate, seen, quantization, accuracy=self._compared, note=self.note
+        )
         for graph in self.graphs:
             if graph.name in QUANTIZED:
                 self.seconds[graph.name] += time.monotonic() - begun
-        return done
+        return tried
 
-    def _checked(self, graph: Graph) -> Exported:
-        self.note(f"checking {graph.name} against torch")
+    def _checked(self, graph: Graph, form: Tried | None) -> Exported:
+        """The row of one graph, in the first int8 form; a form that passed was checked before."""
         path = self.folder / f"{graph.name}.onnx"
-        figure = self.gate.check(graph, path, self.options.allow_loss)
-        size = sum(f.stat().st_size for f in self.folder.glob(f"{graph.name}.onnx*"))
+        if form is not None and graph.name in form.figures and (form.passes or self.options.allow_loss):
+            figure = form.figures[graph.name]
+        else:
+            self.note(f"checking {graph.name} against torch")
+            figure = self.gate.check(graph, path, self.options.allow_loss)
+        size = sum(f.stat().st_size for f in self.folder.glob(f"{graph.name}.*"))
         return Exported(graph.name, size, self.seconds[graph.name], census(path), figure)
 
-    def _accuracy(self, specs: dict[str, GraphSpec]) -> GateAccuracy | None:
+    def _spec(self, graph: Graph, path: Path) -> GraphSpec:
+        return GraphSpec(path.name, graph.inputs, graph.outputs, census(path))
+
+    def _form(self, form: Tried, files: dict[str, Path]) -> Form:
+        graphs = {graph.name: self._spec(graph, files[graph.name]) for graph in self.graphs if graph.name in files}
+        return Form(graphs, form.figures, form.accuracy)
+
+    def _compared(self, network: dict[str, Path]) -> GateAccuracy | None:
+        """Few-shot accuracy beside torch's, with these files for some of the graphs."""
+
         def progress(done: int, total: int) -> None:
             self.note(f"comparing accuracy with torch: {done} of {total} clips")
 
-        found = AccuracyCheck(self.model, self.material.trial).run(self.folder, specs, progress)
+        files = {graph.name: self.folder / f"{graph.name}.onnx" for graph in self.graphs}
+        return self.accuracy.run({**files, **network}, progress)
+
+    def _accuracy(self, form: Tried | None) -> GateAccuracy | None:
+        found = form.accuracy if form is not None else self._compared({})
         if found is not None and not self.options.allow_loss and not found.loss + found.interval <= found.limit:
             raise MaclipError(
                 "precision-rejected",
@@ -175,12 +204,17 @@ class _Writer:
         return found
 
     def _manifest(
-        self, specs: dict[str, GraphSpec], rows: list[Exported], accuracy: GateAccuracy | None, form: str | None
+        self,
+        specs: dict[str, GraphSpec],
+        rows: list[Exported],
+        accuracy: GateAccuracy | None,
+        form: str | None,
+        forms: dict[str, Form],
     ) -> Manifest:
         model, folder, backbone = self.model, self.folder, self.model.backbone
         names = write_names(folder, self.material.names, self.text, model)
         encoder = write_tokenizer(model, folder) if self.options.text_encoder else None
-        engines = write_engines(folder, specs, model.config.frames, note=self.note) if self.options.rtx else ()
+        engines = self._engines({form: specs} | {name: {**specs, **other.graphs} for name, other in forms.items()})
         return Manifest(
             schema=SCHEMA_VERSION,
             tool_version=maclip.__version__,
@@ -195,6 +229,8 @@ class _Writer:
             scale=model.scale,
             precision=self.options.precision,
             quantization=form,
+            forms=forms,
+            pairs=None,
             limit=self.material.limit,
             names=names,
             text_encoder=encoder,
@@ -207,6 +243,14 @@ class _Writer:
             provenance=provenance_of(self.material.origin),
             contract=contract_of(model),
         )
+
+    def _engines(self, graphs: dict[str | None, dict[str, GraphSpec]]) -> tuple[EngineFile, ...]:
+        """The engines for RTX cards; of the int8 forms they need the static one."""
+        if not self.options.rtx:
+            return ()
+        form = "static" if "static" in graphs else next(iter(graphs))
+        refuse_unbuildable(self.options.precision, form)
+        return write_engines(self.folder, graphs[form], self.model.config.frames, note=self.note)
 
 
 def contract_of(model: MaClip) -> str:

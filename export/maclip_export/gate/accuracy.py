@@ -16,7 +16,7 @@ from maclip.model.losses import fuse, text_logits
 from maclip.model.maclip import MaClip
 from maclip_export.gate.trial import TrialClips
 from maclip_export.onnx.sessions import open_session
-from maclip_runtime.bundle.manifest import GateAccuracy, GraphSpec
+from maclip_runtime.bundle.figures import GateAccuracy
 
 WAY, SHOT, EPISODES, SEED = 5, 1, 1000, 0
 LOSS_LIMIT = 0.01  # of accuracy, 0..1; for the upper end of the interval of the loss
@@ -46,14 +46,20 @@ class AccuracyCheck:
         self._text = model.encode_names(trial.names)
         classes = sum(size > SHOT for size in trial.sizes())
         self._way = min(WAY, classes)
+        self._expected: Floats | None = None
 
-    def run(self, folder: Path, graphs: dict[str, GraphSpec], progress: Progress | None = None) -> GateAccuracy | None:
-        """Answer the same episodes with torch and with the graphs; None with fewer than two classes of two clips."""
+    def run(self, files: dict[str, Path], progress: Progress | None = None) -> GateAccuracy | None:
+        """Answer the same episodes with torch and with the graphs; None with fewer than two classes of two clips.
+
+        files: the graphs' files. Torch answers once, in the first run.
+        """
         if self._way < 2:
             return None
         sampler = EpisodeSampler(self._trial.sizes(), self._way, SHOT, 1, SEED)
-        runner = _Runner(folder, graphs)
-        expected = self._torch_answers(sampler, progress)
+        runner = _Runner(files)
+        if self._expected is None:
+            self._expected = self._torch_answers(sampler, progress)
+        expected = self._expected
         ours = self._by_graphs(runner, progress)
         found = np.empty_like(expected)
         for number in range(EPISODES):
@@ -125,10 +131,10 @@ class AccuracyCheck:
 
 
 class _Runner:
-    """The graphs of a folder on the CPU."""
+    """Graphs on the CPU."""
 
-    def __init__(self, folder: Path, graphs: dict[str, GraphSpec]) -> None:
-        self._sessions = {name: open_session(folder / spec.file) for name, spec in graphs.items() if name != "text"}
+    def __init__(self, files: dict[str, Path]) -> None:
+        self._sessions = {name: open_session(file) for name, file in files.items() if name != "text"}
 
     def run(self, graph: str, **inputs: npt.NDArray[np.generic]) -> Floats:
         """The last output of a graph."""

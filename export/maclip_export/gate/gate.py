@@ -18,7 +18,7 @@ from maclip.model.maclip import MaClip
 from maclip_export.gate.layers import first_departure
 from maclip_export.graphs import Graph, takes_raw_text
 from maclip_export.onnx.sessions import open_session
-from maclip_runtime.bundle.manifest import GateFigure
+from maclip_runtime.bundle.figures import GateFigure
 from maclip_runtime.errors import MaclipError
 
 FLOAT32_LIMIT = 1e-4  # relative to the largest magnitude of the torch output

@@ -36,9 +36,6 @@ def write_engines(
 
 
 def check_rtx(precision: str, quantization: str | None) -> None:
-    """Check before a long export what `write_engines` needs. Raises `device-missing` and `precision-unsupported`.
-
-    quantization: "auto" is refused like "dynamic", which it may become.
-    """
-    refuse_unbuildable(precision, "dynamic" if quantization == "auto" else quantization)
+    """Check before a long export what `write_engines` needs. Raises `device-missing` and `precision-unsupported`."""
+    refuse_unbuildable(precision, quantization)
     find_library("rtx")

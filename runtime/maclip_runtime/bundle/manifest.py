@@ -13,11 +13,12 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from maclip_runtime.bundle.figures import GateAccuracy, GateFigure, Pairs
 from maclip_runtime.bundle.schema import from_dict, read_json, schema_error
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.reading.frames import Preprocess
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 MANIFEST_FILE = "manifest.json"
 MAX_MANIFEST_BYTES = 4 << 20  # a manifest has a few kilobytes
 MAX_FRAME_SIDE = 4096  # px, of a frame as the model takes it
@@ -33,6 +34,7 @@ MAX_CONTEXT = 1 << 14  # tokens of a prompt
 GAP = "{}"  # where a template takes the name
 BLANK_SEAL = "0" * 64
 UNIT_LENGTH = "unit"
+FORMS = ("dynamic", "static")  # of int8: ranges of activations found at run time, or measured before (QDQ)
 TEXT_LENGTHS = (UNIT_LENGTH, "raw")  # values of `Names.text_length`
 
 
@@ -138,44 +140,6 @@ class Limit:
 
 
 @dataclass(frozen=True)
-class GateFigure:
-    """The largest differences between one graph and the float32 torch model on `cases` real inputs.
-
-    `relative` is the largest absolute difference, divided by the largest magnitude of the torch output; `cosine` the
-    smallest cosine along the last axis of the features; `probability` the largest difference of a probability (None
-    where the graph gives none). `relative_limit` and `cosine_limit` are what the gate allows; None: not checked.
-    """
-
-    relative: float
-    cosine: float
-    probability: float | None
-    relative_limit: float | None
-    cosine_limit: float | None
-    cases: int
-
-
-@dataclass(frozen=True)
-class GateAccuracy:
-    """Few-shot accuracy of torch and of the bundle on the same episodes, 0..1.
-
-    `loss` is torch's accuracy minus the bundle's, `interval` the half-width of its paired 95 % confidence interval over
-    episodes, `limit` the largest allowed `loss + interval`, `probability` the largest difference of a probability;
-    `measured_on` describes the clips.
-    """
-
-    torch: float
-    bundle: float
-    loss: float
-    interval: float
-    limit: float
-    probability: float
-    way: int
-    shot: int
-    episodes: int
-    measured_on: str
-
-
-@dataclass(frozen=True)
 class TextEncoder:
     """How a device turns any name into a text feature with `text.onnx`.
 
@@ -221,14 +185,27 @@ class Provenance:
 
 
 @dataclass(frozen=True)
+class Form:
+    """Another int8 form of the network: graphs that take the place of those of the same name, and the gate's figures.
+
+    Its graphs share the weights' files with the first form.
+    """
+
+    graphs: dict[str, GraphSpec]
+    gate: dict[str, GateFigure]
+    gate_accuracy: GateAccuracy | None
+
+
+@dataclass(frozen=True)
 class Manifest:
     """Everything that a device must know about a bundle.
 
     `trained` is False for plain CLIP (`maclip export --frozen`). The last `adapted_depth` blocks carry adapters.
     `contract` is a hash of what makes features comparable; galleries store it. `graphs` has `visual`, or `stem` and
     `tower`; `prototype` and `match`; and `text` with a text encoder. `precision` is "float32", "fp16" or "int8";
-    `quantization` is "dynamic" or "static" (QDQ) for int8, else None. `loss_allowed` is True where `--allow-loss`
-    overruled the gate.
+    `quantization` is the int8 form of `graphs`, "dynamic" or "static" (QDQ), else None; `forms` holds the other form
+    where the bundle has both, and `pairs` what each form took with each engine (None: not measured). `loss_allowed` is
+    True where `--allow-loss` overruled the gate.
     """
 
     schema: int
@@ -244,6 +221,8 @@ class Manifest:
     scale: float
     precision: str
     quantization: str | None
+    forms: dict[str, Form]
+    pairs: Pairs | None
     limit: Limit | None
     names: Names
     text_encoder: TextEncoder | None
@@ -255,6 +234,27 @@ class Manifest:
     loss_allowed: bool
     provenance: Provenance
     contract: str
+
+    @property
+    def form_names(self) -> tuple[str, ...]:
+        """The int8 forms that the bundle holds; none for another precision."""
+        return () if self.quantization is None else (self.quantization, *self.forms)
+
+    def in_form(self, form: str) -> Manifest:
+        """The manifest as if `form` were its only int8 form. Raises ValueError where the bundle does not hold it."""
+        if form == self.quantization:
+            return dataclasses.replace(self, forms={})
+        if form not in self.forms:
+            raise ValueError(f"the bundle holds {self.form_names}, not {form!r}")
+        other = self.forms[form]
+        return dataclasses.replace(
+            self,
+            quantization=form,
+            forms={},
+            graphs={**self.graphs, **other.graphs},
+            gate={**self.gate, **other.gate},
+            gate_accuracy=other.gate_accuracy,
+        )
 
     def to_json(self) -> str:
         """The manifest as indented JSON text with its seal; `from_json` gives the same manifest back."""
@@ -319,10 +319,21 @@ def _check_values(manifest: Manifest) -> None:
     )
     if not possible:
         raise schema_error("The bundle's manifest has impossible values: sizes, frames, counts, mean, scale or limit.")
-    for graph in manifest.graphs.values():
+    forms = manifest.form_names
+    if len(set(forms)) < len(forms) or not set(forms) <= set(FORMS) or (manifest.forms and not forms):
+        raise schema_error(f"The int8 forms of a bundle are {' and '.join(FORMS)}, each once; found {forms!r:.60}.")
+    for form, other in manifest.forms.items():
+        for name, graph in other.graphs.items():
+            if name not in manifest.graphs or not _same_tensors(graph, manifest.graphs[name]):
+                raise schema_error(f"The {form} form of {name:.60} takes or gives other tensors than the first form.")
+    for graph in (*manifest.graphs.values(), *(g for other in manifest.forms.values() for g in other.graphs.values())):
         tensors = (*graph.inputs, *graph.outputs)
         if not graph.inputs or not graph.outputs or not all(_possible(tensor.shape) for tensor in tensors):
             raise schema_error(f"The manifest gives {graph.file} impossible inputs or outputs.")
+
+
+def _same_tensors(a: GraphSpec, b: GraphSpec) -> bool:
+    return (a.inputs, a.outputs) == (b.inputs, b.outputs)
 
 
 def _possible(shape: tuple[int | str, ...]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path, PurePosixPath
 
@@ -78,14 +78,25 @@ class Bundle:
 
         Raises `option-invalid` where the bundle has no such graph.
         """
-        file = self._graph(graph)
-        parts = sorted(f"{name}={spec.sha256}" for name, spec in self.manifest.files.items() if name.startswith(file))
+        files = self.manifest.files
+        parts = sorted(
+            f"{name}={files[name].sha256}" for name in (self._graph(graph), weights_file(graph)) if name in files
+        )
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def in_form(self, form: str) -> Bundle:
+        """The bundle as if `form` were its only int8 form. Raises ValueError where it does not hold that form."""
+        return replace(self, manifest=self.manifest.in_form(form))
 
     def _graph(self, graph: str) -> str:
         if not isinstance(graph, str) or graph not in self.manifest.graphs:
             raise values.refused(graph, "graph", f"one of {', '.join(self.manifest.graphs)}")
         return self.manifest.graphs[graph].file
+
+
+def weights_file(graph: str) -> str:
+    """The file with the weights of a graph, in all its int8 forms; a graph without large weights has none."""
+    return f"{graph}.onnx.data"
 
 
 def _read_manifest(path: Path) -> str:
@@ -118,6 +129,7 @@ def _check_files(path: Path, manifest: Manifest) -> None:
         except OSError as error:
             raise corrupt_error(path, f"{name} cannot be read ({error.strerror})") from error
     needed = [graph.file for graph in manifest.graphs.values()] + [NAMES_FILE, TEXT_FILE]
+    needed += [graph.file for form in manifest.forms.values() for graph in form.graphs.values()]
     if manifest.text_encoder is not None:
         needed.append(manifest.text_encoder.tokenizer)
     for name in needed:

@@ -15,6 +15,8 @@ Array = npt.NDArray[Any]
 
 CANNOT_BE_USED = "The device {!r} cannot be used: "
 ASK_DOCTOR = "; maclip-run doctor says why"
+OPENVINO, OPENVINO_PREFIX = "openvino", "openvino:"
+TENSORRT_DEVICES = ("tensorrt", "rtx")
 CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 CPUS = Path("/sys/devices/system/cpu")
 
@@ -22,7 +24,7 @@ CPUS = Path("/sys/devices/system/cpu")
 class Engine(Protocol):
     """The graphs of one bundle on one device. A graph is loaded on its first run. Thread-safe.
 
-    `device` is the --device value: "cpu", "cuda", "openvino", an onnxruntime provider's name, ...
+    `device` is the --device value: "cpu", "cuda", "openvino", "openvino:GPU", an onnxruntime provider's name, ...
     """
 
     device: str
@@ -56,6 +58,11 @@ def _siblings(cpu: int) -> str:
         return (CPUS / f"cpu{cpu}" / "topology" / "thread_siblings_list").read_text().strip()
     except OSError:
         return str(cpu)
+
+
+def is_openvino(device: str) -> bool:
+    """Whether a --device value is OpenVINO's."""
+    return device in (OPENVINO, "openvino-f32") or device.startswith(OPENVINO_PREFIX)
 
 
 def as_float(array: Array) -> npt.NDArray[np.float32]:

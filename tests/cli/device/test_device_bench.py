@@ -29,9 +29,12 @@ def test_everything_is_measured_printed_and_kept(tmp_path: Path) -> None:
     bundle = write_bundle(tmp_path / "bundle", split=True)
     kept, figure = tmp_path / "bench.json", tmp_path / "bench.png"
     small = ("--seconds", 0.5, "--cold-starts", 1, "--max-classes", 10, "--max-sources", 2)
-    done = run("--bundle", bundle, "--device", "cpu", *small, "--json", kept, "--figure", figure)
+    sent = tmp_path / "send.json"
+    done = run("--bundle", bundle, "--device", "cpu", *small, "--json", kept, "--figure", figure, "--submit", sent)
     assert done.returncode == 0, done.stderr
+    assert "Nothing was sent" in done.stderr
     facts = json.loads(kept.read_text())
+    assert json.loads(sent.read_text())["streaming"] == facts["streaming"]
     streaming, cold = facts["streaming"], facts["cold_start"]
     stages = streaming["stages"]
     assert list(stages) == ["decode", "prepare", "stem", "tower", "match", "decide", "other"]
@@ -60,6 +63,7 @@ def test_everything_is_measured_printed_and_kept(tmp_path: Path) -> None:
     [
         (("--figure", "a.txt"), "option-invalid"),
         (("--json", "no/such/folder/a.json"), "output-unwritable"),
+        (("--submit", "no/such/folder/a.json"), "output-unwritable"),
         (("--source", "absent.mp4"), "clip-unreadable"),
         (("--device", "toaster"), "device-unknown"),
     ],
@@ -75,7 +79,7 @@ def test_what_cannot_be_is_refused_before_anything_is_measured(
 
 
 def test_source_without_two_windows_is_refused(bundle: Path, clips: Path) -> None:
-    done = run("--bundle", bundle, "--seconds", 0.5, "--source", clips / "red1.mp4")
+    done = run("--bundle", bundle, "--device", "cpu", "--seconds", 0.5, "--source", clips / "red1.mp4")
     assert done.returncode == 2
     assert "error[clip-too-short]" in done.stderr
 

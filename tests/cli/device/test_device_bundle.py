@@ -14,7 +14,8 @@ from typer.testing import CliRunner, Result
 
 from maclip_cli.device.app import app
 from maclip_runtime import Bundle
-from maclip_runtime.bundle.manifest import Census, EngineFile, GateAccuracy, GateFigure, Provenance
+from maclip_runtime.bundle.figures import GateAccuracy, GateFigure, Pair, Pairs
+from maclip_runtime.bundle.manifest import Census, EngineFile, Form, Provenance
 
 
 @pytest.fixture
@@ -29,11 +30,19 @@ def measured(tmp_path: Path) -> Path:
         "match": GateFigure(math.inf, math.nan, 3e-3, 1e-4, None, 16),
     }
     accuracy = GateAccuracy(0.815, 0.79, 0.025, 0.004, 0.01, 0.05, 5, 1, 400, "16 clips [drawn]")
+    static = dataclasses.replace(visual, census=Census({}, {"int8": 24}, 88))
     full = dataclasses.replace(
         manifest,
         graphs={**manifest.graphs, "visual": visual},
         precision="int8",
         quantization="dynamic",
+        forms={"static": Form({"visual": static}, {}, accuracy)},
+        pairs=Pairs(
+            "a processor, 2 cores",
+            "x86_64",
+            (Pair("static", "openvino", "2026.4", 84.4, 1.0), Pair("dynamic", "onnxruntime", "1.31", 1700.2, 20.1)),
+            {"openvino": "static", "onnxruntime": "dynamic"},
+        ),
         gate=gate,
         gate_accuracy=accuracy,
         loss_allowed=True,
@@ -59,7 +68,11 @@ def row(text: str, key: str) -> str:
 
 def test_people_read_precision_gate_accuracy_engines_and_origin(measured: Path) -> None:
     shown = info(measured).stdout
-    assert "int8 (dynamic)" in row(shown, "precision")
+    assert "int8 (dynamic, static)" in row(shown, "precision")
+    assert all(word in row(shown, "visual, static") for word in ("88", "24 int8"))
+    assert all(word in row(shown, "openvino 2026.4") for word in ("static", "84.4", "1.00", "opens this form"))
+    assert "1,700" in row(shown, "onnxruntime 1.31")
+    assert "static: 5-way 1-shot accuracy" in shown
     assert "1.25" in row(shown, "limit")
     assert "unit" in row(shown, "text length")
     assert "yes" in row(shown, "signature")

@@ -19,11 +19,16 @@ TAKES_NOTHING = "AzureExecutionProvider"
 WIDE = {"COLUMNS": "200"}
 
 
-def test_people_read_devices_graphs_choice_and_problems(bundle: Path) -> None:
-    done = CliRunner().invoke(app, ["doctor", "--bundle", str(bundle)], env=WIDE)
+def test_people_read_devices_graphs_choice_and_problems(bundle: Path, tmp_path: Path) -> None:
+    env = {**WIDE, "MACLIP_CACHE": str(tmp_path)}
+    done = CliRunner().invoke(app, ["doctor", "--bundle", str(bundle)], env=env)
     assert done.exit_code == 0, done.output
     for words in ("auto chooses ", "onnxruntime", "openvino-f32", "visual", "CPUExecutionProvider", "is not signed"):
         assert words in done.stdout
+    assert "auto chooses" in done.stdout
+    assert "measured here, milliseconds a step" in done.stdout
+    assert "timed on this machine" in done.stdout
+    assert len(list((tmp_path / "choices").iterdir())) == 1  # which `recognize` follows from now on
     assert "No problems found." in done.stdout or "problem 1, " in done.stdout
 
 

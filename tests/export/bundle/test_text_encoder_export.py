@@ -29,6 +29,7 @@ from maclip_export.onnx.sessions import open_session
 from maclip_export.onnx.writer import write_onnx
 from maclip_runtime.bundle.manifest import MANIFEST_FILE, GraphSpec, Manifest, Names, TextEncoder
 from maclip_runtime.bundle.opening import Bundle
+from maclip_runtime.engines import open_engine
 from maclip_runtime.engines.encoder import Encoder
 from maclip_runtime.engines.text_encoder import CLEANINGS, NameEncoder
 from maclip_runtime.errors import MaclipError
@@ -234,3 +235,11 @@ def test_raw_text_keeps_clips_own_length(tmp_path):
 
 def test_unit_text_is_what_the_manifest_says(exported):
     assert Bundle.open(exported[1]).manifest.names.text_length == "unit"
+
+
+def test_openvino_embeds_names_as_onnxruntime_does(exported: tuple[MaClip, Path]) -> None:
+    pytest.importorskip("openvino")
+    bundle = Bundle.open(exported[1])
+    tokens = exported[0].backbone.tokenizer(["a photo of waving", "", "a red star"]).numpy()
+    (expected,), (found,) = (open_engine(bundle, device).run("text", tokens=tokens) for device in ("cpu", "openvino"))
+    np.testing.assert_allclose(found, expected, atol=1e-5)

@@ -25,7 +25,7 @@ from maclip_export.onnx.precision import to_half
 from maclip_export.onnx.writer import write_onnx
 from maclip_export.options import ExportOptions
 from maclip_runtime import MaclipError
-from maclip_runtime.bundle.manifest import GateFigure
+from maclip_runtime.bundle.figures import GateFigure
 from maclip_runtime.bundle.opening import Bundle
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,8 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from random_models import NAMES, Once, randomised
+from random_models import Made, Once, made
 
-import maclip
-from maclip.model.maclip import MaClip
-from maclip_export.bundle.writer import Material, write_bundle
 from maclip_export.gate.trial import drawn_trial
 from maclip_export.onnx.census import census
 from maclip_export.options import ExportOptions
@@ -27,40 +24,19 @@ from maclip_runtime.engines.encoder import Encoder
 NEWEST_OPSET, NEWEST_IR = 23, 11
 IN_FLOAT32 = {"LayerNormalization", "Softmax", "ReduceL2", "Exp", "Log"}
 
-Made = tuple[MaClip, Path]
+
+@pytest.fixture(scope="session")
+def half(once: Once) -> Made:
+    return made(once, "half", ExportOptions(precision="fp16"))
 
 
 @pytest.fixture(scope="session")
-def model() -> MaClip:
-    return randomised(maclip.build("tiny", "none", adapted_depth=2))
-
-
-def made(once: Once, model: MaClip, name: str, options: ExportOptions) -> Made:
-    def make(folder: Path) -> None:
-        material = Material(NAMES, drawn_trial(model, 2), calibration=drawn_trial(model, 2, seed=1))
-        report = write_bundle(model, folder / "bundle", material, options)
-        (folder / "candidates.json").write_text(json.dumps([dataclasses.asdict(one) for one in report.candidates]))
-
-    return model, once(name, make) / "bundle"
-
-
-@pytest.fixture(scope="session")
-def half(once: Once, model: MaClip) -> Made:
-    return made(once, model, "half", ExportOptions(precision="fp16"))
-
-
-@pytest.fixture(scope="session")
-def eight(once: Once, model: MaClip) -> Made:
-    return made(once, model, "eight", ExportOptions(precision="int8"))
-
-
-@pytest.fixture(scope="session")
-def static(once: Once, model: MaClip) -> Made:
-    return made(once, model, "static", ExportOptions(precision="int8", quantization="static"))
+def static(once: Once) -> Made:
+    return made(once, "static", ExportOptions(precision="int8", quantization="static"))
 
 
 def candidates(bundle: Path) -> list[dict[str, Any]]:
-    """The int8 forms that were tried for a bundle, the chosen one first."""
+    """The int8 forms that were tried for a bundle."""
     found: list[dict[str, Any]] = json.loads((bundle.parent / "candidates.json").read_text())
     return found
 
@@ -115,7 +91,7 @@ def test_int8_is_in_the_linear_layers_and_nowhere_else(eight, static):
         assert found.products["float32"] == 8  # scores and sums of two blocks, over time and over tokens
         assert found.weights["int8"] > 10 * found.weights["float32"]
         assert census(out / "match.onnx").products.keys() == {"float32"}
-        assert Bundle.open(out).manifest.quantization == candidates(out)[0]["form"]
+        assert list(Bundle.open(out).manifest.form_names) == [one["form"] for one in candidates(out)]
 
 
 def test_int8_weights_have_a_scale_for_each_channel(static):
@@ -132,11 +108,39 @@ def test_int8_weights_have_a_scale_for_each_channel(static):
     assert not [n for n in graph.node if n.op_type in ("DynamicQuantizeLinear", "MatMulInteger")]
 
 
-def test_both_int8_forms_are_measured_and_the_quicker_within_the_limits_is_kept(eight):
-    tried = candidates(eight[1])
-    assert {one["form"] for one in tried} == {"dynamic", "static"}
-    assert tried[0] == min((one for one in tried if one["passes"]), key=lambda one: one["clip_ms"])
-    assert Bundle.open(eight[1]).manifest.quantization == tried[0]["form"]
+def test_both_int8_forms_are_in_the_bundle_and_measured_with_each_engine(eight):
+    assert candidates(eight[1]) == [
+        {"form": "dynamic", "cosine": pytest.approx(1, abs=0.01), "kept": True},
+        {"form": "static", "cosine": pytest.approx(1, abs=0.01), "kept": True},
+    ]
+    bundle = Bundle.open(eight[1])
+    pairs = bundle.manifest.pairs
+    assert pairs is not None
+    engines = {"onnxruntime", "openvino"} if find_spec("openvino") else {"onnxruntime"}
+    assert {(one.engine, one.form) for one in pairs.measured} == {
+        (engine, form) for engine in engines for form in ("dynamic", "static")
+    }
+    assert set(pairs.best) == engines
+    for engine, form in pairs.best.items():
+        own = {one.form: one.step_ms for one in pairs.measured if one.engine == engine}
+        assert own[form] == min(own.values())
+    assert pairs.measured[0].ratio == 1
+    # Each form is what it says, and was compared with torch.
+    for form, operator in (("dynamic", "MatMulInteger"), ("static", "DequantizeLinear")):
+        view = bundle.in_form(form)
+        for name in ("stem", "tower"):
+            operators = {node.op_type for node in onnx.load(view.graph_file(name), load_external_data=False).graph.node}
+            assert operator in operators
+            assert view.manifest.graphs[name].census == census(view.graph_file(name))
+        assert 0.99 < view.manifest.gate["tower"].cosine < 1
+        assert view.manifest.gate_accuracy is not None
+
+
+def test_the_second_form_costs_next_to_nothing_on_the_disk(eight, static):
+    both, one = ([file.stat().st_size for file in out.glob("*.onnx*")] for _, out in (eight, static))
+    assert sum(both) < sum(one) + 2 * 150_000  # the second graphs themselves, and the few tensors that differ
+    digests = {Bundle.open(eight[1]).in_form(form).graph_digest("stem") for form in ("dynamic", "static")}
+    assert len(digests) == 2
 
 
 def test_features_stay_near_torchs(half, eight, static):
@@ -163,7 +167,7 @@ def test_the_manifest_says_what_the_files_hold(half, eight):
 
 def test_every_graph_is_readable_by_jetpacks_onnxruntime_and_free_of_leftovers(shallow, half, eight, static):
     for out in (shallow[1], half[1], eight[1], static[1]):
-        for path in out.glob("*.onnx"):
+        for path in out.glob("*.onnx"):  # of both int8 forms
             onnx.checker.check_model(str(path), full_check=True)
             model = onnx.load(path, load_external_data=False)
             assert model.ir_version <= NEWEST_IR
@@ -203,7 +207,7 @@ def test_options_are_checked_before_any_work():
         assert caught.value.code == "option-invalid"
 
 
-def test_calibration_with_one_clip_is_refused(tmp_path, model):
+def test_calibration_with_one_clip_is_refused(tmp_path, eight):
     from videos import color_video
 
     from maclip.data.dataset import open_folders
@@ -213,6 +217,6 @@ def test_calibration_with_one_clip_is_refused(tmp_path, model):
         (tmp_path / name).mkdir()
         color_video(tmp_path / name / "0.mp4", [(name, 1.0)])
     with pytest.raises(MaclipError) as caught:
-        calibration_clips(open_folders(tmp_path), model)
+        calibration_clips(open_folders(tmp_path), eight[0])
     assert caught.value.code == "calibration-too-small"
     assert "2 clips" in caught.value.message

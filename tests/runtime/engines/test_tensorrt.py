@@ -16,8 +16,9 @@ from small_engines import SMALL, built, manifest_of, origins
 from tiny_bundle import FRAMES, HEADER, WIDTH, seal, write_bundle
 
 from maclip_runtime.bundle.opening import Bundle
+from maclip_runtime.engines.cache import default_cache
 from maclip_runtime.engines.encoder import Encoder
-from maclip_runtime.engines.tensorrt.cache import EngineCache, EngineKey, default_cache
+from maclip_runtime.engines.tensorrt.cache import EngineCache, EngineKey
 from maclip_runtime.engines.tensorrt.engines import PORTABLE, build_all, engine_key
 from maclip_runtime.engines.tensorrt.library import find_library
 from maclip_runtime.engines.tensorrt.profile import MaxSizes, Profile, profile_of
@@ -160,7 +161,7 @@ def test_dynamic_int8_is_for_cpus(tmp_path: Path) -> None:
     path = write_bundle(tmp_path / "b")
     seal(path, dataclasses.replace(manifest_of(path), precision="int8", quantization="dynamic"))
     for attempt in (lambda: built(path, EngineCache(tmp_path)), lambda: Encoder(Bundle.open(path), "rtx")):
-        with pytest.raises(MaclipError, match="--quantization static") as caught:
+        with pytest.raises(MaclipError, match="--quantization both") as caught:
             attempt()
         assert caught.value.code == "precision-unsupported"
 

@@ -11,6 +11,7 @@ import onnxruntime
 import pytest
 
 from maclip_runtime.bundle.opening import Bundle
+from maclip_runtime.engines.choice import Choice
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.tools.doctor import diagnose, libraries, machine, report, surroundings
 from maclip_runtime.tools.doctor.devices import device_states, run_graphs
@@ -62,7 +63,11 @@ def test_nodes_that_run_elsewhere_are_problems(bundle: Path) -> None:
 def test_openvino_says_what_it_computes_in(bundle: Path) -> None:
     pytest.importorskip("openvino")
     runs = {run.graph: run.ran for run in run_graphs(Bundle.open(bundle), "openvino-f32")}
-    assert runs == dict.fromkeys(["visual", "prototype", "match"], "whole, by OpenVINO in f32")
+    assert runs == {
+        "visual": "whole, by OpenVINO on CPU; products: none",
+        "prototype": "whole, by OpenVINO on CPU; products: none",
+        "match": "whole, by OpenVINO on CPU; products: 1 in f32",
+    }
 
 
 def wheel(folder: Path, name: str, module: str) -> None:
@@ -102,7 +107,7 @@ def test_libraries_that_are_lacking_are_named_with_what_brings_them(tmp_path: Pa
 
 def test_a_gpu_that_auto_does_not_use_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report, "has_nvidia_gpu", lambda: True)
-    monkeypatch.setattr(report, "choose_device", lambda: ("cpu", "this onnxruntime was built without CUDA"))
+    monkeypatch.setattr(report, "choose", lambda bundle: Choice("cpu", "this onnxruntime was built without CUDA"))
     assert any(
         problem.subject == "cuda" and "GPU" in problem.message and problem.fix for problem in diagnose().problems
     )
@@ -137,14 +142,14 @@ def test_a_cache_that_cannot_be_written_is_a_problem(tmp_path: Path, monkeypatch
 def test_without_any_engine_the_report_still_comes(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("onnxruntime", "openvino"):
         monkeypatch.setitem(sys.modules, name, None)
-    monkeypatch.setattr("maclip_runtime.engines.opening.find_spec", lambda name: None)
+    monkeypatch.setattr("maclip_runtime.engines.choice.find_spec", lambda name: None)
     found = diagnose()
     assert found.chosen is None
     assert "maclip[cpu]" in next(one.fix for one in found.problems if one.subject == "engine")
 
 
 def test_a_bundle_that_does_not_load_is_a_problem(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(opened: Bundle, device: str) -> None:
+    def fail(opened: Bundle, device: str, timings: object) -> None:
         raise MaclipError("bundle-corrupt", "onnxruntime 1.0 cannot load the visual graph.", "Update onnxruntime.")
 
     monkeypatch.setattr(report, "run_graphs", fail)

@@ -45,7 +45,7 @@ def refuse_unbuildable(precision: str, quantization: str | None) -> None:
         raise MaclipError(
             "precision-unsupported",
             "The bundle is int8 with dynamic quantization, which only CPUs run; TensorRT needs static quantization.",
-            "Export it with --int8 --quantization static, or with --fp16.",
+            "Export it with --int8 --quantization both, or with --fp16.",
         )
 
 

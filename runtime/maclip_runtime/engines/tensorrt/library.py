@@ -11,7 +11,6 @@ from typing import Any
 from maclip_runtime.engines.base import device_missing
 from maclip_runtime.errors import first_line
 
-NATIVE_DEVICES = ("tensorrt", "rtx")
 MIN_TENSORRT = 10  # the first whose parser reads our graphs as strongly typed networks
 # The compute capabilities that engines of TensorRT for RTX run on by default, by its documentation; later ones too.
 RTX_CAPABILITIES = ("8.0", "8.6", "8.9", "12.0")

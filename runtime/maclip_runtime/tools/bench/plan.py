@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from maclip_runtime.tools.bench.classes import measure_classes
 from maclip_runtime.tools.bench.cold import measure_cold_start
@@ -18,6 +18,10 @@ from maclip_runtime.tools.measuring.child import run_alone
 from maclip_runtime.tools.measuring.machine import machine_facts
 from maclip_runtime.tools.measuring.spread import Times
 
+if TYPE_CHECKING:
+    from maclip_runtime.engines.choice import Timing
+
+DRAWN = "drawn, 640 x 480, 30 frames/s"  # what was watched, unless it was a video of the user's
 WINDOW_S, HOP_S = 2.0, 0.5
 DRAWN_SECONDS = 8.0  # of the drawn video, which is watched in a loop
 ENROLLED = 3  # classes in the gallery
@@ -70,6 +74,9 @@ def run_bench(
     note: called with what is being measured.
     Raises what opening the bundle, the device and the source raise, and `bench-failed`.
     """
+    from maclip_runtime.bundle.opening import Bundle
+    from maclip_runtime.engines.choice import read_timings
+    from maclip_runtime.engines.timing import measure
     from maclip_runtime.reading.clip import read_clip
     from maclip_runtime.reading.frames import segment_indices
     from maclip_runtime.recognizer import Recognizer
@@ -84,6 +91,10 @@ def run_bench(
         else:
             source = plan.source
             read_clip(source, lambda total: segment_indices(total, 1))  # raises here rather than in a child
+        engines: tuple[Timing, ...] = ()
+        if plan.device == "auto":
+            opened_bundle = Bundle.open(plan.bundle, trust_engines=plan.trust_engines)
+            engines = read_timings(opened_bundle) or measure(opened_bundle, note=note)
         gallery = place / "gallery.db"
         with Recognizer.open(plan.bundle, gallery, **plan.engine) as recognizer:
             for seed, clip in enumerate(clips):
@@ -112,7 +123,7 @@ def run_bench(
         bundle={
             "backbone": manifest.backbone.name,
             "precision": manifest.precision,
-            "quantization": manifest.quantization,
+            "forms": list(manifest.form_names),
             "adapted_depth": manifest.adapted_depth,
             "frames": manifest.frames,
             "graphs": sorted(manifest.graphs),
@@ -120,7 +131,7 @@ def run_bench(
             "mib": round(size / 2**20, 1),
         },
         settings={
-            "source": "drawn, 640 x 480, 30 frames/s" if plan.source is None else plan.source.name,
+            "source": DRAWN if plan.source is None else plan.source.name,
             "seconds": plan.seconds,
             "threads": plan.threads,
             "window_s": WINDOW_S,
@@ -128,6 +139,7 @@ def run_bench(
             "enrolled_classes": ENROLLED,
         },
         device=figures["device"],
+        engines=engines,
         streaming=_streaming(figures),
         cold_start=cold,
         classes=classes,

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from maclip_runtime.tools.measuring.spread import Times
+
+if TYPE_CHECKING:
+    from maclip_runtime.engines.choice import Timing
 
 NETWORK = ("stem", "tower", "visual")  # the stages that are the network; the others must be small beside them
 OTHER = "other"  # time of a step that belongs to no stage
@@ -83,12 +86,13 @@ class Classes:
 
 @dataclass(frozen=True)
 class Bench:
-    """All results. `device` is the one that really ran."""
+    """All results. `device` is the one that really ran; `engines` what "auto" chose from, else nothing."""
 
     machine: dict[str, Any]
     bundle: dict[str, Any]
     settings: dict[str, Any]
     device: str
+    engines: tuple[Timing, ...]
     streaming: Streaming
     cold_start: ColdStart
     classes: tuple[Classes, ...]

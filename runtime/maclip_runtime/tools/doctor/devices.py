@@ -8,10 +8,19 @@ import numpy as np
 
 from maclip_runtime.bundle.manifest import GraphSpec
 from maclip_runtime.bundle.opening import Bundle
-from maclip_runtime.engines.base import ASK_DOCTOR, CANNOT_BE_USED
+from maclip_runtime.engines.base import (
+    ASK_DOCTOR,
+    CANNOT_BE_USED,
+    OPENVINO,
+    OPENVINO_PREFIX,
+    TENSORRT_DEVICES,
+    is_openvino,
+)
+from maclip_runtime.engines.choice import Timing, choose
+from maclip_runtime.engines.forms import in_best_form
 from maclip_runtime.engines.onnxruntime import OnnxEngine
-from maclip_runtime.engines.opening import DEVICES, OPENVINO_DEVICES, choose_device, device_unknown, open_engine
-from maclip_runtime.engines.openvino import OpenVinoEngine, has_bf16, import_openvino
+from maclip_runtime.engines.opening import DEVICES, device_unknown, open_on
+from maclip_runtime.engines.openvino import OpenVinoEngine, find_place, has_bf16, import_openvino
 from maclip_runtime.engines.providers import (
     PROVIDERS,
     find_provider,
@@ -21,7 +30,7 @@ from maclip_runtime.engines.providers import (
     require_working,
 )
 from maclip_runtime.engines.tensorrt.cuda import Cuda
-from maclip_runtime.engines.tensorrt.library import NATIVE_DEVICES, find_library
+from maclip_runtime.engines.tensorrt.library import find_library
 from maclip_runtime.errors import MaclipError
 
 NOT_DEVICES = (*PROVIDERS.values(), "AzureExecutionProvider")  # Azure's runs only nodes that our graphs do not have
@@ -55,20 +64,33 @@ def device_states(asked: str) -> tuple[DeviceState, ...]:
         names += installed_plugins()
     except MaclipError:
         pass  # reported for "cpu"
+    names += _openvino_places()
     if asked != "auto":
         names.append(asked)
     return tuple(_state(name) for name in dict.fromkeys(names))
 
 
+def _openvino_places() -> list[str]:
+    """The GPUs and NPUs that OpenVINO finds, by their --device values."""
+    try:
+        known = import_openvino(OPENVINO).Core().available_devices
+    except MaclipError:
+        return []  # reported for "openvino"
+    return [f"{OPENVINO_PREFIX}{name}" for name in known if name != "CPU"]
+
+
 def require_device(device: str) -> str:
     """What a device would run, in words. Raises what `open_engine` raises for the device."""
     if device == "auto":
-        device, _ = choose_device()
-    if device in OPENVINO_DEVICES:
+        device = choose().device
+    if is_openvino(device):
         openvino = import_openvino(device)
-        half = device == "openvino" and has_bf16(openvino.Core())
-        return f"OpenVINO {openvino.__version__.split('-')[0]}, in {'bfloat16' if half else 'float32'}"
-    if device in NATIVE_DEVICES:
+        core = openvino.Core()
+        place = find_place(core, device)
+        kind = "float16" if place != "CPU" else "bfloat16" if device == OPENVINO and has_bf16(core) else "float32"
+        name = core.get_property(place, "FULL_DEVICE_NAME").strip()
+        return f"OpenVINO {openvino.__version__.split('-')[0]} on {name}, in {kind}"
+    if device in TENSORRT_DEVICES:
         library = find_library(device)
         return f"{library.name} {library.version}, compute capability {Cuda(device).capability}"
     if not names_provider(device):
@@ -79,20 +101,27 @@ def require_device(device: str) -> str:
     return f"onnxruntime {runtime.__version__}, {provider.name}"
 
 
-def run_graphs(bundle: Bundle, device: str) -> tuple[GraphRun, ...]:
-    """Run every graph of a bundle once on zeros and say where it ran; TensorRT engines are not built for it."""
-    if device in NATIVE_DEVICES:
+def run_graphs(bundle: Bundle, device: str, timings: tuple[Timing, ...] = ()) -> tuple[GraphRun, ...]:
+    """Run every graph of a bundle once on zeros and say where it ran; TensorRT engines are not built for it.
+
+    timings: what was measured here, which decides the int8 form that is run.
+    """
+    if device in TENSORRT_DEVICES:
         return tuple(GraphRun(graph, "as one engine (maclip-run build)", ()) for graph in bundle.manifest.graphs)
+    bundle = in_best_form(bundle, device, timings)
     engine = (
-        open_engine(bundle, device)
-        if device in OPENVINO_DEVICES
+        open_on(bundle, device)
+        if is_openvino(device)
         else OnnxEngine(bundle, find_provider(import_onnxruntime(), device), allow_fallback=True, audit=True)
     )
     runs = []
     for graph, spec in bundle.manifest.graphs.items():
         engine.run(graph, **_zeros(spec))
         if isinstance(engine, OpenVinoEngine):
-            runs.append(GraphRun(graph, f"whole, by OpenVINO in {engine.precision(graph)}", ()))
+            counts = ", ".join(f"{count} in {kind}" for kind, count in engine.products(graph).items())
+            runs.append(
+                GraphRun(graph, f"whole, by OpenVINO on {engine.place(graph)}; products: {counts or 'none'}", ())
+            )
         elif isinstance(engine, OnnxEngine) and graph in engine.placements:
             found = engine.placements[graph]
             counts = ", ".join(f"{count} nodes on {name}" for name, count in found.nodes.items())

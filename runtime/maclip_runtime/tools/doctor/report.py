@@ -7,9 +7,10 @@ from pathlib import Path
 
 from maclip_runtime.bundle.opening import SIGNATURE_FILE, Bundle
 from maclip_runtime.engines.base import ASK_DOCTOR
-from maclip_runtime.engines.opening import choose_device
+from maclip_runtime.engines.cache import CACHE_VARIABLE, default_cache
+from maclip_runtime.engines.choice import Timing, choose, read_timings
 from maclip_runtime.engines.providers import PROVIDERS, installed_plugins
-from maclip_runtime.engines.tensorrt.cache import CACHE_VARIABLE, default_cache
+from maclip_runtime.engines.timing import measure
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.tools.doctor.devices import DeviceState, GraphRun, device_states, run_graphs
 from maclip_runtime.tools.doctor.libraries import SharedLibrary, provider_libraries
@@ -31,7 +32,8 @@ class Report:
     """What `maclip-run doctor` prints; `dataclasses.asdict` gives its JSON.
 
     `device` is the --device value, `chosen` the device that it means on this machine (None where nothing runs), `why`
-    the reason. `signed` is None without a bundle. `gstreamer` is "" where csi:// cameras cannot be opened.
+    the reason, `timings` what was measured here for the bundle, the fastest first. `signed` is None without a bundle.
+    `gstreamer` is "" where csi:// cameras cannot be opened.
     """
 
     machine: dict[str, str]
@@ -39,6 +41,7 @@ class Report:
     device: str
     chosen: str | None
     why: str
+    timings: tuple[Timing, ...]
     devices: tuple[DeviceState, ...]
     libraries: tuple[SharedLibrary, ...]
     graphs: tuple[GraphRun, ...]
@@ -54,7 +57,8 @@ def diagnose(device: str = "auto", bundle: Path | None = None, *, trust_engines:
     """Examine this machine.
 
     device: the --device value to examine.
-    bundle: a bundle's folder, each of whose graphs is run once; None: no graph is run.
+    bundle: a bundle's folder, each of whose graphs is run once; None: no graph is run. With "auto" the engines are
+        timed on it, if that was not done before with these versions; the cache keeps the result.
     trust_engines: see `Bundle.open`.
 
     A missing or unknown device is a problem in the report, not an error; `require_device` raises it. Raises what
@@ -63,7 +67,10 @@ def diagnose(device: str = "auto", bundle: Path | None = None, *, trust_engines:
     opened = Bundle.open(bundle, trust_engines=trust_engines) if bundle is not None else None
     problems = _wheels()
     states = device_states(device)
-    chosen, why = _choice(device, states, problems)
+    timings: tuple[Timing, ...] = ()
+    if opened is not None and device == "auto":
+        timings = read_timings(opened) or measure(opened)
+    chosen, why = _choice(device, opened, states, problems)
     if device == "auto" and chosen == "cpu" and has_nvidia_gpu():
         cuda = next(state for state in states if state.device == "cuda")
         problems.append(
@@ -74,7 +81,7 @@ def diagnose(device: str = "auto", bundle: Path | None = None, *, trust_engines:
     graphs: tuple[GraphRun, ...] = ()
     if opened is not None and chosen is not None:
         try:
-            graphs = run_graphs(opened, chosen)
+            graphs = run_graphs(opened, chosen, timings)
         except MaclipError as error:
             problems.append(Problem("bundle", error.message, error.fix))
     problems += [
@@ -102,6 +109,7 @@ def diagnose(device: str = "auto", bundle: Path | None = None, *, trust_engines:
         device,
         chosen,
         why,
+        timings,
         states,
         libraries,
         graphs,
@@ -114,7 +122,9 @@ def diagnose(device: str = "auto", bundle: Path | None = None, *, trust_engines:
     )
 
 
-def _choice(device: str, states: tuple[DeviceState, ...], problems: list[Problem]) -> tuple[str | None, str]:
+def _choice(
+    device: str, bundle: Bundle | None, states: tuple[DeviceState, ...], problems: list[Problem]
+) -> tuple[str | None, str]:
     if device != "auto":
         state = next(state for state in states if state.device == device)
         if state.works:
@@ -122,8 +132,8 @@ def _choice(device: str, states: tuple[DeviceState, ...], problems: list[Problem
         problems.append(Problem(device, state.message, state.fix))
         return None, state.message
     try:
-        chosen, why = choose_device()
-        return chosen, why.replace(ASK_DOCTOR, "")
+        choice = choose(bundle)
+        return choice.device, choice.why.replace(ASK_DOCTOR, "")
     except MaclipError as error:
         problems.append(Problem("engine", error.message, error.fix))
         return None, error.message

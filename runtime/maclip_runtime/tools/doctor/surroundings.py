@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from maclip_runtime.engines.tensorrt.cache import default_cache
+from maclip_runtime.engines.cache import default_cache
 
 # Extra of maclip: its modules and its purpose.
 EXTRAS = {

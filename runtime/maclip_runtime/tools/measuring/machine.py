@@ -11,6 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from maclip_runtime.processor import first_field, processor_name
+
 # By their names as distributions: onnxruntime is one module of several.
 LIBRARIES = (
     "maclip",
@@ -62,11 +64,6 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def processor_name() -> str:
-    """The processor's model as the system names it, else its architecture."""
-    return _field(Path("/proc/cpuinfo"), "model name") or platform.processor() or platform.machine()
-
-
 def library_versions(names: Sequence[str]) -> dict[str, str]:
     """The version of each distribution in `names` that is installed."""
     found = {}
@@ -97,14 +94,5 @@ def commit_of(root: Path) -> str | None:
 
 def mib_field(file: Path, key: str) -> float | None:
     """A field of /proc that is given in kB, in MiB; None where there is no such file or field."""
-    value = _field(file, key)
+    value = first_field(file, key)
     return round(int(value.split()[0]) / KIB, 1) if value else None
-
-
-def _field(file: Path, key: str) -> str | None:
-    """The first value of a `key: value` line."""
-    try:
-        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return None
-    return next((line.split(":", 1)[1].strip() for line in lines if line.split(":")[0].strip() == key), None)
