@@ -21,7 +21,7 @@ from maclip_runtime.limits.measured import OwnDistances
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = (
-    *("archive", "decoders", "dropped_rows", "enrolment", "events", "limit_rules", "match"),
+    *("archive", "decoders", "doctor", "dropped_rows", "enrolment", "events", "gpu", "limit_rules", "match"),
     *("open_set", "reconnects", "session_options", "soak", "streaming"),
 )
 HELPERS = {"command", "drawn", "gpu_runner", "small_model", "streaming_runners"}
