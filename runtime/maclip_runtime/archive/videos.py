@@ -57,7 +57,7 @@ def look_at(path: str) -> Video:
     except OSError as error:
         raise unreadable(redact(path), f"cannot be read ({error.strerror or type(error).__name__})") from error
     return Video(
-        one_line(redact(path)),
+        one_line(redact(place)),
         redact(os.path.abspath(place)),
         sum(stat.st_size for stat in stats),
         max(stat.st_mtime for stat in stats),
@@ -74,32 +74,28 @@ def state_of(path: str, digest: str) -> str:
 
 
 def expanded(paths: Iterable[str]) -> Iterator[str]:
-    """The videos that paths name; of a folder without pictures those in it and in its folders, by their paths.
+    """The videos that paths name; of a folder the videos in it and below it, and the folders of frames.
 
-    Raises `clip-unreadable` for such a folder that holds no video.
+    Pictures beside videos are no frames. Raises `clip-unreadable` for a folder that holds neither.
     """
     for path in paths:
         place = local_path(path) if scheme_of(path) in {"", "file"} else None
-        if place is None or not place.is_dir() or _has_pictures(place):
+        if place is None or not place.is_dir():
             yield path
             continue
-        found = sorted(str(file) for file in _walk(place) if is_video(file))
+        found = sorted(_walk(place))
         if not found:
             raise unreadable(path, "holds neither frames nor videos")
         yield from found
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def _walk(folder: Path) -> Iterator[str]:
     for root, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (Path(root) / name for name in files)
-
-
-def _has_pictures(folder: Path) -> bool:
-    try:
-        return any(is_picture(entry.name) for entry in os.scandir(folder))
-    except OSError:
-        return True  # reading it says why
+        videos = [os.path.join(root, name) for name in files if is_video(name)]
+        yield from videos
+        if not videos and any(map(is_picture, files)):
+            yield root
 
 
 def _parts(file: Path) -> Iterator[bytes]:

@@ -13,12 +13,14 @@ from urllib.parse import unquote, urlsplit
 import av
 import numpy as np
 import pytest
+from PIL import Image
 from tiny_bundle import write_bundle
 from videos import color_frames, color_video
 
 from maclip_runtime import Archive, Event, MaclipError, Recognizer
 from maclip_runtime.archive import Filters
 from maclip_runtime.archive.store import Store
+from maclip_runtime.archive.strips import strip_of
 from maclip_runtime.archive.view import View
 from maclip_runtime.streaming import Grid, watch_features
 
@@ -204,6 +206,25 @@ def test_videos_that_cannot_be_read_are_left_out(recordings: Path, store: Path, 
     assert "secret" not in str(done)
     assert code_of(lambda: archive.index(tmp_path / "store")) == "clip-unreadable"
     assert code_of(lambda: archive.index([])) == "clip-missing"
+
+
+def test_folders_are_searched_for_videos_and_frames(
+    recordings: Path, store: Path, opened: Opener, tmp_path: Path
+) -> None:
+    day = tmp_path / "cameras" / "monday"
+    for name in ("frames", ".hidden"):
+        (day / name).mkdir(parents=True)
+    shutil.copy(recordings / "short.mp4", day / "hall.mp4")
+    shutil.copy(recordings / "a.mp4", day / ".hidden" / "a.mp4")
+    Image.new("RGB", (8, 8)).save(day / "hall.jpg")  # a thumbnail
+    for number, pixels in enumerate(color_frames("green", 16)):
+        Image.fromarray(pixels).save(day / "frames" / f"{number}.png")
+    done = opened(store).index(tmp_path / "cameras", window_s=1.0)
+    assert done.videos == [str(day / "frames"), str(day / "hall.mp4")]
+    assert done.windows == 5 + 1
+    found = opened(store).find(day / "frames", top=1).found[0]
+    assert (found.source, found.video) == (str(day / "frames"), "there")
+    assert strip_of(found.path, found.start_s, found.end_s) is not None
 
 
 def test_a_store_keeps_to_its_bundle_and_windows(
