@@ -198,7 +198,8 @@ def _print(search: Search) -> None:
     from maclip_runtime.archive.report import clock
 
     out = results()
-    table = Table("", "match", "distance", "from", "to", "windows", "video")
+    table = Table("", "match", "distance", "from", "to", "windows")
+    table.add_column("video", overflow="fold")
     for one in search.found:
         table.add_row(
             str(one.rank), f"{one.match:.2f}", f"{one.distance:.3f}", clock(one.start_s), clock(one.end_s),

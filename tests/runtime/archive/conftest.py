@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 from videos import color_video
 
-pytest.importorskip("pyarrow")
-
 from maclip_runtime import Archive
 
 PARTS = {

@@ -24,6 +24,8 @@ from maclip_runtime.archive.strips import strip_of
 from maclip_runtime.archive.view import View
 from maclip_runtime.streaming import Grid, watch_features
 
+pytest.importorskip("pyarrow")
+
 Opener = Callable[[Path], Archive]
 
 

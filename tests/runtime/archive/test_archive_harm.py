@@ -19,6 +19,8 @@ from maclip_runtime.archive import Progress, fragments, indexing
 from maclip_runtime.archive.store import Store
 from maclip_runtime.archive.view import View
 
+pytest.importorskip("pyarrow")
+
 Opener = Callable[[Path], Archive]
 KILLED = """
 import os, signal, sys
