@@ -29,8 +29,9 @@ DeviceOption = Annotated[
     str,
     typer.Option(
         "--device",
-        help="auto, cpu, cuda, openvino (bfloat16 where the CPU has it), openvino-f32, tensorrt, rtx, the name of an "
-        "onnxruntime provider, or the library file of a plug-in provider; see maclip-run doctor.",
+        help="auto (what doctor, bench or build measured here, else a rule), cpu, cuda, openvino (bfloat16 where the "
+        "CPU has it), openvino-f32, openvino:GPU, openvino:NPU, tensorrt, rtx, the name of an onnxruntime provider, or "
+        "the library file of a plug-in provider; see maclip-run doctor.",
     ),
 ]
 AllowFallbackOption = Annotated[
