@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from maclip_runtime import Callbacks, Gallery
+    from maclip_runtime.evidence import Evidence
     from maclip_runtime.overlay import Overlay
     from maclip_runtime.sinks import Sink
+    from maclip_runtime.telemetry.status import Outlet
 
 log = logging.getLogger("maclip")
 
@@ -63,6 +65,25 @@ SaveOption = Annotated[
         rich_help_panel=OUTPUTS,
     ),
 ]
+EvidenceOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--evidence",
+        metavar="DIR",
+        help="Keep a strip and a short clip of each event in this folder, named by the event's id.",
+        rich_help_panel=OUTPUTS,
+    ),
+]
+EvidenceSizeOption = Annotated[
+    float,
+    typer.Option(
+        "--evidence-mb", min=0.001, help="MB of evidence; the oldest is removed beyond it.", rich_help_panel=OUTPUTS
+    ),
+]
+EvidenceAgeOption = Annotated[
+    float,
+    typer.Option("--evidence-days", min=0.001, help="Days for which evidence is kept.", rich_help_panel=OUTPUTS),
+]
 MetricsOption = Annotated[
     str | None,
     typer.Option(
@@ -94,6 +115,9 @@ class OutputOptions:
     rotate_mb: float = 10.0
     keep: int = 5
     save: Path | None = None
+    evidence: Path | None = None
+    evidence_mb: float = 1000.0
+    evidence_days: float = 30.0
     metrics: str | None = None
     log: LogStyle | None = None
     status: bool = False
@@ -101,7 +125,7 @@ class OutputOptions:
     @property
     def any(self) -> bool:
         """Whether any output is chosen; each needs a stream."""
-        return bool(self.to or self.save or self.metrics or self.log or self.status)
+        return bool(self.to or self.save or self.evidence or self.metrics or self.log or self.status)
 
     def start_logs(self) -> None:
         """Set up logging as chosen; called before anything is logged."""
@@ -113,10 +137,11 @@ class OutputOptions:
 
 @dataclass(frozen=True)
 class Outputs:
-    """Open outputs: the callbacks to hand to `watch`, and those of them that deliver."""
+    """Open outputs: the callbacks to hand to `watch`, those of them that deliver, and the evidence."""
 
     callbacks: list[Callbacks] = field(default_factory=list)
     sinks: list[Sink] = field(default_factory=list)
+    evidence: list[Evidence] = field(default_factory=list)  # one, or none
 
     @property
     def reader_gone(self) -> bool:
@@ -151,7 +176,9 @@ def open_outputs(options: OutputOptions, sources: Sequence[str], gallery: Galler
 
             overlay = stack.enter_context(Overlay(options.save, sources))
             outputs.callbacks.append(overlay)
-        outlets: list[Sink | Overlay] = [*outputs.sinks, *([overlay] if overlay else [])]
+        if options.evidence:
+            outputs.evidence.append(stack.enter_context(_evidence(options)))
+        outlets: list[Outlet] = [*outputs.sinks, *([overlay] if overlay else []), *outputs.evidence]
         if options.metrics:
             from maclip_runtime.telemetry.metrics import Metrics
 
@@ -172,8 +199,16 @@ def open_outputs(options: OutputOptions, sources: Sequence[str], gallery: Galler
         )
 
 
+def _evidence(options: OutputOptions) -> Evidence:
+    from maclip_runtime.evidence import Evidence, EvidenceOptions
+
+    assert options.evidence
+    limits = EvidenceOptions(max_bytes=int(options.evidence_mb * 1e6), max_days=options.evidence_days)
+    return Evidence(options.evidence, limits)
+
+
 @contextmanager
-def _shown(outlets: Sequence[Sink | Overlay]) -> Iterator[Callbacks]:
+def _shown(outlets: Sequence[Outlet]) -> Iterator[Callbacks]:
     """A board whose line is in sight: rewritten in a terminal, else logged now and then, and at the end."""
     from maclip_runtime.telemetry import StatusBoard
 

@@ -37,6 +37,9 @@ from maclip_cli.device.options import (
 )
 from maclip_cli.device.outputs import (
     STDOUT,
+    EvidenceAgeOption,
+    EvidenceOption,
+    EvidenceSizeOption,
     KeepOption,
     LogOption,
     MetricsOption,
@@ -132,6 +135,9 @@ def recognize(
     rotate_mb: RotateOption = 10.0,
     keep: KeepOption = 5,
     save: SaveOption = None,
+    evidence: EvidenceOption = None,
+    evidence_mb: EvidenceSizeOption = 1000.0,
+    evidence_days: EvidenceAgeOption = 30.0,
     metrics: MetricsOption = None,
     log: LogOption = None,
     status: StatusOption = False,
@@ -150,7 +156,7 @@ def recognize(
     names, addresses = zip(*map(_named, sources), strict=True)
     options = _source_options(names, roi or [], stall, reconnects, wait, insecure)
     places = [*([STDOUT] if as_json and not whole_clip else []), *(to or [])]
-    wanted = OutputOptions(places, rotate_mb, keep, save, metrics, log, status)
+    wanted = OutputOptions(places, rotate_mb, keep, save, evidence, evidence_mb, evidence_days, metrics, log, status)
     if whole_clip and wanted.any:
         raise MaclipError(
             "option-invalid",
@@ -170,6 +176,7 @@ def recognize(
                 callbacks=outputs.callbacks,
                 options=options,
                 motion_gate=motion_gate,
+                evidence=next(iter(outputs.evidence), None),
             )
             _print_events(events, outputs, STDOUT in places, named=len(sources) > 1)
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from maclip_runtime.callbacks import CallbackList
 from maclip_runtime.decisions import Event
 from maclip_runtime.errors import MaclipError
+from maclip_runtime.evidence import Evidence
 from maclip_runtime.sources import Address, Frame, Names, Roi, Source, SourceOptions, SourceState, is_live
 from maclip_runtime.streaming.motion import MotionGate
 from maclip_runtime.streaming.opening import open_sources
@@ -34,8 +35,11 @@ def watch(
     gates: Sequence[MotionGate | None],
     grid: Grid,
     callbacks: CallbackList,
+    evidence: Evidence | None = None,
 ) -> Iterator[Event]:
     """Open the sources and yield their events as they happen; `gates`: a motion gate for each source, or none.
+
+    `evidence`, which is one of the callbacks, names the files that are kept of each event.
 
     A source that fails ends, with the events of what was open in it; the others go on. Once all have ended, the first
     failure is raised; with a single source at once. A device that fails leaves a step's windows unanswered, which is
@@ -44,6 +48,8 @@ def watch(
     """
     with _Watch(pipeline, wanted, gates, grid, callbacks) as running:
         for event in running.events():
+            if evidence is not None:
+                event = evidence.linked(event)
             callbacks.event(event)
             yield event
         error = running.error
