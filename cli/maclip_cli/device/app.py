@@ -12,6 +12,7 @@ from maclip_cli.device.calibrate import calibrate
 from maclip_cli.device.doctor import doctor
 from maclip_cli.device.enroll import enroll, negatives
 from maclip_cli.device.gallery import gallery_app
+from maclip_cli.device.home_assistant import home_assistant_app
 from maclip_cli.device.recognize import recognize
 
 app = typer.Typer(
@@ -25,6 +26,7 @@ app.command()(changes(negatives))
 app.command()(changes(calibrate))
 app.command()(recognize)
 app.add_typer(gallery_app, name="gallery")
+app.add_typer(home_assistant_app, name="home-assistant")
 app.command()(info)
 app.command()(verify)
 app.command()(changes(build))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from maclip_runtime import Callbacks, Gallery
     from maclip_runtime.evidence import Evidence
     from maclip_runtime.overlay import Overlay
-    from maclip_runtime.sinks import Sink
+    from maclip_runtime.sinks import Sink, SinkOptions
     from maclip_runtime.telemetry.status import Outlet
 
 log = logging.getLogger("maclip")
@@ -46,7 +46,7 @@ ToOption = Annotated[
         "--to",
         metavar="URI",
         help="Send each event as JSON to - (stdout), a file, mqtt[s]://USER:PASSWORD@HOST/TOPIC, a webhook "
-        "(http[s]://…) or a sink that another package provides. May be repeated.",
+        "(http[s]://…), people (apprise://SERVICE://…) or a sink that another package provides. May be repeated.",
         rich_help_panel=OUTPUTS,
     ),
 ]
@@ -55,6 +55,23 @@ RotateOption = Annotated[
 ]
 KeepOption = Annotated[
     int, typer.Option("--keep", min=1, help="How many rotated files are kept.", rich_help_panel=OUTPUTS)
+]
+HomeAssistantOption = Annotated[
+    bool,
+    typer.Option(
+        "--home-assistant",
+        help="Announce sources and actions to Home Assistant, through the broker of --to mqtt://.",
+        rich_help_panel=OUTPUTS,
+    ),
+]
+MessageOption = Annotated[
+    float,
+    typer.Option(
+        "--message-seconds",
+        min=0,
+        help="Least seconds between two messages of apprise:// about one source.",
+        rich_help_panel=OUTPUTS,
+    ),
 ]
 SaveOption = Annotated[
     Path | None,
@@ -114,6 +131,8 @@ class OutputOptions:
     to: Sequence[str] = ()
     rotate_mb: float = 10.0
     keep: int = 5
+    home_assistant: bool = False
+    message_s: float = 60.0
     save: Path | None = None
     evidence: Path | None = None
     evidence_mb: float = 1000.0
@@ -157,6 +176,11 @@ def open_outputs(options: OutputOptions, sources: Sequence[str], gallery: Galler
     """
     from maclip_cli.device.ending import ended_politely
 
+    if options.home_assistant and not any(uri.lower().startswith(("mqtt://", "mqtts://")) for uri in options.to):
+        raise MaclipError(
+            "option-invalid", "--home-assistant needs an MQTT broker.", "Give --to mqtt://USER:PASSWORD@HOST/TOPIC."
+        )
+
     overlay: Overlay | None = None
     outputs = Outputs()
     with ExitStack() as stack:
@@ -166,9 +190,9 @@ def open_outputs(options: OutputOptions, sources: Sequence[str], gallery: Galler
 
             outputs.callbacks.append(EventLogger())
         for uri in dict.fromkeys(options.to):
-            from maclip_runtime.sinks import SinkOptions, open_sink
+            from maclip_runtime.sinks import open_sink
 
-            sink = open_sink(uri, SinkOptions(max_bytes=int(options.rotate_mb * 1e6), keep=options.keep))
+            sink = open_sink(uri, _sink_options(options, gallery))
             outputs.sinks.append(stack.enter_context(sink))
         outputs.callbacks.extend(outputs.sinks)
         if options.save:
@@ -197,6 +221,36 @@ def open_outputs(options: OutputOptions, sources: Sequence[str], gallery: Galler
             f"{lost} events could not be written to stdout.",
             "Make room where stdout is written to, or use --to FILE.",
         )
+
+
+def _sink_options(options: OutputOptions, gallery: Gallery) -> SinkOptions:
+    from maclip_runtime.sinks import SinkOptions
+
+    return SinkOptions(
+        max_bytes=int(options.rotate_mb * 1e6),
+        keep=options.keep,
+        actions=ClassNames(gallery) if options.home_assistant else None,
+        message_s=options.message_s,
+        evidence=options.evidence,
+    )
+
+
+class ClassNames:
+    """Called, it names the gallery's classes; they are read again only when the gallery has changed."""
+
+    def __init__(self, gallery: Gallery) -> None:
+        self._gallery = gallery
+        self._version: tuple[int, int] | None = None
+        self._names: list[str] = []
+
+    def __call__(self) -> list[str]:
+        """The names as of now; those of a moment ago where the gallery cannot be read."""
+        with suppress(MaclipError):
+            version = self._gallery.version
+            if version != self._version:
+                self._names = [info.name for info in self._gallery.classes()]
+                self._version = version
+        return self._names
 
 
 def _evidence(options: OutputOptions) -> Evidence:

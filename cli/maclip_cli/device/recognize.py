@@ -40,8 +40,10 @@ from maclip_cli.device.outputs import (
     EvidenceAgeOption,
     EvidenceOption,
     EvidenceSizeOption,
+    HomeAssistantOption,
     KeepOption,
     LogOption,
+    MessageOption,
     MetricsOption,
     OutputOptions,
     Outputs,
@@ -134,6 +136,8 @@ def recognize(
     to: ToOption = None,
     rotate_mb: RotateOption = 10.0,
     keep: KeepOption = 5,
+    home_assistant: HomeAssistantOption = False,
+    message_seconds: MessageOption = 60.0,
     save: SaveOption = None,
     evidence: EvidenceOption = None,
     evidence_mb: EvidenceSizeOption = 1000.0,
@@ -156,7 +160,20 @@ def recognize(
     names, addresses = zip(*map(_named, sources), strict=True)
     options = _source_options(names, roi or [], stall, reconnects, wait, insecure)
     places = [*([STDOUT] if as_json and not whole_clip else []), *(to or [])]
-    wanted = OutputOptions(places, rotate_mb, keep, save, evidence, evidence_mb, evidence_days, metrics, log, status)
+    wanted = OutputOptions(
+        to=places,
+        rotate_mb=rotate_mb,
+        keep=keep,
+        home_assistant=home_assistant,
+        message_s=message_seconds,
+        save=save,
+        evidence=evidence,
+        evidence_mb=evidence_mb,
+        evidence_days=evidence_days,
+        metrics=metrics,
+        log=log,
+        status=status,
+    )
     if whole_clip and wanted.any:
         raise MaclipError(
             "option-invalid",
