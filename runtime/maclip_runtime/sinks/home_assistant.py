@@ -103,7 +103,7 @@ class HomeAssistant:
     def _entities(self, source: str) -> list[tuple[str, dict[str, Any]]]:
         key = slug(source)
         where = f"value_json['{key}']"  # a slug needs no escapes
-        found = [
+        found: list[tuple[str, dict[str, Any]]] = [
             (
                 f"{key}_event",
                 {
