@@ -14,6 +14,7 @@ from maclip_cli.device.enroll import enroll, negatives
 from maclip_cli.device.gallery import gallery_app
 from maclip_cli.device.home_assistant import home_assistant_app
 from maclip_cli.device.recognize import recognize
+from maclip_cli.device.serve import serve
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -25,6 +26,7 @@ app.command()(changes(enroll))
 app.command()(changes(negatives))
 app.command()(changes(calibrate))
 app.command()(recognize)
+app.command()(serve)
 app.add_typer(gallery_app, name="gallery")
 app.add_typer(home_assistant_app, name="home-assistant")
 app.command()(info)

@@ -161,6 +161,12 @@ class Outputs:
     callbacks: list[Callbacks] = field(default_factory=list)
     sinks: list[Sink] = field(default_factory=list)
     evidence: list[Evidence] = field(default_factory=list)  # one, or none
+    metrics: list[str] = field(default_factory=list)  # where they are served; one address, or none
+
+    @property
+    def metrics_url(self) -> str | None:
+        """Where metrics are served; None where they are not."""
+        return next(iter(self.metrics), None)
 
     @property
     def reader_gone(self) -> bool:
@@ -206,7 +212,9 @@ def open_outputs(options: OutputOptions, sources: Sequence[str], gallery: Galler
         if options.metrics:
             from maclip_runtime.telemetry.metrics import Metrics
 
-            outputs.callbacks.append(stack.enter_context(Metrics(options.metrics, outlets, gallery)))
+            served = stack.enter_context(Metrics(options.metrics, outlets, gallery))
+            outputs.callbacks.append(served)
+            outputs.metrics.append(served.url)
         if options.status:
             outputs.callbacks.append(stack.enter_context(_shown(outlets)))
         yield outputs

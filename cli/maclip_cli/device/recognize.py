@@ -157,8 +157,8 @@ def recognize(
         gap_s=gap,
         overlap=overlap,
     )
-    names, addresses = zip(*map(_named, sources), strict=True)
-    options = _source_options(names, roi or [], stall, reconnects, wait, insecure)
+    names, addresses = zip(*map(named, sources), strict=True)
+    options = source_options(names, roi or [], stall, reconnects, wait, insecure)
     places = [*([STDOUT] if as_json and not whole_clip else []), *(to or [])]
     wanted = OutputOptions(
         to=places,
@@ -198,13 +198,14 @@ def recognize(
             _print_events(events, outputs, STDOUT in places, named=len(sources) > 1)
 
 
-def _named(text: str) -> tuple[str | None, str]:
+def named(text: str) -> tuple[str | None, str]:
+    """The name and the address of NAME=SOURCE."""
     from maclip_runtime.sources import split_name
 
     return split_name(text)
 
 
-def _source_options(
+def source_options(
     names: Sequence[str | None],
     rois: list[str],
     stall_s: float | None,
