@@ -82,6 +82,15 @@ SaveOption = Annotated[
         rich_help_panel=OUTPUTS,
     ),
 ]
+ReportOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--report",
+        metavar="HTML",
+        help="Write one HTML file at the end: timeline, match over time, strips of events, latencies.",
+        rich_help_panel=OUTPUTS,
+    ),
+]
 EvidenceOption = Annotated[
     Path | None,
     typer.Option(
@@ -134,6 +143,7 @@ class OutputOptions:
     home_assistant: bool = False
     message_s: float = 60.0
     save: Path | None = None
+    report: Path | None = None
     evidence: Path | None = None
     evidence_mb: float = 1000.0
     evidence_days: float = 30.0
@@ -144,7 +154,7 @@ class OutputOptions:
     @property
     def any(self) -> bool:
         """Whether any output is chosen; each needs a stream."""
-        return bool(self.to or self.save or self.evidence or self.metrics or self.log or self.status)
+        return bool(self.to or self.save or self.report or self.evidence or self.metrics or self.log or self.status)
 
     def start_logs(self) -> None:
         """Set up logging as chosen; called before anything is logged."""
@@ -206,6 +216,10 @@ def open_outputs(options: OutputOptions, sources: Sequence[str], gallery: Galler
 
             overlay = stack.enter_context(Overlay(options.save, sources))
             outputs.callbacks.append(overlay)
+        if options.report:
+            from maclip_runtime.report import Report
+
+            outputs.callbacks.append(stack.enter_context(Report(options.report)))
         if options.evidence:
             outputs.evidence.append(stack.enter_context(_evidence(options)))
         outlets: list[Outlet] = [*outputs.sinks, *([overlay] if overlay else []), *outputs.evidence]

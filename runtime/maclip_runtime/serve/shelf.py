@@ -22,6 +22,7 @@ class Shelf:
         self._lock = threading.Lock()
         self._version: tuple[int, int] | None = None
         self._classes: list[dict[str, Any]] = []
+        self._keys: list[str] = []
         self._members: dict[str, list[Member]] = {}
         self._negatives: list[int] = []
 
@@ -30,8 +31,14 @@ class Shelf:
         with self._lock:
             self._read()
             wanted = name_key(query)
-            found = [one for one in self._classes if wanted in name_key(one["name"])]
+            found = [one for one, key in zip(self._classes, self._keys, strict=True) if wanted in key]
             return len(found), found[offset : offset + limit]
+
+    def names(self) -> list[tuple[str, str]]:
+        """Each class, and the form of its name that searches compare."""
+        with self._lock:
+            self._read()
+            return [(one["name"], key) for one, key in zip(self._classes, self._keys, strict=True)]
 
     def clips(self, class_name: str | None, offset: int, limit: int) -> tuple[int, list[dict[str, Any]]]:
         """How many clips a class (None: the negatives) has, and a page of them, the newest first."""
@@ -78,6 +85,7 @@ class Shelf:
             ),
             key=lambda one: name_key(one["name"]),
         )
+        self._keys = [name_key(one["name"]) for one in self._classes]
         self._negatives = [clip.id for clip in self._gallery.negatives()]
         self._version = version
 

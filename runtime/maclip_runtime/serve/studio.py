@@ -24,6 +24,7 @@ from maclip_runtime.serve.board import Board
 from maclip_runtime.serve.clips import NewClip, NewClips, min_pictures
 from maclip_runtime.serve.film import Film, is_still
 from maclip_runtime.serve.jobs import Jobs, Progress
+from maclip_runtime.serve.shelf import Shelf
 from maclip_runtime.serve.state import State
 from maclip_runtime.serve.teaching import Teaching
 from maclip_runtime.serve.windows import Seen, Windows, kind_of
@@ -84,6 +85,7 @@ class Studio(Callbacks):
         self.board = Board(self.names, self._decided)
         self.windows = Windows()
         self.new_clips = NewClips()
+        self.shelf = Shelf(recognizer.gallery)
         self.jobs = Jobs()
         self.teaching = Teaching(recognizer, self._gallery_changed)
         regions = {name: one.roi for name, (_, one) in zip(self.names, sources, strict=True) if one.roi is not None}

@@ -20,7 +20,6 @@ from maclip_runtime.serve.api.bodies import MAX_ID, ClipRemoval, Merging, Moving
 from maclip_runtime.serve.api.faults import FAULTS
 from maclip_runtime.serve.api.pictures import jpeg
 from maclip_runtime.serve.api.teaching import BINARY
-from maclip_runtime.serve.shelf import Shelf
 from maclip_runtime.serve.studio import Studio
 
 Offset = Annotated[int, Query(ge=0, le=1_000_000)]
@@ -31,7 +30,7 @@ ClassName = Annotated[str | None, Query(max_length=200)]
 def gallery(studio: Studio) -> APIRouter:
     """The endpoints."""
     router = APIRouter(prefix="/api", tags=["gallery"], responses=FAULTS)
-    shelf, teaching = Shelf(studio.recognizer.gallery), studio.teaching
+    shelf, teaching = studio.shelf, studio.teaching
 
     @router.get("/classes")
     def classes(q: Annotated[str, Query(max_length=200)] = "", offset: Offset = 0, limit: Limit = 40) -> Page:

@@ -12,7 +12,6 @@ from fastapi import APIRouter
 
 from maclip_runtime.serve.api.bodies import Calibrating
 from maclip_runtime.serve.api.faults import FAULTS
-from maclip_runtime.serve.shelf import Shelf
 from maclip_runtime.serve.studio import Studio
 
 LIBRARIES = ("maclip", "onnxruntime", "onnxruntime-gpu", "openvino", "numpy", "av", "fastapi", "uvicorn")
@@ -21,7 +20,6 @@ LIBRARIES = ("maclip", "onnxruntime", "onnxruntime-gpu", "openvino", "numpy", "a
 def measuring(studio: Studio, metrics_url: str | None) -> APIRouter:
     """The endpoints; `metrics_url`: where Prometheus reads, if anywhere."""
     router = APIRouter(prefix="/api", responses=FAULTS)
-    shelf = Shelf(studio.recognizer.gallery)
 
     @router.post("/calibrate", tags=["calibrate"])
     def calibrate(body: Calibrating) -> dict[str, Any]:
@@ -75,7 +73,7 @@ def measuring(studio: Studio, metrics_url: str | None) -> APIRouter:
             "memory_mb": _memory_mb(),
             "stages": studio.board.stages(),
             "window_s": studio.window_s,
-            "gallery": shelf.counts(),
+            "gallery": studio.shelf.counts(),
             "sources": studio.board.views(),
             "evidence": None if evidence is None else {"kept": evidence.delivered, "dropped": evidence.dropped},
             "metrics": metrics_url,

@@ -33,6 +33,7 @@ FrameNumber = Annotated[int, InPath(ge=0, le=10_000)]
 def teaching(studio: Studio) -> APIRouter:
     """The endpoints."""
     router = APIRouter(prefix="/api", tags=["teach"], responses=FAULTS)
+    known = [(name, name_key(name)) for name in studio.recognizer.bundle.names]
 
     @router.post("/takes/record")
     def record(body: Recording) -> dict[str, Any]:
@@ -95,13 +96,11 @@ def teaching(studio: Studio) -> APIRouter:
     @router.get("/names")
     def names(q: Annotated[str, Query(max_length=200)] = "") -> list[dict[str, Any]]:
         """Names that begin with, or contain, `q`: first the gallery's classes, then what the bundle knows."""
-        wanted = name_key(q)
-        classes = [info.name for info in studio.recognizer.classes()]
-        known = [name for name in studio.recognizer.bundle.names if name not in classes]
-        every = [(name, True) for name in classes] + [(name, False) for name in known]
-        hits = [
-            (not name_key(name).startswith(wanted), not mine, name) for name, mine in every if wanted in name_key(name)
-        ]
+        wanted, classes = name_key(q), studio.shelf.names()
+        enrolled = {name for name, _ in classes}
+        hits = [(not key.startswith(wanted), False, name) for name, key in classes if wanted in key]
+        others = ((name, key) for name, key in known if name not in enrolled and wanted in key)
+        hits += [(not key.startswith(wanted), True, name) for name, key in others]
         return [{"name": name, "enrolled": not other} for _, other, name in sorted(hits)[:MAX_NAMES]]
 
     return router

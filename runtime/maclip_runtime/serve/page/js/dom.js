@@ -52,12 +52,19 @@ export function ago(at, now = Date.now() / 1000) {
   return `${Math.round(seconds / 3600)} h`;
 }
 
-/** The colour of a class: the same wherever it is shown. */
+const TURN = 137.508; // degrees: hues that follow each other so lie far apart
+const MAX_TONES = 500;
+const tones = JSON.parse(localStorage.getItem('maclip.tones') || '[]');
+
+/** The colour of a class: the same wherever this browser shows it, far from those of the others. */
 export function tone(name) {
   if (name === 'unknown' || name === 'uncertain') return '#8a919e';
-  let sum = 0;
-  for (const letter of name) sum = (sum * 31 + letter.codePointAt(0)) >>> 0;
-  return `oklch(0.64 ${0.11 + 0.05 * ((sum >> 9) % 2)} ${(sum * 137.508) % 360})`;
+  let place = tones.indexOf(name);
+  if (place < 0 && tones.length < MAX_TONES) {
+    place = tones.push(name) - 1;
+    localStorage.setItem('maclip.tones', JSON.stringify(tones));
+  }
+  return `oklch(0.64 0.14 ${(250 + place * TURN) % 360})`;
 }
 
 /** Call a function at most once in so many milliseconds, the last time for certain. */
