@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from maclip_runtime.decisions import Classification, Decisions, Event, Verdict
     from maclip_runtime.diagnosis.report import Diagnosis
     from maclip_runtime.errors import MaclipError
+    from maclip_runtime.evidence import Evidence, EvidenceOptions
     from maclip_runtime.gallery import ClassInfo, EnrolledClip, Gallery
     from maclip_runtime.limits.calibrate import Calibration
     from maclip_runtime.matching.enrolment import Enrolled
@@ -44,6 +45,8 @@ _HOME = {
     "Enrolled": "matching.enrolment",
     "EnrolledClip": "gallery",
     "Event": "decisions",
+    "Evidence": "evidence",
+    "EvidenceOptions": "evidence",
     "Frame": "sources",
     "Gallery": "gallery",
     "MaclipError": "errors",
@@ -76,6 +79,8 @@ __all__ = [
     "Enrolled",
     "EnrolledClip",
     "Event",
+    "Evidence",
+    "EvidenceOptions",
     "Frame",
     "Gallery",
     "MaclipError",

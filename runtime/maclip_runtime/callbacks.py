@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 
-from maclip_runtime.decisions import Event, Verdict
+from maclip_runtime.decisions import Answer, Event, Verdict
+from maclip_runtime.reading.frames import Floats
 from maclip_runtime.sources import Frame, SourceStatus
 
 log = logging.getLogger("maclip")
@@ -20,6 +21,12 @@ class Callbacks:
 
     def frame(self, source: str, frame: Frame) -> None:
         """A frame was read from a source."""
+
+    def measured(self, source: str, answer: Answer, features: Floats | None, start_s: float, end_s: float) -> None:
+        """A window from `start_s` to `end_s` was measured; `verdict` follows.
+
+        `features`: of the window, float32 [T, D']; None where it is still.
+        """
 
     def verdict(self, source: str, verdict: Verdict, start_s: float, end_s: float) -> None:
         """A window was answered; the answer stands for `start_s` to `end_s` of the source's time."""
@@ -46,6 +53,10 @@ class CallbackList(Callbacks):
     def frame(self, source: str, frame: Frame) -> None:
         """Call each `frame`."""
         self._each(lambda one: one.frame(source, frame))
+
+    def measured(self, source: str, answer: Answer, features: Floats | None, start_s: float, end_s: float) -> None:
+        """Call each `measured`."""
+        self._each(lambda one: one.measured(source, answer, features, start_s, end_s))
 
     def verdict(self, source: str, verdict: Verdict, start_s: float, end_s: float) -> None:
         """Call each `verdict`."""

@@ -15,6 +15,7 @@ from maclip_runtime.diagnosis.diagnose import diagnose
 from maclip_runtime.diagnosis.report import Diagnosis
 from maclip_runtime.engines.encoder import Encoder
 from maclip_runtime.errors import MaclipError
+from maclip_runtime.evidence import Evidence
 from maclip_runtime.gallery import MAX_CLIP_SECONDS, ClassInfo, Gallery
 from maclip_runtime.limits.calibrate import Calibration, calibrate
 from maclip_runtime.limits.measured import gallery_limits
@@ -265,6 +266,7 @@ class Recognizer:
         callbacks: Sequence[Callbacks] = (),
         options: SourceOptions | Sequence[SourceOptions] | None = None,
         motion_gate: float | None = None,
+        evidence: Evidence | None = None,
     ) -> Iterator[Event]:
         """Yield the events of one source or several as they happen; the sources are read as you iterate.
 
@@ -283,6 +285,7 @@ class Recognizer:
             options: how to open the sources: for all of them, or one for each.
             motion_gate: grey levels below which a picture is still and costs almost nothing (see `MotionGate`);
                 default: no gate.
+            evidence: keeps a strip and a clip of each event; default: none is kept.
 
         Raises at once `gallery-empty`, `window-invalid`, `motion-invalid`, `option-invalid`; while iterating
         `source-unknown`, `source-lost`, `clip-unreadable`, `clip-too-short`, `device-failed`, `recognizer-closed`.
@@ -293,10 +296,10 @@ class Recognizer:
         gates = [gate_of(motion_gate) for _ in uris]
         every = CallbackList(
             values.instance(one, Callbacks, "callbacks")
-            for one in values.items(callbacks, "callbacks", "a list of Callbacks")
+            for one in [*_evidence(evidence), *values.items(callbacks, "callbacks", "a list of Callbacks")]
         )
         pipeline = Pipeline(self.encoder, self._index, self.decisions, every)
-        return watch(pipeline, list(zip(uris, chosen, strict=True)), gates, grid, every)
+        return watch(pipeline, list(zip(uris, chosen, strict=True)), gates, grid, every, evidence)
 
     def stream(
         self,
@@ -305,18 +308,19 @@ class Recognizer:
         window_s: float | None = None,
         hop_s: float | None = None,
         motion_gate: float | None = None,
+        evidence: Evidence | None = None,
     ) -> Stream:
         """Open a stream for frames that the program hands in itself; use it in a `with` block.
 
         Args:
             name: the `source` of its events.
-            window_s, hop_s, motion_gate: as for `watch`.
+            window_s, hop_s, motion_gate, evidence: as for `watch`.
 
         Raises `gallery-empty`, `window-invalid`, `motion-invalid`.
         """
         name, grid = source_name(name), self._grid(window_s, hop_s)
         track = self._pipeline.track(redact(name), grid, gate_of(motion_gate), live=True)
-        return Stream(self._pipeline, track)
+        return Stream(self._pipeline, track, *_evidence(evidence))
 
     def embed(self, frames: Pixels) -> Floats:
         """Frame features of one clip, as a query: uint8 [N, H, W, 3] RGB, N >= T -> float32 [T, D'].
@@ -347,3 +351,7 @@ class Recognizer:
         limit = self.decisions.limit
         own = gallery_limits(self._gallery, self.encoder, index, by_clip) if limit is None else limit
         return np.full(len(index.names), own, np.float32)
+
+
+def _evidence(evidence: Evidence | None) -> list[Evidence]:
+    return [] if evidence is None else [values.instance(evidence, Evidence, "evidence")]

@@ -22,7 +22,7 @@ from maclip_runtime.limits.measured import OwnDistances
 ROOT = Path(__file__).parents[2]
 COMMANDS = (
     *("archive", "decoders", "doctor", "dropped_rows", "enrolment", "events", "gpu", "limit_rules", "match"),
-    *("open_set", "reconnects", "session_options", "soak", "streaming"),
+    *("open_set", "reconnects", "serve", "session_options", "soak", "streaming"),
 )
 HELPERS = {"command", "drawn", "gpu_runner", "small_model", "streaming_runners"}
 
@@ -263,3 +263,10 @@ def test_faults_are_said_in_two_lines(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stderr.splitlines()[0].startswith("error[bundle-missing]: ")
     assert done.stderr.splitlines()[1].startswith("fix: ")
+
+
+def test_serve(tmp_path: Path, bundles: Path) -> None:
+    pytest.importorskip("fastapi")
+    facts = run("serve", tmp_path, "--bundle", bundles / "f32")
+    assert (facts["classes"], facts["clips"]) == (20, 100)
+    assert all(0 < one["p50"] <= one["p95"] for one in facts["timings"])

@@ -18,6 +18,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "events.md").read_text(encoding="ut
 TYPES = {
     "integer": (int,),
     "text": (str,),
+    "text or null": (str, type(None)),
     "number": (int, float),
     "number or null": (int, float, type(None)),
     "object": (dict,),

@@ -13,8 +13,10 @@ from maclip_cli.device.doctor import doctor
 from maclip_cli.device.enroll import enroll, negatives
 from maclip_cli.device.find import find
 from maclip_cli.device.gallery import gallery_app
+from maclip_cli.device.home_assistant import home_assistant_app
 from maclip_cli.device.index import index
 from maclip_cli.device.recognize import recognize
+from maclip_cli.device.serve import serve
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,7 +30,9 @@ app.command()(changes(calibrate))
 app.command()(recognize)
 app.command()(changes(index))
 app.command()(find)
+app.command()(serve)
 app.add_typer(gallery_app, name="gallery")
+app.add_typer(home_assistant_app, name="home-assistant")
 app.command()(info)
 app.command()(verify)
 app.command()(changes(build))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from maclip_runtime import Callbacks, Gallery
+    from maclip_runtime.evidence import Evidence
     from maclip_runtime.overlay import Overlay
-    from maclip_runtime.sinks import Sink
+    from maclip_runtime.sinks import Sink, SinkOptions
+    from maclip_runtime.telemetry.status import Outlet
 
 log = logging.getLogger("maclip")
 
@@ -44,7 +46,7 @@ ToOption = Annotated[
         "--to",
         metavar="URI",
         help="Send each event as JSON to - (stdout), a file, mqtt[s]://USER:PASSWORD@HOST/TOPIC, a webhook "
-        "(http[s]://…) or a sink that another package provides. May be repeated.",
+        "(http[s]://…), people (apprise://SERVICE://…) or a sink that another package provides. May be repeated.",
         rich_help_panel=OUTPUTS,
     ),
 ]
@@ -54,6 +56,23 @@ RotateOption = Annotated[
 KeepOption = Annotated[
     int, typer.Option("--keep", min=1, help="How many rotated files are kept.", rich_help_panel=OUTPUTS)
 ]
+HomeAssistantOption = Annotated[
+    bool,
+    typer.Option(
+        "--home-assistant",
+        help="Announce sources and actions to Home Assistant, through the broker of --to mqtt://.",
+        rich_help_panel=OUTPUTS,
+    ),
+]
+MessageOption = Annotated[
+    float,
+    typer.Option(
+        "--message-seconds",
+        min=0,
+        help="Least seconds between two messages of apprise:// about one source.",
+        rich_help_panel=OUTPUTS,
+    ),
+]
 SaveOption = Annotated[
     Path | None,
     typer.Option(
@@ -62,6 +81,34 @@ SaveOption = Annotated[
         help="Write an .mp4 or .mkv with labels and a timeline drawn on it.",
         rich_help_panel=OUTPUTS,
     ),
+]
+ReportOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--report",
+        metavar="HTML",
+        help="Write one HTML file at the end: timeline, match over time, strips of events, latencies.",
+        rich_help_panel=OUTPUTS,
+    ),
+]
+EvidenceOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--evidence",
+        metavar="DIR",
+        help="Keep a strip and a short clip of each event in this folder, named by the event's id.",
+        rich_help_panel=OUTPUTS,
+    ),
+]
+EvidenceSizeOption = Annotated[
+    float,
+    typer.Option(
+        "--evidence-mb", min=0.001, help="MB of evidence; the oldest is removed beyond it.", rich_help_panel=OUTPUTS
+    ),
+]
+EvidenceAgeOption = Annotated[
+    float,
+    typer.Option("--evidence-days", min=0.001, help="Days for which evidence is kept.", rich_help_panel=OUTPUTS),
 ]
 MetricsOption = Annotated[
     str | None,
@@ -93,7 +140,13 @@ class OutputOptions:
     to: Sequence[str] = ()
     rotate_mb: float = 10.0
     keep: int = 5
+    home_assistant: bool = False
+    message_s: float = 60.0
     save: Path | None = None
+    report: Path | None = None
+    evidence: Path | None = None
+    evidence_mb: float = 1000.0
+    evidence_days: float = 30.0
     metrics: str | None = None
     log: LogStyle | None = None
     status: bool = False
@@ -101,7 +154,7 @@ class OutputOptions:
     @property
     def any(self) -> bool:
         """Whether any output is chosen; each needs a stream."""
-        return bool(self.to or self.save or self.metrics or self.log or self.status)
+        return bool(self.to or self.save or self.report or self.evidence or self.metrics or self.log or self.status)
 
     def start_logs(self) -> None:
         """Set up logging as chosen; called before anything is logged."""
@@ -113,10 +166,17 @@ class OutputOptions:
 
 @dataclass(frozen=True)
 class Outputs:
-    """Open outputs: the callbacks to hand to `watch`, and those of them that deliver."""
+    """Open outputs: the callbacks to hand to `watch`, those of them that deliver, and the evidence."""
 
     callbacks: list[Callbacks] = field(default_factory=list)
     sinks: list[Sink] = field(default_factory=list)
+    evidence: list[Evidence] = field(default_factory=list)  # one, or none
+    metrics: list[str] = field(default_factory=list)  # where they are served; one address, or none
+
+    @property
+    def metrics_url(self) -> str | None:
+        """Where metrics are served; None where they are not."""
+        return next(iter(self.metrics), None)
 
     @property
     def reader_gone(self) -> bool:
@@ -132,6 +192,11 @@ def open_outputs(options: OutputOptions, sources: Sequence[str], gallery: Galler
     """
     from maclip_cli.device.ending import ended_politely
 
+    if options.home_assistant and not any(uri.lower().startswith(("mqtt://", "mqtts://")) for uri in options.to):
+        raise MaclipError(
+            "option-invalid", "--home-assistant needs an MQTT broker.", "Give --to mqtt://USER:PASSWORD@HOST/TOPIC."
+        )
+
     overlay: Overlay | None = None
     outputs = Outputs()
     with ExitStack() as stack:
@@ -141,9 +206,9 @@ def open_outputs(options: OutputOptions, sources: Sequence[str], gallery: Galler
 
             outputs.callbacks.append(EventLogger())
         for uri in dict.fromkeys(options.to):
-            from maclip_runtime.sinks import SinkOptions, open_sink
+            from maclip_runtime.sinks import open_sink
 
-            sink = open_sink(uri, SinkOptions(max_bytes=int(options.rotate_mb * 1e6), keep=options.keep))
+            sink = open_sink(uri, _sink_options(options, gallery))
             outputs.sinks.append(stack.enter_context(sink))
         outputs.callbacks.extend(outputs.sinks)
         if options.save:
@@ -151,11 +216,19 @@ def open_outputs(options: OutputOptions, sources: Sequence[str], gallery: Galler
 
             overlay = stack.enter_context(Overlay(options.save, sources))
             outputs.callbacks.append(overlay)
-        outlets: list[Sink | Overlay] = [*outputs.sinks, *([overlay] if overlay else [])]
+        if options.report:
+            from maclip_runtime.report import Report
+
+            outputs.callbacks.append(stack.enter_context(Report(options.report)))
+        if options.evidence:
+            outputs.evidence.append(stack.enter_context(_evidence(options)))
+        outlets: list[Outlet] = [*outputs.sinks, *([overlay] if overlay else []), *outputs.evidence]
         if options.metrics:
             from maclip_runtime.telemetry.metrics import Metrics
 
-            outputs.callbacks.append(stack.enter_context(Metrics(options.metrics, outlets, gallery)))
+            served = stack.enter_context(Metrics(options.metrics, outlets, gallery))
+            outputs.callbacks.append(served)
+            outputs.metrics.append(served.url)
         if options.status:
             outputs.callbacks.append(stack.enter_context(_shown(outlets)))
         yield outputs
@@ -172,8 +245,46 @@ def open_outputs(options: OutputOptions, sources: Sequence[str], gallery: Galler
         )
 
 
+def _sink_options(options: OutputOptions, gallery: Gallery) -> SinkOptions:
+    from maclip_runtime.sinks import SinkOptions
+
+    return SinkOptions(
+        max_bytes=int(options.rotate_mb * 1e6),
+        keep=options.keep,
+        actions=ClassNames(gallery) if options.home_assistant else None,
+        message_s=options.message_s,
+        evidence=options.evidence,
+    )
+
+
+class ClassNames:
+    """Called, it names the gallery's classes; they are read again only when the gallery has changed."""
+
+    def __init__(self, gallery: Gallery) -> None:
+        self._gallery = gallery
+        self._version: tuple[int, int] | None = None
+        self._names: list[str] = []
+
+    def __call__(self) -> list[str]:
+        """The names as of now; those of a moment ago where the gallery cannot be read."""
+        with suppress(MaclipError):
+            version = self._gallery.version
+            if version != self._version:
+                self._names = [info.name for info in self._gallery.classes()]
+                self._version = version
+        return self._names
+
+
+def _evidence(options: OutputOptions) -> Evidence:
+    from maclip_runtime.evidence import Evidence, EvidenceOptions
+
+    assert options.evidence
+    limits = EvidenceOptions(max_bytes=int(options.evidence_mb * 1e6), max_days=options.evidence_days)
+    return Evidence(options.evidence, limits)
+
+
 @contextmanager
-def _shown(outlets: Sequence[Sink | Overlay]) -> Iterator[Callbacks]:
+def _shown(outlets: Sequence[Outlet]) -> Iterator[Callbacks]:
     """A board whose line is in sight: rewritten in a terminal, else logged now and then, and at the end."""
     from maclip_runtime.telemetry import StatusBoard
 

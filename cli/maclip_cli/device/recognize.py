@@ -37,11 +37,17 @@ from maclip_cli.device.options import (
 )
 from maclip_cli.device.outputs import (
     STDOUT,
+    EvidenceAgeOption,
+    EvidenceOption,
+    EvidenceSizeOption,
+    HomeAssistantOption,
     KeepOption,
     LogOption,
+    MessageOption,
     MetricsOption,
     OutputOptions,
     Outputs,
+    ReportOption,
     RotateOption,
     SaveOption,
     StatusOption,
@@ -131,7 +137,13 @@ def recognize(
     to: ToOption = None,
     rotate_mb: RotateOption = 10.0,
     keep: KeepOption = 5,
+    home_assistant: HomeAssistantOption = False,
+    message_seconds: MessageOption = 60.0,
     save: SaveOption = None,
+    report: ReportOption = None,
+    evidence: EvidenceOption = None,
+    evidence_mb: EvidenceSizeOption = 1000.0,
+    evidence_days: EvidenceAgeOption = 30.0,
     metrics: MetricsOption = None,
     log: LogOption = None,
     status: StatusOption = False,
@@ -147,10 +159,24 @@ def recognize(
         gap_s=gap,
         overlap=overlap,
     )
-    names, addresses = zip(*map(_named, sources), strict=True)
-    options = _source_options(names, roi or [], stall, reconnects, wait, insecure)
+    names, addresses = zip(*map(named, sources), strict=True)
+    options = source_options(names, roi or [], stall, reconnects, wait, insecure)
     places = [*([STDOUT] if as_json and not whole_clip else []), *(to or [])]
-    wanted = OutputOptions(places, rotate_mb, keep, save, metrics, log, status)
+    wanted = OutputOptions(
+        to=places,
+        rotate_mb=rotate_mb,
+        keep=keep,
+        home_assistant=home_assistant,
+        message_s=message_seconds,
+        save=save,
+        report=report,
+        evidence=evidence,
+        evidence_mb=evidence_mb,
+        evidence_days=evidence_days,
+        metrics=metrics,
+        log=log,
+        status=status,
+    )
     if whole_clip and wanted.any:
         raise MaclipError(
             "option-invalid",
@@ -170,17 +196,19 @@ def recognize(
                 callbacks=outputs.callbacks,
                 options=options,
                 motion_gate=motion_gate,
+                evidence=next(iter(outputs.evidence), None),
             )
             _print_events(events, outputs, STDOUT in places, named=len(sources) > 1)
 
 
-def _named(text: str) -> tuple[str | None, str]:
+def named(text: str) -> tuple[str | None, str]:
+    """The name and the address of NAME=SOURCE."""
     from maclip_runtime.sources import split_name
 
     return split_name(text)
 
 
-def _source_options(
+def source_options(
     names: Sequence[str | None],
     rois: list[str],
     stall_s: float | None,

@@ -40,6 +40,8 @@ class Event:
         started_at: `start_s` as Unix time in seconds; None for files.
         ended_at: `end_s` as Unix time in seconds; None for files.
         withdrawn: this was a false start; true of its last "update" and of its "end".
+        strip: name of the JPEG that is kept as evidence (see `Evidence`), about a second after the end; None: none is.
+        clip: name of the video, likewise.
     """
 
     kind: Kind
@@ -56,6 +58,8 @@ class Event:
     started_at: float | None = field(default=None, compare=False)
     ended_at: float | None = field(default=None, compare=False)
     withdrawn: bool = False
+    strip: str | None = field(default=None, compare=False)
+    clip: str | None = field(default=None, compare=False)
 
 
 class Decider:

@@ -13,6 +13,7 @@ import numpy as np
 
 from maclip_runtime import values
 from maclip_runtime.errors import MaclipError
+from maclip_runtime.gallery.editing import move_clips, restore_clips
 from maclip_runtime.gallery.errors import empty
 from maclip_runtime.gallery.file import GalleryFile
 from maclip_runtime.gallery.inserting import Importing, insert_limit, now, same_frames
@@ -117,8 +118,8 @@ class Gallery(GalleryFile):
         rows = self._rows("SELECT class, source FROM clips WHERE digest = ? LIMIT 1", digest)
         return next(iter(self._made(shown_from, rows)), None)
 
-    def add(self, clips: Sequence[EnrolledClip], prototypes: Floats, graph: str, *, force: bool = False) -> None:
-        """Enroll clips in one transaction.
+    def add(self, clips: Sequence[EnrolledClip], prototypes: Floats, graph: str, *, force: bool = False) -> list[int]:
+        """Enroll clips in one transaction; returns their numbers.
 
         clips: of classes, or negatives.
         prototypes: float32 [clips, T, D']; those of negatives are not stored.
@@ -135,12 +136,44 @@ class Gallery(GalleryFile):
         with self._changing(create=True) as connection:
             self._claim(connection, self._contract)
             names = KnownNames(connection.execute(NAMES))
+            ids = []
             for clip, prototype in zip(map(names.spelled, clips), prototypes, strict=True):
                 if not force:
                     _refuse_duplicate(connection, clip)
                 clip_id = self._insert(connection, clip)
+                ids.append(clip_id)
                 if clip.class_name != NEGATIVE:
                     connection.execute("INSERT INTO prototypes VALUES (?, ?, ?)", (clip_id, graph, blob(prototype)))
+        return ids
+
+    def move(self, ids: Sequence[int], class_name: str) -> int:
+        """Move clips to a class, which need not exist yet; returns how many.
+
+        A clip keeps its text only where the class has the same or is new: else it goes on without one, because what was
+        made with another name would spoil the class. Raises `clip-unknown`, `name-invalid`, `gallery-empty`.
+        """
+        ids, class_name = _ids(ids), valid_name(class_name)
+        with self._changing() as connection:
+            count = move_clips(connection, ids, class_name)
+            if count != len(set(ids)) or not ids:
+                raise MaclipError(
+                    "clip-unknown",
+                    f"Of {len(ids)} clips that are to be moved the classes have {count}.",
+                    "See the clips with `maclip-run gallery show`.",
+                )
+        return count
+
+    def restore(self, clips: Sequence[EnrolledClip], *, gone: Sequence[int] = (), limits: Sequence[ClassLimit]) -> None:
+        """Undo changes in one transaction: clips return under their numbers as they were, others go.
+
+        clips: as they were, negatives too.
+        gone: numbers of clips that were added.
+        limits: all calibrated limits as they were.
+        """
+        clips = [values.instance(one, EnrolledClip, "clips") for one in values.items(clips, "clips", "a list of clips")]
+        with self._changing(create=True) as connection:
+            self._claim(connection, self._contract)
+            restore_clips(connection, self._insert, clips, _ids(gone), limits)
 
     def remove(self, class_name: str, *, clip_id: int | None = None) -> int:
         """Remove a class, or only the clip `clip_id` of it; returns how many clips were removed.
@@ -265,9 +298,11 @@ class Gallery(GalleryFile):
         value = None if value is None else values.number(value, "value")
         self._derive(version, "INSERT OR REPLACE INTO measured_limit VALUES (1, ?, ?)", [(made_for, value)])
 
-    def _insert(self, connection: sqlite3.Connection, clip: EnrolledClip) -> int:
+    def _insert(self, connection: sqlite3.Connection, clip: EnrolledClip, clip_id: int | None = None) -> int:
         row = storable(clip)
         row["enrolled_at"] = row["enrolled_at"] or now()
+        if clip_id is not None:
+            row["id"] = clip_id
         places = ", ".join("?" * len(row))
         done = connection.execute(f"INSERT INTO clips ({', '.join(row)}) VALUES ({places})", list(row.values()))
         assert done.lastrowid is not None

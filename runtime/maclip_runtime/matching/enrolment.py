@@ -39,6 +39,7 @@ class Enrolled:
         text_name: the text it is enrolled with, None: without.
         forced: reason codes that were overridden.
         notes: what a person should know about the class, in sentences.
+        ids: numbers of the added clips.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Enrolled:
     text_name: str | None
     forced: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    ids: tuple[int, ...] = ()
 
 
 class Enroller:
@@ -90,6 +92,12 @@ class Enroller:
         force, progress = values.flag(force, "force"), values.function(progress, "progress")
         return len(self._add(self._encode(NEGATIVE, self._takes(clips, roi), None, None, progress), force))
 
+    def add_negative_takes(self, takes: Sequence[Take], *, force: bool = False) -> list[int]:
+        """`add_negatives` for clips in memory; the numbers of those added."""
+        force = values.flag(force, "force")
+        takes = [values.instance(one, Take, "takes") for one in values.items(takes, "takes", "a list of takes")]
+        return [clip.id for clip in self._add(self._encode(NEGATIVE, takes, None, None, None), force)]
+
     def check_name(self, name: str, *, text: str | None = None, no_text: bool = False) -> None:
         """Raises what `enroll` would for its names, before anybody records a clip for nothing."""
         text_name, _ = self._text_name(self._gallery.spelling(valid_name(name)), text, no_text)
@@ -119,7 +127,15 @@ class Enroller:
         # Another program may have removed the class again by now.
         info = next((one for one in self._gallery.classes() if one.name == name), None)
         notes = self._notes(name, info is not None and info.stale)
-        return Enrolled(name, len(made), info.clips if info else 0, text_name, forced, (*without, *notes))
+        return Enrolled(
+            name,
+            len(made),
+            info.clips if info else 0,
+            text_name,
+            forced,
+            (*without, *notes),
+            tuple(clip.id for clip in made),
+        )
 
     def _encode(
         self,
@@ -174,8 +190,8 @@ class Enroller:
             replace(clip, forced=tuple(reason.code for reason in found))
             for clip, found in zip(made, faults, strict=True)
         ]
-        self._gallery.add(made, prototypes, self._encoder.bundle.graph_digest("prototype"), force=force)
-        return made
+        ids = self._gallery.add(made, prototypes, self._encoder.bundle.graph_digest("prototype"), force=force)
+        return [replace(clip, id=number) for clip, number in zip(made, ids, strict=True)]
 
     def _notes(self, name: str, stale: bool) -> list[str]:
         notes = []

@@ -7,7 +7,7 @@ Each file in `kinds/` registers a kind with `@source`; a program or an installed
 """
 
 from maclip_runtime.sources.address import local_path, redact, scheme_of, split_name
-from maclip_runtime.sources.base import Frame, SequentialSource, Source, SourceState, SourceStatus
+from maclip_runtime.sources.base import Frame, SequentialSource, Source, SourceState, SourceStatus, part_of
 from maclip_runtime.sources.connection import Arrival, Connection, ConnectionLost
 from maclip_runtime.sources.live import LiveSource
 from maclip_runtime.sources.opening import Address, Names, check_names, is_live, open_source, options_of
@@ -33,6 +33,7 @@ __all__ = [
     "local_path",
     "open_source",
     "options_of",
+    "part_of",
     "redact",
     "scheme_of",
     "source",

@@ -24,12 +24,14 @@ class Frame:
     time_s: seconds after the source's first frame.
     index: how many frames the source gave before this one.
     restarted: whether the source was lost before this frame, so that no earlier frame belongs to the same window.
+    whole: the frame of which this one is a part; None where it is not cut.
     """
 
     picture: Pixels | Callable[[], Pixels]
     time_s: float
     index: int
     restarted: bool = False
+    whole: Frame | None = None
 
     @cached_property
     def pixels(self) -> Pixels:
@@ -171,4 +173,4 @@ class SequentialSource(Source):
 
 def part_of(roi: Roi | None, frame: Frame) -> Frame:
     """The frame with only `roi` of its picture, cut out when it is first needed; None leaves it whole."""
-    return frame if roi is None else replace(frame, picture=lambda: roi.view(frame.pixels))
+    return frame if roi is None else replace(frame, picture=lambda: roi.view(frame.pixels), whole=frame)

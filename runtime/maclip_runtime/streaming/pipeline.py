@@ -100,10 +100,15 @@ class Pipeline:
         moving = [window for _, window in due if not window.still]
         # A window may hold slots of an earlier step whose stem run failed: they are run now.
         self._network.run_stem([*chain.from_iterable(step.slots for _, step in steps), *_slots(moving)])
-        measured = iter([one for some in pieces(moving) for one in self.measure(self._network.features(some))])
+        measured = iter([one for some in pieces(moving) for one in self._measured(some)])
         for track, window in due:
-            answer = Answer.nothing(still=True) if window.still else next(measured)
+            answer, features = (Answer.nothing(still=True), None) if window.still else next(measured)
+            self._callbacks.measured(track.name, answer, features, window.start_s, window.end_s)
             yield from self.decide(track, window, answer)
+
+    def _measured(self, windows: Sequence[Window]) -> list[tuple[Answer, Floats]]:
+        features = self._network.features(windows)
+        return list(zip(self.measure(features), features, strict=True))
 
     def decide(self, track: Track, window: Window, answer: Answer) -> list[Event]:
         """The events that a window's answer causes, after those of the windows before it."""

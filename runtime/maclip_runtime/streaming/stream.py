@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from types import TracebackType
 
 from maclip_runtime import values
 from maclip_runtime.decisions import Event
 from maclip_runtime.errors import MaclipError
+from maclip_runtime.evidence import Evidence
 from maclip_runtime.reading.frames import Pixels
 from maclip_runtime.sources import Frame
 from maclip_runtime.streaming.pipeline import Pipeline, Track
@@ -29,9 +31,12 @@ class Stream:
     threads, which take turns.
     """
 
-    def __init__(self, pipeline: Pipeline, track: Track) -> None:
+    def __init__(self, pipeline: Pipeline, track: Track, evidence: Evidence | None = None) -> None:
         self._pipeline = pipeline
         self._track = track
+        self._evidence = evidence
+        if evidence is not None:
+            evidence.is_live(track.name)
         self._turn = threading.Lock()
         self._ended = False
         self._closing: list[Event] = []  # events of the end that nobody has asked for yet
@@ -64,8 +69,11 @@ class Stream:
                     "stream-ended", f"The stream {self.name!r} has ended.", "Open another with Recognizer.stream."
                 )
             # A copy: the frame is kept until the next one, and the program may fill its buffer again before that.
-            step = self._track.add(Frame(frame.copy(), time_s, 0))
-            return list(self._pipeline.step([(self._track, step)]))
+            shown = Frame(frame.copy(), time_s, 0)
+            if self._evidence is not None:
+                self._evidence.frame(self.name, shown)
+            step = self._track.add(shown)
+            return self._linked(self._pipeline.step([(self._track, step)]))
 
     def end(self) -> list[Event]:
         """End the stream and get the events that end what was open: once, also after the `with` block.
@@ -90,9 +98,19 @@ class Stream:
             if error is None and not self._pipeline.encoder.closed:
                 self._finish()
             else:  # to run the network once more could hide the error
-                self._ended, self._closing = True, self._track.end()
+                self._ended, self._closing = True, self._linked(self._track.end())
 
     def _finish(self) -> None:
         self._pipeline.encoder.require_open()
         self._ended = True
-        self._closing = [*self._pipeline.step([(self._track, self._track.finish())]), *self._track.end()]
+        events = [*self._pipeline.step([(self._track, self._track.finish())]), *self._track.end()]
+        self._closing = self._linked(events)
+
+    def _linked(self, events: Iterable[Event]) -> list[Event]:
+        """The events with the names of the files that are kept of them."""
+        if self._evidence is None:
+            return list(events)
+        linked = [self._evidence.linked(event) for event in events]
+        for event in linked:
+            self._evidence.event(event)
+        return linked

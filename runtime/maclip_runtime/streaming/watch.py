@@ -11,7 +11,9 @@ from dataclasses import replace
 from maclip_runtime.callbacks import CallbackList
 from maclip_runtime.decisions import Event
 from maclip_runtime.errors import MaclipError
-from maclip_runtime.sources import Address, Frame, Names, Roi, Source, SourceOptions, SourceState, is_live
+from maclip_runtime.evidence import Evidence
+from maclip_runtime.sources import Address, Frame, Names, Roi, Source, SourceOptions, SourceState, is_live, part_of
+from maclip_runtime.streaming.control import Control
 from maclip_runtime.streaming.motion import MotionGate
 from maclip_runtime.streaming.opening import open_sources
 from maclip_runtime.streaming.pipeline import Pipeline, Track
@@ -34,16 +36,23 @@ def watch(
     gates: Sequence[MotionGate | None],
     grid: Grid,
     callbacks: CallbackList,
+    evidence: Evidence | None = None,
+    control: Control | None = None,
 ) -> Iterator[Event]:
     """Open the sources and yield their events as they happen; `gates`: a motion gate for each source, or none.
+
+    `evidence`, which is one of the callbacks, names the files that are kept of each event. `control`, if given, sets
+    the grid and the regions, and may stop the watch.
 
     A source that fails ends, with the events of what was open in it; the others go on. Once all have ended, the first
     failure is raised; with a single source at once. A device that fails leaves a step's windows unanswered, which is
     logged; where it fails three times in a row, all sources end with the events of what was open, and `device-failed`
     is raised. Raises `recognizer-closed` when the recogniser is closed.
     """
-    with _Watch(pipeline, wanted, gates, grid, callbacks) as running:
+    with _Watch(pipeline, wanted, gates, control or Control(grid), callbacks) as running:
         for event in running.events():
+            if evidence is not None:
+                event = evidence.linked(event)
             callbacks.event(event)
             yield event
         error = running.error
@@ -54,12 +63,15 @@ def watch(
 class Feed:
     """An open source, the `number` of the wanted ones, and its track; it was opened with `uri` and `roi`."""
 
-    def __init__(self, number: int, source: Source, track: Track, uri: Address, roi: Roi | None) -> None:
+    def __init__(
+        self, number: int, source: Source, track: Track, uri: Address, roi: Roi | None, control: Control
+    ) -> None:
         self.number = number
         self.source = source
         self.track = track
         self.uri = uri
         self.roi = roi
+        self.grid, self.region = control.grid, control.region(source.name)
         self.ended = False
         self.error: MaclipError | None = None
         self._told: tuple[SourceState, float] | None = None
@@ -70,6 +82,7 @@ class Feed:
             frame = self._read(wait_s, callbacks)
             if frame is None:
                 return self.track.finish() if self.ended else Step()
+            frame = part_of(self.region, frame)
             callbacks.frame(self.source.name, frame)
             begun = time.perf_counter()
             step = self.track.add(frame)
@@ -118,14 +131,14 @@ class _Watch:
         pipeline: Pipeline,
         wanted: Sequence[tuple[Address, SourceOptions]],
         gates: Sequence[MotionGate | None],
-        grid: Grid,
+        control: Control,
         callbacks: CallbackList,
     ) -> None:
         self.error: MaclipError | None = None  # the first, by the order of the sources
         self._pipeline = pipeline
         self._wanted = wanted
         self._gates = gates
-        self._grid = grid
+        self._control = control
         self._callbacks = callbacks
         self._names = Names([options for _, options in wanted])
         self._open: list[Feed] = []
@@ -144,7 +157,8 @@ class _Watch:
         live = [number for number in numbers if _is_live(self._wanted[number][0])]
         waiting = deque(number for number in numbers if number not in live)
         self._start(live)
-        while self._open or waiting:
+        while (self._open or waiting) and not self._control.stopped:
+            yield from self._adapt()
             room = MAX_OPEN_FILES - sum(not feed.source.live for feed in self._open)
             self._start([waiting.popleft() for _ in range(min(room, len(waiting)))])
             going = list(self._open)
@@ -163,6 +177,22 @@ class _Watch:
                 elif feed.away:
                     yield from feed.track.end()
             self._open = [feed for feed in self._open if not feed.ended]
+        if self._control.stopped:
+            for feed in self._open:
+                yield from feed.track.end()
+
+    def _adapt(self) -> Iterator[Event]:
+        """Begin anew where the grid or a source's region has changed, with the events of what was open."""
+        control = self._control
+        for feed in self._open:
+            wanted = control.grid, control.region(feed.source.name)
+            if (feed.grid, feed.region) != wanted:
+                yield from feed.track.end()
+                feed.grid, feed.region = wanted
+                feed.track = self._track(feed.number, feed.source)
+
+    def _track(self, number: int, source: Source) -> Track:
+        return self._pipeline.track(source.name, self._control.grid, self._gates[number], live=source.live)
 
     def _answered(self, steps: Sequence[tuple[Track, Step]]) -> Iterator[Event]:
         """The events of a step. Raises `device-failed` once the device has failed too often in a row."""
@@ -190,8 +220,8 @@ class _Watch:
         for number, source in zip(numbers, open_sources(wanted, alone=len(self._wanted) == 1), strict=True):
             uri, options = self._wanted[number]
             self._names.name(source, options)
-            track = self._pipeline.track(source.name, self._grid, self._gates[number], live=source.live)
-            self._open.append(Feed(number, source, track, uri, options.roi))
+            track = self._track(number, source)
+            self._open.append(Feed(number, source, track, uri, options.roi, self._control))
 
     def _ended(self, feed: Feed) -> Iterator[Event]:
         if feed.short:

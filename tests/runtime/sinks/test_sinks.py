@@ -51,7 +51,7 @@ def test_record_has_stable_keys_and_finite_numbers() -> None:
     record = event_record(Event("start", "a", float("nan"), float("inf"), 1.0, 2.0, "camera", "distance"))
     assert list(record) == [
         *("schema", "kind", "label", "score", "margin", "start_s", "end_s", "source", "reason", "at"),
-        *("match", "id", "started_at", "ended_at", "withdrawn"),
+        *("match", "id", "started_at", "ended_at", "withdrawn", "strip", "clip"),
     ]
     assert (record["schema"], record["score"], record["margin"], record["at"]) == (3, None, None, None)
 

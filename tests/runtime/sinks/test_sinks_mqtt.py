@@ -6,73 +6,26 @@ import json
 import logging
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from mqtt_broker import Broker, wait_for
 
 from maclip_runtime.decisions import Event
 from maclip_runtime.errors import EXIT_MACHINE_LACKS, MaclipError
 from maclip_runtime.sinks import Sink, open_sink
 from maclip_runtime.sinks.kinds import mqtt
 
-MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
 paho = pytest.importorskip("paho.mqtt.client")
 
 
 def event(number: int) -> Event:
     return Event("start", "waving", 0.5, 0.25, 0.0, float(number), "camera")
-
-
-def wait_for(reached: Callable[[], object], seconds: float = 15.0) -> None:
-    until = time.monotonic() + seconds
-    while not reached():
-        assert time.monotonic() < until, "waited in vain"
-        time.sleep(0.01)
-
-
-class Broker:
-    """mosquitto on a port of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self._config = folder / "mosquitto.conf"
-        passwords = folder / "passwords"
-        subprocess.run(["mosquitto_passwd", "-b", "-c", str(passwords), "me", "secret"], check=True)
-        # user: started by root it would become one who cannot read its own files.
-        self._config.write_text(
-            f"listener {self.port} 127.0.0.1\npassword_file {passwords}\nallow_anonymous true\nuser root\n"
-        )
-        self.process: subprocess.Popen[bytes] | None = None
-        self.start()
-
-    def start(self) -> None:
-        self.process = subprocess.Popen([str(MOSQUITTO), "-c", str(self._config)], stderr=subprocess.DEVNULL)
-        wait_for(self._answers)
-
-    def use_tls(self, folder: Path) -> tuple[Path, Path]:
-        """From the next start on; where to put the key and the certificate."""
-        key, certificate = folder / "broker.key", folder / "broker.crt"
-        with self._config.open("a") as config:
-            config.write(f"certfile {certificate}\nkeyfile {key}\n")
-        return key, certificate
-
-    def stop(self) -> None:
-        assert self.process
-        self.process.send_signal(signal.SIGCONT)
-        self.process.kill()
-        self.process.wait()
-
-    def _answers(self) -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
 
 class Subscriber:
@@ -109,8 +62,6 @@ class Subscriber:
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[Broker]:
-    if not MOSQUITTO or not shutil.which("mosquitto_passwd"):
-        pytest.skip("no mosquitto here")
     found = Broker(tmp_path)
     yield found
     found.stop()

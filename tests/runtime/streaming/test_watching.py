@@ -16,10 +16,12 @@ from tiny_bundle import write_bundle
 from videos import color_frames, color_video, write_video
 
 from maclip_runtime import Callbacks, Event, Frame, Recognizer
+from maclip_runtime.callbacks import CallbackList
 from maclip_runtime.decisions import Verdict
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.sources import Roi, Source, SourceOptions, SourceState, SourceStatus, open_source
-from maclip_runtime.streaming import opening
+from maclip_runtime.streaming import Grid, Pipeline, opening, watch
+from maclip_runtime.streaming.control import Control
 
 
 @pytest.fixture
@@ -297,3 +299,37 @@ def test_a_region_counts_for_short_files_and_whole_clips_too(recognizer: Recogni
         for window_s in (0.5, 30.0):
             events = list(recognizer.watch(video, window_s=window_s, options=SourceOptions(roi=roi)))
             assert ends(events) == [(str(video), label)]
+
+
+def test_a_running_watch_takes_another_grid_and_region_and_stops(
+    recognizer: Recognizer, cameras: Callable[..., list[str]]
+) -> None:
+    half = np.concatenate([color_frames("green", 400)[:, :, :32], color_frames("red", 400)[:, :, 32:]], axis=2)
+    (uri,) = cameras(Camera("camera", [Frame(one, i / 10, i) for i, one in enumerate(half)]))
+    manifest = recognizer.bundle.manifest
+    control = Control(Grid.of(manifest.frames, 1.0))
+    seen: list[tuple[str, float]] = []
+    shapes: list[tuple[int, ...]] = []
+
+    class Turns(Callbacks):
+        def frame(self, source: str, frame: Frame) -> None:
+            shapes.append(frame.pixels.shape[:2] + (frame.whole or frame).pixels.shape[:2])
+
+        def measured(self, source: str, answer: Any, features: Any, start_s: float, end_s: float) -> None:
+            assert features.shape == (manifest.frames, manifest.feature_width)
+            seen.append((answer.names[int(answer.distances.argmin())], end_s - start_s))
+            if len(seen) == 3:
+                control.set_region("camera", Roi(0.5, 0, 0.5, 1))
+            if len(seen) == 6:
+                control.grid = Grid.of(manifest.frames, 2.0)
+            if len(seen) == 9:
+                control.stop()
+
+    every = CallbackList([Turns()])
+    pipeline = Pipeline(recognizer.encoder, recognizer.index, recognizer.decisions, every)
+    events = list(watch(pipeline, [(uri, SourceOptions())], [None], control.grid, every, control=control))
+    assert len(seen) == 9
+    assert {label for label, _ in seen[3:]} == {"red light"}
+    assert [round(length, 3) for _, length in seen] == [1.0] * 6 + [2.0] * 3
+    assert set(shapes) == {(48, 64, 48, 64), (48, 32, 48, 64)}
+    assert [event.kind for event in events if event.kind != "update"].count("start") == len(ends(events))
