@@ -23,7 +23,7 @@ from maclip_runtime.bundle.manifest import Backbone, Limit
 from maclip_runtime.bundle.schema import from_dict
 from maclip_runtime.errors import MaclipError
 
-RUN_FORMAT = 3
+RUN_FORMAT = 4
 CONFIG_FILE = "config.json"
 ADAPTERS_FILE = "adapters.safetensors"
 METRICS_FILE = "metrics.jsonl"

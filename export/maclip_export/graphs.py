@@ -76,10 +76,10 @@ class _Match(_Part):
 def graphs_of(model: MaClip) -> list[Graph]:
     """The graphs that make up a bundle of `model`: visual, or stem and tower; then prototype and match."""
     frames, width, size = model.config.frames, model.feature_width, model.backbone.preprocess.size
-    tokens, token_width = model.image.rows, model.image.width
+    tokens, token_width = model.stem_shape
     text = _named("B", width)
     features = TensorSpec("features", "float32", ("B", frames, width))
-    if 0 < model.adapted_depth < model.layers:
+    if model.splits_frames:
         towers = [
             Graph(
                 "stem",
