@@ -138,7 +138,8 @@ class Ladder(SideNetwork):
         nn.init.zeros_(self.up.weight)
         self.frozen_shape = sum(self.kept) + _rows_for(self.feature_width, tower.width), tower.width
         self._stem_rows = [self.kept[self.first - 1], *self.kept[self.first :]]
-        self.stem_shape = sum(self._stem_rows) + _rows_for(self.feature_width, width), width
+        self._feature_rows = _rows_for(self.feature_width, width)
+        self.stem_shape = sum(self._stem_rows) + 2 * self._feature_rows, width
 
     def read(self, tower: FrozenTower, pixels: Tensor) -> Tensor:
         """Normalised pixels [F, 3, H, W] -> the tokens of each depth that are read, then CLIP's feature, as rows."""
@@ -162,16 +163,25 @@ class Ladder(SideNetwork):
                 s = run(layer, s, one)
             s = s.reshape(*lead, *s.shape[-2:])
         feature = _as_rows(feature.flatten(-2)[..., : self.feature_width], self.width)
-        return torch.cat([s, *below[self.first :], feature], dim=-2)
+        return torch.cat([s, *below[self.first :], feature, torch.zeros_like(feature)], dim=-2)
+
+    def stored(self, tokens: Tensor) -> Tensor:
+        """In half precision; CLIP's feature, which is part of the result, as a half and the half of what it lacks."""
+        halves, rows = tokens.half(), self._feature_rows
+        feature = slice(-2 * rows, -rows)
+        lacking = tokens[..., feature, :] - halves[..., feature, :].to(tokens.dtype)
+        return torch.cat([halves[..., :-rows, :], lacking.half()], dim=-2)
 
     def tower(self, tokens: Tensor, text: Tensor | None, has_text: Tensor | None, run: Callable[..., Tensor]) -> Tensor:
         """[B, T, *stem_shape] -> frame features [B, T, D']."""
-        s, *below, feature = tokens.split([*self._stem_rows, tokens.shape[-2] - sum(self._stem_rows)], dim=-2)
+        rows = self._feature_rows
+        s, *below, feature, lacking = tokens.split([*self._stem_rows, rows, rows], dim=-2)
         s = s + self.temporal_embedding[:, None]  # (T, 1, d)
         for layer, one in zip(list(self.layers)[self.first - 1 :], below, strict=True):
             s = run(layer, s, one, text, has_text)
         frame = s[:, :, 0] if self.mean_from is None else s[:, :, self.mean_from :].mean(2)  # (B, T, d)
-        out: Tensor = feature.flatten(-2)[..., : self.feature_width] + self.up(self.norm(frame))
+        own = (feature + lacking).flatten(-2)[..., : self.feature_width]
+        out: Tensor = own + self.up(self.norm(frame))
         return out
 
 

@@ -42,6 +42,10 @@ class SideNetwork(nn.Module, ABC):
         """
 
     @abstractmethod
+    def stored(self, tokens: Tensor) -> Tensor:
+        """The tokens of `stem` as a stream keeps them, in half precision; `tower` takes both."""
+
+    @abstractmethod
     def tower(self, tokens: Tensor, text: Tensor | None, has_text: Tensor | None, run: Callable[..., Tensor]) -> Tensor:
         """The part that depends on all frames of a clip: [B, T, *stem_shape] -> frame features [B, T, D'].
 

@@ -99,13 +99,16 @@ class MaClip(nn.Module):
         has_text: bool [B], False selects the query branch for single clips of a batch with text.
         """
         # Cast first: TensorRT supports uint8 inputs only if they are cast at once.
-        tokens = self.stem(frames.to(self.pixel_mean.dtype).flatten(0, 1))
+        tokens = self._stem(frames.to(self.pixel_mean.dtype).flatten(0, 1))
         return self.tower(tokens.unflatten(0, frames.shape[:2]), text, has_text)
 
     def stem(self, frames: Tensor) -> Tensor:
-        """The part that processes single frames: uint8 [F, H, W, 3] -> tokens [F, *stem_shape]."""
-        tokens = self.frozen(frames)
-        return tokens if self.side is None else self.side.stem(tokens, self._run_block)
+        """The part that processes single frames: uint8 [F, H, W, 3] -> tokens [F, *stem_shape].
+
+        With a side network they are rounded to half precision, as a stream keeps them (`features` does not round).
+        """
+        tokens = self._stem(frames)
+        return tokens if self.side is None else self.side.stored(tokens)
 
     @property
     def stem_shape(self) -> tuple[int, int]:
@@ -151,7 +154,7 @@ class MaClip(nn.Module):
         elif text is not None and self._raw_text:
             text = F.normalize(text, dim=-1)
         if self.side is not None:
-            return self.side.tower(tokens, text, has_text, self._run_block)
+            return self.side.tower(tokens.to(self.pixel_mean.dtype), text, has_text, self._run_block)
         x = tokens
         if self.temporal_embedding is not None:
             x = x + self.temporal_embedding[:, None]  # (T, 1, D)
@@ -275,6 +278,10 @@ class MaClip(nn.Module):
     def tuned_parameters(self) -> list[nn.Parameter]:
         """The parameters that training changes, in a fixed order."""
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
+
+    def _stem(self, frames: Tensor) -> Tensor:
+        tokens = self.frozen(frames)
+        return tokens if self.side is None else self.side.stem(tokens, self._run_block)
 
     def _run_block(self, block: Callable[..., Tensor], *inputs: Any) -> Tensor:
         """`block(*inputs)`, with gradient checkpointing if it is on."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+import reference
 import torch
 from small_clip import small_backbone
+from small_towers import STANDS, small_backbone_of
 
 from maclip.config import ModelConfig
 from maclip.model.losses import mean_by_class
@@ -21,6 +23,40 @@ def pixels(clips: int, frames: int = 8) -> torch.Tensor:
 
 def untrained(**options: object) -> MaClip:
     return MaClip(small_backbone(), ModelConfig.of(**{**LADDER, **options})).eval()
+
+
+@pytest.mark.parametrize("temporal", [(2, 3), (1, 3), (2,)])
+@pytest.mark.parametrize("named", [True, False])
+def test_features_agree_with_the_literal_reference(make_model, temporal, named):
+    model = make_model(**LADDER, ladder_temporal=temporal).double()
+    frames = pixels(2)
+    text = torch.randn(2, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(5)) if named else None
+    with torch.no_grad():
+        features = model.features(frames, text)
+        streamed = model.tower(model.stem(frames.flatten(0, 1)).unflatten(0, (2, 8)), text)
+    for b in range(2):
+        expected = reference.ladder_features(
+            model.state_dict(), frames[b], model.pixel_mean, model.pixel_std,
+            None if text is None else text[b], layers=3, heads=4, side_heads=4, temporal=temporal,
+        )  # fmt: skip
+        torch.testing.assert_close(features[b], expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(streamed, features, rtol=0, atol=2e-3 * float(features.abs().max()))
+
+
+@pytest.mark.parametrize("kind", sorted(STANDS))
+def test_beside_every_kind_of_tower_it_starts_as_that_tower(kind):
+    model = MaClip(small_backbone_of(kind), ModelConfig.of(**LADDER)).eval().double()
+    frozen = MaClip(small_backbone_of(kind), ModelConfig.of(adapters="none", prototype="none")).eval().double()
+    frames = pixels(1)
+    with torch.no_grad():
+        expected = frozen.features(frames)
+        torch.testing.assert_close(model.features(frames), expected, rtol=1e-9, atol=1e-9)
+        streamed = model.tower(model.stem(frames[0])[None])
+        torch.testing.assert_close(streamed, expected, rtol=1e-6, atol=1e-6)
+        model.side.up.weight.normal_()
+        cached = model.encode(model.frozen_stem().encode(frames[0])[None])
+        torch.testing.assert_close(cached, model.features(frames))
+        assert not torch.allclose(cached, expected)
 
 
 @pytest.mark.parametrize("temporal", [(), (1,), (1, 2, 3)])
@@ -49,6 +85,7 @@ def test_the_stem_sees_single_frames_alone(make_model):
     with torch.no_grad():
         whole = model.stem(frames)
         assert whole.shape[1:] == model.stem_shape
+        assert whole.dtype == torch.half
         torch.testing.assert_close(torch.cat([model.stem(one[None]) for one in frames]), whole)
 
 
