@@ -39,12 +39,13 @@ from maclip_runtime.tools.measuring.output import results_console, table, write_
 
 CLIPS_A_CLASS = {"train": 40, "val": 20, "test": 20}
 SHOTS = (1, 5)
+WAY, TEST_WAY, SMALLEST_WAY = 12, 5, 3
 EPISODES, SMALLEST_EPISODES = 2000, 20
 TIMED, UNTIMED = 12, 4  # episodes that are timed, after some that are not
 HEAD_EPISODES_A_SECOND = 100  # of TPCM on cached features, which is far quicker than its caching
 MODEL = ModelConfig.of(open_set_weight=0.5, fusion_weight=0.0)
 TRAIN = TrainConfig.of(
-    way=12, accumulate=1, learning_rate=1e-3, prototype_learning_rate=1e-3, weight_decay=0.05, text_dropout=1.0,
+    way=WAY, accumulate=1, learning_rate=1e-3, prototype_learning_rate=1e-3, weight_decay=0.05, text_dropout=1.0,
     validations=8, validation_episodes=1000,
 )  # fmt: skip
 
@@ -140,12 +141,17 @@ def _compute(folder: Path, clip: Clip, split: int, row: str, data: Path, minutes
     else:
         shutil.rmtree(trained, ignore_errors=True)
         many = {"episodes": 0, "prototype_episodes": episodes} if head else {"episodes": episodes}
-        config = TRAIN.changed(seed=split, validation_episodes=validation, **many)
+        way = SMALLEST_WAY if smallest else WAY
+        config = TRAIN.changed(way=way, seed=split, validation_episodes=validation, **many)
         train_new(open_folders(data), trained, "tiny", clip.pretrained, model, config, machine=machine)
     opened, found = Run.open(trained), {}
     for shot in (1,) if smallest else SHOTS:
         asked = EvaluationConfig.of(
-            shot=shot, episodes=SMALLEST_EPISODES if smallest else EPISODES, seed=split, names="none"
+            way=SMALLEST_WAY if smallest else TEST_WAY,
+            shot=shot,
+            episodes=SMALLEST_EPISODES if smallest else EPISODES,
+            seed=split,
+            names="none",
         )
         found[str(shot)] = evaluate(opened, open_folders(data), asked).result
     metrics = opened.metrics()

@@ -18,6 +18,8 @@ from maclip_export.onnx.sessions import open_session
 from maclip_export.onnx.writer import write_onnx
 from maclip_runtime.bundle.opening import Bundle
 from maclip_runtime.engines.encoder import Encoder
+from maclip_runtime.engines.opening import open_engine
+from maclip_runtime.engines.timing import time_step
 from maclip_runtime.sources import open_source
 
 __all__ = ["video"]  # the fixture
@@ -43,6 +45,11 @@ def test_features_equal_torchs_and_tokens_are_halves(ladder: Pair) -> None:
             np.testing.assert_allclose(found, model.features(clips, rows).numpy(), rtol=0, atol=1e-3 * largest)
         in_torch = encoder_of(model, ["an action"]).features(clips.numpy(), given)
         np.testing.assert_allclose(in_torch, found, rtol=0, atol=2e-5 * largest)
+
+
+def test_its_steps_can_be_timed(ladder: Pair) -> None:
+    bundle = Bundle.open(ladder[1])
+    assert time_step(open_engine(bundle, "cpu"), bundle.manifest, 0.0) > 0
 
 
 def test_streaming_equals_recomputing(video: Path, ladder: Pair) -> None:
