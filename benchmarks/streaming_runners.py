@@ -28,12 +28,13 @@ WARM_UPS = 3
 
 @dataclass(frozen=True)
 class Model:
-    """What is measured: a backbone, its adapted blocks, and the bundles by name."""
+    """What is measured: a backbone, its adapters, how many of its blocks they are in, and the bundles by name."""
 
     backbone: str
     pretrained: str
-    adapted_depth: int
+    adapted_depth: int | None
     bundles: tuple[str, ...]
+    adapters: str = "blocks"
 
 
 PRECISIONS = {"f32": "float32", "f16": "fp16", "i8": "int8"}
@@ -209,14 +210,19 @@ def fed_source() -> Any:
 
 
 def random_model(chosen: Model) -> Any:
-    """Its last blocks adapted, every tuned tensor random; the same in every process."""
+    """Every tuned tensor random; the same in every process."""
     import torch
 
     import maclip
 
     torch.manual_seed(0)
-    depth = chosen.adapted_depth
-    model = maclip.build(chosen.backbone, chosen.pretrained, frames=FRAMES, adapted_depth=depth)
+    model = maclip.build(
+        chosen.backbone,
+        chosen.pretrained,
+        frames=FRAMES,
+        adapters=chosen.adapters,
+        adapted_depth=chosen.adapted_depth,
+    )
     for parameter in model.tuned_parameters():
         torch.nn.init.normal_(parameter, std=0.02)
     return model.eval()

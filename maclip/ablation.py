@@ -48,6 +48,7 @@ ROWS: Mapping[str, AblationRow] = MappingProxyType(
         "tpcm": AblationRow("prototype module only", HEAD_ALONE),
         "adapters": AblationRow("adapters only", {"prototype": "none"}),
         "both": AblationRow("adapters and prototype module (the paper)", {}),
+        "ladder": AblationRow("ladder and prototype module", {"adapters": "ladder", "adapted_depth": None}),
         "full-tuning": AblationRow("image tower fine-tuned", {**NOTHING, "tune": "all"}),
         "no-text-token": AblationRow("both, no text token in the blocks", {"text_token": False}),
         "transformer": AblationRow("adapters, plain transformer for prototypes", {"prototype": "transformer"}),

@@ -23,7 +23,7 @@ from maclip_runtime.bundle.manifest import Backbone, Limit
 from maclip_runtime.bundle.schema import from_dict
 from maclip_runtime.errors import MaclipError
 
-RUN_FORMAT = 3
+RUN_FORMAT = 4
 CONFIG_FILE = "config.json"
 ADAPTERS_FILE = "adapters.safetensors"
 METRICS_FILE = "metrics.jsonl"
@@ -165,9 +165,9 @@ class Run:
         return model.eval()
 
     def require_trained_adapters(self) -> None:
-        """Raise `adapters-untrained` unless the run has the paper's adapters and training has changed each of them.
+        """Raise `adapters-untrained` unless the run has adapters or a ladder and training has changed each of them.
 
-        An adapter's output is zero before training, because the weights of its up-projection are.
+        Their output is zero before training, because the weights of their up-projections are.
         """
         ups = {key: value for key, value in load_file(self.adapters).items() if key.endswith(UP_PROJECTION)}
         untrained = sorted(key for key, value in ups.items() if not value.any())

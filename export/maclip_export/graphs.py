@@ -76,21 +76,22 @@ class _Match(_Part):
 def graphs_of(model: MaClip) -> list[Graph]:
     """The graphs that make up a bundle of `model`: visual, or stem and tower; then prototype and match."""
     frames, width, size = model.config.frames, model.feature_width, model.backbone.preprocess.size
-    tokens, token_width = model.image.rows, model.image.width
+    tokens, token_width = model.stem_shape
     text = _named("B", width)
     features = TensorSpec("features", "float32", ("B", frames, width))
-    if 0 < model.adapted_depth < model.layers:
+    stored = "float32" if model.side is None else "float16"
+    if model.splits_frames:
         towers = [
             Graph(
                 "stem",
                 _Stem(model),
                 (TensorSpec("frames", "uint8", ("F", size, size, 3)),),
-                (TensorSpec("tokens", "float32", ("F", tokens, token_width)),),
+                (TensorSpec("tokens", stored, ("F", tokens, token_width)),),
             ),
             Graph(
                 "tower",
                 _Tower(model),
-                (TensorSpec("tokens", "float32", ("B", frames, tokens, token_width)), *text),
+                (TensorSpec("tokens", stored, ("B", frames, tokens, token_width)), *text),
                 (features,),
             ),
         ]
@@ -123,6 +124,7 @@ def example_inputs(graph: Graph) -> tuple[Tensor, ...]:
         "uint8": lambda shape: torch.randint(0, 256, shape, dtype=torch.uint8),
         "bool": lambda shape: torch.arange(shape[0]) % 2 == 0,
         "float32": lambda shape: torch.randn(shape),
+        "float16": lambda shape: torch.randn(shape).half(),
         "int64": lambda shape: torch.randint(1, 256, shape),  # tokens: every vocabulary has those of single bytes
     }
     return tuple(make[spec.dtype]([sizes[n] if isinstance(n, str) else n for n in spec.shape]) for spec in graph.inputs)

@@ -1,11 +1,12 @@
-"""The registry of adapters: kinds of adapted blocks by name."""
+"""The registry of adapters by name: kinds of adapted blocks, and side networks."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from maclip.backbones.image_towers import FrozenTower
 from maclip.config import AdapterConfig
@@ -16,10 +17,48 @@ Module = TypeVar("Module", bound=type[nn.Module])
 ADAPTERS: Registry[type[nn.Module]] = Registry("adapter")
 
 
-def adapter(name: str) -> Callable[[Module], Module]:
-    """Register an `nn.Module` class as `name`: the trained part of one adapted block.
+class SideNetwork(nn.Module, ABC):
+    """A trained network beside the frozen image tower, which reads it and never writes back.
 
-    It is created with (tower: FrozenTower, config: AdapterConfig) for each block. Its `forward` takes
+    It is created with (tower: FrozenTower, config: AdapterConfig, frames: int) once for a model. Its tensors are saved
+    as `side.*` in a run.
+
+    frozen_shape: [rows, width] of a frame in `read`, which no tuned tensor changes: training caches it.
+    stem_shape: [rows, width] of a frame in `stem`, which no other frame changes: a stream keeps it.
+    """
+
+    frozen_shape: tuple[int, int]
+    stem_shape: tuple[int, int]
+
+    @abstractmethod
+    def read(self, tower: FrozenTower, pixels: Tensor) -> Tensor:
+        """What is read of the frozen tower: normalised pixels [F, 3, H, W] -> [F, *frozen_shape]."""
+
+    @abstractmethod
+    def stem(self, frozen: Tensor, run: Callable[..., Tensor]) -> Tensor:
+        """The tuned part that depends on one frame: [..., *frozen_shape] -> [..., *stem_shape].
+
+        run: calls a layer with its inputs, with gradient checkpointing where training uses it.
+        """
+
+    @abstractmethod
+    def stored(self, tokens: Tensor) -> Tensor:
+        """The tokens of `stem` as a stream keeps them, in half precision; `tower` takes both."""
+
+    @abstractmethod
+    def tower(self, tokens: Tensor, text: Tensor | None, has_text: Tensor | None, run: Callable[..., Tensor]) -> Tensor:
+        """The part that depends on all frames of a clip: [B, T, *stem_shape] -> frame features [B, T, D'].
+
+        text: text features [B, D'] of support clips, None for queries.
+        has_text: bool [B], False hides the text of single clips; None: all have text.
+        run: as for `stem`.
+        """
+
+
+def adapter(name: str) -> Callable[[Module], Module]:
+    """Register an `nn.Module` class as `name`: a `SideNetwork`, or the trained part of one adapted block.
+
+    The latter is created with (tower: FrozenTower, config: AdapterConfig) for each block. Its `forward` takes
     (block: FrozenBlock, x, text, has_text, keep) and returns [B, T, keep, D]:
 
     block: the frozen block.
@@ -32,6 +71,18 @@ def adapter(name: str) -> Callable[[Module], Module]:
     return ADAPTERS.register(name)
 
 
+def is_side_network(kind: str) -> bool:
+    """Whether adapters of `kind` are a side network. Raises `adapter-unknown`."""
+    return issubclass(ADAPTERS.find(kind), SideNetwork)
+
+
 def build_adapted_block(config: AdapterConfig, tower: FrozenTower) -> nn.Module:
     """A new adapted block of kind `config.kind` for `tower`. Raises `adapter-unknown`."""
     return ADAPTERS.find(config.kind)(tower, config)
+
+
+def build_side_network(config: AdapterConfig, tower: FrozenTower, frames: int) -> SideNetwork:
+    """A new side network of kind `config.kind` for `tower` and clips of `frames`. Raises `adapter-unknown`."""
+    kind: Any = ADAPTERS.find(config.kind)
+    side: SideNetwork = kind(tower, config, frames)
+    return side

@@ -1,1 +1,1 @@
-"""The cost of training on this machine: episodes a second and memory of four ways to train one backbone."""
+"""The cost of training on this machine: episodes a second and memory of five ways to train one backbone."""

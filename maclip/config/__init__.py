@@ -2,7 +2,7 @@
 
 from maclip.config.evaluation import EvaluationConfig
 from maclip.config.machine import Machine
-from maclip.config.model import AdapterConfig, MetricConfig, ModelConfig, PrototypeConfig, TextConfig
+from maclip.config.model import AdapterConfig, LadderConfig, MetricConfig, ModelConfig, PrototypeConfig, TextConfig
 from maclip.config.options import Config, Option, option
 from maclip.config.training import CacheConfig, EpisodeConfig, OptimizerConfig, TrainConfig, ValidationConfig
 
@@ -12,6 +12,7 @@ __all__ = [
     "Config",
     "EpisodeConfig",
     "EvaluationConfig",
+    "LadderConfig",
     "Machine",
     "MetricConfig",
     "ModelConfig",

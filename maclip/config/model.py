@@ -11,10 +11,32 @@ NONE = "none"  # kind of adapters or prototype module: do without
 
 
 @dataclass(frozen=True)
-class AdapterConfig(Config):
-    """The adapters inside the frozen image tower (docs/method.md, section 2)."""
+class LadderConfig(Config):
+    """The side network of `--adapters ladder` (docs/method.md, section 11)."""
 
-    kind: str = option("blocks", "Adapters in the image tower: blocks (the paper) or none.", name="adapters")
+    width: int | None = option(
+        None,
+        "Width d of the ladder; default: a third of the tower's, half of a tower narrower than 512.",
+        name="ladder_width",
+        minimum=4,
+        maximum=65_536,
+    )
+    temporal: tuple[int, ...] = option(
+        (),
+        "A temporal layer of the ladder, from 1; repeat for more. Default: the 7th, 9th and 11th of 12, or in "
+        "proportion.",
+        flag="--ladder-temporal",
+        name="ladder_temporal",
+    )
+
+
+@dataclass(frozen=True)
+class AdapterConfig(Config):
+    """The adapters of the frozen image tower (docs/method.md, sections 2 and 11)."""
+
+    kind: str = option(
+        "blocks", "Adapters of the image tower: blocks (the paper), ladder (a side network) or none.", name="adapters"
+    )
     depth: int | None = option(
         None,
         "Adapt the last K blocks; default: all, as in the paper.",
@@ -37,7 +59,10 @@ class AdapterConfig(Config):
         0.02, "Standard deviation of the initial projection of the text token.", minimum=0, maximum=1
     )
     inner_skip: bool = option(True, "Skip connection around the multimodal adapter.")
-    text_token: bool = option(True, "Text token in the adapted blocks; the prototype module keeps its text.")
+    text_token: bool = option(
+        True, "Text token in the adapted blocks or the ladder; the prototype module keeps its text."
+    )
+    ladder: LadderConfig = field(default_factory=LadderConfig)
 
 
 @dataclass(frozen=True)

@@ -46,8 +46,7 @@ def clip_features(
     loads = prefetch(lambda job: store.load_each(*job), zip(batches, seeds, strict=True), threads)
     for ids, clips in zip(batches, loads, strict=True):
         query.append(model.encode(clips))
-        # Without adapted blocks, features do not depend on the text.
-        if text is None or not model.adapted_depth:
+        if text is None or not model.features_read_text:
             support.append(query[-1])
         else:
             support.append(model.encode(clips, text[torch.from_numpy(store.labels[ids]).to(text.device)]))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from maclip.adapters import build_adapted_block
+from maclip.adapters import build_adapted_block, build_side_network, is_side_network
 from maclip.backbones.image_towers import cut_tower, plain_block
 from maclip.backbones.loading import LoadedBackbone
 from maclip.backbones.text_tower import encode_tokens, refuse_alike, refuse_cut_templates, refuse_templates, trim
@@ -33,6 +33,9 @@ class MaClip(nn.Module):
     blocks are adapted, the frozen blocks before them. The *tower* processes whole clips. With all blocks adapted, the
     temporal embedding is added before `ln_pre` (docs/method.md, section 2). With fewer, it is added at the start of the
     tower, so that the stem's output does not depend on the position of a frame.
+
+    With a side network (docs/method.md, section 11) the stem is all of CLIP and the side layers that see single frames.
+    Its `frozen` part, CLIP alone, is what training caches.
 
     backbone: the frozen CLIP model, in `clip` with open_clip's names. Everything else in the state dict is trained.
     config: of the model.
@@ -66,6 +69,10 @@ class MaClip(nn.Module):
         self.feature_width = image.feature_width
         # The last block belongs to the tower even when not adapted: most backbones need only its class token.
         self.tower_start = layers - max(depth, 1)
+        side = config.adapters.kind != NONE and is_side_network(config.adapters.kind)
+        self.side = build_side_network(config.adapters, image, config.frames) if side else None
+        if self.side is not None:
+            self.tower_start = layers  # no block of the backbone sees more than one frame
         self.blocks = nn.ModuleDict(
             {str(i): build_adapted_block(config.adapters, image) for i in range(layers - depth, layers)}
         )
@@ -92,13 +99,43 @@ class MaClip(nn.Module):
         has_text: bool [B], False selects the query branch for single clips of a batch with text.
         """
         # Cast first: TensorRT supports uint8 inputs only if they are cast at once.
-        tokens = self.stem(frames.to(self.pixel_mean.dtype).flatten(0, 1))
+        tokens = self._stem(frames.to(self.pixel_mean.dtype).flatten(0, 1))
         return self.tower(tokens.unflatten(0, frames.shape[:2]), text, has_text)
 
     def stem(self, frames: Tensor) -> Tensor:
-        """The part that processes single frames: uint8 [F, H, W, 3] -> tokens [F, N+1, D], any class token first."""
+        """The part that processes single frames: uint8 [F, H, W, 3] -> tokens [F, *stem_shape].
+
+        With a side network they are rounded to half precision, as a stream keeps them (`features` does not round).
+        """
+        tokens = self._stem(frames)
+        return tokens if self.side is None else self.side.stored(tokens)
+
+    @property
+    def stem_shape(self) -> tuple[int, int]:
+        """Rows and width of a frame's stem tokens: [N+1, D], or what the side network says."""
+        return (self.image.rows, self.image.width) if self.side is None else self.side.stem_shape
+
+    @property
+    def splits_frames(self) -> bool:
+        """Whether something is computed once for each frame: the model is exported as stem and tower."""
+        return self.side is not None or 0 < self.adapted_depth < self.layers
+
+    @property
+    def has_frozen_stem(self) -> bool:
+        """Whether `frozen` depends on no tuned tensor that is not part of CLIP."""
+        return self.side is not None or self.adapted_depth < self.layers
+
+    @property
+    def features_read_text(self) -> bool:
+        """Whether frame features of support clips depend on their text."""
+        return (self.side is not None or self.adapted_depth > 0) and self.config.adapters.text_token
+
+    def frozen(self, frames: Tensor) -> Tensor:
+        """The frozen part of the stem, which training caches: uint8 [F, H, W, 3] -> tokens [F, rows, D]."""
         pixels = frames.to(self.pixel_mean.dtype) / 255
         pixels = ((pixels - self.pixel_mean) / self.pixel_std).permute(0, 3, 1, 2)  # (F, 3, H, W)
+        if self.side is not None:
+            return self.side.read(self.image, pixels)
         x = self.image.embed(pixels)
         if self._embeds_before_ln_pre():
             return x
@@ -108,7 +145,7 @@ class MaClip(nn.Module):
         return x
 
     def tower(self, tokens: Tensor, text: Tensor | None = None, has_text: Tensor | None = None) -> Tensor:
-        """The part that processes whole clips: tokens [B, T, N+1, D] of `stem` -> frame features [B, T, D'].
+        """The part that processes whole clips: tokens [B, T, *stem_shape] of `stem` -> frame features [B, T, D'].
 
         text, has_text: as for `features`.
         """
@@ -116,6 +153,8 @@ class MaClip(nn.Module):
             text = None
         elif text is not None and self._raw_text:
             text = F.normalize(text, dim=-1)
+        if self.side is not None:
+            return self.side.tower(tokens.to(self.pixel_mean.dtype), text, has_text, self._run_block)
         x = tokens
         if self.temporal_embedding is not None:
             x = x + self.temporal_embedding[:, None]  # (T, 1, D)
@@ -131,7 +170,7 @@ class MaClip(nn.Module):
         return self.image.feature(x.flatten(0, 1)).unflatten(0, x.shape[:2])
 
     def encode(self, clips: Tensor, text: Tensor | None = None, has_text: Tensor | None = None) -> Tensor:
-        """Frame features [B, T, D'] of frames (uint8, as for `features`) or of stem tokens (float, as for `tower`).
+        """Frame features [B, T, D'] of frames (uint8, as for `features`) or of cached tokens (float, of `frozen`).
 
         clips: moved to the model's device.
         text, has_text: as for `features`.
@@ -139,11 +178,14 @@ class MaClip(nn.Module):
         clips = clips.to(self.pixel_mean.device)
         if clips.dtype == torch.uint8:
             return self.features(clips, text, has_text)
-        return self.tower(clips.to(self.pixel_mean.dtype), text, has_text)
+        tokens = clips.to(self.pixel_mean.dtype)
+        if self.side is not None:
+            tokens = self.side.stem(tokens, self._run_block)
+        return self.tower(tokens, text, has_text)
 
     def frozen_stem(self) -> Stem:
-        """The stem for `ClipStore.cache_stem`: its output does not depend on tuned tensors."""
-        identity = (
+        """The frozen stem for `ClipStore.cache_stem`: its output does not depend on tuned tensors."""
+        identity: tuple[object, ...] = (
             self.backbone.name,  # the same weights may be used in another architecture
             self.backbone.sha256,
             self.backbone.preprocess,
@@ -152,7 +194,10 @@ class MaClip(nn.Module):
         )
         device = self.pixel_mean.device
         shape = (self.image.rows, self.image.width)
-        return Stem(lambda frames: self.stem(frames.to(device)), identity, shape, device.type)
+        if self.side is not None:
+            shape = self.side.frozen_shape
+            identity = (*identity, self.config.adapters.kind, self.config.adapters.ladder.temporal)
+        return Stem(lambda frames: self.frozen(frames.to(device)), identity, shape, device.type)
 
     def prototypes(self, features: Tensor, text: Tensor | None = None, has_text: Tensor | None = None) -> Tensor:
         """Prototypes by the prototype module: features [C, T, D'] of one clip each -> [C, T, D'].
@@ -234,6 +279,10 @@ class MaClip(nn.Module):
         """The parameters that training changes, in a fixed order."""
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
+    def _stem(self, frames: Tensor) -> Tensor:
+        tokens = self.frozen(frames)
+        return tokens if self.side is None else self.side.stem(tokens, self._run_block)
+
     def _run_block(self, block: Callable[..., Tensor], *inputs: Any) -> Tensor:
         """`block(*inputs)`, with gradient checkpointing if it is on."""
         if self.checkpointing and torch.is_grad_enabled():
@@ -249,12 +298,12 @@ class MaClip(nn.Module):
 
 
 def _adapted_depth(config: ModelConfig, layers: int) -> int:
-    if config.adapters.kind != NONE:
+    if config.adapters.kind != NONE and not is_side_network(config.adapters.kind):
         return layers if config.adapters.depth is None else config.adapters.depth
     if config.adapters.depth:
         raise MaclipError(
             "option-invalid",
-            f"--adapted-depth {config.adapters.depth} needs adapters.",
-            "Leave out --adapted-depth or --adapters none.",
+            f"--adapted-depth {config.adapters.depth} needs adapters in the blocks.",
+            f"Leave out --adapted-depth or --adapters {config.adapters.kind}.",
         )
     return 0

@@ -221,7 +221,7 @@ class Trainer:
             if mode in ("stem", "disk"):
                 raise MaclipError("option-invalid", "With --tune all the stem cannot be cached.", "Use --cache none.")
             return
-        if mode == "auto" and self.model.adapted_depth == self.model.layers:
+        if mode == "auto" and not self.model.has_frozen_stem:
             return
         stem = self.model.frozen_stem()
         folder = given or self.run / STEM_DIR

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,8 +22,8 @@ from maclip_runtime.limits.measured import OwnDistances
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = (
-    *("archive", "decoders", "doctor", "dropped_rows", "enrolment", "events", "gpu", "limit_rules", "match"),
-    *("open_set", "reconnects", "serve", "session_options", "soak", "streaming"),
+    *("archive", "decoders", "doctor", "dropped_rows", "enrolment", "events", "gpu", "ladder", "ladder_accuracy"),
+    *("limit_rules", "match", "open_set", "reconnects", "serve", "session_options", "soak", "streaming"),
 )
 HELPERS = {"command", "drawn", "gpu_runner", "small_model", "streaming_runners"}
 
@@ -173,6 +174,40 @@ def test_gpu(tmp_path: Path, bundles: Path) -> None:
     assert row["probability"] < 1e-6
     assert 0 < row["step"]["p50"] < row["clip"]["p99"] < 1e3 * row["first_s"] * 10
     assert row["resident_mib"] > 10
+
+
+def test_ladder(tmp_path: Path, bundles: Path) -> None:
+    made = tmp_path / "made"
+    made.mkdir()
+    (made / "blocks").symlink_to(bundles)
+    facts = run("ladder", tmp_path, "--bundles", made)
+    for blocks, ladder in zip(facts["rows"][::2], facts["rows"][1::2], strict=True):
+        assert (blocks["kind"], ladder["kind"], blocks["ratio"]) == ("blocks", "ladder", 1)
+        assert blocks["engine"] == ladder["engine"]
+        assert {"stem", "tower"} <= set(ladder["stages_ms"])
+        assert 0 < ladder["best_ms"] <= ladder["p50_ms"]
+    blocks, ladder = facts["sizes"]
+    assert ladder["tuned"] - ladder["adapters"] == blocks["tuned"] - blocks["adapters"]  # TPCM
+    # The first temporal layer is the second of 4: s_1, W_2 z_2 (65 rows each), two rows of the class token, a feature.
+    assert ladder["ring_mib"] == pytest.approx(8 * (2 * 65 + 2 + 4) * 64 * 2 / 2**20)
+
+
+def test_ladder_accuracy(tmp_path: Path, drawn: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(drawn, data)
+    listed = json.loads((data / "classes.json").read_text())
+    for number, entry in enumerate(listed["classes"].values()):
+        entry["split"] = "test" if number < 4 else "train"
+    (data / "classes.json").write_text(json.dumps(listed))
+    asked = (tmp_path / "scratch", "--clip", "nopos", "--split", 1, "--rows", "ladder", "--data", data)
+    facts = run("ladder_accuracy", tmp_path, *asked)
+    (cell,) = facts["cells"]
+    assert (cell["clip"], cell["split"], cell["row"], cell["episodes"]) == ("nopos", 1, "ladder", 12)
+    assert 0 < cell["accuracy"]["1"] <= 1
+    assert cell["tuned"] > 400_000
+    before = (tmp_path / "scratch" / "nopos-1-ladder" / "cell.json").stat().st_mtime_ns
+    assert run("ladder_accuracy", tmp_path, *asked)["cells"] == [cell]
+    assert (tmp_path / "scratch" / "nopos-1-ladder" / "cell.json").stat().st_mtime_ns == before
 
 
 def test_match(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from random_models import NAMES, Made, Once, made, randomised
+from random_models import NAMES, Made, Once, made, randomised, two_blocks
 
 import maclip
 from maclip.model.maclip import MaClip
@@ -58,3 +58,11 @@ def deep(once: Once) -> tuple[MaClip, Path]:
 def eight(once: Once) -> Made:
     """The tiny CLIP with its last two blocks adapted, and its bundle with both int8 forms."""
     return made(once, "eight", ExportOptions(precision="int8"))
+
+
+@pytest.fixture(scope="session")
+def ladder(once: Once) -> Made:
+    """A CLIP of two blocks with a ladder beside it, a spatial layer and a temporal one, and its bundle."""
+    model = two_blocks(adapters="ladder", ladder_temporal=(2,))
+    material = Material(NAMES, drawn_trial(model, 2))
+    return model, once("ladder", lambda folder: write_bundle(model, folder / "bundle", material)) / "bundle"

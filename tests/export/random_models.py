@@ -6,10 +6,14 @@ import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import open_clip
 import torch
 
 import maclip
+from maclip.backbones.loading import load_backbone
+from maclip.config import ModelConfig
 from maclip.model.maclip import MaClip
 from maclip_export.bundle.writer import Material, write_bundle
 from maclip_export.gate.trial import drawn_trial
@@ -39,3 +43,12 @@ def made(once: Once, name: str, options: ExportOptions) -> Made:
         (folder / "candidates.json").write_text(json.dumps([dataclasses.asdict(one) for one in report.candidates]))
 
     return model, once(name, make) / "bundle"
+
+
+def two_blocks(**choices: Any) -> MaClip:
+    """The tiny CLIP with fewer layers, all of its kinds: exporting takes time for each."""
+    tiny = load_backbone("tiny", "none")
+    vision = {"image_size": 64, "patch_size": 16, "width": 64, "layers": 2, "head_width": 32}
+    text = {"context_length": 32, "vocab_size": 1179, "width": 64, "heads": 2, "layers": 1}
+    clip = open_clip.CLIP(embed_dim=64, vision_cfg=vision, text_cfg=text).eval().requires_grad_(False)
+    return randomised(MaClip(dataclasses.replace(tiny, clip=clip), ModelConfig.of(**choices)).eval())

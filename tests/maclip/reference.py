@@ -114,6 +114,89 @@ def frame_features(
     )
 
 
+def ladder_features(
+    state: State,
+    pixels: Tensor,
+    mean: Tensor,
+    std: Tensor,
+    text: Tensor | None,
+    layers: int,
+    heads: int,
+    side_heads: int,
+    temporal: tuple[int, ...],
+) -> Tensor:
+    """Section 11, every row of every layer: uint8 [T, H, W, 3] -> [T, D']."""
+    depths = frozen_depths(state, pixels, mean, std, layers, heads)
+    s = [below(state, 0, tokens) for tokens in depths[0]]
+    first = min(temporal)
+    for layer in range(1, layers + 1):
+        side = f"side.layers.{layer - 1}"
+        if layer == first:
+            s = [tokens + state["side.temporal_embedding"][t] for t, tokens in enumerate(s)]
+        out = []
+        for t, tokens in enumerate(s):
+            h = layer_norm(state, f"{side}.norm_attention", tokens)
+            if layer not in temporal:
+                seen = attention(state, f"{side}.attention", h, h, h, side_heads)
+            else:
+                rows = []
+                for place in range(len(tokens)):
+                    keys = [layer_norm(state, f"{side}.norm_attention", other[place]) for other in s]
+                    if text is not None:
+                        key = linear(state, f"{side}.text", text)
+                        keys.append(layer_norm(state, f"{side}.norm_attention", key))
+                    k = torch.stack(keys)
+                    rows.append(attention(state, f"{side}.attention", h[place : place + 1], k, k, side_heads))
+                seen = torch.cat(rows)
+            x = tokens + seen
+            h = layer_norm(state, f"{side}.norm_mlp", x)
+            x = x + linear(state, f"{side}.mlp.2", gelu(linear(state, f"{side}.mlp.0", h)))
+            gate = 1 / (1 + torch.exp(-10 * state[f"{side}.gamma"]))
+            out.append(gate * x + (1 - gate) * below(state, layer, depths[layer][t]))
+        s = out
+    features = []
+    for t, tokens in enumerate(s):
+        own = layer_norm(state, "clip.visual.ln_post", depths[layers][t])[0] @ state["clip.visual.proj"]
+        features.append(own + layer_norm(state, "side.norm", tokens[0]) @ state["side.up.weight"].T)
+    return torch.stack(features)
+
+
+def frozen_depths(
+    state: State, pixels: Tensor, mean: Tensor, std: Tensor, layers: int, heads: int
+) -> list[list[Tensor]]:
+    """CLIP's tokens before the first block and after each, [N+1, D] for each of T frames."""
+    depths = [embedded(state, pixels, mean, std)]
+    for i in range(layers):
+        block = f"clip.visual.transformer.resblocks.{i}"
+        x = []
+        for tokens in depths[-1]:
+            h = layer_norm(state, f"{block}.ln_1", tokens)
+            z = tokens + attention(state, f"{block}.attn", h, h, h, heads)
+            x.append(z + mlp(state, block, layer_norm(state, f"{block}.ln_2", z)))
+        depths.append(x)
+    return depths
+
+
+def embedded(state: State, pixels: Tensor, mean: Tensor, std: Tensor) -> list[Tensor]:
+    """Pixels to CLIP's tokens before the first block, patches cut out by hand."""
+    weight = state["clip.visual.conv1.weight"]  # (D, 3, P, P)
+    patch = weight.shape[-1]
+    x = []
+    for image in pixels:
+        image = ((image.double() / 255 - mean) / std).permute(2, 0, 1)
+        rows = [state["clip.visual.class_embedding"]]
+        for top in range(0, image.shape[1], patch):
+            for left in range(0, image.shape[2], patch):
+                rows.append((weight * image[:, top : top + patch, left : left + patch]).sum((1, 2, 3)))
+        tokens = torch.stack(rows) + state["clip.visual.positional_embedding"]
+        x.append(layer_norm(state, "clip.visual.ln_pre", tokens))
+    return x
+
+
+def below(state: State, layer: int, tokens: Tensor) -> Tensor:
+    return layer_norm(state, f"side.down.{layer}.norm", tokens) @ state[f"side.down.{layer}.linear.weight"].T
+
+
 def prototype(state: State, features: Tensor, text: Tensor | None) -> Tensor:
     """Section 3: [T, D'] -> [T, D']."""
     q, kv = features, features

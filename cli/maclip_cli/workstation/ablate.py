@@ -34,8 +34,8 @@ def ablate(
     rows: Annotated[
         str,
         typer.Option(
-            help="Rows, separated by commas: frozen, tpcm, adapters, both, full-tuning, no-text-token, transformer, "
-            "clip-fsar, raw-text, bimhm, trx."
+            help="Rows, separated by commas: frozen, tpcm, adapters, both, ladder, full-tuning, no-text-token, "
+            "transformer, clip-fsar, raw-text, bimhm, trx."
         ),
     ] = "frozen,tpcm,adapters,both",
     shots: Annotated[str, typer.Option(help="Shots of the evaluations, separated by commas.")] = "1,5",

@@ -65,6 +65,7 @@ def info(
         "parameters_tuned": sum(p.numel() for p in model.tuned_parameters()),
         "parameters_prototype": sum(p.numel() for p in prototype),
         "blocks": model.layers,
+        "adapters": config.adapters.kind,
         "adapted_depth": model.adapted_depth,
         "frames": config.frames,
         "size": model.backbone.preprocess.size,

@@ -1,4 +1,4 @@
-"""`maclip bench-train`: what four ways to train one backbone cost on this machine, in one run."""
+"""`maclip bench-train`: what five ways to train one backbone cost on this machine, in one run."""
 
 from __future__ import annotations
 
@@ -34,14 +34,15 @@ def bench_train(
     episodes: Annotated[int, typer.Option(min=1, max=10000, help="Episodes per update; a turn is one update.")] = 4,
     rounds: Annotated[int, typer.Option(min=1, max=100000, help="Turns of each method.")] = 5,
     only: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="full, adapters, checkpointed or cached; may be repeated.")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="full, adapters, checkpointed, cached or ladder; may be repeated."),
     ] = None,
     precision: Annotated[str, typer.Option(help="32, or mixed bf16 or fp16.")] = "32",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, max=1024, help="Of each process; default: one a core.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all figures here.")] = None,
 ) -> None:
-    """Episodes a second and memory of full fine-tuning, the paper's adapters, checkpointed, and with cached stems."""
+    """Episodes a second and memory of full fine-tuning, the paper's adapters (checkpointed, cached) and a ladder."""
     need_training()
     from maclip.bench.measure import run_bench
     from maclip.bench.plan import Settings, chosen

@@ -61,7 +61,7 @@ def _parameter(one: Option, panel: str) -> inspect.Parameter:
     if kind is bool and one.default:
         flag = [f"{one.flag}/--no-{one.flag.removeprefix('--')}"]
     # The configuration checks the bounds; its error says what is allowed.
-    metavar = "PATH" if kind is Path else "TEXT" if _is_tuple(one) else None
+    metavar = "PATH" if kind is Path else "TEXT" if _is_tuple(one) and kind is str else None
     info = typer.Option(*flag, help=one.help, metavar=metavar, rich_help_panel=panel)
     return inspect.Parameter(
         one.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[annotation, info]

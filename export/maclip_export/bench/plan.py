@@ -55,22 +55,25 @@ class Settings:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the runners get: T frames of `size` pixels a clip; `tokens` is (N+1, D) where there is a stem."""
+    """What the runners get: T frames of `size` pixels a clip; `tokens`: the stem's (rows, width), None without one."""
 
     frames: int
     size: int
     feature_width: int
     batch: int
     tokens: tuple[int, int] | None
+    token_type: str = "float32"
 
     @classmethod
     def of(cls, manifests: Sequence[Manifest], batch: int) -> Inputs:
         """For bundles of one model."""
         first = manifests[0]
         towers = [m.graphs["tower"] for m in manifests if "tower" in m.graphs]
-        shape = towers[0].inputs[0].shape if towers else None
-        tokens = (int(shape[2]), int(shape[3])) if shape is not None else None
-        return cls(first.frames, first.preprocess.size, first.feature_width, batch, tokens)
+        given = (first.frames, first.preprocess.size, first.feature_width, batch)
+        if not towers:
+            return cls(*given, None)
+        spec = towers[0].inputs[0]
+        return cls(*given, (int(spec.shape[2]), int(spec.shape[3])), spec.dtype)
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ class Runner(ABC):
         self._clips: Array = random.integers(0, 256, shape, dtype=np.uint8)
         self._ring: Array | None = None
         if inputs.tokens is not None:
-            self._ring = random.standard_normal((1, inputs.frames, *inputs.tokens)).astype(np.float32)
+            self._ring = random.standard_normal((1, inputs.frames, *inputs.tokens)).astype(inputs.token_type)
 
     @abstractmethod
     def load(self) -> None:

@@ -84,14 +84,14 @@ class TimedRunner:
         from torch.nn.attention import SDPBackend, sdpa_kernel
         from torch.utils.flop_counter import FlopCounterMode
 
-        tokens, width = runner.model.image.rows, runner.model.image.width
+        image = runner.model.image
         # As plain products: torch 2.9 does not count those within its attention for CPUs.
         with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
             runner.run(CLIP)
         return ModelFacts(
             flops=int(counter.get_total_flops()),
-            rows=tokens * runner.inputs.frames,
-            width=width,
+            rows=image.rows * runner.inputs.frames,
+            width=image.width,
             cuda=torch.cuda.is_available(),
         )
 

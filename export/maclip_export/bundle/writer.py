@@ -259,7 +259,7 @@ def contract_of(model: MaClip) -> str:
     That is: visual weights and activation, how frames are prepared, T, D', and the length of text features.
     """
     visual = {key: value for key, value in model.clip.state_dict().items() if key.startswith("visual.")}
-    tuned = {k: v for k, v in model.tuned_state().items() if k.startswith(("blocks.", "temporal_embedding"))}
+    tuned = {k: v for k, v in model.tuned_state().items() if k.startswith(("blocks.", "side.", "temporal_embedding"))}
     facts = {
         "weights": clip_sha256(model.clip, visual | tuned),
         "preprocess": repr(model.backbone.preprocess),

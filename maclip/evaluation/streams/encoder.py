@@ -61,8 +61,7 @@ def encoder_of(model: MaClip, names: Sequence[str], limit: Limit | None = None) 
     names: the vocabulary.
     limit: the prior of every gallery's limits; default None.
     """
-    # As in a bundle: a stem of its own where some blocks, but not all, are adapted.
-    parts = ("stem", "tower") if 0 < model.adapted_depth < model.layers else ("visual",)
+    parts = ("stem", "tower") if model.splits_frames else ("visual",)
     graphs = (*parts, "prototype", "match")
     raw = model.config.prototype.text_length == "raw"
     manifest = Manifest(

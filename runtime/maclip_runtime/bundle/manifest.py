@@ -49,7 +49,7 @@ class Backbone:
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """One input or output of a graph: its name, dtype ("uint8", "float32", "bool") and shape.
+    """One input or output of a graph: its name, dtype ("uint8", "float16", "float32", "bool") and shape.
 
     A letter in the shape is a dynamic axis.
     """

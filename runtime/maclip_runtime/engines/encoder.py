@@ -100,12 +100,15 @@ class Encoder:
         return "stem" in self.bundle.manifest.graphs
 
     def stem(self, frames: Pixels) -> Floats:
-        """The blocks before the adapted ones: frames uint8 [F, size, size, 3] -> tokens float32 [F, N+1, D]."""
+        """The part that sees single frames: frames uint8 [F, size, size, 3] -> tokens [F, rows, width].
+
+        They are float32, or float16 where the bundle's graphs say so.
+        """
         (tokens,) = self._run("stem", frames=np.ascontiguousarray(frames))
-        return as_float(tokens)
+        return np.ascontiguousarray(tokens, self._token_type)
 
     def tower(self, tokens: Floats, text: Floats | None = None) -> Floats:
-        """The adapted blocks on whole clips: tokens [B, T, N+1, D] of `stem` -> float32 [B, T, D']; text as above."""
+        """The part that sees whole clips: tokens [B, T, rows, width] of `stem` -> float32 [B, T, D']; text as above."""
         return self._tower(tokens, *self._texts(len(tokens), text))
 
     def prototypes(self, features: Floats, text: Floats | None = None) -> Floats:
@@ -143,12 +146,19 @@ class Encoder:
         spoken: Floats = self._names.features([" ".join(name.replace("_", " ").split())])[0]
         return spoken
 
+    @property
+    def _token_type(self) -> str:
+        """The type of stem tokens; an engine in memory states none."""
+        inputs = self.bundle.manifest.graphs["tower"].inputs
+        return inputs[0].dtype if inputs else "float32"
+
     def _visual(self, frames: Pixels, text: Floats, has_text: Flags) -> Floats:
         (features,) = self._run("visual", frames=np.ascontiguousarray(frames), text=text, has_text=has_text)
         return as_float(features)
 
     def _tower(self, tokens: Floats, text: Floats, has_text: Flags) -> Floats:
-        (features,) = self._run("tower", tokens=as_float(tokens), text=text, has_text=has_text)
+        tokens = np.ascontiguousarray(tokens, self._token_type)
+        (features,) = self._run("tower", tokens=tokens, text=text, has_text=has_text)
         return as_float(features)
 
     def _run(self, graph: str, **inputs: Array) -> tuple[Array, ...]:

@@ -17,7 +17,10 @@ from maclip_runtime.engines.pieces import rows_at_once, run_in_pieces
 from maclip_runtime.engines.providers import ERRORS_ONLY, Provider, import_onnxruntime, open_session, require_working
 from maclip_runtime.errors import EXIT_MACHINE_LACKS, MaclipError, first_line
 
-ONNX_DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32", "tensor(bool)": "bool", "tensor(int64)": "int64"}
+ONNX_DTYPES = {
+    "tensor(uint8)": "uint8", "tensor(float)": "float32", "tensor(float16)": "float16", "tensor(bool)": "bool",
+    "tensor(int64)": "int64",
+}  # fmt: skip
 SAME_AS_REQUESTED = 1  # how an arena grows; onnxruntime's default doubles it each time
 
 log = logging.getLogger("maclip")

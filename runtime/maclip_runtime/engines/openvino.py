@@ -26,7 +26,7 @@ from maclip_runtime.processor import processor_name
 
 # Nearly all the work. Prototypes and distances are a few per cent of it and decide the answer: they stay in float32.
 NETWORK = ("visual", "stem", "tower")
-OPENVINO_DTYPES = {"u8": "uint8", "f32": "float32", "boolean": "bool", "i64": "int64"}
+OPENVINO_DTYPES = {"u8": "uint8", "f32": "float32", "f16": "float16", "boolean": "bool", "i64": "int64"}
 PRODUCTS = ("FullyConnected", "MatMul", "Convolution", "Gemm")  # layers of a compiled graph that multiply matrices
 
 log = logging.getLogger("maclip")

@@ -79,8 +79,9 @@ def time_step(engine: Engine, manifest: Manifest, seconds: float) -> float:
     if "visual" in manifest.graphs:
         work: Callable[[], Any] = lambda: engine.run("visual", frames=pixels[None], **text)  # noqa: E731
     else:
-        shape = manifest.graphs["tower"].inputs[0].shape[1:]
-        tokens: Array = random.standard_normal((1, *shape), np.float32)  # type: ignore[arg-type]
+        spec = manifest.graphs["tower"].inputs[0]
+        noise = random.standard_normal((1, *spec.shape[1:]), np.float32)  # type: ignore[arg-type]
+        tokens: Array = noise.astype(spec.dtype)
 
         def work() -> None:
             engine.run("stem", frames=pixels[:1])

@@ -82,7 +82,7 @@ class Slot:
 
     def __init__(self, pixels: Pixels) -> None:
         self.pixels: Pixels | None = pixels
-        self.tokens: Floats | None = None  # float32 [N+1, D]
+        self.tokens: Floats | None = None  # float32 or float16 [rows, width]
 
 
 @dataclass(frozen=True)

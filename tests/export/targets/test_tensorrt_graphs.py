@@ -6,19 +6,15 @@ so the engine keeps them.
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import open_clip
 import pytest
-from random_models import NAMES, randomised
+from random_models import NAMES, two_blocks
 
-from maclip.backbones.loading import load_backbone
-from maclip.config import ModelConfig
 from maclip.metrics import METRICS
 from maclip.model.maclip import MaClip
 from maclip_export import export
@@ -42,6 +38,7 @@ pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed (x
 
 PRECISIONS = ("float32", "fp16", "int8")
 QUANTIZED = ("visual", "stem", "tower")
+LADDER = ("ladder's stem", "ladder's tower")
 TYPES = {"FLOAT": "float32", "HALF": "float16", "INT8": "int8"}
 # What would overflow or round in half precision, and must not be given half either.
 KEPT = ("NORMALIZATION", "SOFTMAX", "REDUCE")
@@ -132,31 +129,24 @@ def types_of(layer: Any) -> set[str]:
     return {tensor.dtype.name for tensor in tensors if tensor is not None}
 
 
-def two_blocks(**choices: Any) -> MaClip:
-    """The tiny CLIP with fewer layers, all of its kinds: exporting takes time for each."""
-    tiny = load_backbone("tiny", "none")
-    vision = {"image_size": 64, "patch_size": 16, "width": 64, "layers": 2, "head_width": 32}
-    text = {"context_length": 32, "vocab_size": 1179, "width": 64, "heads": 2, "layers": 1}
-    clip = open_clip.CLIP(embed_dim=64, vision_cfg=vision, text_cfg=text).eval().requires_grad_(False)
-    return randomised(MaClip(dataclasses.replace(tiny, clip=clip), ModelConfig.of(**choices)).eval())
-
-
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Graph, Path]]:
-    """Every graph that a bundle can have: a CLIP of two blocks adapted in part and in full, and its text tower."""
-    folder = tmp_path_factory.mktemp("exported")
+    """Every graph that a bundle can have: a CLIP of two blocks adapted in part, in full, beside; its text tower."""
+    folder, beside = tmp_path_factory.mktemp("exported"), tmp_path_factory.mktemp("ladder")
     partly, fully = two_blocks(adapted_depth=1), two_blocks()
     graphs = [*graphs_of(partly), graphs_of(fully)[0], text_graph(fully)]
-    return {graph.name: (graph, write_onnx(graph, folder)[0]) for graph in graphs}
+    found = {graph.name: (graph, write_onnx(graph, folder)[0]) for graph in graphs}
+    ladder = graphs_of(two_blocks(adapters="ladder", ladder_temporal=(2,)))[:2]
+    return found | {f"ladder's {graph.name}": (graph, write_onnx(graph, beside)[0]) for graph in ladder}
 
 
 @pytest.mark.parametrize(
     ("name", "precision"),
     [
         (name, precision)
-        for name in (*QUANTIZED, "prototype", "match", "text")
+        for name in (*QUANTIZED, *LADDER, "prototype", "match", "text")
         for precision in PRECISIONS
-        if precision != "int8" or name in QUANTIZED  # the others stay float32 in an int8 bundle
+        if precision != "int8" or name in (*QUANTIZED, *LADDER)  # the others stay float32 in an int8 bundle
     ],
 )
 def test_every_graph_is_built_in_the_types_it_was_exported_in(

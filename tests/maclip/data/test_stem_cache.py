@@ -65,13 +65,13 @@ def make_clips(data: Path, make_model: Callable[..., MaClip]) -> Callable[..., C
 def stems(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """A number for each clip whose stem is computed."""
     counted: list[int] = []
-    compute = MaClip.stem
+    compute = MaClip.frozen
 
     def counting(self: MaClip, frames: torch.Tensor) -> torch.Tensor:
         counted.append(len(frames))
         return compute(self, frames)
 
-    monkeypatch.setattr(MaClip, "stem", counting)
+    monkeypatch.setattr(MaClip, "frozen", counting)
     return counted
 
 

@@ -1,9 +1,10 @@
 """Trainings in processes of their own: `python train_child.py DATA FOLDER JOBS`, for tests that end processes.
 
 JOBS is JSON: a list of {"run": name, ...}, done one after the other. `changes` are to the training, `machine`'s to
-the machine, `data` to the clips; `fail_at`: the episode that raises; `lag`: seconds by which the first process ends
-its team later than the others; `hang`: the second process says that it waits, and waits for ever; `kills`: how often
-the training is killed and gone on with. Each training that is killed is a fork, so that torch is imported but once.
+the machine, `model` to the model, `data` to the clips; `fail_at`: the episode that raises; `lag`: seconds by which the
+first process ends its team later than the others; `hang`: the second process says that it waits, and waits for ever;
+`kills`: how often the training is killed and gone on with. Each training that is killed is a fork, so that torch is
+imported but once.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ def work(data: Path, run: Path, job: dict[str, Any]) -> None:
         api.resume(run, callbacks=Silent(), machine=machine)
         return
     config = TRAIN.changed(**job.get("changes", {}))
-    api.train_new(data, run, "small", "none", MODEL, config, callbacks=Telling(), machine=machine)
+    model = MODEL.changed(**job.get("model", {}))
+    api.train_new(data, run, "small", "none", model, config, callbacks=Telling(), machine=machine)
 
 
 def work_killed(data: Path, run: Path, job: dict[str, Any]) -> None:
