@@ -219,6 +219,10 @@ def random_model(chosen: Model) -> Any:
     model = maclip.build(chosen.backbone, chosen.pretrained, frames=FRAMES, adapted_depth=depth)
     for parameter in model.tuned_parameters():
         torch.nn.init.normal_(parameter, std=0.02)
+    # Engines drop norms and biases that are one and zero, which those of a trained CLIP are not.
+    for name, parameter in model.clip.visual.named_parameters():
+        if parameter.ndim == 1:
+            torch.nn.init.normal_(parameter, mean=float("ln_" in name and name.endswith("weight")), std=0.02)
     return model.eval()
 
 
