@@ -7,11 +7,12 @@ after warm-up, and the memory that a run takes beside its inputs (18 KB a class)
 of its own. Then the real TensorRT for RTX, where it is installed: seconds to build an engine for 1 to 8 queries and
 1 to 10,000 classes, and its size. No GPU is needed for that and none is used.
 
-Predicted before it was measured, for OTAM: 1,000 classes 2.5 ms (9.7 ms before), 10,000 classes 32 ms (160 ms before).
-Prototypes of 10,000 classes are 160 MB: they are read twice, once for the product and once for their lengths, and
-reading alone took 5.5 ms (30 GB/s) on the machine the prediction was made for. OTAM's 7 rows are some 40 small
-operators on 200,000 numbers each, below 3 ms. Memory beside the inputs: 16 KB a class for the squares of the
-prototypes and about 4 KB for OTAM's cells, so linear in the classes.
+Prototypes and text are normalised when the gallery changes, not in each answer (`Encoder.prepare_classes`). Predicted
+before it was measured, for OTAM on 2 cores of an AMD EPYC: 1,000 classes 2 ms (3.7 ms with their lengths), 10,000
+classes 18 ms (33 ms). Prototypes of 10,000 classes are 160 MB and are now read once, 5.5 ms at 30 GB/s; their lengths
+took 15 ms. OTAM's 7 rows are some 40 small operators on 200,000 numbers each. Memory beside the inputs: about 4 KB a
+class for OTAM's cells, so linear in the classes. Prototypes in half precision were not tried on: onnxruntime has no
+half products on x86, so it would write a float32 copy of them in each answer.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import numpy as np
 
 from benchmarks.command import parse, parser, run
 from maclip_runtime.bundle.manifest import GraphSpec
+from maclip_runtime.engines.encoder import UNIT
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.tools.measuring.child import Pipe, run_alone
 from maclip_runtime.tools.measuring.machine import machine_facts
@@ -137,8 +139,9 @@ def time_classes(pipe: Pipe, path: Path, classes: int, seconds: float) -> dict[s
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = THREADS
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    session.run(None, _inputs(1))
-    inputs = _inputs(classes)
+    names = [tensor.name for tensor in session.get_inputs()]
+    session.run(None, _inputs(names, 1))
+    inputs = _inputs(names, classes)
     before = peak_resident_mib()
     session.run(None, inputs)
     after = peak_resident_mib()
@@ -147,7 +150,7 @@ def time_classes(pipe: Pipe, path: Path, classes: int, seconds: float) -> dict[s
     took = repeat(lambda: session.run(None, inputs), seconds, min_runs=MIN_RUNS)
     # Not in turns: for a while after a run the threads of one session keep the cores from those of the other.
     reader = onnxruntime.InferenceSession(_sum_of_prototypes(), options, providers=["CPUExecutionProvider"])
-    reads = repeat(lambda: reader.run(None, {"prototypes": inputs["prototypes"]}), seconds / 4, min_runs=MIN_RUNS)
+    reads = repeat(lambda: reader.run(None, {"prototypes": inputs[names[1]]}), seconds / 4, min_runs=MIN_RUNS)
     return {
         "median_ms": statistics.median(took) * 1e3,
         "best_ms": min(took) * 1e3,
@@ -178,14 +181,20 @@ def show(measured: list[Measured], size: Size) -> None:
     console.print(table(f"the graphs, and their TensorRT engines for {size.profile}", headings, graphs))
 
 
-def _inputs(classes: int) -> dict[str, np.ndarray[Any, Any]]:
+def _inputs(names: list[str], classes: int) -> dict[str, np.ndarray[Any, Any]]:
+    """Of a match graph, by the names of its inputs; those that say so have length 1."""
     rng = np.random.default_rng(classes)
-    return {
-        "features": rng.standard_normal((1, FRAMES, WIDTH), dtype=np.float32),
-        "prototypes": rng.standard_normal((classes, FRAMES, WIDTH), dtype=np.float32),
-        "text": rng.standard_normal((classes, WIDTH), dtype=np.float32),
-        "has_text": np.ones(classes, dtype=bool),
-    }
+    arrays = [
+        rng.standard_normal((1, FRAMES, WIDTH), dtype=np.float32),
+        rng.standard_normal((classes, FRAMES, WIDTH), dtype=np.float32),
+        rng.standard_normal((classes, WIDTH), dtype=np.float32),
+        np.ones(classes, dtype=bool),
+    ]
+    inputs = dict(zip(names, arrays, strict=True))
+    for name, x in inputs.items():
+        if name.startswith(UNIT):  # in place: a copy would raise the peak that a run's memory is measured from
+            x /= np.sqrt(np.einsum("...d,...d->...", x, x))[..., None]
+    return inputs
 
 
 def _sum_of_prototypes() -> bytes:

@@ -17,6 +17,7 @@ import numpy as np
 
 from maclip_runtime.reading.frames import Pixels, prepare
 from maclip_runtime.tools.bench.drawn import draw_video
+from maclip_runtime.tools.measuring.child import FreshPipe
 from maclip_runtime.tools.measuring.memory import resident_mib
 
 FRAMES = 8
@@ -39,7 +40,7 @@ class Model:
 
 PRECISIONS = {"f32": "float32", "f16": "fp16", "i8": "int8"}
 FORMS = {"i8-dynamic": "dynamic", "i8-static": "static"}  # copies of i8 with one form each
-VIT_B_16 = Model("ViT-B-16", "none", 4, ("f32", "i8", "i8-dynamic", "i8-static"))
+BUNDLES = ("f32", "i8", "i8-dynamic", "i8-static")
 SMALLEST = Model("tiny", "tiny", 1, ("f32",))
 
 
@@ -52,10 +53,20 @@ class Turn:
 
 
 @dataclass(frozen=True)
+class Cost:
+    """What a clip costs by torch's count: operations (an addition and a multiplication are two), rows and width."""
+
+    flops: int
+    rows: int
+    width: int
+
+
+@dataclass(frozen=True)
 class Facts:
-    """What a runner says when it is ready: the frame features [T, D'] of one clip."""
+    """What a runner says when it is ready: the frame features [T, D'] of one clip; eager torch also its cost."""
 
     features: Any
+    cost: Cost | None = None
 
 
 class Exporting:
@@ -96,6 +107,17 @@ def write_form(bundle: Path, out: Path, form: str) -> None:
     (out / MANIFEST_FILE).write_text(dataclasses.replace(manifest, files=files).to_json(), encoding="utf-8")
 
 
+def start(pipe: FreshPipe, bundle: Path, device: str, threads: int) -> float:
+    """Seconds from the start of this process to the features of a first clip."""
+    from maclip_runtime import Recognizer
+
+    with tempfile.TemporaryDirectory() as scratch:
+        gallery = Path(scratch) / "gallery.db"
+        with Recognizer.open(bundle, gallery, device=device, threads=threads) as recognizer:
+            recognizer.embed(np.stack(pictures(FRAMES)))
+            return time.monotonic() - pipe.begun
+
+
 class Torch:
     """Eager torch that computes the features of a whole window."""
 
@@ -107,7 +129,7 @@ class Torch:
         self._model = random_model(model)
         frames = [prepare(one, self._model.backbone.preprocess) for one in pictures(FRAMES)]
         self._clip = torch.from_numpy(np.stack(frames)[None])
-        self.facts = Facts(self._run()[0])
+        self.facts = Facts(self._run()[0], self._cost())
         for _ in range(WARM_UPS):
             self._run()
 
@@ -118,6 +140,16 @@ class Torch:
         begun = time.perf_counter()
         self._run()
         return Turn((time.perf_counter() - begun) * 1e3, {})
+
+    def _cost(self) -> Cost:
+        from torch.nn.attention import SDPBackend, sdpa_kernel
+        from torch.utils.flop_counter import FlopCounterMode
+
+        # As plain products: torch 2.9 does not count those within its attention for CPUs.
+        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+            self._run()
+        image = self._model.image
+        return Cost(int(counter.get_total_flops()), image.rows * FRAMES, image.width)
 
     def _run(self) -> Any:
         with self._torch.inference_mode():
@@ -151,7 +183,8 @@ class Stream:
         for number in range(CLASSES):
             clip = draw_video(Path(self._scratch.name) / f"{number}.mp4", 1.0, number)
             self._recognizer.enroll(f"class {number}", clip, no_text=True, force=True)
-        self.facts = Facts(self._recognizer.embed(np.stack(pictures(FRAMES))))
+        self._clip = np.stack(pictures(FRAMES))
+        self.facts = Facts(self._recognizer.embed(self._clip))
         mock.patch.object(opening, "open_source", return_value=self._source).start()
         window_s = FRAMES * SPACING_S
         events = self._recognizer.watch("camera", window_s=window_s, hop_s=SPACING_S, callbacks=[Clock()])
@@ -163,9 +196,13 @@ class Stream:
             self.turn("step")
 
     def turn(self, work: str) -> Any:
-        """One step, or the memory."""
+        """One step, one clip, or the memory."""
         if work == "memory":
             return resident_mib()
+        if work == "clip":
+            begun = time.perf_counter()
+            self._recognizer.embed(self._clip)
+            return Turn((time.perf_counter() - begun) * 1e3, {})
         self._stages.clear()
         begun = self._feed()
         return Turn((self._done.get() - begun) * 1e3, dict(self._stages))
@@ -225,6 +262,10 @@ def random_model(chosen: Model) -> Any:
     )
     for parameter in model.tuned_parameters():
         torch.nn.init.normal_(parameter, std=0.02)
+    # Engines drop norms and biases that are one and zero, which those of a trained CLIP are not.
+    for name, parameter in model.clip.visual.named_parameters():
+        if parameter.ndim == 1:
+            torch.nn.init.normal_(parameter, mean=float("ln_" in name and name.endswith("weight")), std=0.02)
     return model.eval()
 
 

@@ -47,13 +47,25 @@ def attend_heads(
     project all of them.
     """
     width = weight.shape[0] // 3
-    q = F.linear(query, weight[:width], None if offset is None else offset[:width])
-    kv = F.linear(context, weight[width:], None if offset is None else offset[width:])
-    q = q.unflatten(-1, (heads, width // heads)).transpose(1, 2)  # (B, heads, Q, d)
-    k, v = kv.unflatten(-1, (2, heads, width // heads)).permute(2, 0, 3, 1, 4).unbind(0)  # 2 x (B, heads, K, d)
+    parts = [slice(i * width, (i + 1) * width) for i in range(3)]
+    weights = [weight[part] for part in parts]
+    offsets = [None if offset is None else offset[part] for part in parts]
+    exporting = torch.compiler.is_exporting()
+    if exporting and norm_query is None:  # the scale of the scores costs nothing in a constant
+        scale = (width // heads) ** -0.5
+        weights[0] = weights[0] * scale
+        offsets[0] = None if offset is None else offset[parts[0]] * scale
+    q, k, v = (
+        F.linear(rows, own, shift).unflatten(-1, (heads, width // heads)).transpose(1, 2)
+        for rows, own, shift in zip((query, context, context), weights, offsets, strict=True)
+    )  # 3 x (B, heads, Q or K, d)
     q = q if norm_query is None else norm_query(q)
     k = k if norm_key is None else norm_key(k)
-    mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout)
+    if exporting:  # torch's attention is exported with transposes and scalings that engines do not fuse
+        scores = (q if norm_query is None else q * (width // heads) ** -0.5) @ k.transpose(2, 3)
+        mixed = (scores if bias is None else scores + bias).softmax(-1) @ v
+    else:
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout)
     mixed = mixed if head_scale is None else mixed * head_scale
     return mixed.transpose(1, 2).flatten(2)
 

@@ -7,13 +7,15 @@ F frames.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
+from maclip.metrics import takes_unit_support
 from maclip.model.maclip import MaClip
 from maclip_runtime.bundle.manifest import TensorSpec
+from maclip_runtime.engines.encoder import UNIT
 
 # Tracing with one of anything would fix that axis to one (pytorch #148886).
 EXAMPLE_CLIPS, EXAMPLE_CLASSES = 2, 3
@@ -73,6 +75,15 @@ class _Match(_Part):
         return self.model.match(features, prototypes, text, has_text)
 
 
+class _UnitMatch(_Part):
+    """The same against prototypes and text of length 1: the runtime normalises them once, when the gallery changes."""
+
+    def forward(
+        self, features: Tensor, unit_prototypes: Tensor, unit_text: Tensor, has_text: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        return self.model.match(features, unit_prototypes, unit_text, has_text, unit=True)
+
+
 def graphs_of(model: MaClip) -> list[Graph]:
     """The graphs that make up a bundle of `model`: visual, or stem and tower; then prototype and match."""
     frames, width, size = model.config.frames, model.feature_width, model.backbone.preprocess.size
@@ -98,6 +109,8 @@ def graphs_of(model: MaClip) -> list[Graph]:
     else:
         clip = TensorSpec("frames", "uint8", ("B", frames, size, size, 3))
         towers = [Graph("visual", _Visual(model), (clip, *text), (features,))]
+    unit = takes_unit_support(model.metric)
+    prefix = UNIT if unit else ""
     single = TensorSpec("features", "float32", ("C", frames, width))
     prototypes = TensorSpec("prototypes", "float32", ("C", frames, width))
     return [
@@ -105,8 +118,8 @@ def graphs_of(model: MaClip) -> list[Graph]:
         Graph("prototype", _Prototype(model), (single, *_named("C", width)), (prototypes,)),
         Graph(
             "match",
-            _Match(model),
-            (features, prototypes, *_named("C", width)),
+            (_UnitMatch if unit else _Match)(model),
+            (features, replace(prototypes, name=prefix + prototypes.name), *_named("C", width, prefix)),
             (TensorSpec("distances", "float32", ("B", "C")), TensorSpec("probabilities", "float32", ("B", "C"))),
         ),
     ]
@@ -130,5 +143,5 @@ def example_inputs(graph: Graph) -> tuple[Tensor, ...]:
     return tuple(make[spec.dtype]([sizes[n] if isinstance(n, str) else n for n in spec.shape]) for spec in graph.inputs)
 
 
-def _named(axis: str, width: int) -> tuple[TensorSpec, TensorSpec]:
-    return TensorSpec("text", "float32", (axis, width)), TensorSpec("has_text", "bool", (axis,))
+def _named(axis: str, width: int, prefix: str = "") -> tuple[TensorSpec, TensorSpec]:
+    return TensorSpec(f"{prefix}text", "float32", (axis, width)), TensorSpec("has_text", "bool", (axis,))

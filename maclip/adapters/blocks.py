@@ -78,25 +78,32 @@ class BlockAdapters(nn.Module):
         keep: number of tokens of a frame to return; default: all. The others are only keys and values.
         """
         clips, frames = x.shape[:2]
+        x = x.flatten(0, 1)  # (B*T, N+1, D): engines fuse less around linear layers of four axes
         normed = block.norm_1(x)
         if self.mean_from is None:
-            frame, frame_normed = x[:, :, 0], normed[:, :, 0]  # (B, T, D)
+            frame, frame_normed = x[:, 0], normed[:, 0]  # (B*T, D)
         else:
-            frame = x[:, :, self.mean_from :].mean(2)
+            frame = x[:, self.mean_from :].mean(1)
             frame_normed = block.norm_1(frame)
-        moved = frame + self.temporal(block.attention(frame_normed, frame_normed))  # (B, T, D)
-        context = [normed, block.norm_1(moved).unsqueeze(2)]
+        frame_normed = frame_normed.unflatten(0, (clips, frames))  # (B, T, D)
+        moved = frame + self.temporal(block.attention(frame_normed, frame_normed)).flatten(0, 1)  # (B*T, D)
+        context = [normed, block.norm_1(moved).unsqueeze(1)]
         if text is not None:
-            token = block.norm_1(self.text(text))[:, None, None]  # (B, 1, 1, D)
-            context.append(token.expand(-1, frames, -1, -1))
-        z = torch.cat(context, dim=2).flatten(0, 1)  # (B*T, N+2 or N+3, D)
+            token = block.norm_1(self.text(text)).unsqueeze(1)  # (B, 1, D)
+            context.append(_by_frame(token, frames))
+        z = torch.cat(context, dim=1)  # (B*T, N+2 or N+3, D)
         bias = None
         if text is not None and has_text is not None:
-            bias = text_key_bias(has_text, z.shape[1], z.dtype)  # (B, N+3)
-            bias = bias.repeat_interleave(frames, dim=0)[:, None, None]  # (B*T, 1, 1, N+3)
-        seen = block.attention(normed[:, :, :keep].flatten(0, 1), z, bias)
+            bias = text_key_bias(has_text, z.shape[1], z.dtype)[:, None, None]  # (B, 1, 1, N+3)
+            bias = _by_frame(bias, frames)
+        seen = block.attention(normed[:, :keep], z, bias)
         adapted = self.multimodal(seen)
-        x = x[:, :, :keep] + (seen + adapted if self.inner_skip else adapted).unflatten(0, (clips, frames))
+        x = x[:, :keep] + (seen + adapted if self.inner_skip else adapted)
         hidden = block.norm_2(x)
         out: Tensor = x + block.mlp(hidden) + self.joint_scale * self.joint(hidden)
-        return out
+        return out.unflatten(0, (clips, frames))
+
+
+def _by_frame(x: Tensor, frames: int) -> Tensor:
+    """[B, ...] -> [B*T, ...]: each clip's rows once for each of its frames."""
+    return x.unsqueeze(1).expand(-1, frames, *x.shape[1:]).flatten(0, 1)

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from maclip.metrics.bimhm import bimhm
 from maclip.metrics.otam import otam
-from maclip.metrics.registry import METRICS, build_metric, metric
+from maclip.metrics.registry import METRICS, build_metric, metric, takes_unit_support
 from maclip.metrics.trx import TRX
 from maclip.registry import import_all
 
-__all__ = ["METRICS", "TRX", "bimhm", "build_metric", "metric", "otam"]
+__all__ = ["METRICS", "TRX", "bimhm", "build_metric", "metric", "otam", "takes_unit_support"]
 
 import_all(__name__, __path__)

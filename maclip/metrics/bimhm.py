@@ -9,7 +9,10 @@ from maclip.metrics.registry import metric
 
 
 @metric("bimhm")
-def bimhm(query: Tensor, support: Tensor) -> Tensor:
-    """sum_i min_j d_ij + sum_j min_i d_ij: query [Q, T, D], support [C, T, D] -> distances [Q, C]."""
-    d = frame_distances(query, support)  # (T, M, Q, C)
+def bimhm(query: Tensor, support: Tensor, *, unit_support: bool = False) -> Tensor:
+    """sum_i min_j d_ij + sum_j min_i d_ij: query [Q, T, D], support [C, T, D] -> distances [Q, C].
+
+    unit_support: as in `frame_distances`.
+    """
+    d = frame_distances(query, support, unit_support=unit_support)  # (T, M, Q, C)
     return d.amin(1).sum(0) + d.amin(0).sum(0)

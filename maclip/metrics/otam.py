@@ -12,12 +12,14 @@ from maclip.metrics.registry import metric
 
 
 @metric("otam")
-def otam(query: Tensor, support: Tensor, softmin_lambda: float = 0.5) -> Tensor:
+def otam(query: Tensor, support: Tensor, softmin_lambda: float = 0.5, *, unit_support: bool = False) -> Tensor:
     """Alignment distances, both directions summed: query [Q, T, D], support [C, M, D] -> [Q, C].
 
     Computed in float32 or wider for any input, so half precision is safe.
+
+    unit_support: as in `frame_distances`.
     """
-    d = frame_distances(query, support)  # (T, M, Q, C)
+    d = frame_distances(query, support, unit_support=unit_support)  # (T, M, Q, C)
     if d.shape[0] == d.shape[1]:  # both directions in one pass
         return _align(torch.stack([d, d.transpose(0, 1)], dim=2), softmin_lambda).sum(0)
     return _align(d, softmin_lambda) + _align(d.transpose(0, 1), softmin_lambda)

@@ -15,6 +15,8 @@ from maclip.registry import Registry
 Distances = Callable[..., Tensor]  # query [Q, T, D], support [C, T, D] -> [Q, C]
 Metric = TypeVar("Metric", bound="Distances | type[nn.Module]")
 
+UNIT_SUPPORT = "unit_support"
+
 METRICS: Registry[Distances | type[nn.Module]] = Registry("metric")
 
 
@@ -24,7 +26,9 @@ def metric(name: str) -> Callable[[Metric], Metric]:
     A metric with parameters is an `nn.Module` class whose call does the same. It is built with (width D, frames T)
     and trained with the model; its tensors are `metric.*` in a run.
 
-    A parameter named like a field of `MetricConfig` (`softmin_lambda`) gets the value of that field.
+    A parameter named like a field of `MetricConfig` (`softmin_lambda`) gets the value of that field. A function that
+    compares by cosine may take `unit_support`, which is True where the vectors of `support` have length 1 already; an
+    exported bundle then normalises its classes once instead of in each answer.
     """
     return METRICS.register(name)
 
@@ -37,6 +41,11 @@ def build_metric(config: MetricConfig, width: int, frames: int) -> nn.Module:
     return found(width, frames, **options) if isinstance(found, type) else _Function(found, options)
 
 
+def takes_unit_support(metric: nn.Module) -> bool:
+    """Whether a metric of `build_metric` can be told that support vectors have length 1."""
+    return isinstance(metric, _Function) and UNIT_SUPPORT in inspect.signature(metric.distances).parameters
+
+
 class _Function(nn.Module):
     """A metric without parameters."""
 
@@ -44,5 +53,5 @@ class _Function(nn.Module):
         super().__init__()
         self.distances, self.options = distances, options
 
-    def forward(self, query: Tensor, support: Tensor) -> Tensor:
-        return self.distances(query, support, **self.options)
+    def forward(self, query: Tensor, support: Tensor, **told: bool) -> Tensor:
+        return self.distances(query, support, **self.options, **told)

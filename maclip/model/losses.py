@@ -10,9 +10,12 @@ from maclip.layers import MASK_BIAS
 from maclip.metrics.cosine import cosines
 
 
-def text_logits(features: Tensor, text: Tensor, scale: float) -> Tensor:
-    """scale * cos(mean over time of features, text): features [B, T, D'], text [C, D'] -> [B, C]."""
-    return scale * cosines(features.mean(1), text)
+def text_logits(features: Tensor, text: Tensor, scale: float, *, unit_text: bool = False) -> Tensor:
+    """scale * cos(mean over time of features, text): features [B, T, D'], text [C, D'] -> [B, C].
+
+    unit_text: the rows of `text` have length 1, or are zero.
+    """
+    return scale * cosines(features.mean(1), text, unit=unit_text)
 
 
 def fuse(

@@ -211,15 +211,17 @@ class MaClip(nn.Module):
         return out
 
     def match(
-        self, features: Tensor, prototypes: Tensor, text: Tensor, has_text: Tensor | None = None
+        self, features: Tensor, prototypes: Tensor, text: Tensor, has_text: Tensor | None = None, *, unit: bool = False
     ) -> tuple[Tensor, Tensor]:
         """Distances and probabilities [B, C] of queries: features [B, T, D'] before TPCM, prototypes [C, T, D'].
 
         text: text features of the classes [C, D'].
         has_text: bool [C], False for classes without text.
+        unit: the vectors of `prototypes` and `text` have length 1; only if the metric `takes_unit_support`.
         """
-        distances = self.metric(self.prototypes(features), prototypes)
-        scores = text_logits(features, text, self.scale)
+        told = {"unit_support": True} if unit else {}
+        distances = self.metric(self.prototypes(features), prototypes, **told)
+        scores = text_logits(features, text, self.scale, unit_text=unit)
         weight = self.config.text.fusion_weight
         return distances, fuse(scores, distances, has_text, weight, self.none_distance)
 

@@ -189,7 +189,7 @@ def _latencies(recognizer: Recognizer, path: Path, repeats: int) -> tuple[Latenc
         _measure("encode the frames", lambda: encoder.features(frames[None]), repeats),
         _measure(
             f"match with {len(index.names)} classes",
-            lambda: encoder.match(features, index.prototypes, index.text, index.has_text),
+            lambda: encoder.match(features, index.prototypes, index.text, index.has_text, prepared=True),
             repeats,
         ),
         _measure("everything", lambda: recognizer.classify(path), repeats),

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from maclip_export.bench.plan import BATCH, CLIP, STEP, Inputs, ModelSource, RunnerSpec
+from maclip_runtime.engines.openvino import has_bf16
 from maclip_runtime.errors import MaclipError
 
 Array = npt.NDArray[Any]
@@ -192,7 +193,9 @@ class OpenVinoRunner(_GraphRunner):
         self._core = openvino.Core()
 
     def _open(self, path: Path) -> Any:
-        hint = "bf16" if self._spec.precision == "bf16" else "f32"
+        # As the runtime does: around int8 products bfloat16 where the processor has it.
+        half = self._spec.precision == "bf16" or (self._spec.precision == "int8" and has_bf16(self._core))
+        hint = "bf16" if half else "f32"
         settings = {
             "INFERENCE_PRECISION_HINT": hint,
             "INFERENCE_NUM_THREADS": self._threads,

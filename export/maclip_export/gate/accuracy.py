@@ -17,6 +17,7 @@ from maclip.model.maclip import MaClip
 from maclip_export.gate.trial import TrialClips
 from maclip_export.onnx.sessions import open_session
 from maclip_runtime.bundle.figures import GateAccuracy
+from maclip_runtime.engines.encoder import UNIT, unit_rows
 
 WAY, SHOT, EPISODES, SEED = 5, 1, 1000, 0
 LOSS_LIMIT = 0.01  # of accuracy, 0..1; for the upper end of the interval of the loss
@@ -135,6 +136,7 @@ class _Runner:
 
     def __init__(self, files: dict[str, Path]) -> None:
         self._sessions = {name: open_session(file) for name, file in files.items() if name != "text"}
+        self._takes_unit = any(tensor.name.startswith(UNIT) for tensor in self._sessions["match"].get_inputs())
 
     def run(self, graph: str, **inputs: npt.NDArray[np.generic]) -> Floats:
         """The last output of a graph."""
@@ -155,5 +157,7 @@ class _Runner:
 
     def match(self, queries: Floats, prototypes: Floats, text: Floats) -> Floats:
         """Probabilities [B, C]."""
-        yes = np.ones(len(prototypes), np.bool_)
-        return self.run("match", features=queries, prototypes=prototypes, text=text, has_text=yes)
+        classes = {"prototypes": prototypes, "text": text}
+        if self._takes_unit:
+            classes = {f"{UNIT}{name}": unit_rows(rows) for name, rows in classes.items()}
+        return self.run("match", features=queries, **classes, has_text=np.ones(len(prototypes), np.bool_))

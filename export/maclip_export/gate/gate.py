@@ -19,6 +19,7 @@ from maclip_export.gate.layers import first_departure
 from maclip_export.graphs import Graph, takes_raw_text
 from maclip_export.onnx.sessions import open_session
 from maclip_runtime.bundle.figures import GateFigure
+from maclip_runtime.engines.encoder import UNIT
 from maclip_runtime.errors import MaclipError
 
 FLOAT32_LIMIT = 1e-4  # relative to the largest magnitude of the torch output
@@ -141,7 +142,10 @@ class Gate:
         if graph.name == "prototype":
             return Case((features, text, has_text), (prototypes,))
         queries = self._tower(0)[:count]
-        return Case((queries, prototypes, text, has_text), self._model.match(queries, prototypes, text, has_text))
+        expected = self._model.match(queries, prototypes, text, has_text)
+        if any(spec.name.startswith(UNIT) for spec in graph.inputs):
+            prototypes, text = F.normalize(prototypes, dim=-1), F.normalize(text, dim=-1)
+        return Case((queries, prototypes, text, has_text), expected)
 
     def _text(self, every: int) -> tuple[Tensor, Tensor]:
         """Text for every clip (1), for none (0), or for every second clip (2): [n, D'], bool [n]."""

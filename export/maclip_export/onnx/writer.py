@@ -56,6 +56,7 @@ def traced(graph: Graph) -> onnx.ModelProto:
         _name_axes(program.model.graph, graph)
         _name_layers(program.model.graph)
         model = tidy(program.model_proto)
+    _split_key_transposes(model.graph)
     model.ir_version = IR_VERSION
     for node in model.graph.node:
         del node.metadata_props[:]  # source lines and paths of the exporting machine
@@ -110,6 +111,25 @@ def _cast_first(onnx_graph: Any) -> None:
         for node, index in list(value.uses()):
             if node is not cast:
                 node.replace_input_with(index, cast.outputs[0])
+
+
+def _split_key_transposes(graph: Any) -> None:
+    """Transpose keys in two steps, [B, K, heads, d] -> [B, heads, K, d] -> [B, heads, d, K], as attention is written.
+
+    The exporter merges the two. Apart, the first is a quick copy of whole rows and the second is part of the product,
+    in onnxruntime and in OpenVINO.
+    """
+    import onnx
+
+    nodes = list(graph.node)
+    del graph.node[:]
+    for node in nodes:
+        if node.op_type == "Transpose" and list(node.attribute[0].ints) == [0, 2, 3, 1]:
+            rows = f"{node.output[0]}.rows"
+            graph.node.append(onnx.helper.make_node("Transpose", [node.input[0]], [rows], rows, perm=[0, 2, 1, 3]))
+            node.input[0] = rows
+            node.attribute[0].CopyFrom(onnx.helper.make_attribute("perm", [0, 1, 3, 2]))
+        graph.node.append(node)
 
 
 def _name_axes(onnx_graph: Any, graph: Graph) -> None:

@@ -19,6 +19,9 @@ from maclip_runtime.reading.frames import Floats, Pixels
 
 Flags = npt.NDArray[np.bool_]
 
+UNIT = "unit_"  # a graph's input of this name takes vectors of length 1
+TINY = 1e-12  # shorter vectors have cosine 0 with everything, as in maclip.metrics.cosine
+
 log = logging.getLogger("maclip")
 
 
@@ -28,6 +31,14 @@ class Match:
 
     distances: Floats
     probabilities: Floats
+
+
+def unit_rows(rows: Floats) -> Floats:
+    """The vectors of `rows` float32 [..., D], each divided by its length; NaN where that is not finite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        lengths = np.sqrt(np.einsum("...d,...d->...", rows, rows))[..., None]
+        lengths = np.where(np.isfinite(lengths), np.maximum(lengths, TINY), np.nan)
+        return as_float(rows / lengths)
 
 
 class Encoder:
@@ -120,16 +131,31 @@ class Encoder:
         (made,) = self._run("prototype", features=as_float(features), text=text, has_text=has_text)
         return as_float(made)
 
-    def match(self, features: Floats, prototypes: Floats, text: Floats, has_text: Flags) -> Match:
-        """Compare query features [B, T, D'] with classes: prototypes [C, T, D'], text [C, D'], has_text [C]."""
-        distances, probabilities = self._run(
-            "match",
-            features=as_float(features),
-            prototypes=as_float(prototypes),
-            text=as_float(text),
-            has_text=np.ascontiguousarray(has_text, dtype=np.bool_),
-        )
+    def match(
+        self, features: Floats, prototypes: Floats, text: Floats, has_text: Flags, *, prepared: bool = False
+    ) -> Match:
+        """Compare query features [B, T, D'] with classes: prototypes [C, T, D'], text [C, D'], has_text [C].
+
+        prepared: `prototypes` and `text` are what `prepare_classes` returned. It saves half of the time.
+        """
+        if not prepared:
+            prototypes, text = self.prepare_classes(prototypes, text)
+        prefix = UNIT if self._takes_unit else ""
+        classes = {f"{prefix}prototypes": as_float(prototypes), f"{prefix}text": as_float(text)}
+        flags = np.ascontiguousarray(has_text, dtype=np.bool_)
+        distances, probabilities = self._run("match", features=as_float(features), **classes, has_text=flags)
         return Match(as_float(distances), as_float(probabilities))
+
+    def prepare_classes(self, prototypes: Floats, text: Floats) -> tuple[Floats, Floats]:
+        """Prototypes [C, T, D'] and text [C, D'] as the match graph takes them: of length 1 if it compares by cosine.
+
+        Preparing twice changes nothing. A vector that is too long for float32 becomes NaN, a zero stays zero.
+        """
+        return (unit_rows(prototypes), unit_rows(text)) if self._takes_unit else (prototypes, text)
+
+    @property
+    def _takes_unit(self) -> bool:
+        return any(tensor.name.startswith(UNIT) for tensor in self.bundle.manifest.graphs["match"].inputs)
 
     def text_feature(self, name: str) -> Floats:
         """The text feature of an action name, float32 [D']: from the vocabulary, else from the text encoder.

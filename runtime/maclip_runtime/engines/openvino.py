@@ -38,7 +38,7 @@ class OpenVinoEngine:
     bundle: an opened bundle of one form.
     device: "openvino" (the CPU; the network in bfloat16 where it has that, else in float32), "openvino-f32", or
         "openvino:GPU", "openvino:NPU" and what else OpenVINO finds (the network in float16). An int8 bundle runs in
-        int8 as it was quantized, with floating point around it.
+        int8 as it was quantized, and what is around its products in the same floating point.
     threads: on the CPU; default: one for each core that this process may use.
 
     Raises `device-missing` without OpenVINO, or where it does not find the device.
@@ -51,7 +51,7 @@ class OpenVinoEngine:
         self._core = self._openvino.Core()
         self._place = find_place(self._core, device)
         self._threads = threads or usable_cores()
-        self._bf16 = device != "openvino-f32" and bundle.manifest.precision != "int8" and has_bf16(self._core)
+        self._bf16 = device != "openvino-f32" and has_bf16(self._core)
         self._compiled: dict[str, Any] = {}
         self._origins: dict[str, str] = {}
         self._free: dict[Any, list[Any]] = {}  # idle inference requests, by compiled graph

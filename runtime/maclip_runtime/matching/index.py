@@ -37,8 +37,8 @@ class Index:
     Attributes:
         version: of the gallery that this was read from.
         names: the classes, in the order of the arrays' rows.
-        prototypes: float32 [C, T, D'].
-        text: float32 [C, D'].
+        prototypes: float32 [C, T, D'], as `Encoder.prepare_classes` returns them.
+        text: float32 [C, D'], likewise.
         has_text: bool [C], whether `text` counts.
         limits: float32 [C], the distance above which each class's answer is "unknown"; inf: never.
         duration_s: median duration of the enrolled clips, in seconds.
@@ -178,8 +178,7 @@ def build_index(gallery: Gallery, encoder: Encoder, limits_of: LimitsOf | None =
     index = Index(
         version,
         tuple(names),
-        prototypes[rows].astype(np.float32),
-        text[rows],
+        *encoder.prepare_classes(prototypes[rows].astype(np.float32), text[rows]),
         has_text[rows],
         np.full(len(names), np.inf, np.float32),
         float(np.median([member.duration_s for name in names for member in kept[name]])),

@@ -130,9 +130,8 @@ class Pipeline:
             if index is None:
                 return [Answer.nothing()] * len(features)
             usable = np.asarray(np.isfinite(features).all(axis=(1, 2)))
-            match = self.encoder.match(
-                np.where(usable[:, None, None], features, 0), index.prototypes, index.text, index.has_text
-            )
+            queries = np.where(usable[:, None, None], features, 0)
+            match = self.encoder.match(queries, index.prototypes, index.text, index.has_text, prepared=True)
             usable &= np.isfinite(match.probabilities + match.distances).all(axis=1)
         return [
             Answer(index.names, distances, probabilities, index.limits) if fits else Answer.nothing(invalid=True)

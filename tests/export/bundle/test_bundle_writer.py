@@ -53,8 +53,9 @@ def test_the_manifest_says_what_is_there(shallow):
     assert set(manifest.graphs) == {"stem", "tower", "prototype", "match"}
     assert set(manifest.files) == {path.name for path in out.iterdir()} - {"manifest.json"}
     assert (manifest.trained, manifest.adapted_depth, manifest.precision) == (True, 2, "float32")
-    assert [spec.name for spec in manifest.graphs["match"].inputs] == ["features", "prototypes", "text", "has_text"]
-    assert [spec.name for spec in manifest.graphs["match"].outputs] == ["distances", "probabilities"]
+    match = manifest.graphs["match"]
+    assert [spec.name for spec in match.inputs] == ["features", "unit_prototypes", "unit_text", "has_text"]
+    assert [spec.name for spec in match.outputs] == ["distances", "probabilities"]
     assert manifest.graphs["tower"].outputs[0].shape == ("B", 8, 128)
     assert manifest.limit is not None
     for figure in manifest.gate.values():

@@ -86,7 +86,12 @@ def test_prototypes_and_matching_equal_torchs(shallow, classes, named):
         distances, probabilities = model.match(queries, single, text, has_text)
     found = encoder.prototypes(features.numpy(), text.numpy() if named == "all" else None)
     np.testing.assert_allclose(found, single.numpy(), rtol=1e-4, atol=1e-5)
-    match = encoder.match(queries.numpy(), single.numpy(), text.numpy(), has_text.numpy())
+    arrays = queries.numpy(), single.numpy(), text.numpy(), has_text.numpy()
+    match = encoder.match(*arrays)
+    ready = encoder.prepare_classes(*arrays[1:3])  # as a gallery keeps them
+    again = encoder.match(arrays[0], *ready, arrays[3], prepared=True)
+    np.testing.assert_array_equal(again.distances, match.distances)
+    np.testing.assert_allclose(np.linalg.norm(ready[0], axis=-1), 1, rtol=1e-6)
     np.testing.assert_allclose(match.distances, distances.numpy(), rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(match.probabilities, probabilities.numpy(), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(match.probabilities.sum(-1), 1, rtol=1e-5)

@@ -64,8 +64,8 @@ def test_a_class_that_overflows_in_the_match_graph_only(
     with Recognizer.open(bundle, enrolled) as recognizer:
         match = recognizer.encoder.match
 
-        def overflows(features: Any, prototypes: Any, text: Any, has_text: Any) -> Match:
-            found = match(features, prototypes, text, has_text)
+        def overflows(features: Any, prototypes: Any, *others: Any, **options: Any) -> Match:
+            found = match(features, prototypes, *others, **options)
             bad = np.abs(prototypes).max(axis=(1, 2)) > 50
             found.distances[:, bad] = np.nan
             if bad.any():
@@ -83,8 +83,8 @@ def test_queries_that_overflow_do_not_spoil_the_limits(
     spoil(enrolled, "query", HUGE)
     match = Encoder.match
 
-    def overflows(self: Encoder, features: Any, *classes: Any) -> Match:
-        found = match(self, features, *classes)
+    def overflows(self: Encoder, features: Any, *classes: Any, **options: Any) -> Match:
+        found = match(self, features, *classes, **options)
         found.distances[np.abs(features).max(axis=(1, 2)) > 1e30] = np.nan
         return found
 

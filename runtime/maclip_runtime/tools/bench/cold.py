@@ -70,7 +70,7 @@ def first_answer(pipe: FreshPipe, bundle: str, gallery: str, clip: str, engine: 
         index = build_index(kept, encoder, partial(gallery_limits, kept, encoder))
         mark("gallery")
         assert index is not None
-        encoder.match(features, index.prototypes, index.text, index.has_text)
+        encoder.match(features, index.prototypes, index.text, index.has_text, prepared=True)
     mark("match")
     return {"parts_s": marks, "memory_mib": resident_mib()}
 
