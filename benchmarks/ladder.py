@@ -25,7 +25,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.command import parse, parser, run
-from benchmarks.streaming_runners import FRAMES, SMALLEST, VIT_B_16, Exporting, Model, Stream, Turn, random_model
+from benchmarks.streaming_runners import BUNDLES, FRAMES, SMALLEST, Exporting, Model, Stream, Turn, random_model
 from maclip_runtime.bundle.opening import Bundle
 from maclip_runtime.tools.measuring.child import Child, serve
 from maclip_runtime.tools.measuring.machine import machine_facts
@@ -35,6 +35,7 @@ from maclip_runtime.tools.measuring.turns import take_turns
 
 TURNS, SMALLEST_TURNS, THREADS = 20, 2, 2
 KINDS = ("blocks", "ladder")
+VIT_B_16 = Model("ViT-B-16", "none", 4, BUNDLES)
 BYTES = {"float32": 4, "float16": 2}
 MIB = 2**20
 

@@ -220,8 +220,10 @@ def show(rows: list[Row], peaks: list[Rate], model: Model) -> None:
         for one in rows
     ]
     title = f"{model.backbone}, K = {model.adapted_depth}, T = {FRAMES}: milliseconds of a step and of a clip"
-    headings = ("runner", "precision", "by stage", "best", "p50", "p90", "ratio", "other")
-    headings += ("clip", "ratio", "peak", "MiB", "start s", "cosine")
+    headings = (
+        *("runner", "precision", "by stage", "best", "p50", "p90", "ratio", "other"),
+        *("clip", "ratio", "peak", "MiB", "start s", "cosine"),
+    )
     console = results_console()
     console.print(table(title, headings, lines, text_columns=3))
     for peak in peaks:
