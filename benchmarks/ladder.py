@@ -96,10 +96,9 @@ def make_bundles(folder: Path, model: Model) -> None:
 def measure(folder: Path, model: Model, turns: int, threads: int) -> list[Row]:
     """Both kinds on every engine, in turns."""
     engines = [("onnxruntime", "float32", "f32", "cpu")]
-    if "i8" in model.bundles:
+    if model is not SMALLEST:
         engines.insert(0, ("onnxruntime", "int8", "i8", "cpu"))
-    if find_spec("openvino"):
-        engines.append(("OpenVINO", "bf16", "f32", "openvino"))
+        engines += [("OpenVINO", "bf16", "f32", "openvino")] * bool(find_spec("openvino"))
     found = []
     for engine, precision, name, device in engines:
         with ExitStack() as stack:
