@@ -24,9 +24,10 @@ from maclip_runtime.serve.server import Address, bind, make_server, require_pack
 from maclip_runtime.serve.state import State
 
 
-@pytest.fixture
-def local(bundle: Path, enrolled: Path) -> Iterator[Served]:
-    with serving(bundle, enrolled) as served:
+@pytest.fixture(scope="module")
+def local(bundle: Path, clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with serving(bundle, tmp_path_factory.mktemp("local") / "gallery.db") as served:
+        served.studio.recognizer.enroll("red light", clips / "red1.mp4")
         yield served
 
 
