@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from maclip_runtime.errors import MaclipError
@@ -28,4 +28,5 @@ def replacing(path: Path) -> Iterator[Path]:
             "Free disk space or choose another place.",
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # also where the parent is no folder
+            temporary.unlink()

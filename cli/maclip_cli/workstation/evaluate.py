@@ -23,7 +23,7 @@ from maclip_cli.workstation.data import (
     SkipMissingOption,
     VideosOption,
 )
-from maclip_cli.workstation.evaluate_streams import compare_stream_records, print_streams
+from maclip_cli.workstation.evaluate_streams import TITLES, compare_stream_records, figures_in_words, print_streams
 from maclip_cli.workstation.requirements import need_training
 from maclip_runtime.errors import MaclipError
 
@@ -65,6 +65,9 @@ def evaluate(
     confusion: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the confusion matrix to FILE.csv and FILE.png.")
     ] = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE.html", help="Write one HTML page: classes, confusions, strips.")
+    ] = None,
     *,
     config: EvaluationConfig,
 ) -> None:
@@ -102,7 +105,7 @@ def evaluate(
     kind = pick_device(device)
     trained = Run.open(run)  # before reading the dataset, so that errors come early
     tables = [_with_suffix(confusion, suffix) for suffix in CONFUSION_SUFFIXES] if confusion else []
-    for file in (json_file, *tables):
+    for file in (json_file, report, *tables):
         if file is not None and file.is_dir():
             raise MaclipError("output-unwritable", f"{file} is a folder.", "Name a file to write.")
     found = open_data(data, SplitLists(str(lists), class_names, skip_missing) if lists else None) if data else None
@@ -119,6 +122,10 @@ def evaluate(
         print_streams(measured)
         if json_file is not None:
             write_stream_record(json_file, measured)
+        if report is not None:
+            from maclip_cli.workstation.evaluation_report import page_of_streams, write_report
+
+            write_report(report, page_of_streams(measured, TITLES, figures_in_words(measured)))
         return
     assert found is not None
     with Bars() as bars:
@@ -133,6 +140,10 @@ def evaluate(
         write_record(json_file, record)
     if tables:
         _write_confusion(tables, record.result)
+    if report is not None:
+        from maclip_cli.workstation.evaluation_report import page_of_episodes, write_report
+
+        write_report(report, page_of_episodes(record, found))
 
 
 def compare(

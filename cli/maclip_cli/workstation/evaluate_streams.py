@@ -45,10 +45,17 @@ def print_streams(record: StreamRecord) -> None:
         soft_wrap=True,
     )
     table = Table("figure", "mean", "95 % interval", "galleries")
-    for name, figure in record.figures.items():
-        width = "-" if figure.interval is None else f"± {_shown(name, figure.interval)}"
-        table.add_row(TITLES[name], _shown(name, figure.mean), width, str(figure.galleries))
+    for name, (mean, width) in figures_in_words(record).items():
+        table.add_row(TITLES[name], mean, width, str(record.figures[name].galleries))
     console.print(table)
+
+
+def figures_in_words(record: StreamRecord) -> dict[str, tuple[str, str]]:
+    """Each figure's mean and the half-width of its interval as they are printed."""
+    return {
+        name: (_shown(name, figure.mean), "-" if figure.interval is None else f"± {_shown(name, figure.interval)}")
+        for name, figure in record.figures.items()
+    }
 
 
 def compare_stream_records(a: Path, b: Path, as_json: bool) -> None:

@@ -83,8 +83,10 @@ def test_from_clips_to_an_accuracy_and_a_bundle(drawn_folder: Path, tmp_path: Pa
 
     result = tmp_path / "result.json"
     few = ("--split", "test", "--way", 3, "--episodes", 50, "--seed", 4)
-    done = run("eval", run_folder, drawn_folder, *few, "--json", result)
+    page = tmp_path / "page.html"
+    done = run("eval", run_folder, drawn_folder, *few, "--json", result, "--report", page)
     assert done.returncode == 0, done.stderr
+    assert page.read_text().startswith("<!doctype html>")
     facts = json.loads(result.read_text())
     # Without splits all was trained on, and that is said.
     assert "3 test classes, 3 of which were also in training" in done.stdout
