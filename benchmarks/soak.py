@@ -137,9 +137,9 @@ def soak(bundle: Path, place: Path, seconds: float) -> tuple[list[Sample], int]:
     return samples, counter.frames
 
 
-def judge(samples: Sequence[Sample]) -> Verdicts:
-    """What grew after the warm-up."""
-    warm = min(MAX_WARM_UP_S, WARM_UP_SHARE * samples[-1].time_s)
+def judge(samples: Sequence[Sample], *, warm_up_s: float | None = None) -> Verdicts:
+    """What grew after the warm-up; default: a fifth of the time, at most half a minute."""
+    warm = min(MAX_WARM_UP_S, WARM_UP_SHARE * samples[-1].time_s) if warm_up_s is None else warm_up_s
     counted = [sample for sample in samples if sample.time_s >= warm]
     quarter = max(1, len(counted) // 4)
 

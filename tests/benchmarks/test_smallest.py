@@ -26,7 +26,7 @@ from maclip_runtime.limits.measured import OwnDistances
 ROOT = Path(__file__).parents[2]
 COMMANDS = (
     *("archive", "decoders", "doctor", "dropped_rows", "enrolment", "events", "gpu", "ladder", "ladder_accuracy"),
-    *("limit_rules", "match", "open_set", "reconnects", "serve", "session_options", "soak", "streaming"),
+    *("limit_rules", "match", "open_set", "reconnects", "serve", "serve_soak", "session_options", "soak", "streaming"),
 )
 HELPERS = {"command", "drawn", "gpu_runner", "small_model", "streaming_runners"}
 
@@ -258,6 +258,14 @@ def test_reconnects(tmp_path: Path) -> None:
     assert facts["summary"]["reconnects"] == len(facts["returns"]) == 2
     assert all(0 < one["resume_s"] < 30 for one in facts["returns"])
     assert facts["summary"]["resident_last_mib"] > 10
+
+
+def test_serve_soak(tmp_path: Path, bundles: Path) -> None:
+    facts = run("serve_soak", tmp_path, "--bundle", bundles / "f32")
+    assert facts["requests"] >= 6
+    assert facts["samples"][-1]["changes"] >= 2
+    assert facts["samples"][-1]["windows"] >= 1
+    assert facts["samples"][-1]["memory_mib"] > 10
 
 
 def test_session_options(tmp_path: Path, bundles: Path) -> None:
