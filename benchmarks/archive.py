@@ -40,7 +40,7 @@ from maclip_runtime.archive.search import KEPT, Searcher
 from maclip_runtime.archive.store import Store, writing
 from maclip_runtime.archive.videos import Video
 from maclip_runtime.archive.view import View
-from maclip_runtime.engines.encoder import Encoder
+from maclip_runtime.engines.encoder import UNIT, Encoder
 from maclip_runtime.reading.frames import Floats
 from maclip_runtime.tools.bench.drawn import draw_video
 from maclip_runtime.tools.measuring.machine import ROOT, machine_facts
@@ -188,6 +188,10 @@ class Graphs(Encoder):
 
     def _run(self, graph: str, **inputs: Any) -> tuple[Any, ...]:
         return tuple(self._sessions[graph].run(None, inputs))
+
+    @property
+    def _takes_unit(self) -> bool:
+        return any(one.name.startswith(UNIT) for one in self._sessions["match"].get_inputs())
 
     def _texts(self, batch: int, text: Floats | None) -> tuple[Floats, Any]:
         return np.zeros((batch, self._width), np.float32), np.zeros(batch, np.bool_)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import itertools
 import os
@@ -32,6 +33,13 @@ def pytest_unconfigure() -> None:
         shutil.rmtree(os.environ["MACLIP_CACHE"], ignore_errors=True)
 
 
+def pytest_collection_finish() -> None:
+    """Modules and collected tests stay: walking them in each garbage collection took a good part of the tests' time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long tests begin first, so that the others run beside them.
 
@@ -48,6 +56,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         first = [item for file in files[process::processes] for item in file]
         ordered += [*first, *itertools.islice(others, max(0, part - len(first)))]
     items[:] = ordered
+
+
+@pytest.fixture(autouse=True)
+def _ctrl_c() -> None:
+    """Servers and browsers leave their own handler of Ctrl-C, which ends the process of the tests."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

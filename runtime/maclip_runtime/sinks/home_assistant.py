@@ -11,7 +11,6 @@ import json
 import re
 import threading
 from collections.abc import Callable, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
 
 BIRTH_TOPIC = "homeassistant/status"  # "online" when Home Assistant has started
@@ -157,6 +156,8 @@ def _json(value: Any) -> str:
 
 
 def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version  # slow to import, and few need it
+
     try:
         return version("maclip")
     except PackageNotFoundError:  # a checkout that was not installed

@@ -60,7 +60,7 @@ def test_enroll_recognise_and_list_without_torch(bundle: Path, gallery: Path, cl
     assert "2 new, 2 in all" in done.stdout
     (enrolled,) = json_lines(run("enroll", "green light", clips / "green1.mp4", *both, "--json"))
     assert enrolled.pop("forced") == enrolled.pop("notes") == []
-    assert enrolled == {"name": "green light", "added": 1, "clips": 1, "text_name": "green light"}
+    assert enrolled == {"name": "green light", "added": 1, "clips": 1, "text_name": "green light", "ids": [3]}
 
     done = run("recognize", clips / "red3.mp4", *both, "--whole-clip")
     assert done.returncode == 0

@@ -66,6 +66,8 @@ def other(one: Option) -> tuple[list[str], Any]:
         value: Any = next(choice for choice in one.choices if choice != one.default)
     elif one.name == "templates":
         return [one.flag, "a {}", one.flag, "the {}"], ("a {}", "the {}")
+    elif one.name == "ladder_temporal":
+        return [one.flag, "2", one.flag, "3"], (2, 3)
     elif one.name in ("frame_cache", "stem_cache"):
         value = Path("kept")
     elif one.name in ("streams", "stream_videos"):
@@ -73,7 +75,7 @@ def other(one: Option) -> tuple[list[str], Any]:
     elif one.kind is str:
         value = "another"
     elif one.default is None:
-        value = 3
+        value = max(3, round(one.minimum or 0))
     elif one.kind is int:
         value = one.default + 2
     else:

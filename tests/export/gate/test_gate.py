@@ -156,15 +156,15 @@ def test_nan_is_beyond_every_limit():
 def test_accuracy_is_compared_on_the_same_episodes(shallow):
     model, bundle = shallow
     check = AccuracyCheck(model, drawn_trial(model, 3, 5))
-    graphs = Bundle.open(bundle).manifest.graphs
-    same = check.run(bundle, graphs)
+    files = {name: bundle / graph.file for name, graph in Bundle.open(bundle).manifest.graphs.items()}
+    same = check.run(files)
     assert same is not None
     assert (same.torch, same.loss, same.interval) == (same.bundle, 0.0, 0.0)
     assert same.probability < 1e-4
     with torch.no_grad():
         model.clip.visual.proj.neg_()
         try:
-            other = AccuracyCheck(model, drawn_trial(model, 3, 5)).run(bundle, graphs)
+            other = AccuracyCheck(model, drawn_trial(model, 3, 5)).run(files)
         finally:
             model.clip.visual.proj.neg_()
     assert other is not None
@@ -178,8 +178,8 @@ def test_a_loss_of_accuracy_is_refused(tmp_path, monkeypatch):
     model = maclip.build("tiny", "none", adapters="none", prototype="none")
     measured = AccuracyCheck.run
 
-    def worse(self, folder, graphs, progress=None):
-        found = measured(self, folder, graphs, progress)
+    def worse(self, files, progress=None):
+        found = measured(self, files, progress)
         assert found is not None
         return type(found)(**{**vars(found), "bundle": found.torch - 0.05, "loss": 0.05})
 

@@ -96,8 +96,8 @@ def test_graphs_with_one_free_axis_are_batched_and_match_is_not(repository):
     assert (list(has_text.dims), list(has_text.reshape.shape)) == ([1], [])
     dims = {tensor.name: list(tensor.dims) for tensor in read(out / "maclip_match").input}
     frames, width = bundle.manifest.frames, bundle.manifest.feature_width
-    assert dims["features"] == dims["unit_prototypes"] == [-1, frames, width]
-    assert (dims["unit_text"], dims["has_text"]) == ([-1, width], [-1])
+    assert dims["features"] == dims["prototypes"] == [-1, frames, width]
+    assert (dims["text"], dims["has_text"]) == ([-1, width], [-1])
 
 
 def test_a_server_is_told_versions_devices_and_what_made_it(repository):
