@@ -137,7 +137,8 @@ def soak(bundle: Path, place: Path, seconds: float, *, teach_at: int) -> tuple[l
     videos = [draw_video(place / f"{name}.mp4", VIDEO_SECONDS, number) for number, name in enumerate(names)]
     clips = [draw_video(place / f"clip{number}.mp4", CLIP_SECONDS, SOURCES + number) for number in range(2)]
     sources = [(f"loop://{video}", SourceOptions(name=name)) for name, video in zip(names, videos, strict=True)]
-    gallery, counter, samples = place / "gallery.db", _Counter(), []
+    gallery, counter = place / "gallery.db", _Counter()
+    samples: list[Sample] = []
     address, state = Address("127.0.0.1", 0), State(gallery)
     with bind(address) as listening, Recognizer.open(bundle, gallery) as recognizer:
         for number, clip in enumerate(clips):
