@@ -89,6 +89,8 @@ def test_enroll_recognise_and_list_without_torch(bundle: Path, gallery: Path, cl
         "started_at",
         "ended_at",
         "withdrawn",
+        "strip",
+        "clip",
     }
     done = run("recognize", video, *both)
     assert "start  red light  match 0." in done.stdout
