@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from made_once import Once, common_root, once_in
 from tiny_bundle import write_bundle
 from videos import color_video
 
@@ -73,10 +74,15 @@ def _traced_once(tmp_path_factory: pytest.TempPathFactory) -> None:
 
     import maclip_export.onnx.writer as writer
 
-    root = tmp_path_factory.getbasetemp()
-    folder = (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / "traces"
+    folder = common_root(tmp_path_factory) / "traces"
     folder.mkdir(exist_ok=True)
     writer.traced = traces.kept(writer.traced, folder)
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """`once(name, make)`: a folder that `make` has filled, for all processes of this test run."""
+    return once_in(common_root(tmp_path_factory))
 
 
 @pytest.fixture(scope="session")

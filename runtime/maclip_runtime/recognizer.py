@@ -14,7 +14,6 @@ from maclip_runtime.decisions import Classification, Decisions, Event
 from maclip_runtime.diagnosis.diagnose import diagnose
 from maclip_runtime.diagnosis.report import Diagnosis
 from maclip_runtime.engines.encoder import Encoder
-from maclip_runtime.errors import MaclipError
 from maclip_runtime.evidence import Evidence
 from maclip_runtime.gallery import MAX_CLIP_SECONDS, ClassInfo, Gallery
 from maclip_runtime.limits.calibrate import Calibration, calibrate
@@ -249,12 +248,6 @@ class Recognizer:
         roi = None if roi is None else values.instance(roi, Roi, "roi")
         self.index.ready()
         take, answer = self._pipeline.whole(clip, roi)
-        if answer.missing:
-            raise MaclipError(
-                "features-invalid",
-                f"{take.source} cannot be answered: nothing was measured ({answer.missing}).",
-                "Try --device cpu; if that does not help, export the bundle again in float32.",
-            )
         return Classification.of(answer, self.decisions, source=take.source, duration_s=take.duration_s)
 
     def watch(

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import rtsp_server
+from made_once import Once
 
 from benchmarks.ablation.cells import CLIPS
 from benchmarks.ladder_accuracy import work
@@ -32,11 +33,9 @@ HELPERS = {"command", "drawn", "gpu_runner", "small_model", "streaming_runners"}
 
 
 @pytest.fixture(scope="session")
-def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bundles(once: Once) -> Path:
     """A folder of f32, a bundle of the tiny CLIP with random adapters."""
-    folder = tmp_path_factory.mktemp("bundles")
-    Exporting(folder, SMALLEST).turn("export")
-    return folder
+    return once("bundles", lambda folder: Exporting(folder, SMALLEST).turn("export"))
 
 
 @pytest.fixture(scope="session")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
-from random_models import NAMES, Made, Once, made, randomised, two_blocks
+from made_once import Once
+from random_models import NAMES, Made, made, randomised, two_blocks
 
 import maclip
 from maclip.model.maclip import MaClip
@@ -16,26 +14,6 @@ from maclip_export.bundle.writer import Material, write_bundle
 from maclip_export.gate.trial import drawn_trial
 from maclip_export.options import ExportOptions
 from maclip_runtime.bundle.manifest import Limit
-
-
-@pytest.fixture(scope="session")
-def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
-    """`once(name, make)`: a folder that `make` has filled, for all processes of this test run."""
-    root = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        root = root.parent
-
-    def made(name: str, make: Callable[[Path], object]) -> Path:
-        folder = root / f"once-{name}"
-        with FileLock(root / f"once-{name}.lock"):
-            done = folder / ".done"
-            if not done.exists():
-                folder.mkdir(exist_ok=True)
-                make(folder)
-                done.touch()
-        return folder
-
-    return made
 
 
 @pytest.fixture(scope="session")

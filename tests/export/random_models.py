@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import open_clip
 import torch
+from made_once import Once
 
 import maclip
 from maclip.backbones.loading import load_backbone
@@ -19,7 +19,6 @@ from maclip_export.bundle.writer import Material, write_bundle
 from maclip_export.gate.trial import drawn_trial
 from maclip_export.options import ExportOptions
 
-Once = Callable[[str, Callable[[Path], object]], Path]
 Made = tuple[MaClip, Path]
 
 NAMES = ["moving a shape up", "two shapes passing each other", "a red star growing"]

@@ -9,6 +9,7 @@ import numpy as np
 from maclip_runtime.decisions.match import match_of
 from maclip_runtime.decisions.settings import Decisions
 from maclip_runtime.decisions.verdict import UNKNOWN, Answer, judge
+from maclip_runtime.errors import MaclipError
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,13 @@ class Classification:
 
     @classmethod
     def of(cls, answer: Answer, decisions: Decisions, *, source: str, duration_s: float) -> Classification:
-        """Decide on what was measured of a clip, of one class or more."""
+        """Decide on what was measured of a clip, of one class or more. Raises `features-invalid` if nothing was."""
+        if answer.missing:
+            raise MaclipError(
+                "features-invalid",
+                f"{source} cannot be answered: nothing was measured ({answer.missing}).",
+                "Try --device cpu; if that does not help, export the bundle again in float32.",
+            )
         verdict = judge(answer.distances, answer.probabilities, answer.names, answer.limits, decisions)
         limits = answer.limits.tolist()
         limit = limits[answer.names.index(verdict.nearest)]

@@ -11,7 +11,8 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from random_models import Made, Once, made
+from made_once import Once
+from random_models import Made, made
 
 from maclip_export.gate.trial import drawn_trial
 from maclip_export.onnx.census import census

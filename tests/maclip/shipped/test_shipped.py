@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("open_clip")
 
 import torch
+from made_once import Once
 from safetensors.torch import load_file, save_file
 
 from maclip.config import ModelConfig, TrainConfig
@@ -50,13 +51,14 @@ def few_classes(family: Family, split_seed: int | None = None, *, composed: bool
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("shipped")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(synth, "classes", few_classes)
-        patch.setattr(streams, "classes", few_classes)
-        reproduce(out, out / "packed", SMALLEST)
-    return out
+def made(once: Once) -> Path:
+    def make(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(synth, "classes", few_classes)
+            patch.setattr(streams, "classes", few_classes)
+            reproduce(folder, folder / "packed", SMALLEST)
+
+    return once("shipped", make)
 
 
 @pytest.mark.long
