@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from maclip.adapters.registry import SideNetwork, adapter
-from maclip.backbones.image_towers import FrozenTower, plain_block
+from maclip.backbones.image_towers import FrozenTower
 from maclip.config import AdapterConfig
 from maclip.layers import attend, text_key_bias
 from maclip_runtime.errors import MaclipError
@@ -103,7 +103,8 @@ class Ladder(SideNetwork):
     """Frame feature = CLIP's own + W_up LN(s_L of the class token). W_up starts at zero: untrained, it is frozen CLIP.
 
     In a tower that does not use a class token, the mean of a frame's patches takes its place (our choice). Rows that no
-    later layer reads are not computed: a temporal layer reads only its own place.
+    later layer reads are not computed: a temporal layer reads only its own place. A convolutional tower is read by the
+    blocks of its last two stages, averaged to the last one's grid (our choice; `maclip/backbones/read_towers.py`).
 
     tower: the frozen image tower.
     config: of the adapters; `config.ladder` has the width and the temporal layers.
@@ -113,15 +114,16 @@ class Ladder(SideNetwork):
 
     def __init__(self, tower: FrozenTower, config: AdapterConfig, frames: int) -> None:
         super().__init__()
-        count = len(tower.blocks)
-        width = config.ladder.width or side_width(tower.width)
+        widths = tower.read_widths
+        count, widest = len(widths) - 1, max(widths)
+        width = config.ladder.width or side_width(sorted(widths)[count // 2])
         temporal = temporal_layers(config.ladder.temporal, count)
         text_width = tower.feature_width if config.text_token else None
         heads = _heads(width)
         self.width, self.feature_width, self.mean_from = width, tower.feature_width, tower.mean_from
-        self.first = temporal[0]
+        self.first, self._widths = temporal[0], widths
         self.kept = _kept_rows(tower, count, temporal)
-        self.down = nn.ModuleList(Down(tower.width, width) for _ in range(count + 1))
+        self.down = nn.ModuleList(Down(read, width) for read in widths)
         self.layers = nn.ModuleList(
             SideLayer(
                 width,
@@ -136,24 +138,24 @@ class Ladder(SideNetwork):
         self.norm = nn.LayerNorm(width)
         self.up = nn.Linear(width, tower.feature_width, bias=False)
         nn.init.zeros_(self.up.weight)
-        self.frozen_shape = sum(self.kept) + _rows_for(self.feature_width, tower.width), tower.width
+        self.frozen_shape = sum(self.kept) + _rows_for(self.feature_width, widest), widest
         self._stem_rows = [self.kept[self.first - 1], *self.kept[self.first :]]
         self._feature_rows = _rows_for(self.feature_width, width)
         self.stem_shape = sum(self._stem_rows) + 2 * self._feature_rows, width
 
     def read(self, tower: FrozenTower, pixels: Tensor) -> Tensor:
-        """Normalised pixels [F, 3, H, W] -> the tokens of each depth that are read, then CLIP's feature, as rows."""
-        x = tower.pre_norm(tower.embed(pixels))
-        depths = [x[:, : self.kept[0]]]
-        for i, block in enumerate(tower.blocks, 1):
-            x = plain_block(block, x, tower.last_rows if i == len(tower.blocks) else None)
-            depths.append(x[:, : self.kept[i]])
-        return torch.cat([*depths, _as_rows(tower.feature(x), tower.width)], dim=1)
+        """Normalised pixels [F, 3, H, W] -> the tokens of each depth that are read, then CLIP's feature, as rows.
+
+        Narrow tokens end with zeros.
+        """
+        depths, feature = tower.read(pixels, self.kept)
+        widest = self.frozen_shape[1]
+        return torch.cat([*(_padded(z, widest) for z in depths), _as_rows(feature, widest)], dim=1)
 
     def stem(self, frozen: Tensor, run: Callable[..., Tensor]) -> Tensor:
         """[..., *frozen_shape] -> s before the first temporal layer, later W_l LN_l(z_l), and CLIP's feature."""
         *depths, feature = frozen.split([*self.kept, frozen.shape[-2] - sum(self.kept)], dim=-2)
-        below = [run(down, z) for down, z in zip(self.down, depths, strict=True)]
+        below = [run(down, z[..., :width]) for down, z, width in zip(self.down, depths, self._widths, strict=True)]
         lead = frozen.shape[:-2]
         s = below[0]
         if self.first > 1:
@@ -220,14 +222,19 @@ def _heads(width: int) -> int:
 
 def _kept_rows(tower: FrozenTower, count: int, temporal: Sequence[int]) -> list[int]:
     """How many rows of s_0 .. s_L are needed: those the frame feature reads, and what spatial layers attend to."""
-    kept = [1 if tower.mean_from is None else tower.rows]
+    kept = [1 if tower.mean_from is None else tower.read_rows]
     for layer in range(count, 0, -1):
-        kept.append(kept[-1] if layer in temporal else tower.rows)
+        kept.append(kept[-1] if layer in temporal else tower.read_rows)
     return kept[::-1]
 
 
 def _rows_for(numbers: int, width: int) -> int:
     return math.ceil(numbers / width)
+
+
+def _padded(tokens: Tensor, width: int) -> Tensor:
+    """[..., D_l] -> [..., `width`], with zeros at the end."""
+    return tokens if tokens.shape[-1] == width else F.pad(tokens, (0, width - tokens.shape[-1]))
 
 
 def _as_rows(feature: Tensor, width: int) -> Tensor:

@@ -13,10 +13,14 @@ import torch
 from open_clip.model import CLIPVisionCfg, _build_vision_tower
 from torch.overrides import TorchFunctionMode
 
-from maclip.backbones.image_towers import FrozenTower, cut_tower
+from maclip.backbones.cutting import cut_tower, frame_size
+from maclip.backbones.image_towers import FrozenTower
 
 # A summary for messages; `maclip backbones` lists the names, and a test keeps both consistent.
-FAMILIES = "open_clip's ViT models: CLIP, SigLIP, SigLIP 2, CLIPA, CoCa, ViTamin and MobileCLIP's B and L"
+FAMILIES = (
+    "open_clip's ViT models (CLIP, SigLIP, SigLIP 2, CLIPA, CoCa, ViTamin, MobileCLIP's B and L), or with a ladder "
+    "also EVA, Perception Encoder, MobileCLIP's S, ConvNeXt and ResNet"
+)
 OWN_TEXT, HUB_TOKENIZER, HUB_ENCODER = "own", "hub tokenizer", "hub encoder"
 
 
@@ -29,10 +33,11 @@ class Entry:
     text: source of tokenizer and text encoder: "own", or "hub tokenizer" or "hub encoder" (from a model hub).
     problem: why MA-CLIP does not support the model; None if it does. The figures below are None if it does not.
     size: side of the input, px.
-    blocks: transformer blocks of the image tower.
-    tokens: tokens of a frame (N + 1).
-    width, feature_width: D and D'.
+    blocks: blocks of the image tower that are read.
+    tokens: tokens of a frame (N + 1), or places of a convolutional tower's last stage.
+    width, feature_width: D (after the last block) and D'.
     class_token: whether a class token represents a frame, rather than the mean of its patches.
+    adaptable: whether the paper's adapters fit its blocks; a ladder fits all.
     """
 
     name: str
@@ -45,6 +50,7 @@ class Entry:
     width: int | None = None
     feature_width: int | None = None
     class_token: bool | None = None
+    adaptable: bool | None = None
 
 
 def catalogue(progress: Callable[[int, int], None] | None = None) -> list[Entry]:
@@ -69,8 +75,8 @@ def look_up(name: str) -> Entry:
         tower, size = _meta_tower(json.dumps(config["vision_cfg"]), config["embed_dim"])
     except ValueError as reason:
         return Entry(name, tags, text, str(reason))
-    figures = size, len(tower.blocks), tower.rows, tower.width, tower.feature_width
-    return Entry(name, tags, text, None, *figures, tower.mean_from is None)
+    figures = size, len(tower.read_widths) - 1, tower.read_rows, tower.read_widths[-1], tower.feature_width
+    return Entry(name, tags, text, None, *figures, tower.mean_from is None, bool(tower.blocks))
 
 
 class _SkipInitialization(TorchFunctionMode):
@@ -89,7 +95,7 @@ def _meta_tower(vision: str, feature_width: int) -> tuple[FrozenTower, int]:
     """The image tower of a vision config (JSON) on the meta device, and the side of its input in px."""
     with torch.device("meta"), _SkipInitialization():
         visual = _build_vision_tower(feature_width, CLIPVisionCfg(**json.loads(vision)))
-    return cut_tower(visual), int(visual.image_size[0])
+    return cut_tower(visual), frame_size(visual)
 
 
 def _text_source(config: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ import open_clip
 import torch
 from torch import Tensor
 
+from maclip.backbones.cutting import frame_size
 from maclip.backbones.tensor_names import from_transformers, is_transformers, without_wrappers
 from maclip_runtime.bundle.schema import read_json
 from maclip_runtime.errors import MaclipError, first_line
@@ -172,5 +173,5 @@ def _resample_positions(clip: Any, path: Path, state: dict[str, Tensor]) -> None
     open_clip.model.resize_pos_embed(state, clip)
     log.warning(
         "%s has position embeddings for %d x %d patches: they were resampled to %d x %d, for images of %d px",
-        path, before, before, after, after, clip.visual.image_size[0],
+        path, before, before, after, after, frame_size(clip.visual),
     )  # fmt: skip

@@ -1,25 +1,21 @@
 """A frozen image tower in the parts that MA-CLIP needs: pixels to tokens, single blocks, tokens to a frame's feature.
 
-It supports two kinds of ViT: open_clip's, and timm's inside open_clip (SigLIP, MobileCLIP-B). These classes only refer
-to modules of `model.clip`. They hold no weights, are not `nn.Module`s, and add nothing to a state dict.
+Here are the towers whose blocks can be adapted, two kinds of ViT: open_clip's, and timm's inside open_clip (SigLIP,
+MobileCLIP-B). These classes only refer to modules of `model.clip`. They hold no weights, are not `nn.Module`s, and add
+nothing to a state dict.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from open_clip.timm_model import TimmModel
 from open_clip.transformer import CustomResidualAttentionBlock, ResidualAttentionBlock, VisionTransformer
-from timm.layers.attention import Attention as TimmAttention
-from timm.models.vision_transformer import Block as TimmPlainBlock
-from timm.models.vision_transformer import VisionTransformer as TimmVisionTransformer
 from torch import Tensor, nn
 
 from maclip.layers import attend, attend_heads
-
-TIMM_POOLINGS = ("token", "avg", "map")
 
 
 class FrozenBlock(ABC):
@@ -49,9 +45,9 @@ def plain_block(block: FrozenBlock, x: Tensor, keep: int | None = None) -> Tenso
 
 
 class FrozenTower(ABC):
-    """An image tower: `embed`, `pre_norm`, each of `blocks`, then `feature`.
+    """An image tower: `embed`, `pre_norm`, each of `blocks`, then `feature`; `read` is all of it in one call.
 
-    blocks: its transformer blocks.
+    blocks: its transformer blocks that can be adapted, each on tokens [F, rows, D]; none in a tower of another kind.
     rows: tokens of a frame: N patches, and before them any class token and registers.
     width, feature_width: D and D'.
     mean_from: what represents a frame in temporal adaptation (docs/method.md, section 2). None: the class token, if the
@@ -66,6 +62,28 @@ class FrozenTower(ABC):
     feature_width: int
     mean_from: int | None
     last_rows: int | None
+
+    @property
+    def read_rows(self) -> int:
+        """Tokens of a frame at each depth that `read` returns."""
+        return self.rows
+
+    @property
+    def read_widths(self) -> tuple[int, ...]:
+        """Their width at each depth: before the first layer that is read, and after each."""
+        return (self.width,) * (len(self.blocks) + 1)
+
+    def read(self, pixels: Tensor, rows: Sequence[int]) -> tuple[list[Tensor], Tensor]:
+        """What a side network reads: normalised pixels [F, 3, H, W] -> the tokens of each depth, and features [F, D'].
+
+        rows: how many of the first tokens are wanted of each depth.
+        """
+        x = self.pre_norm(self.embed(pixels))
+        depths = [x[:, : rows[0]]]
+        for i, block in enumerate(self.blocks, 1):
+            x = plain_block(block, x, self.last_rows if i == len(self.blocks) else None)
+            depths.append(x[:, : rows[i]])
+        return depths, self.feature(x)
 
     @abstractmethod
     def embed(self, pixels: Tensor) -> Tensor:
@@ -178,43 +196,11 @@ class _TimmTower(FrozenTower):
         return out
 
 
-def cut_tower(visual: nn.Module) -> FrozenTower:
-    """The tower of the image encoder `visual`. Raises ValueError with the reason if MA-CLIP does not support it."""
-    size: Any = getattr(visual, "image_size", 0)
-    if isinstance(size, (tuple, list)) and len(set(size)) > 1:
-        raise ValueError("takes frames that are not square")
-    if isinstance(visual, VisionTransformer):
-        _require_open_clip(visual)
-        return _OpenClipTower(visual)
-    trunk = visual.trunk if isinstance(visual, TimmModel) else visual
-    if type(trunk) is not TimmVisionTransformer:
-        raise ValueError(f"is of the kind {type(trunk).__name__}, not a plain ViT")
-    _require_timm(trunk, size)
+def open_clip_tower(visual: VisionTransformer) -> FrozenTower:
+    """The tower of open_clip's own ViT."""
+    return _OpenClipTower(visual)
+
+
+def timm_tower(visual: Any) -> FrozenTower:
+    """The tower of a plain ViT of timm, in open_clip's wrapper."""
     return _TimmTower(visual)
-
-
-def _require_open_clip(visual: Any) -> None:
-    blocks = list(visual.transformer.resblocks)
-    if any(type(block) not in (ResidualAttentionBlock, CustomResidualAttentionBlock) for block in blocks):
-        raise ValueError(f"has custom blocks, {type(blocks[0]).__name__}")
-    if any(getattr(block.attn, "logit_scale", None) is not None for block in blocks):
-        raise ValueError("uses cosine attention, which open_clip itself cannot compute")
-    if visual.attn_pool is not None:
-        if visual.attn_pool_contrastive is not None or visual.pool_type == "none":
-            raise ValueError("pools to several tokens, not to one feature")
-    elif visual.pool_type not in ("tok", "avg"):
-        raise ValueError("pools to several tokens, not to one feature")
-
-
-def _require_timm(trunk: Any, size: tuple[int, int]) -> None:
-    for block in trunk.blocks:
-        if type(block) is not TimmPlainBlock or type(block.attn) is not TimmAttention:
-            raise ValueError(f"has other blocks, {type(block).__name__} with {type(block.attn).__name__}")
-        if getattr(block.attn, "gate", None) is not None:
-            raise ValueError("has gated attention")
-    if trunk.dynamic_img_size:
-        raise ValueError("takes frames of any size")
-    if trunk.patch_embed.img_size != size:
-        raise ValueError(f"takes {trunk.patch_embed.img_size[0]} px where its configuration says {size[0]}")
-    if trunk.global_pool not in TIMM_POOLINGS:
-        raise ValueError(f"pools by {trunk.global_pool or 'nothing'!r}, not to one feature")

@@ -23,9 +23,9 @@ from torch import Tensor, nn
 
 from maclip.backbones.catalogue import FAMILIES, look_up
 from maclip.backbones.checkpoints import OPENAI_EXTRAS, load_state, read_state
+from maclip.backbones.cutting import cut_tower, frame_size
 from maclip.backbones.hub_folder import local_config
 from maclip.backbones.hub_tokenizer import HubTokenizer
-from maclip.backbones.image_towers import cut_tower
 from maclip.backbones.sources import RANDOM_WEIGHTS, Source, find_source, require_named
 from maclip_runtime.errors import MaclipError, first_line
 from maclip_runtime.reading.frames import Preprocess
@@ -123,7 +123,7 @@ def wrap_backbone(
     if not isinstance(preprocess, Preprocess):
         config = dict(open_clip.get_model_preprocess_cfg(clip)) | _transform_config(preprocess)
         preprocess = Preprocess.for_size(
-            clip.visual.image_size[0], _rgb(config["mean"]), _rgb(config["std"]), config.get("resize_mode") == "squash"
+            frame_size(clip.visual), _rgb(config["mean"]), _rgb(config["std"]), config.get("resize_mode") == "squash"
         )
     return LoadedBackbone(clip, tokenizer, preprocess, name, IN_MEMORY, clip_sha256(clip))
 
@@ -268,7 +268,7 @@ def _preprocess(clip: Any, name: str, source: Source) -> Preprocess:
     if source.tag is None and name != TINY:
         config |= source.preprocess or _common_config(name, open_clip.list_pretrained_tags_by_model(name))
     squash = config.get("resize_mode") == "squash"
-    return Preprocess.for_size(clip.visual.image_size[0], _rgb(config["mean"]), _rgb(config["std"]), squash)
+    return Preprocess.for_size(frame_size(clip.visual), _rgb(config["mean"]), _rgb(config["std"]), squash)
 
 
 def _rgb(values: Any) -> tuple[float, float, float]:

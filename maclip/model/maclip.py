@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from maclip.adapters import build_adapted_block, build_side_network, is_side_network
-from maclip.backbones.image_towers import cut_tower, plain_block
+from maclip.backbones.cutting import cut_tower
+from maclip.backbones.image_towers import plain_block
 from maclip.backbones.loading import LoadedBackbone
 from maclip.backbones.text_tower import encode_tokens, refuse_alike, refuse_cut_templates, refuse_templates, trim
 from maclip.config import ModelConfig
@@ -55,6 +56,12 @@ class MaClip(nn.Module):
         image = cut_tower(backbone.clip.visual)
         layers = len(image.blocks)
         depth = _adapted_depth(config, layers)
+        if not layers and _in_blocks(config) and config.adapters.depth != 0:
+            raise MaclipError(
+                "backbone-unsupported",
+                f"The blocks of {backbone.name} cannot be adapted.",
+                "Add --adapters ladder, or --adapters none for the prototype module alone.",
+            )
         if not 0 <= depth <= layers:
             raise MaclipError(
                 "depth-invalid",
@@ -68,8 +75,8 @@ class MaClip(nn.Module):
         self.image = image
         self.feature_width = image.feature_width
         # The last block belongs to the tower even when not adapted: most backbones need only its class token.
-        self.tower_start = layers - max(depth, 1)
-        side = config.adapters.kind != NONE and is_side_network(config.adapters.kind)
+        self.tower_start = max(0, layers - max(depth, 1))
+        side = config.adapters.kind != NONE and not _in_blocks(config)
         self.side = build_side_network(config.adapters, image, config.frames) if side else None
         if self.side is not None:
             self.tower_start = layers  # no block of the backbone sees more than one frame
@@ -123,7 +130,7 @@ class MaClip(nn.Module):
     @property
     def has_frozen_stem(self) -> bool:
         """Whether `frozen` depends on no tuned tensor that is not part of CLIP."""
-        return self.side is not None or self.adapted_depth < self.layers
+        return self.side is not None or not self._embeds_before_ln_pre()
 
     @property
     def features_read_text(self) -> bool:
@@ -296,11 +303,15 @@ class MaClip(nn.Module):
         return self.config.prototype.text_length == "raw"
 
     def _embeds_before_ln_pre(self) -> bool:
-        return self.adapted_depth == self.layers
+        return 0 < self.adapted_depth == self.layers
+
+
+def _in_blocks(config: ModelConfig) -> bool:
+    return config.adapters.kind != NONE and not is_side_network(config.adapters.kind)
 
 
 def _adapted_depth(config: ModelConfig, layers: int) -> int:
-    if config.adapters.kind != NONE and not is_side_network(config.adapters.kind):
+    if _in_blocks(config):
         return layers if config.adapters.depth is None else config.adapters.depth
     if config.adapters.depth:
         raise MaclipError(

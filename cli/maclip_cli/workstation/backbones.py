@@ -37,22 +37,25 @@ def backbones(
     Console(stderr=True).print(
         f"{len(works)} of {len(found)} open_clip models are supported; --refused lists the others with reasons, and "
         "--json the tags for --pretrained. frame: what represents a frame in temporal adaptation, its class token or "
-        "the mean of its patches. A hub tokenizer can be read from beside the weights; a hub encoder needs "
-        "transformers and the network.",
+        "the mean of its patches. fits: both kinds of adapters, or only the ladder. text: its own, or of a model hub "
+        "its tokenizer, which can be read from beside the weights, or its encoder, which needs transformers and the "
+        "network.",
         soft_wrap=True,
     )
 
 
 def _table(works: list[Entry]) -> Table:
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, padding=0, pad_edge=False)
     table.add_column("backbone", no_wrap=True)
     for heading in ("px", "blocks", "tokens", "D'"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("frame", no_wrap=True)
+    table.add_column("fits", no_wrap=True)
     table.add_column("text", no_wrap=True)
     for one in works:
         figures = (one.size, one.blocks, one.tokens, one.feature_width)
-        table.add_row(one.name, *map(str, figures), "class" if one.class_token else "mean", one.text)
+        frame, fits = "class" if one.class_token else "mean", "both" if one.adaptable else "ladder"
+        table.add_row(one.name, *map(str, figures), frame, fits, one.text.removeprefix("hub "))
     return table
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from maclip.adapters.blocks import BlockAdapters
 from maclip.backbones.catalogue import FAMILIES, look_up
-from maclip.backbones.image_towers import cut_tower
+from maclip.backbones.cutting import cut_tower
 from maclip.backbones.loading import load_backbone
 from maclip.config import AdapterConfig, ModelConfig
 from maclip.model.maclip import MaClip
@@ -102,10 +102,7 @@ def test_every_tuned_tensor_learns_and_no_frozen_one_does(kind):
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
-        ("RN50", "ModifiedResNet"),
-        ("convnext_tiny", "ConvNeXt"),
-        ("EVA02-B-16", "Eva"),
-        ("MobileCLIP-S1", "FastVit"),
+        ("swin_base_patch4_window7_224", "SwinTransformer"),
         ("vit_relpos_medium_patch16_cls_224", "VisionTransformerRelPos"),
         ("ViTamin-XL-384", "384 px where its configuration says 256"),
     ],

@@ -143,7 +143,7 @@ def test_pickled_code_is_never_run(tmp_path: Path):
 def test_names_that_are_not_there_are_refused_with_those_that_are():
     assert "ViT-B-32" in refused("ViT-B-23", "none", "backbone-unknown").fix
     assert "openai" in refused("ViT-B-32", "no-such-tag", "weights-unavailable").fix
-    refused("RN50", "none", "backbone-unsupported")
+    refused("swin_base_patch4_window7_224", "none", "backbone-unsupported")
 
 
 def test_weights_that_cannot_be_downloaded_say_so(monkeypatch):
