@@ -4,9 +4,9 @@
 
 The server watches four drawn videos as cameras. A client does what the page does: it asks for the state and pictures
 several times a second, and every few seconds opens the review with its strips, asks why, records a take, keeps it as a
-class and undoes that. Each second resident memory, threads and open files are noted. After a warm-up of a fifth of the
-time memory must be flat within 5 %, and threads and files within what one more source takes: else the exit code is 1
-(not with --smallest).
+class and undoes that. Each second resident memory, threads and open files are noted. In the first fifth of the time the
+last minute of each source and the windows to review fill up to their bounds; after it memory must be flat within 5 %,
+and threads and files within what one more source takes: else the exit code is 1 (not with --smallest).
 
 "Growth" is the median of the last quarter over that of the first.
 """
@@ -103,7 +103,8 @@ def main() -> int:
     seconds = SMALLEST_SECONDS if chosen.smallest else chosen.minutes * 60
     with tempfile.TemporaryDirectory(prefix="maclip-serve-soak-") as folder:
         samples, requests = soak(chosen.bundle, Path(folder), seconds, teach_at=1 if chosen.smallest else TEACH_EVERY)
-    verdicts = judge(samples, warm_up_s=WARM_UP_SHARE * samples[-1].time_s)
+    warm_up_s = WARM_UP_SHARE * samples[-1].time_s
+    verdicts = judge(samples, warm_up_s=warm_up_s)
     moments = [*samples[:: max(1, len(samples) // 10)], samples[-1]]
     rows = [
         (
@@ -124,7 +125,7 @@ def main() -> int:
         content |= {"sources": SOURCES, "requests": requests, **asdict(verdicts)}
         write_json(chosen.json, {**content, "samples": [asdict(one) for one in samples]})
     if chosen.figure:
-        draw(samples, verdicts, chosen.figure)
+        draw(samples, verdicts, chosen.figure, warm_up_s=warm_up_s)
     return 0 if verdicts.flat or chosen.smallest else 1
 
 

@@ -174,15 +174,15 @@ def show(samples: Sequence[Sample], frames: int, verdicts: Verdicts) -> None:
     )
 
 
-def draw(samples: Sequence[Sample], verdicts: Verdicts, path: Path) -> None:
-    """Memory over time, and the band that is flat."""
+def draw(samples: Sequence[Sample], verdicts: Verdicts, path: Path, *, warm_up_s: float | None = None) -> None:
+    """Memory over time, and the band that is flat. warm_up_s: as for `judge`."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(9, 3.6), layout="constrained")
-    warm = min(MAX_WARM_UP_S, WARM_UP_SHARE * samples[-1].time_s)
+    warm = min(MAX_WARM_UP_S, WARM_UP_SHARE * samples[-1].time_s) if warm_up_s is None else warm_up_s
     level = statistics.median(sample.memory_mib for sample in samples if sample.time_s >= warm)
     axes.axhspan(level * (1 - FLAT), level * (1 + FLAT), color="#d5d8dd", label="5 % either way")
     axes.axvline(warm, color="#8a8f98", linewidth=0.8, linestyle=(0, (3, 3)), label="warm-up")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,7 +15,8 @@ from maclip_runtime.reading.frames import Floats
 from maclip_runtime.serve.film import Picture
 from maclip_runtime.sources import Roi
 
-MAX_WINDOWS = 300  # of each kind; pictures are shared by windows that overlap
+MAX_WINDOWS = 300  # of each kind
+MAX_BYTES = 64 << 20  # of the pictures of each kind; a window of 2 s takes 0.3 to 1.2 MB
 NEAR = 0.15  # match from 0.5 within which an answer is near its limit
 OPEN, ASSIGNED, NEGATIVE, SKIPPED = "open", "assigned", "negative", "skipped"
 SETTLED, DONE = "settled", "done"
@@ -104,7 +105,7 @@ class Windows:
             seen = make(self._numbers, kind)
             kept = self._events if kind == "event" else self._hard
             kept[seen.id] = seen
-            while len(kept) > MAX_WINDOWS:
+            while len(kept) > MAX_WINDOWS or (len(kept) > 1 and _bytes(kept.values()) > MAX_BYTES):
                 kept.popitem(last=False)
             return seen
 
@@ -145,6 +146,11 @@ class Windows:
             some = every[at : at + 16]
             for seen, answer in zip(some, measure(np.stack([one.features for one in some])), strict=True):
                 seen.now = verdict_of(answer, decisions)
+
+
+def _bytes(kept: Iterable[Seen]) -> int:
+    """Of all pictures; one that two windows share counts twice."""
+    return sum(len(picture.jpeg) for seen in kept for picture in seen.pictures)
 
 
 def verdict_of(answer: Answer, decisions: Decisions) -> Verdict:
