@@ -172,7 +172,7 @@ def _require_supported(name: str) -> None:
         raise MaclipError(
             "backbone-unknown",
             f"open_clip has no model {name!r}.",
-            f"Use '{TINY}' or one of open_clip's ViTs, such as {', '.join(near or ['ViT-B-32', 'ViT-B-16'])}; "
+            f"Use '{TINY}' or one of open_clip's models, such as {', '.join(near or ['ViT-B-32', 'ViT-B-16'])}; "
             "maclip backbones lists all supported models.",
         )
     found = look_up(name)

@@ -15,7 +15,7 @@ from maclip_cli.workstation.requirements import need_training
 from maclip_runtime.errors import MaclipError
 
 Backbone = Annotated[
-    str, typer.Option(help="Name of an open_clip ViT, or 'tiny': the small CLIP model that ships with maclip.")
+    str, typer.Option(help="Name of an open_clip model, or 'tiny': the small CLIP model that ships with maclip.")
 ]
 Pretrained = Annotated[
     str, typer.Option(help="A tag of open_clip, a checkpoint file, a model hub's folder, or 'none' for random weights.")
