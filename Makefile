@@ -54,6 +54,9 @@ $(READY): pyproject.toml constraints.txt
 	@echo "Installing into $(VENV): torch and its libraries are about 5 GB, a minute or two on a fast line."
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,export,cpu,dev]'
+	@# A Triton server to test against. The wheel asks for numpy 1, which its server does not use.
+	@test "$$(uname -sm)" != "Linux x86_64" || $(BIN)/python -m pip install --quiet --no-deps \
+		--target $(VENV)/share/pytriton nvidia-pytriton==0.7.0
 	@touch $@
 
 clean:

@@ -29,7 +29,7 @@ COMMANDS = (
     *("archive", "decoders", "doctor", "dropped_rows", "enrolment", "events", "gpu", "ladder", "ladder_accuracy"),
     *("limit_rules", "match", "open_set", "reconnects", "serve", "serve_soak", "session_options", "soak", "streaming"),
 )
-HELPERS = {"command", "drawn", "gpu_runner", "small_model", "streaming_runners"}
+HELPERS = {"command", "drawn", "gpu_runner", "small_model", "streaming_runners", "triton_server"}
 
 
 @pytest.fixture(scope="session")

@@ -30,12 +30,16 @@ DeviceOption = Annotated[
     typer.Option(
         "--device",
         help="auto (what doctor, bench or build measured here, else a rule), cpu, cuda, openvino (bfloat16 where the "
-        "CPU has it), openvino-f32, openvino:GPU, openvino:NPU, tensorrt, rtx, the name of an onnxruntime provider, or "
-        "the library file of a plug-in provider; see maclip-run doctor.",
+        "CPU has it), openvino-f32, openvino:GPU, openvino:NPU, tensorrt, rtx, an onnxruntime provider's name, a "
+        "plug-in provider's library file, or a server, triton:grpc://HOST:PORT; see maclip-run doctor.",
     ),
 ]
 AllowFallbackOption = Annotated[
-    bool, typer.Option("--allow-fallback", help="Accept that some nodes run on the CPU instead of the device.")
+    bool,
+    typer.Option(
+        "--allow-fallback",
+        help="Accept that some nodes run on the CPU instead of the device, or that a server is not there yet.",
+    ),
 ]
 ThreadsOption = Annotated[
     int | None,

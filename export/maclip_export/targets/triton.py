@@ -1,5 +1,8 @@
 """A model repository for NVIDIA's Triton Inference Server from a finished bundle: one model for each graph.
 
+A bundle with stem and tower gets `maclip_visual` too, both in one: a client that sends frames gets features back, and
+no tokens travel.
+
 The fields are those of Triton's `model_config.proto`, written as text without protobuf.
 """
 
@@ -11,10 +14,11 @@ from pathlib import Path
 import onnx
 
 from maclip_export.folders import new_folder
+from maclip_export.targets.visual import external_files, write_visual
 from maclip_runtime.bundle.manifest import GraphSpec, Manifest, TensorSpec
 from maclip_runtime.bundle.opening import Bundle
+from maclip_runtime.bundle.served import PREFIX, batch_axis, client_dims, served_graphs
 
-PREFIX = "maclip_"
 CONFIG_FILE, MODEL_FILE, VERSION = "config.pbtxt", "model.onnx", "1"
 TYPES = {
     "uint8": "TYPE_UINT8", "bool": "TYPE_BOOL", "int32": "TYPE_INT32", "int64": "TYPE_INT64",
@@ -36,11 +40,14 @@ def write_repository(bundle: Path, out: Path, force: bool = False) -> list[str]:
     opened = Bundle.open(bundle)
     models = []
     with new_folder(out, force, _is_ours, "model repository of maclip") as folder:
-        for name, graph in opened.manifest.graphs.items():
+        for name, graph in served_graphs(opened.manifest).items():
             model = PREFIX + name
             place = folder / model / VERSION
             place.mkdir(parents=True)
-            _copy_graph(opened.graph_file(name), place)
+            if name in opened.manifest.graphs:
+                _copy_graph(opened.graph_file(name), place)
+            else:
+                write_visual(opened, place / MODEL_FILE)
             (folder / model / CONFIG_FILE).write_text(config_text(model, graph, opened.manifest), encoding="utf-8")
             models.append(model)
     return models
@@ -81,20 +88,11 @@ def config_text(model: str, graph: GraphSpec, manifest: Manifest) -> str:
     return "\n".join(lines) + "\n"
 
 
-def batch_axis(graph: GraphSpec) -> str | None:
-    """The letter of the axis that the server may batch along; None if there is no such axis."""
-    tensors = [*graph.inputs, *graph.outputs]
-    firsts = {tensor.shape[0] if tensor.shape else None for tensor in tensors}
-    others = any(isinstance(n, str) for tensor in tensors for n in tensor.shape[1:])
-    first = firsts.pop()
-    return first if isinstance(first, str) and not firsts and not others else None
-
-
 def _tensors(kind: str, tensors: tuple[TensorSpec, ...], axis: str | None) -> list[str]:
     lines = []
     for tensor in tensors:
         lines += [f"{kind} {{", f'  name: "{tensor.name}"', f"  data_type: {TYPES[tensor.dtype]}"]
-        lines.append(f"  dims: {_listed(_dims(tensor, axis))}")
+        lines.append(f"  dims: {_listed(client_dims(tensor, axis))}")
         # Triton has no tensors without dimensions: one number for each item of a batch is [1] for clients.
         if axis is not None and len(tensor.shape) == 1:
             lines.append("  reshape { shape: [ ] }")
@@ -102,18 +100,12 @@ def _tensors(kind: str, tensors: tuple[TensorSpec, ...], axis: str | None) -> li
     return lines
 
 
-def _dims(tensor: TensorSpec, axis: str | None) -> list[int]:
-    """The shape that a client sends, without the batch; -1 is a free axis."""
-    shape = tensor.shape if axis is None else tensor.shape[1:] or (1,)
-    return [-1 if isinstance(n, str) else n for n in shape]
-
-
 def _warm_up(graph: GraphSpec, axis: str | None, batch: int) -> list[str]:
     """A run with zeros before the server reports the model as ready, so that memory and kernels are ready too."""
     lines = ["model_warmup {", f'  name: "zeros of {batch}"', f"  batch_size: {batch}"]
     for tensor in graph.inputs:
         free = [WARM_UP_SIZES.get(n, 1) for n in tensor.shape if isinstance(n, str)]
-        dims = [free.pop(0) if n == -1 else n for n in _dims(tensor, axis)]
+        dims = [free.pop(0) if n == -1 else n for n in client_dims(tensor, axis)]
         lines += [
             "  inputs {",
             f'    key: "{tensor.name}"',
@@ -133,9 +125,7 @@ def _copy_graph(graph: Path, place: Path) -> None:
     Not links: readers of ONNX refuse linked weights as a way out of the folder.
     """
     shutil.copyfile(graph, place / MODEL_FILE)
-    model = onnx.load(graph, load_external_data=False)
-    entries = (entry for tensor in model.graph.initializer for entry in tensor.external_data)
-    for name in sorted({entry.value for entry in entries if entry.key == "location"}):
+    for name in external_files(onnx.load(graph, load_external_data=False)):
         (place / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(graph.parent / name, place / name)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ CANNOT_BE_USED = "The device {!r} cannot be used: "
 ASK_DOCTOR = "; maclip-run doctor says why"
 OPENVINO, OPENVINO_PREFIX = "openvino", "openvino:"
 TENSORRT_DEVICES = ("tensorrt", "rtx")
+TRITON_PREFIX = "triton:"
 CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 CPUS = Path("/sys/devices/system/cpu")
 
@@ -25,6 +26,7 @@ class Engine(Protocol):
     """The graphs of one bundle on one device. A graph is loaded on its first run. Thread-safe.
 
     `device` is the --device value: "cpu", "cuda", "openvino", "openvino:GPU", an onnxruntime provider's name, ...
+    An engine on another machine is a `WindowEngine` too.
     """
 
     device: str
@@ -35,6 +37,19 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Free the loaded graphs. Closing twice does nothing."""
+        ...
+
+
+@runtime_checkable
+class WindowEngine(Protocol):
+    """An engine that may be sent whole windows of frames, also where the bundle has stem and tower.
+
+    `takes_windows` says whether it wants them now: it changes when a server goes away or comes back.
+    """
+
+    @property
+    def takes_windows(self) -> bool:
+        """Whether `run("visual", ...)` is the way for now."""
         ...
 
 
@@ -63,6 +78,11 @@ def _siblings(cpu: int) -> str:
 def is_openvino(device: str) -> bool:
     """Whether a --device value is OpenVINO's."""
     return device in (OPENVINO, "openvino-f32") or device.startswith(OPENVINO_PREFIX)
+
+
+def is_remote(device: str) -> bool:
+    """Whether a --device value names a server."""
+    return device.startswith(TRITON_PREFIX)
 
 
 def as_float(array: Array) -> npt.NDArray[np.float32]:

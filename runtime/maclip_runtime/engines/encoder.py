@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from maclip_runtime.bundle.names import name_key
 from maclip_runtime.bundle.opening import Bundle
-from maclip_runtime.engines.base import Array, Engine, as_float
+from maclip_runtime.engines.base import Array, Engine, WindowEngine, as_float
 from maclip_runtime.engines.opening import open_engine
 from maclip_runtime.engines.text_encoder import NameEncoder
 from maclip_runtime.errors import EXIT_MACHINE_LACKS, MaclipError, first_line
@@ -60,6 +60,7 @@ class Encoder:
     ) -> None:
         self.bundle = bundle
         self.engine = engine or open_engine(bundle, device, allow_fallback=allow_fallback, threads=threads)
+        self._windows = self.engine if isinstance(self.engine, WindowEngine) else None
         self.device = self.engine.device  # where the graphs run: "cpu", "cuda", "tensorrt", ...
         self.closed = False
         self._names: NameEncoder | None = None
@@ -107,8 +108,17 @@ class Encoder:
 
     @property
     def has_stem(self) -> bool:
-        """Whether `features` is `stem` and then `tower`, so that a stream can keep the stem's tokens of a frame."""
-        return "stem" in self.bundle.manifest.graphs
+        """Whether `features` is `stem` and then `tower`, so that a stream can keep the stem's tokens of a frame.
+
+        It may change from one call to the next where the engine is a server (`keeps_pixels`).
+        """
+        split = "stem" in self.bundle.manifest.graphs
+        return split and not (self._windows is not None and self._windows.takes_windows)
+
+    @property
+    def keeps_pixels(self) -> bool:
+        """Whether a frame that has its tokens may be wanted as pixels again."""
+        return self._windows is not None
 
     def stem(self, frames: Pixels) -> Floats:
         """The part that sees single frames: frames uint8 [F, size, size, 3] -> tokens [F, rows, width].

@@ -155,11 +155,14 @@ class Network:
                 tokens = self._encoder.stem(np.stack([_pixels(slot) for slot in some]))
             for slot, made in zip(some, tokens, strict=True):
                 # A copy: a view would keep the whole run's tokens for as long as one frame of it is in a ring.
-                slot.tokens, slot.pixels = made.copy() if len(some) > 1 else made, None
+                slot.tokens = made.copy() if len(some) > 1 else made
+                slot.pixels = slot.pixels if self._encoder.keeps_pixels else None
 
     def features(self, windows: Sequence[Window]) -> Floats:
         """Query features float32 [B, T, D'] of at most `MAX_ROWS` windows whose slots have passed the stem."""
         if self._encoder.has_stem:
+            if self._encoder.keeps_pixels:
+                self.run_stem([*_slots(windows)])  # none has tokens where a server went away a moment ago
             tokens = _gathered([[_tokens(slot) for slot in window.slots] for window in windows])
             with self.timed("tower"):
                 return self._encoder.tower(tokens)  # (B, T, N+1, D) -> (B, T, D')

@@ -9,6 +9,7 @@ import dataclasses
 import re
 from typing import Any
 
+from maclip_runtime.engines.base import is_remote
 from maclip_runtime.engines.opening import DEVICES
 from maclip_runtime.engines.providers import PROVIDER_SUFFIX
 from maclip_runtime.tools.bench.plan import DRAWN
@@ -45,6 +46,8 @@ def submission(bench: Bench) -> dict[str, Any]:
 
 
 def _device(device: str) -> str:
-    """A --device value that is a word; a plug-in is given by its path."""
+    """A --device value that is a word; a plug-in is given by its path, a server by its address."""
+    if is_remote(device):
+        return "a server"
     known = device in DEVICES or PLAIN_NAME.fullmatch(device.removesuffix(PROVIDER_SUFFIX).replace(":", "."))
     return device if known else "a plug-in provider"

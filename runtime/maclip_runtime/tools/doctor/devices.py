@@ -15,6 +15,7 @@ from maclip_runtime.engines.base import (
     OPENVINO_PREFIX,
     TENSORRT_DEVICES,
     is_openvino,
+    is_remote,
 )
 from maclip_runtime.engines.choice import Timing, choose
 from maclip_runtime.engines.forms import in_best_form
@@ -29,6 +30,9 @@ from maclip_runtime.engines.providers import (
     names_provider,
     require_working,
 )
+from maclip_runtime.engines.remote.address import parse_address
+from maclip_runtime.engines.remote.client import RemoteClient
+from maclip_runtime.engines.remote.engine import RemoteEngine
 from maclip_runtime.engines.tensorrt.cuda import Cuda
 from maclip_runtime.engines.tensorrt.library import find_library
 from maclip_runtime.errors import MaclipError
@@ -83,6 +87,8 @@ def require_device(device: str) -> str:
     """What a device would run, in words. Raises what `open_engine` raises for the device."""
     if device == "auto":
         device = choose().device
+    if is_remote(device):
+        return _server(device)
     if is_openvino(device):
         openvino = import_openvino(device)
         core = openvino.Core()
@@ -108,6 +114,8 @@ def run_graphs(bundle: Bundle, device: str, timings: tuple[Timing, ...] = ()) ->
     """
     if device in TENSORRT_DEVICES:
         return tuple(GraphRun(graph, "as one engine (maclip-run build)", ()) for graph in bundle.manifest.graphs)
+    if is_remote(device):
+        return _run_remotely(bundle, device)
     bundle = in_best_form(bundle, device, timings)
     engine = (
         open_on(bundle, device)
@@ -129,6 +137,24 @@ def run_graphs(bundle: Bundle, device: str, timings: tuple[Timing, ...] = ()) ->
         else:
             runs.append(GraphRun(graph, "unknown", ()))
     return tuple(runs)
+
+
+def _run_remotely(bundle: Bundle, device: str) -> tuple[GraphRun, ...]:
+    engine = RemoteEngine(bundle, device)
+    try:
+        served = engine.served
+    finally:
+        engine.close()
+    own = f"on this machine ({engine.own_device})"
+    return tuple(GraphRun(graph, "on the server" if graph in served else own, ()) for graph in bundle.manifest.graphs)
+
+
+def _server(device: str) -> str:
+    client = RemoteClient(parse_address(device))
+    try:
+        return client.in_words()
+    finally:
+        client.close()
 
 
 def _state(device: str) -> DeviceState:
