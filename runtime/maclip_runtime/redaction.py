@@ -16,6 +16,12 @@ _PATH_SECRET = re.compile(
     r".*?(?=_[A-Za-z]+=|[/&;?#]|$)",
     re.IGNORECASE,
 )
+# `bag:` and `gst:` are followed by a path or by a pipeline, whose elements may have an address or a password.
+_LOCAL = re.compile(r"(?:[^=/\\:?]+=)?(?:bag|gst):", re.IGNORECASE)
+_PROPERTY_SECRET = re.compile(
+    r"""((?<![\w-])(?:[\w-]*(?:pw|passwd|password|passphrase|secret|token)|user-id|username)\s*=\s*)(?:"[^"]*"|'[^']*'|[^\s!]+)""",
+    re.IGNORECASE,
+)
 
 
 JOINERS = "\u200c\u200d"  # not printable to Python, but part of Persian words and of emoji
@@ -28,6 +34,8 @@ def redact(uri: str | PathLike[str] | int) -> str:
     'rtsp://***@camera/1?token=***'
     """
     text = str(uri)
+    if local := _LOCAL.match(text):
+        return local[0] + redact_text(_PROPERTY_SECRET.sub(r"\1***", text[local.end() :]))
     begins = re.search(_SCHEME, text)
     if begins is None:
         return _BARE_LOGIN.sub("***@", text)

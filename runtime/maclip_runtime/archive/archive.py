@@ -30,6 +30,7 @@ from maclip_runtime.matching.clips import read_take
 from maclip_runtime.matching.index import build_index
 from maclip_runtime.reading.frames import Floats
 from maclip_runtime.recognizer import Recognizer
+from maclip_runtime.sources import scheme_of
 from maclip_runtime.streaming import Grid, window_of
 
 PathOrName = str | PathLike[str]
@@ -300,12 +301,12 @@ def window_of_gallery(gallery: PathOrName, encoder: Encoder) -> float | None:
 
 
 def link_to(path: str, start_s: float, end_s: float) -> str:
-    """The address of a part of a video, which browsers and players open at its beginning.
+    """The address of a part of a video, which browsers and players open at its beginning; of a bag its address.
 
     >>> link_to("/videos/a b.mp4", 3, 5.25)
     'file:///videos/a%20b.mp4#t=3.00,5.25'
     """
-    return f"file://{quote(path)}#t={start_s:.2f},{end_s:.2f}"
+    return path if scheme_of(path) == "bag" else f"file://{quote(path)}#t={start_s:.2f},{end_s:.2f}"
 
 
 class _Clock:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from maclip_runtime.reading.pictures import list_pictures
 from maclip_runtime.reading.video import unreadable
 from maclip_runtime.redaction import one_line, redact
 from maclip_runtime.sources import local_path, scheme_of
+from maclip_runtime.sources.bags import BagAddress
 
 PART_BYTES = 1 << 16  # of the beginning, the middle and the end of a file
 
@@ -38,31 +39,35 @@ class Video:
 
 
 def look_at(path: str) -> Video:
-    """What lies at a path or `file://` address. Raises `clip-unreadable`."""
+    """What lies at a path, a `file://` or a `bag:` address. Raises `clip-unreadable`, `source-unknown`."""
+    if scheme_of(path) == "bag":
+        address = BagAddress.parse(path)
+        return _video(str(address), address.files, str(address), str(address.absolute()), address.topic or "")
     if scheme_of(path) not in {"", "file"}:
         raise MaclipError(
             "clip-unreadable",
-            f"{redact(path)} cannot be indexed: only a video file or a folder of frames can.",
+            f"{redact(path)} cannot be indexed: only a video file, a folder of frames or a bag can.",
             "Record it into a file first.",
         )
     place = local_path(path)
+    name, absolute = one_line(redact(place)), redact(os.path.abspath(place))
+    return _video(redact(path), lambda: list_pictures(place) if place.is_dir() else [place], name, absolute)
+
+
+def _video(shown: str, files_of: Callable[[], list[Path]], name: str, path: str, part: str = "") -> Video:
+    """The video in files; `part` says which of those in the same files it is."""
     try:
-        files = list_pictures(place) if place.is_dir() else [place]
+        files = files_of()
         stats = [file.stat() for file in files]
         digest = hashlib.sha256()
-        digest.update("".join(f"{stat.st_size}\n" for stat in stats).encode())
+        digest.update("".join(f"{stat.st_size}\n" for stat in stats).encode() + part.encode())
         for file in dict.fromkeys((files[0], files[-1])):
-            for part in _parts(file):
-                digest.update(part)
+            for piece in _pieces(file):
+                digest.update(piece)
     except OSError as error:
-        raise unreadable(redact(path), f"cannot be read ({error.strerror or type(error).__name__})") from error
-    return Video(
-        one_line(redact(place)),
-        redact(os.path.abspath(place)),
-        sum(stat.st_size for stat in stats),
-        max(stat.st_mtime for stat in stats),
-        digest.hexdigest(),
-    )
+        raise unreadable(shown, f"cannot be read ({error.strerror or type(error).__name__})") from error
+    size, modified = sum(stat.st_size for stat in stats), max(stat.st_mtime for stat in stats)
+    return Video(name, path, size, modified, digest.hexdigest())
 
 
 def state_of(path: str, digest: str) -> str:
@@ -98,7 +103,7 @@ def _walk(folder: Path) -> Iterator[str]:
             yield root
 
 
-def _parts(file: Path) -> Iterator[bytes]:
+def _pieces(file: Path) -> Iterator[bytes]:
     with file.open("rb") as opened:
         size = os.fstat(opened.fileno()).st_size
         for at in sorted({0, max(0, size // 2 - PART_BYTES // 2), max(0, size - PART_BYTES)}):

@@ -58,32 +58,37 @@ def read_picture(file: Path) -> Pixels:
         raise unreadable(file, f"cannot be read ({error.strerror or type(error).__name__})") from error
     if len(data) > MAX_FILE_BYTES:
         raise unreadable(file, f"is larger than {MAX_FILE_BYTES // 2**20} MiB")
+    return decode_picture(data, file)
+
+
+def decode_picture(data: bytes, name: object) -> Pixels:
+    """The picture in the bytes of a file, as `read_picture` gives it; errors call it `name`."""
     try:
-        return _decode(file, data)
+        return _decode(name, data)
     except MaclipError:
         raise
     except Exception as error:  # Pillow's plug-ins raise whatever a damaged byte leads them to
         bare = without_metadata(data)
         if bare is None:
-            raise unreadable(file, "is not a readable picture") from error
+            raise unreadable(name, "is not a readable picture") from error
     try:
-        return _decode(file, bare)
+        return _decode(name, bare)
     except MaclipError:
         raise
     except Exception as error:
-        raise unreadable(file, "is not a readable picture") from error
+        raise unreadable(name, "is not a readable picture") from error
 
 
-def _decode(file: Path, data: bytes) -> Pixels:
+def _decode(name: object, data: bytes) -> Pixels:
     from PIL import Image
 
     try:
         image: Image.Image = Image.open(io.BytesIO(data), formats=PICTURE_FORMATS)
     except Image.DecompressionBombError as error:
-        raise unreadable(file, f"has more than {MAX_PIXELS / 1e6:.0f} million pixels") from error
+        raise unreadable(name, f"has more than {MAX_PIXELS / 1e6:.0f} million pixels") from error
     with image:
         if image.width * image.height > MAX_PIXELS:  # nothing is decoded yet
-            raise too_large(file, image.width, image.height)
+            raise too_large(name, image.width, image.height)
         image.load()
         return np.ascontiguousarray(np.asarray(_rgb(_turned(image))))
 

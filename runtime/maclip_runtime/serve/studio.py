@@ -28,7 +28,7 @@ from maclip_runtime.serve.shelf import Shelf
 from maclip_runtime.serve.state import State
 from maclip_runtime.serve.teaching import Teaching
 from maclip_runtime.serve.windows import Seen, Windows, kind_of
-from maclip_runtime.sources import Roi, SourceOptions, SourceStatus, is_live, local_path, redact
+from maclip_runtime.sources import Roi, SourceOptions, SourceStatus, is_live, local_path, redact, scheme_of
 from maclip_runtime.streaming import Grid, Pipeline, gate_of, watch
 from maclip_runtime.streaming.control import Control
 
@@ -309,13 +309,14 @@ def _named(sources: Sources) -> list[tuple[str, SourceOptions]]:
     found: list[tuple[str, SourceOptions]] = []
     names: set[str] = set()
     for uri, options in sources:
-        first = options.name or (redact(uri) if is_live(uri) else Path(local_path(uri)).stem) or "source"
+        on_disk = scheme_of(uri) in {"", "file"} and not is_live(uri)
+        first = options.name or (Path(local_path(uri)).stem if on_disk else redact(uri)) or "source"
         name, number = first, 1
         while name in names:
             number += 1
             name = f"{first} ({number})"
         names.add(name)
-        address = uri if is_live(uri) else f"loop://{local_path(uri).absolute()}"
+        address = uri if is_live(uri) else f"loop://{local_path(uri).absolute() if on_disk else uri}"
         found.append((address, replace(options, name=name, wait=True, roi=None)))
     return found
 

@@ -10,7 +10,7 @@ from maclip_runtime.sources.address import local_path, redact, scheme_of, split_
 from maclip_runtime.sources.base import Frame, SequentialSource, Source, SourceState, SourceStatus, part_of
 from maclip_runtime.sources.connection import Arrival, Connection, ConnectionLost
 from maclip_runtime.sources.live import LiveSource
-from maclip_runtime.sources.opening import Address, Names, check_names, is_live, open_source, options_of
+from maclip_runtime.sources.opening import Address, Names, check_names, is_live, is_recorded, open_source, options_of
 from maclip_runtime.sources.options import Roi, SourceOptions
 from maclip_runtime.sources.registry import source
 
@@ -30,6 +30,7 @@ __all__ = [
     "SourceStatus",
     "check_names",
     "is_live",
+    "is_recorded",
     "local_path",
     "open_source",
     "options_of",

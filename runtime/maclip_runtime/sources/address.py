@@ -13,6 +13,7 @@ __all__ = ["local_path", "lower_scheme", "redact", "scheme_of", "split_name"]
 
 # `pathlib` turns "rtsp://camera" into "rtsp:/camera", which is no path for all that.
 _ONE_SLASH = NETWORK_SCHEMES | {"v4l2", "csi"}
+_NO_SLASH = ("bag", "gst")  # followed by a path, or by a pipeline
 
 
 def local_path(uri: str | PathLike[str]) -> Path:
@@ -24,9 +25,11 @@ def local_path(uri: str | PathLike[str]) -> Path:
 def scheme_of(uri: str) -> str:
     """The scheme of `uri` in lower case, "" for a path.
 
-    >>> scheme_of("RTSP://camera/1"), scheme_of("clips/a.mp4")
-    ('rtsp', '')
+    >>> scheme_of("RTSP://camera/1"), scheme_of("bag:run.mcap"), scheme_of("clips/a.mp4")
+    ('rtsp', 'bag', '')
     """
+    if local := re.match(rf"({'|'.join(_NO_SLASH)}):", uri, re.IGNORECASE):
+        return local[1].lower()
     match = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):/(/?)", uri)
     if match is None:
         return ""

@@ -18,7 +18,8 @@ def open_source(uri: str | PathLike[str] | int, options: SourceOptions | None = 
 
     A video or a folder (8 frames per second) is a path or `file://`. A camera is `0`, `/dev/video0` or
     `v4l2:///dev/video0`, on a Jetson `csi://0`. A stream is `rtsp://`, `rtsps://`, `http://` or `https://` (MJPEG,
-    HLS, or a recording, which is played at its own pace). Other kinds are registered with `@source`.
+    HLS, or a recording, which is played at its own pace). `bag:FILE?topic=/camera/image` is a recording of ROS, and
+    `gst:PIPELINE` a pipeline of GStreamer that ends in `appsink`. Other kinds are registered with `@source`.
     Cameras and streams are live: they give the newest frame and reconnect by themselves.
 
     uri: the address; an integer is a camera's number.
@@ -41,6 +42,12 @@ def is_live(uri: str | PathLike[str] | int) -> bool:
     """Whether `uri` names a camera or a stream rather than something on disk. Raises `source-missing`."""
     kind = SOURCES.get(_text(uri))
     return kind is not None and kind.live
+
+
+def is_recorded(uri: str | PathLike[str] | int) -> bool:
+    """Whether `uri` gives the same frames each time that it is opened. Raises `source-missing`."""
+    kind = SOURCES.get(_text(uri))
+    return kind is not None and kind.recorded
 
 
 Address = str | PathLike[str] | int  # what `open_source` takes; a camera may be a number

@@ -27,6 +27,7 @@ class Kind(Generic[Opener]):
     matches: further addresses that it serves; asked before any scheme.
     forms: how its addresses are written, for error messages.
     live: whether its sources are cameras or streams rather than something on disk.
+    recorded: whether opening an address again gives the same frames, as a file does.
     """
 
     open: Opener
@@ -34,6 +35,7 @@ class Kind(Generic[Opener]):
     matches: Callable[[str], bool] | None
     forms: tuple[str, ...]
     live: bool
+    recorded: bool = False
 
 
 class Registry(Generic[Opener]):
@@ -133,6 +135,7 @@ SOURCES: Registry[Callable[[str, SourceOptions], Source]] = Registry(
 def source(
     *schemes: str,
     live: bool = False,
+    recorded: bool = False,
     matches: Callable[[str], bool] | None = None,
     forms: Sequence[str] | None = None,
 ) -> Callable[[OpenSource], OpenSource]:
@@ -140,12 +143,13 @@ def source(
 
     schemes: the schemes that it serves, without "://"; case does not matter.
     live: whether these are cameras or streams, which go on without their reader.
+    recorded: whether opening an address again gives the same frames, so that it can be enrolled as a clip.
     matches: tells whether it serves an address; for addresses without a scheme of their own.
     forms: how its addresses are written, for error messages; default: each scheme with "://".
     """
 
     def register(opener: OpenSource) -> OpenSource:
-        SOURCES.add(kind_of(opener, schemes, matches, forms, live))
+        SOURCES.add(kind_of(opener, schemes, matches, forms, live, recorded))
         return opener
 
     return register
@@ -157,8 +161,9 @@ def kind_of(
     matches: Callable[[str], bool] | None,
     forms: Sequence[str] | None,
     live: bool = False,
+    recorded: bool = False,
 ) -> Kind[Opener]:
     """A kind with its schemes in lower case and its default forms."""
     lower = tuple(scheme.lower() for scheme in schemes)
     shown = tuple(f"{scheme}://" for scheme in lower) if forms is None else tuple(forms)
-    return Kind(opener, lower, matches, shown, live)
+    return Kind(opener, lower, matches, shown, live, recorded)

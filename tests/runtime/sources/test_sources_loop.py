@@ -6,7 +6,8 @@ import itertools
 from pathlib import Path
 
 import pytest
-from videos import color_video
+from bag_files import color_bag
+from videos import color_frames, color_video
 
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.sources import is_live, open_source
@@ -28,6 +29,18 @@ def test_a_video_goes_on_from_its_beginning_at_its_own_pace(tmp_path: Path) -> N
     changes = [at for at, (one, other) in enumerate(itertools.pairwise(colours)) if one != other]
     assert len(changes) >= 3  # red, green, red, green, ...
     assert abs(times[changes[2] + 1] - times[changes[0] + 1] - 0.6) < 0.15
+
+
+def test_a_recording_of_ros_is_played_too(tmp_path: Path) -> None:
+    with open_source(f"loop://bag:{color_bag(tmp_path / 'run.mcap', color_frames('red', 3), rate=20)}") as source:
+        times = [frame.time_s for frame in itertools.islice(source, 5)]
+    assert times[-1] > 0.11  # later than the last of the recording
+
+
+@pytest.mark.parametrize("address", ["loop://0", "loop://rtsp://camera/1"])
+def test_a_camera_is_not_played_again(address: str) -> None:
+    with pytest.raises(MaclipError, match="it is no recording"):
+        open_source(address)
 
 
 def test_a_video_that_cannot_be_played_is_said(tmp_path: Path) -> None:

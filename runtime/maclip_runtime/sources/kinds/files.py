@@ -16,7 +16,7 @@ from maclip_runtime.sources.options import Roi, SourceOptions
 from maclip_runtime.sources.registry import source
 
 
-@source("file", "", forms=("a path", "file://"))
+@source("file", "", recorded=True, forms=("a path", "file://"))
 def open_file(uri: str, options: SourceOptions) -> SequentialSource:
     """The video file or folder of frames at a path. Raises `clip-unreadable`."""
     path = local_path(uri)
