@@ -1,4 +1,4 @@
-"""`maclip-run gallery`: list, show, check, change, export and import the enrolled classes."""
+"""`maclip-run gallery`: list, show, check, change, export, import and share the enrolled classes."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from rich.table import Table
 from maclip_cli.console import changes, people, print_json, results
 from maclip_cli.device.gallery_doctor import doctor
 from maclip_cli.device.options import GalleryOption, JsonOption, open_gallery
+from maclip_cli.device.sharing import follow, key, publish
 from maclip_runtime.errors import MaclipError
 
 if TYPE_CHECKING:
@@ -26,9 +27,12 @@ NegativesOption = Annotated[
 MAX_SOURCE_LENGTH = 24  # characters in a table
 
 gallery_app = typer.Typer(
-    no_args_is_help=True, help="List, show, check, change, export and import the enrolled classes."
+    no_args_is_help=True, help="List, show, check, change, export, import and share the enrolled classes."
 )
 gallery_app.command()(doctor)
+gallery_app.command()(key)
+gallery_app.command()(publish)
+gallery_app.command()(follow)
 
 
 @gallery_app.command("list")

@@ -11,11 +11,12 @@ import json
 import os
 import secrets
 import zipfile
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from safetensors.numpy import save
 
@@ -70,25 +71,15 @@ def export_gallery(gallery: Gallery, file: str | PathLike[str]) -> int:
         raise empty(gallery.path)
     if len(clips) > MAX_CLIPS:
         raise _unwritten(file, f"the gallery has {len(clips)} clips, and a file holds {MAX_CLIPS}")
-    limits = [_limit_facts(limit) for limit in gallery.limits().values()]
-    index = {
-        "format": FORMAT,
-        "version": FORMAT_VERSION,
-        "contract": gallery.contract,
-        "clips": [_facts(clip) for clip in clips],
-        "limits": limits,
-    }
+    limits = list(gallery.limits().values())
     # In the same folder, so that it can be renamed in one step.
     part = file.with_name(f".maclip-{secrets.token_hex(8)}.part")
     made = None
     try:
         # With the mode that umask says, as any new file has; those of `tempfile` are for their owner only.
-        with part.open("xb") as raw, zipfile.ZipFile(raw, "w", zipfile.ZIP_STORED) as archive:
+        with part.open("xb") as raw:
             made = part
-            archive.writestr(INDEX, json.dumps(index, ensure_ascii=False))
-            for number, clip in enumerate(clips):
-                archive.writestr(f"clips/{number}.safetensors", save(_arrays(clip)))
-                archive.writestr(f"clips/{number}.jpg", clip.thumbnail)
+            write_archive(raw, gallery.contract, clips, limits)
         os.replace(made, file)
         made = None
     except OSError as error:
@@ -98,6 +89,24 @@ def export_gallery(gallery: Gallery, file: str | PathLike[str]) -> int:
             with suppress(OSError):
                 os.unlink(made)
     return len(clips)
+
+
+def write_archive(
+    raw: BinaryIO, contract: str | None, clips: Sequence[EnrolledClip], limits: Sequence[ClassLimit]
+) -> None:
+    """Write clips and limits as `ExportedGallery` reads them; the same ones give the same bytes. Raises OSError."""
+    index = {
+        "format": FORMAT,
+        "version": FORMAT_VERSION,
+        "contract": contract,
+        "clips": [_facts(clip) for clip in clips],
+        "limits": [_limit_facts(limit) for limit in limits],
+    }
+    with zipfile.ZipFile(raw, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr(zipfile.ZipInfo(INDEX), json.dumps(index, ensure_ascii=False))
+        for number, clip in enumerate(clips):
+            archive.writestr(zipfile.ZipInfo(f"clips/{number}.safetensors"), save(_arrays(clip)))
+            archive.writestr(zipfile.ZipInfo(f"clips/{number}.jpg"), clip.thumbnail)
 
 
 def import_gallery(gallery: Gallery, file: str | PathLike[str], *, new_only: bool = False) -> Imported:
@@ -118,7 +127,7 @@ def import_gallery(gallery: Gallery, file: str | PathLike[str], *, new_only: boo
             raise corrupt(file, "it is not a file")
         with BoundedFile(file) as raw, zipfile.ZipFile(raw) as archive:
             raw.opened = True
-            reader = ExportedGallery(file, archive)
+            reader = ExportedGallery(file, archive, file.stat().st_size)
             return _keep(gallery, reader, new_only)
     except (OSError, zipfile.BadZipFile, NotImplementedError, EOFError) as error:
         raise corrupt(file, f"it cannot be read ({error})") from error

@@ -65,9 +65,9 @@ class BoundedFile(io.FileIO):
 
 
 class ExportedGallery:
-    """Reads an archive and checks every part of it. Raises `import-corrupt`."""
+    """Reads an archive of `size` bytes and checks every part of it; `file` names it. Raises `import-corrupt`."""
 
-    def __init__(self, file: Path, archive: zipfile.ZipFile) -> None:
+    def __init__(self, file: Path, archive: zipfile.ZipFile, size: int) -> None:
         self.file, self._archive = file, archive
         self._members = {info.filename: info for info in archive.infolist()}
         if len(self._members) != len(archive.infolist()):
@@ -75,7 +75,7 @@ class ExportedGallery:
         if any(info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1 for info in self._members.values()):
             raise corrupt(file, "its members are compressed or encrypted")
         # Overlapping members could refer to the same bytes many times.
-        if sum(info.file_size for info in self._members.values()) > file.stat().st_size:
+        if sum(info.file_size for info in self._members.values()) > size:
             raise corrupt(file, "its members claim more bytes than it has")
         try:
             index = json.loads(self._read(INDEX, MIN_INDEX_BYTES + MEMBER_BYTES * len(self._members)))

@@ -6,6 +6,7 @@ import datetime
 import ipaddress
 import logging
 import shutil
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -332,6 +333,12 @@ def test_secrets_are_not_taken_from_an_address_and_not_sent_in_the_clear(
     monkeypatch.delenv("MACLIP_TRITON_TOKEN_FILE")
     monkeypatch.setenv("MACLIP_TRITON_CA", str(tmp_path / "none"))
     refused("remote-insecure", lambda: Encoder(Bundle.open(split), "triton:grpcs://a:1"))
+
+
+def test_a_client_that_is_not_installed_is_named(split: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tritonclient.grpc", None)
+    error = refused("device-missing", lambda: Encoder(Bundle.open(split), "triton:grpc://127.0.0.1:1"))
+    assert "maclip[triton]" in error.fix
 
 
 def test_addresses() -> None:
