@@ -31,14 +31,14 @@ test-lowest:
 	OMP_NUM_THREADS=1 $(LOWEST_VENV)/bin/pytest -n 2 --dist worksteal $(LOWEST) --deselect \
 		"tests/runtime/reading/test_pictures.py::test_a_picture_of_any_mode_has_its_colours[tiff-YCbCr]"
 
-# The wheel in clean environments of several Pythons: it installs, and the commands that need no engine run.
+# The wheel in clean environments of several Pythons: it installs, finds its engine, and its commands start.
 PYTHONS ?= python3.10 python3.13
 INSTALL_VENV ?= .venv-install
 test-install: $(READY)
 	$(BIN)/python -m hatchling build -t wheel -d $(INSTALL_VENV)/dist
 	@set -e; for python in $(PYTHONS); do \
 		$$python -m venv --clear $(INSTALL_VENV)/venv; \
-		$(INSTALL_VENV)/venv/bin/pip install --quiet $(INSTALL_VENV)/dist/*.whl; \
+		$(INSTALL_VENV)/venv/bin/pip install --quiet "$$(echo $(INSTALL_VENV)/dist/*.whl)[cpu,ros,serve,archive]"; \
 		$(INSTALL_VENV)/venv/bin/python --version; \
 		$(INSTALL_VENV)/venv/bin/maclip-run --version; \
 		$(INSTALL_VENV)/venv/bin/maclip-run doctor --json > $(INSTALL_VENV)/doctor.json; \
