@@ -6,7 +6,7 @@ SPACE := $(subst ,, )
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-lowest check ablation clean
+.PHONY: demo docs test test-lowest check ablation clean
 
 demo: $(READY)
 	$(BIN)/maclip demo --out demo
@@ -40,6 +40,11 @@ ablation: $(READY)
 		$(BIN)/python -m benchmarks.ablation.run $(SCRATCH) --jobs $(JOBS) --backbone tiny --backbone nopos
 	$(BIN)/python -m benchmarks.ablation.page
 
+# The website of docs/, with the pages that are made from the code, in site/.
+docs: $(READY)
+	rm -rf site
+	$(BIN)/python -m website.build site
+
 # Lint, types and import contract.
 check: $(READY)
 	$(BIN)/ruff check .
@@ -60,4 +65,4 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(LOWEST_VENV) demo
+	rm -rf $(VENV) $(LOWEST_VENV) demo site
