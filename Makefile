@@ -6,7 +6,7 @@ SPACE := $(subst ,, )
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-lowest test-install check ablation clean
+.PHONY: demo docs test test-lowest test-install check ablation clean
 
 demo: $(READY)
 	$(BIN)/maclip demo --out demo
@@ -55,6 +55,11 @@ ablation: $(READY)
 		$(BIN)/python -m benchmarks.ablation.run $(SCRATCH) --jobs $(JOBS) --backbone tiny --backbone nopos
 	$(BIN)/python -m benchmarks.ablation.page
 
+# The website of docs/, with the pages that are made from the code, in site/.
+docs: $(READY)
+	rm -rf site
+	$(BIN)/python -m website.build site
+
 # Lint, types and import contract.
 check: $(READY)
 	$(BIN)/ruff check .
@@ -75,4 +80,4 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(LOWEST_VENV) $(INSTALL_VENV) dist demo
+	rm -rf $(VENV) $(LOWEST_VENV) $(INSTALL_VENV) dist demo site

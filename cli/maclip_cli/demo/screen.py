@@ -11,6 +11,8 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from maclip_cli.console import people
+
 Update = Callable[[str, int, int], None]  # (description, done, total)
 
 
@@ -31,7 +33,7 @@ class Screen:
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            console=console or Console(stderr=True, highlight=False),
+            console=console or people(),
         )
         self.steps: list[Step] = []
 

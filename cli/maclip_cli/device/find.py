@@ -34,6 +34,7 @@ from maclip_cli.device.options import (
     TrustEnginesOption,
     require_gallery,
 )
+from maclip_cli.waiting import bar, doing
 from maclip_runtime.errors import MaclipError
 
 if TYPE_CHECKING:
@@ -104,7 +105,8 @@ def find(
             _print_events(archive, gallery, decisions, filters, as_json)
             return
         whose = None if class_name is None else gallery
-        found = archive.find(clips or [], class_name=class_name, gallery=whose, top=top, filters=filters)
+        with doing("searching"):
+            found = archive.find(clips or [], class_name=class_name, gallery=whose, top=top, filters=filters)
     _write(found, clips or [], class_name, gallery, report, sheet)
     if as_json:
         from maclip_runtime.archive.archive import SCHEMA
@@ -165,7 +167,12 @@ def _write(
     from maclip_runtime.archive.strips import strip_of
 
     there = [one for one in search.found if one.video == "there"]
-    strips = {one.rank: strip for one in there if (strip := strip_of(one.path, one.start_s, one.end_s)) is not None}
+    strips = {}
+    with bar("cutting frames") as update:
+        for number, one in enumerate(there):
+            update(number, len(there))
+            if (strip := strip_of(one.path, one.start_s, one.end_s)) is not None:
+                strips[one.rank] = strip
     if sheet is not None:
         write_sheet(search, strips, sheet)
         people().print(escape(f"see {sheet}"), soft_wrap=True)
