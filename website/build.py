@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -62,7 +63,7 @@ SECTIONS: dict[str, list[str]] = {
     "Extend": ["extending.md", "contributing.md", "security.md", "changelog.md"],
 }
 FROM_ROOT = {"CONTRIBUTING.md": "contributing.md", "SECURITY.md": "security.md", "CHANGELOG.md": "changelog.md"}
-LINK = re.compile(r"(?<=\]\()((?:\.\./)?[^)\s#]+)((?:#[^)\s]*)?)(?=\))")
+LINK = re.compile(r"(?<=\]\()((?:\.\./)*[^)\s#]+)((?:#[^)\s]*)?)(?=\))")
 DRAWING = re.compile(r"!\[([^\]]*)\]\((images/[\w-]+\.svg)\)")
 
 
@@ -88,7 +89,8 @@ def stage(pages: Path) -> None:
     shutil.copytree(DOCS, pages)
     for name, page in FROM_ROOT.items():
         if (ROOT / name).is_file():
-            shutil.copy(ROOT / name, pages / page)
+            text = (ROOT / name).read_text(encoding="utf-8")
+            (pages / page).write_text(LINK.sub(_from_docs, text), encoding="utf-8")
     shutil.copy(STYLE, pages / "site.css")
     made = {
         "errors.md": errors_page(),
@@ -131,18 +133,33 @@ def adapted(text: str, pages: Path) -> str:
     return text.replace("<details>", '<details markdown="1">')
 
 
+def _from_docs(found: re.Match[str]) -> str:
+    """A link of a page beside docs/, as a page in it has it."""
+    target, place = found[1], found[2]
+    if target.startswith("docs/"):
+        return target.removeprefix("docs/") + place
+    return (f"../{target}" if (ROOT / target).is_file() else target) + place
+
+
 def _copy(source: Path, folder: Path) -> None:
-    """Copy a file of the repository, and the files that it links to if it is a page."""
+    """Copy a file of the repository; if it is a page, also the files that it links to. Links to docs/ lead to pages."""
     copy = folder / source.relative_to(ROOT)
     if copy.exists():
         return
     copy.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(source, copy)
-    if source.suffix == ".md":
-        for target, _ in LINK.findall(source.read_text(encoding="utf-8")):
-            linked = (source.parent / target).resolve()
-            if linked.is_file() and linked.is_relative_to(ROOT):
-                _copy(linked, folder)
+    if source.suffix != ".md":
+        return
+
+    def linked(found: re.Match[str]) -> str:
+        target = (source.parent / found[1]).resolve()
+        if target.is_relative_to(DOCS) and target.suffix == ".md":
+            return os.path.relpath(folder.parent / target.relative_to(DOCS), copy.parent) + found[2]
+        if target.is_file() and target.is_relative_to(ROOT):
+            _copy(target, folder)
+        return found[0]
+
+    copy.write_text(LINK.sub(linked, source.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def navigation(pages: Path) -> list[dict[str, object]]:
