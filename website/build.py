@@ -42,6 +42,7 @@ SECTIONS: dict[str, list[str]] = {
         "archive.md",
         "falls.md",
         "devices.md",
+        "robots.md",
         "remote.md",
         "fleet-galleries.md",
         "scale.md",
