@@ -23,6 +23,7 @@ from maclip_cli.device.options import (
     open_gallery,
     open_recognizer,
 )
+from maclip_cli.ray_option import RayOption, fleet_at, threads_of
 from maclip_runtime.errors import MaclipError
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def calibrate(
     threads: ThreadsOption = None,
     trust_engines: TrustEnginesOption = False,
     as_json: JsonOption = False,
+    ray: RayOption = None,
 ) -> None:
     """Set for each class the distance above which the answer is "unknown", and say how often it errs."""
     if clear:
@@ -76,8 +78,11 @@ def calibrate(
     console = people()
     bar = Progress(console=console, transient=True, disable=not console.is_terminal)
     with (
-        open_recognizer(bundle, gallery, device, None, allow_fallback, threads, trust_engines) as recognizer,
+        open_recognizer(
+            bundle, gallery, device, None, allow_fallback, threads_of(ray, threads), trust_engines
+        ) as recognizer,
         bar as progress,
+        fleet_at(ray, device, threads) as fleet,
     ):
         task = progress.add_task("Looking at background", total=None, visible=bool(background))
 
@@ -92,6 +97,7 @@ def calibrate(
             seconds=seconds,
             progress=seen,
             options=options,
+            fleet=fleet,
         )
     if figure is not None:
         from maclip_runtime.limits.figure import draw
