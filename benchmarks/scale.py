@@ -265,7 +265,9 @@ def lines(facts: dict[str, Any]) -> list[tuple[str, ...]]:
         "cores that decode and prepare": [_number(row["always_cores"]) for row in rows],
         "cores for the network, one pool": [f"{row['pooled_cores']:,}" for row in rows],
         "delay of an answer, median and 99 %": [f"{one['median_s']:.2f} s, {one['p99_s']:.2f} s" for one in dispatched],
-        "steps dropped; cores busy": [f"{one['dropped_share']:.1%}; {one['busy_share']:.0%}" for one in dispatched],
+        "steps dropped; cores busy": [
+            f"{100 * one['dropped_share']:.1f} %; {100 * one['busy_share']:.0f} %" for one in dispatched
+        ],
         "cores, each camera kept on a server of 16": [f"{row['pinned_cores']:,}" for row in rows],
         "GPUs instead (assumed: 1,000 steps a second)": [_number(row["gpus"]) for row in rows],
         "network, video to the servers": [f"{_number(row['network_mbit_s'])} Mbit/s" for row in rows],

@@ -15,7 +15,7 @@ from maclip_runtime.diagnosis.diagnose import diagnose
 from maclip_runtime.diagnosis.report import Diagnosis
 from maclip_runtime.engines.encoder import Encoder
 from maclip_runtime.evidence import Evidence
-from maclip_runtime.fleet import HERE, Fleet
+from maclip_runtime.fleet import HERE, Fleet, checked
 from maclip_runtime.gallery import MAX_CLIP_SECONDS, ClassInfo, Gallery
 from maclip_runtime.limits.calibrate import Calibration, calibrate
 from maclip_runtime.limits.measured import gallery_limits
@@ -216,6 +216,7 @@ class Recognizer:
         false_alarms = None if false_alarms is None else values.number(false_alarms, "false_alarms", minimum=0)
         options = None if options is None else values.instance(options, SourceOptions, "options")
         values.function(progress, "progress")
+        fleet = checked(fleet)
         sources = values.addresses(background, "background")
         index = self.index.ready()
         seen = None

@@ -25,7 +25,7 @@ from maclip_runtime.bundle.opening import Bundle
 from maclip_runtime.decisions import Decisions, Event, match_of
 from maclip_runtime.engines.encoder import Encoder
 from maclip_runtime.errors import MaclipError
-from maclip_runtime.fleet import HERE, Fleet
+from maclip_runtime.fleet import HERE, Fleet, checked
 from maclip_runtime.gallery import Gallery
 from maclip_runtime.matching.clips import read_take
 from maclip_runtime.matching.index import build_index
@@ -164,6 +164,7 @@ class Archive:
         paths = values.paths(videos, "videos")
         window_s, hop_s = window_of(window_s, hop_s)
         values.function(progress, "progress")
+        fleet = checked(fleet)
         if not paths:
             raise MaclipError("clip-missing", "There is no video to index.", "Give at least one video.")
         self.encoder.require_open()
@@ -195,6 +196,7 @@ class Archive:
         """
         paths, top = values.paths(clips, "clips"), values.whole(top, "top", minimum=1)
         filters = Filters() if filters is None else values.instance(filters, Filters, "filters")
+        fleet = checked(fleet)
         if bool(paths) == (class_name is not None) or (class_name is not None) != (gallery is not None):
             raise MaclipError(
                 "option-invalid", "Clips, or a class with its gallery, are needed: one of the two.",
@@ -252,6 +254,7 @@ class Archive:
         """
         decisions = Decisions() if decisions is None else values.instance(decisions, Decisions, "decisions")
         filters = Filters() if filters is None else values.instance(filters, Filters, "filters")
+        fleet = checked(fleet)
         contract = self.encoder.bundle.manifest.contract
         store = self._opened()
         view = View(store, store.require(contract), filters)

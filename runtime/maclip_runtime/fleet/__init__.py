@@ -3,6 +3,6 @@
 `shares` is the idea and does the work here; `cluster` hands it to Ray.
 """
 
-from maclip_runtime.fleet.shares import HERE, Fleet, Here, Job, in_order, open_fleet
+from maclip_runtime.fleet.shares import HERE, Fleet, Here, Job, checked, in_order, open_fleet
 
-__all__ = ["HERE", "Fleet", "Here", "Job", "in_order", "open_fleet"]
+__all__ = ["HERE", "Fleet", "Here", "Job", "checked", "in_order", "open_fleet"]

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, cast
+
+from maclip_runtime import values
 
 Share = TypeVar("Share")
 Part = TypeVar("Part")
@@ -48,6 +50,13 @@ class Here:
 
 
 HERE = Here()
+
+
+def checked(fleet: object) -> Fleet:
+    """A fleet as a caller hands it in. Raises `option-invalid`."""
+    if not callable(getattr(fleet, "spread", None)):
+        raise values.refused(fleet, "fleet", "what `open_fleet` gives")
+    return cast(Fleet, fleet)
 
 
 def in_order(fleet: Fleet, job: Job[Share, Part], shares: Iterable[Share]) -> Iterator[Part]:

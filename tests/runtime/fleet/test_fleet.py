@@ -134,7 +134,7 @@ def test_each_part_arrives_once_though_a_worker_dies(
     assert capsys.readouterr().out == ""  # which is for results
 
 
-def test_what_cannot_be_joined(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_joined(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def joins(address: str) -> MaclipError:
         def join() -> None:
             with open_fleet(address):
@@ -144,6 +144,8 @@ def test_what_cannot_be_joined(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert joins("ray://host:10001").code == "option-invalid"
     assert joins("").code == "option-invalid"
+    with archive(tmp_path / "store", bundle) as opened:
+        assert refused(lambda: opened.index(bundle, fleet="auto")).code == "option-invalid"  # type: ignore[arg-type]
     monkeypatch.setitem(sys.modules, "ray", None)
     error = joins("local")
     assert (error.code, error.exit_code, error.fix) == ("fleet-missing", 3, "pip install 'maclip[fleet]'")
