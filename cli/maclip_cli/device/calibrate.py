@@ -23,6 +23,7 @@ from maclip_cli.device.options import (
     open_recognizer,
     total_length,
 )
+from maclip_cli.ray_option import RayOption, fleet_at, threads_of
 from maclip_cli.waiting import bar
 from maclip_runtime.errors import MaclipError
 
@@ -66,6 +67,7 @@ def calibrate(
     threads: ThreadsOption = None,
     trust_engines: TrustEnginesOption = False,
     as_json: JsonOption = False,
+    ray: RayOption = None,
 ) -> None:
     """Set for each class the distance above which the answer is "unknown", and say how often it errs."""
     if clear:
@@ -77,8 +79,11 @@ def calibrate(
     console = people()
     length_s = total_length(background or [], seconds)
     with (
-        open_recognizer(bundle, gallery, device, None, allow_fallback, threads, trust_engines) as recognizer,
+        open_recognizer(
+            bundle, gallery, device, None, allow_fallback, threads_of(ray, threads), trust_engines
+        ) as recognizer,
         bar("looking at background") as update,
+        fleet_at(ray, device, threads) as fleet,
     ):
         done = recognizer.calibrate(
             background or (),
@@ -88,6 +93,7 @@ def calibrate(
             seconds=seconds,
             progress=lambda done_s: update(done_s, length_s),
             options=options,
+            fleet=fleet,
         )
     if figure is not None:
         from maclip_runtime.limits.figure import draw
