@@ -161,7 +161,7 @@ def waiting() -> Iterator[list[float]]:
         seconds.append(time.perf_counter() - begun)
         return finish(self, *rest)
 
-    RemoteClient.finish = timed  # type: ignore[method-assign]
+    RemoteClient.finish = timed  # type: ignore[method-assign,assignment]
     try:
         yield seconds
     finally:
