@@ -17,6 +17,7 @@ import pytest
 import rtsp_server
 from made_once import Once
 
+from benchmarks import triton_server
 from benchmarks.ablation.cells import CLIPS
 from benchmarks.ladder_accuracy import work
 from benchmarks.limit_rules import RULES, limit_by
@@ -27,21 +28,11 @@ from maclip_runtime.limits.measured import OwnDistances
 ROOT = Path(__file__).parents[2]
 COMMANDS = (
     *("archive", "decoders", "doctor", "dropped_rows", "enrolment", "events", "fleet", "gpu", "ladder"),
-    *(
-        "ladder_accuracy",
-        "limit_rules",
-        "match",
-        "open_set",
-        "reconnects",
-        "scale",
-        "serve",
-        "serve_soak",
-        "session_options",
-        "soak",
-        "streaming",
-    ),
+    *("ladder_accuracy", "limit_rules", "match", "open_set", "reconnects", "remote", "scale", "serve", "serve_soak"),
+    *("session_options", "soak", "streaming"),
 )
-HELPERS = {"command", "drawn", "gpu_runner", "small_model", "streaming_runners", "triton_server"}
+HELPERS = {"command", "drawn", "flat_model", "gpu_runner", "slow_network", "small_model", "streaming_runners"}
+HELPERS |= {"triton_server"}
 
 
 @pytest.fixture(scope="session")
@@ -280,6 +271,17 @@ def test_reconnects(tmp_path: Path) -> None:
     assert facts["summary"]["reconnects"] == len(facts["returns"]) == 2
     assert all(0 < one["resume_s"] < 30 for one in facts["returns"])
     assert facts["summary"]["resident_last_mib"] > 10
+
+
+@pytest.mark.skipif(triton_server.program() is None, reason=f"no Triton server: {triton_server.GET}")
+def test_remote(tmp_path: Path) -> None:
+    facts = run("remote", tmp_path)
+    own, *others = facts["rows"]
+    assert (own["network"], own["bytes_a_step"]) == ("own engine", 0)
+    for row in others:
+        assert row["bytes_a_step"] == 8 * 32 * 32 * 3
+        assert 0 < row["waiting"]["p50"] < row["step"]["p50"]
+        assert 0 < row["box"]["p50"] < row["step"]["p50"]
 
 
 def test_serve_soak(tmp_path: Path, bundles: Path) -> None:

@@ -21,6 +21,7 @@ from tritonclient.utils import triton_to_np_dtype
 from maclip_export.targets import triton
 from maclip_export.targets.triton import write_repository
 from maclip_runtime import Bundle, MaclipError
+from maclip_runtime.engines.encoder import Encoder
 
 NUMPY = {"uint8": np.uint8, "bool": bool, "float32": np.float32}
 
@@ -122,6 +123,29 @@ def test_a_real_export_is_served(shallow, tmp_path: Path):
     _, bundle = shallow
     write_repository(bundle, tmp_path / "models")
     assert_warm_up_runs(tmp_path / "models")
+    assert_stem_and_tower_in_one(bundle, tmp_path / "models")
+
+
+def test_an_int8_export_is_served_with_stem_and_tower_in_one(eight, tmp_path: Path):
+    write_repository(eight.bundle, tmp_path / "models")
+    assert_stem_and_tower_in_one(eight.bundle, tmp_path / "models")
+
+
+def assert_stem_and_tower_in_one(bundle: Path, models: Path) -> None:
+    """`maclip_visual` gives what the bundle's stem and tower give, for clips with text and without."""
+    encoder = Encoder(Bundle.open(bundle), "cpu")
+    manifest, rng = encoder.bundle.manifest, np.random.default_rng(0)
+    size = manifest.preprocess.size
+    frames = rng.integers(0, 256, (3, manifest.frames, size, size, 3), dtype=np.uint8)
+    text = rng.normal(size=(3, manifest.feature_width)).astype(np.float32)
+    for has_text in (False, True):
+        given = {"frames": frames, "text": text * has_text, "has_text": np.full(3, has_text)}
+        file = models / "maclip_visual" / "1" / "model.onnx"
+        (made,) = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"]).run(None, given)
+        expected = encoder.features(frames, text if has_text else None)
+        np.testing.assert_allclose(
+            made, expected, atol=0.02 * np.abs(expected).max() if "int8" in str(manifest.precision) else 1e-5
+        )
 
 
 def assert_warm_up_runs(out: Path) -> None:

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from slow_network import SlowNetwork
 from tiny_bundle import FRAMES, SIZE, WIDTH, seal, write_bundle
 from videos import color_frames
 
@@ -24,6 +23,7 @@ pytest.importorskip("tritonclient.grpc", reason="Triton's client library is not 
 pytest.importorskip("onnx", reason="the export is not installed")
 
 from benchmarks import triton_server
+from benchmarks.slow_network import SlowNetwork
 from benchmarks.triton_server import TritonServer, copy_models
 from maclip_export.targets.triton import write_repository
 from maclip_runtime import Bundle, MaclipError, Recognizer

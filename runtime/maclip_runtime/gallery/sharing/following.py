@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from os import PathLike
 from pathlib import Path
 
@@ -14,8 +15,8 @@ from maclip_runtime.errors import EXIT_MACHINE_LACKS, MaclipError
 from maclip_runtime.gallery.errors import unwritable
 from maclip_runtime.gallery.rows import NEGATIVE, EnrolledClip
 from maclip_runtime.gallery.sharing.entries import clip_of, entry_name
-from maclip_runtime.gallery.sharing.index import ClipId, Item, SharedIndex, corrupt
-from maclip_runtime.gallery.sharing.journal import SharedGallery, wanted
+from maclip_runtime.gallery.sharing.index import Item, SharedIndex, corrupt
+from maclip_runtime.gallery.sharing.journal import Incomplete, SharedGallery, wanted
 from maclip_runtime.gallery.sharing.keys import trusted_keys
 from maclip_runtime.gallery.sharing.reading import read_index
 from maclip_runtime.gallery.sharing.stores import Store, open_store
@@ -64,18 +65,19 @@ def follow(
         index, tag = read_index(store, trusted, seen, gallery.expected_contract, unless=seen.tag)
         if index is None:
             return Followed(seen.serial)
-        gallery.begin()
+        if gallery.contract is not None:
+            gallery.begin()
         for _ in range(MAX_TRIES):
-            here = gallery.items()
-            news = wanted(index, here)
+            news = wanted(index, gallery.items())
             if not news:
                 gallery.saw(store.where, index, tag)
                 return Followed(index.serial)
             _require_shape(gallery, index, store.where)
             with _Incoming(gallery.path) as incoming:
-                clips = _fetch(store, index, [item for item in news if not item.removed], incoming, progress)
-                added, removed, missing = gallery.apply(store.where, index, tag, clips)
-                if missing:
+                _fetch(store, index, [item for item in news if not item.removed], incoming, progress)
+                try:
+                    added, removed = gallery.apply(store.where, index, tag, partial(_fetched, incoming, index, store))
+                except Incomplete:
                     continue
                 incoming.done = True
             names = (item.class_name for item in (*added, *removed) if item.class_name != NEGATIVE)
@@ -127,21 +129,23 @@ def _fetch(
     items: Sequence[Item],
     incoming: _Incoming,
     progress: Callable[[int, int], None] | None,
-) -> dict[ClipId, EnrolledClip]:
-    clips = {}
+) -> None:
+    """Fetch the entries that are not there yet; each is checked, as it will be once more when it is taken over."""
     for number, item in enumerate(items, 1):
-        content = incoming.get(item)
-        if content is None:
+        if incoming.get(item) is None:
             name = entry_name(str(item.entry))
             stored = store.get(name, item.size)
             if stored is None:
                 raise corrupt(store.where, f"it lacks {name}")
-            content = stored.content
-        clips[item.id] = clip_of(content, item, index, store.where)  # before it is kept
-        incoming.keep(item, content)
+            clip_of(stored.content, item, index, store.where)
+            incoming.keep(item, stored.content)
         if progress:
             progress(number, len(items))
-    return clips
+
+
+def _fetched(incoming: _Incoming, index: SharedIndex, store: Store, item: Item) -> EnrolledClip | None:
+    content = incoming.get(item)
+    return None if content is None else clip_of(content, item, index, store.where)
 
 
 def _require_shape(gallery: SharedGallery, index: SharedIndex, where: str) -> None:

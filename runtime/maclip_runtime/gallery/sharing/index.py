@@ -20,9 +20,9 @@ from maclip_runtime.gallery.sharing.keys import Signer, is_signed
 
 INDEX_NAME = "index.json"
 FORMAT, VERSION = "maclip-shared-gallery", 1
+MAX_ITEMS = 2 * MAX_CLIPS  # removed ones too
 MAX_DIGEST_LENGTH = 128
 MAX_ENTRY_BYTES = 9 * MAX_VALUES + MAX_PICTURE_BYTES + (1 << 18)
-MAX_ITEM_BYTES = 8 * (MAX_NAME_LENGTH + MAX_DIGEST_LENGTH)
 MAX_INDEX_BYTES = 128 << 20
 MAX_SERIAL = 2**53
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")  # UTC; as text in the order of time
@@ -147,7 +147,7 @@ def _checked(data: Any) -> SharedIndex:
     _require(_whole(serial, MAX_SERIAL), "it has an odd serial")
     _require(_whole(data["frames"], MAX_VALUES) and _whole(data["width"], MAX_VALUES), "it has odd sizes")
     rows = data["items"]
-    _require(isinstance(rows, list) and len(rows) <= 2 * MAX_CLIPS, "it has too many clips")
+    _require(isinstance(rows, list) and len(rows) <= MAX_ITEMS, "it has too many clips")
     items = [_item(row) for row in rows]
     found = {item.id: item for item in items}
     _require(len(found) == len(items), "it has a clip twice")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -45,13 +45,12 @@ JOURNAL = (
     f"WHEN OLD.class IS NOT NEW.class BEGIN {ADDED} END",
 )
 # Clips of before the notes are as old as they say.
-FIRST = """
-    INSERT OR IGNORE INTO shared_changes
+FIRST_NOTES = """
     SELECT coalesce(class, ''), digest, 0,
         coalesce(strftime('%Y-%m-%dT%H:%M:%fZ', max(enrolled_at)), '1970-01-01T00:00:00.000Z')
     FROM clips GROUP BY class, digest
 """
-NOTES = "SELECT class, digest, at, removed FROM shared_changes"
+NOTES = "SELECT class, digest, removed, at FROM shared_changes"
 SAVE = "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
 SET = "INSERT OR REPLACE INTO shared_changes VALUES (?, ?, ?, ?)"
 
@@ -68,17 +67,22 @@ class Seen:
     tag: str | None = None
 
 
+class Incomplete(Exception):
+    """A clip is wanted that was not fetched: the gallery has changed meanwhile."""
+
+
 class SharedGallery(Gallery):
     """A gallery that notes when its clips come and go. The notes begin with `begin`."""
 
     def begin(self) -> None:
-        """Begin the notes, if they have not begun; a gallery that does not exist is created."""
-        if self._rows("SELECT 1 FROM sqlite_master WHERE name = 'shared_joined'"):
-            return
-        with self._changing(create=True) as connection:
-            for statement in JOURNAL:
-                connection.execute(statement)
-            connection.execute(FIRST)
+        """Begin the notes of a gallery, if they have not begun. Raises `gallery-empty`."""
+        if not self._begun:
+            with self._changing() as connection:
+                _begin(connection)
+
+    @property
+    def _begun(self) -> bool:
+        return bool(self._rows("SELECT 1 FROM sqlite_master WHERE name = 'shared_joined'"))
 
     @property
     def expected_contract(self) -> str | None:
@@ -87,7 +91,7 @@ class SharedGallery(Gallery):
 
     def items(self) -> dict[ClipId, Item]:
         """The last that happened to each clip here."""
-        return _items(self._made(_note, self._rows(NOTES)))
+        return _items(self._made(_note, self._rows(NOTES if self._begun else FIRST_NOTES)))
 
     def newest(self, item: Item) -> EnrolledClip | None:
         """The clip of an item, the newest one of several; None where it has gone."""
@@ -114,20 +118,21 @@ class SharedGallery(Gallery):
         where: str,
         index: SharedIndex,
         tag: str | None,
-        clips: dict[ClipId, EnrolledClip],
-    ) -> tuple[list[Item], list[Item], list[Item]]:
-        """Take over an index in one transaction; returns what was added, removed, and still lacks its clip.
+        clip_of: Callable[[Item], EnrolledClip | None],
+    ) -> tuple[list[Item], list[Item]]:
+        """Take over an index in one transaction; returns what was added and what was removed.
 
-        clips: of the items that are to be added. What happened here meanwhile counts too, by its time.
+        clip_of: gives the clip of an item that is to be added; None where it was not fetched.
+
+        What happened here since the clips were fetched counts too, by its time. Raises `Incomplete` where a clip is
+        wanted now that was not fetched.
         """
         added: list[Item] = []
         removed: list[Item] = []
         with self._changing(create=True) as connection:
             self._claim(connection, index.contract)
+            _begin(connection)
             here = _items(self._made(_note, connection.execute(NOTES)))
-            missing = [one for one in wanted(index, here) if not one.removed and one.id not in clips]
-            if missing:  # changed here since the clips were fetched
-                return [], [], missing
             importing = Importing(connection, self._insert)
             for item in wanted(index, here):
                 known = here.get(item.id)
@@ -136,20 +141,29 @@ class SharedGallery(Gallery):
                     _delete(connection, spelled, item.digest)
                     removed += [item] if item.removed else []
                 if not item.removed:
-                    clip = importing.spelled(clips[item.id])
+                    fetched = clip_of(item)
+                    if fetched is None:
+                        raise Incomplete
+                    clip = importing.spelled(fetched)
                     spelled = clip.class_name
                     importing.clip(clip)
                     added.append(item)
                 connection.execute(SET, (spelled, item.digest, int(item.removed), item.at))
             connection.execute("DELETE FROM limits WHERE class NOT IN (SELECT class FROM clips WHERE class NOT NULL)")
             connection.execute(SAVE, _memory(where, index, tag))
-        return added, removed, []
+        return added, removed
 
 
 def wanted(index: SharedIndex, here: dict[ClipId, Item]) -> list[Item]:
     """The items of an index that are later than what happened here, the oldest first."""
     later = [item for item in index.items.values() if item.later_than(here.get(item.id))]
     return sorted(later, key=lambda item: item.at)
+
+
+def _begin(connection: sqlite3.Connection) -> None:
+    for statement in JOURNAL:
+        connection.execute(statement)
+    connection.execute(f"INSERT OR IGNORE INTO shared_changes {FIRST_NOTES}")
 
 
 def _items(notes: Iterable[Item]) -> dict[ClipId, Item]:
@@ -167,7 +181,7 @@ def _items(notes: Iterable[Item]) -> dict[ClipId, Item]:
 
 
 def _note(row: Sequence[Any]) -> Item:
-    name, digest, at, removed = row
+    name, digest, removed, at = row
     if not (isinstance(name, str) and isinstance(digest, str) and isinstance(at, str) and TIME.fullmatch(at)):
         raise ValueError("a note of a change is damaged")
     return Item(name, digest, at, removed != 0)

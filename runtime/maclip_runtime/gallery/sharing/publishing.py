@@ -11,12 +11,11 @@ from os import PathLike
 
 from maclip_runtime.errors import EXIT_MACHINE_LACKS, MaclipError
 from maclip_runtime.gallery.errors import empty
-from maclip_runtime.gallery.exported import MAX_CLIPS
 from maclip_runtime.gallery.sharing.entries import entry_name, entry_of
 from maclip_runtime.gallery.sharing.index import (
     INDEX_NAME,
     MAX_ENTRY_BYTES,
-    ClipId,
+    MAX_ITEMS,
     Item,
     SharedIndex,
     corrupt,
@@ -75,9 +74,10 @@ def publish(
         if gallery.contract is None:
             raise empty(gallery.path)
         gallery.begin()
+        publishing = _Publishing(gallery, gallery.contract, store, signer, trusted)
         for tries in range(1, MAX_TRIES + 1):
             try:
-                return _publish(gallery, store, signer, trusted, tries)
+                return publishing.attempt(tries)
             except ChangedMeanwhile:
                 time.sleep(random.uniform(0, MAX_PAUSE_SECONDS))
     finally:
@@ -90,56 +90,57 @@ def publish(
     )
 
 
-def _publish(gallery: SharedGallery, store: Store, signer: Signer, trusted: frozenset[bytes], tries: int) -> Published:
-    contract = gallery.contract
-    assert contract is not None
-    index, tag = read_index(store, trusted, gallery.seen(store.where), contract)
-    before = index.items if index is not None else {}
-    items = merged(before.values(), gallery.items().values())
-    changed = {clip_id: item for clip_id, item in items.items() if item != before.get(clip_id)}
-    shape = (index.frames, index.width) if index is not None else next(iter(gallery.shapes()), (1, 1))
-    if gallery.shapes() - {shape}:
-        raise corrupt(store.where, f"its features are {shape[0]} x {shape[1]}, those of {gallery.path} are not")
-    for clip_id, item in list(changed.items()):
-        if not item.removed:
-            stored = _stored(gallery, store, item, contract)
-            if stored is None:  # removed here since it was listed: the next publishing says so
-                changed.pop(clip_id)
-                _restore(items, before, clip_id)
-            else:
-                items[clip_id] = changed[clip_id] = stored
-    if not changed and index is not None:
-        gallery.saw(store.where, index)
-        return Published(index.serial, 0, 0, _count(items), tries)
-    if len(items) > 2 * MAX_CLIPS:
-        raise corrupt(store.where, f"with this gallery it would have more than {2 * MAX_CLIPS} clips")
-    new = SharedIndex(contract, index.serial + 1 if index else 1, *shape, items)
-    store.replace(INDEX_NAME, sealed(new, signer), tag)
-    gallery.saw(store.where, new)
-    gone = sum(item.removed for item in changed.values())
-    return Published(new.serial, len(changed) - gone, gone, _count(items), tries)
+class _Publishing:
+    """Attempts to bring a gallery's changes into a store."""
 
+    def __init__(
+        self, gallery: SharedGallery, contract: str, store: Store, signer: Signer, trusted: frozenset[bytes]
+    ) -> None:
+        self._gallery, self._contract = gallery, contract
+        self._store, self._signer, self._trusted = store, signer, trusted
+        self._uploaded: set[str] = set()  # entries, by sha256: not once more in the next attempt
 
-def _stored(gallery: SharedGallery, store: Store, item: Item, contract: str) -> Item | None:
-    """The item with its entry, which lies in the store now; None where the clip has gone."""
-    clip = gallery.newest(item)
-    if clip is None:
-        return None
-    content = entry_of(clip, contract)
-    if len(content) > MAX_ENTRY_BYTES:
-        raise corrupt(store.where, f"a clip of {clip.class_name!r} has {len(content)} bytes")
-    sha256 = hashlib.sha256(content).hexdigest()
-    store.put(entry_name(sha256), content)
-    return replace(item, entry=sha256, size=len(content))
+    def attempt(self, tries: int) -> Published:
+        """Raises `ChangedMeanwhile` where another writer is first."""
+        gallery, store = self._gallery, self._store
+        index, tag = read_index(store, self._trusted, gallery.seen(store.where), self._contract)
+        before = dict(index.items) if index is not None else {}
+        items = merged(before.values(), gallery.items().values())
+        changed = [item for clip_id, item in items.items() if item != before.get(clip_id)]
+        shape = (index.frames, index.width) if index is not None else next(iter(gallery.shapes()), (1, 1))
+        if gallery.shapes() - {shape}:
+            raise corrupt(store.where, f"its features are {shape[0]} x {shape[1]}, those of {gallery.path} are not")
+        for item in list(changed):
+            if not item.removed:
+                stored = self._stored(item)
+                if stored is None:  # removed here since it was listed: the next publishing says so
+                    changed.remove(item)
+                    items.pop(item.id)
+                    items.update({item.id: before[item.id]} if item.id in before else {})
+                else:
+                    items[item.id] = stored
+        there = sum(not item.removed for item in items.values())
+        if not changed and index is not None:
+            gallery.saw(store.where, index)
+            return Published(index.serial, 0, 0, there, tries)
+        if len(items) > MAX_ITEMS:
+            raise corrupt(store.where, f"with this gallery it would have more than {MAX_ITEMS} clips")
+        new = SharedIndex(self._contract, index.serial + 1 if index else 1, *shape, items)
+        store.replace(INDEX_NAME, sealed(new, self._signer), tag)
+        gallery.saw(store.where, new)
+        gone = sum(item.removed for item in changed)
+        return Published(new.serial, len(changed) - gone, gone, there, tries)
 
-
-def _restore(items: dict[ClipId, Item], before: object, clip_id: ClipId) -> None:
-    found = before.get(clip_id) if isinstance(before, dict) else None
-    if found is None:
-        items.pop(clip_id)
-    else:
-        items[clip_id] = found
-
-
-def _count(items: dict[ClipId, Item]) -> int:
-    return sum(not item.removed for item in items.values())
+    def _stored(self, item: Item) -> Item | None:
+        """The item with its entry, which lies in the store now; None where the clip has gone."""
+        clip = self._gallery.newest(item)
+        if clip is None:
+            return None
+        content = entry_of(clip, self._contract)
+        if len(content) > MAX_ENTRY_BYTES:
+            raise corrupt(self._store.where, f"a clip of {clip.class_name!r} has {len(content)} bytes")
+        sha256 = hashlib.sha256(content).hexdigest()
+        if sha256 not in self._uploaded:
+            self._store.put(entry_name(sha256), content)
+            self._uploaded.add(sha256)
+        return replace(item, entry=sha256, size=len(content))

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import subprocess
+import sys
 import threading
 import time
+from collections.abc import Iterator
+
+PIECE_BYTES = 1 << 17
 
 
 class SlowNetwork:
@@ -26,6 +31,7 @@ class SlowNetwork:
 
     @property
     def device(self) -> str:
+        """The --device value of the server behind the network."""
         return f"triton:grpc://127.0.0.1:{self.port}"
 
     def __enter__(self) -> SlowNetwork:
@@ -56,14 +62,36 @@ class SlowNetwork:
             threading.Thread(target=self._forward, args=(server, client, False), daemon=True).start()
 
     def _forward(self, source: socket.socket, target: socket.socket, upwards: bool) -> None:
+        free_at = 0.0  # when the line has taken what was sent so far
         try:
-            while piece := source.recv(1 << 14):
+            while piece := source.recv(PIECE_BYTES):
                 if upwards:
                     self.sent += len(piece)
                     if self.bytes_a_second is not None:
-                        time.sleep(len(piece) / self.bytes_a_second)
+                        now = time.monotonic()
+                        free_at = max(now, free_at) + len(piece) / self.bytes_a_second
+                        time.sleep(free_at - now)
                 elif self.delay_s:
                     time.sleep(self.delay_s)
                 target.sendall(piece)
         except OSError:
             pass
+
+
+@contextlib.contextmanager
+def slow_network(port: int, bytes_a_second: float, delay_s: float) -> Iterator[str]:
+    """The --device value of a server behind a slow network, in a process of its own: its work is not measured."""
+    command = [sys.executable, "-m", "benchmarks.slow_network", *map(str, (port, bytes_a_second, delay_s))]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        try:
+            yield running.stdout.readline().strip()
+        finally:
+            running.kill()
+
+
+if __name__ == "__main__":
+    given = sys.argv[1:]
+    with SlowNetwork(int(given[0]), bytes_a_second=float(given[1]), delay_s=float(given[2])) as network:
+        print(network.device, flush=True)
+        threading.Event().wait()
