@@ -124,6 +124,10 @@ def test_every_place_states_the_same_version() -> None:
             str(file.relative_to(ROOT)): found(str(file.relative_to(ROOT)), r"<version>(.+)</version>")
             for file in (ROOT / "samples" / "ros2").glob("*/package.xml")
         },
+        **{
+            f"containers/{file.name}": found(f"containers/{file.name}", r"^ARG VERSION=(.+)$")
+            for file in (ROOT / "containers").glob("Containerfile.*")
+        },
         "setup.py": found("samples/ros2/maclip_ros/setup.py", r'version="(.+)"'),
         "contributing": found("CONTRIBUTING.md", r"Tag `v(.+?)`"),
     }
