@@ -32,6 +32,11 @@ EXAMPLES = {
     "gallery rename": ("maclip-run gallery rename waving 'waving with one hand' --gallery robot.db",),
     "gallery export": ("maclip-run gallery export robot.zip --gallery robot.db",),
     "gallery import": ("maclip-run gallery import robot.zip --gallery other.db",),
+    "gallery key": ("maclip-run gallery key fleet.key",),
+    "gallery publish": ("maclip-run gallery publish https://store.lan/doors --gallery robot.db --key fleet.key",),
+    "gallery follow": (
+        "maclip-run gallery follow https://store.lan/doors --gallery door7.db --trust fleet.key.pub --every 60",
+    ),
     "home-assistant remove": ("maclip-run home-assistant remove mqtt://broker/kitchen",),
     "info": ("maclip-run info bundle",),
     "verify": ("maclip-run verify bundle --public-key own.pub",),
