@@ -41,8 +41,8 @@ SECTIONS: dict[str, list[str]] = {
         "gallery.md",
         "archive.md",
         "falls.md",
-        "devices.md",
         "robots.md",
+        "devices.md",
         "remote.md",
         "fleet-galleries.md",
         "scale.md",
@@ -64,7 +64,9 @@ SECTIONS: dict[str, list[str]] = {
     "Extend": ["extending.md", "contributing.md", "security.md", "changelog.md"],
 }
 FROM_ROOT = {"CONTRIBUTING.md": "contributing.md", "SECURITY.md": "security.md", "CHANGELOG.md": "changelog.md"}
-LINK = re.compile(r"(?<=\]\()((?:\.\./)*[^)\s#]+)((?:#[^)\s]*)?)(?=\))")
+PLACES = {"README.md": "index.md", "benchmarks/results": "figures.md"}
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+LINK = re.compile(r"(?<=\]\()((?:\.\./)?[^)\s#]+)((?:#[^)\s]*)?)(?=\))")
 DRAWING = re.compile(r"!\[([^\]]*)\]\((images/[\w-]+\.svg)\)")
 
 
@@ -79,7 +81,8 @@ def build(out: Path) -> None:
         run = [sys.executable, "-m", "zensical", "build", "--strict", "--clean"]
         done = subprocess.run(run, cwd=place, capture_output=True, text=True, check=False)
         if done.returncode:
-            sys.exit(f"{done.stdout}\n{done.stderr}")
+            said = COLOUR.sub("", f"{done.stdout}\n{done.stderr}")
+            sys.exit(said.partition("Traceback")[0].strip())
         if found := problems_of(place / "site"):
             sys.exit("\n".join(found))
         shutil.copytree(place / "site", out, dirs_exist_ok=True)
@@ -90,8 +93,7 @@ def stage(pages: Path) -> None:
     shutil.copytree(DOCS, pages)
     for name, page in FROM_ROOT.items():
         if (ROOT / name).is_file():
-            text = (ROOT / name).read_text(encoding="utf-8")
-            (pages / page).write_text(LINK.sub(_from_docs, text), encoding="utf-8")
+            shutil.copy(ROOT / name, pages / page)
     shutil.copy(STYLE, pages / "site.css")
     made = {
         "errors.md": errors_page(),
@@ -103,64 +105,48 @@ def stage(pages: Path) -> None:
     }
     for name, text in made.items():
         (pages / name).write_text(text, encoding="utf-8")
+    of_root = set(FROM_ROOT.values())
     for file in sorted(pages.glob("*.md")):
-        file.write_text(adapted(file.read_text(encoding="utf-8"), pages), encoding="utf-8")
+        _adapt(file, pages, ROOT if file.name in of_root else DOCS)
 
 
-def adapted(text: str, pages: Path) -> str:
-    """A page for the website: drawings inside it, so that they follow its colours, and copies of what it links to."""
+def _adapt(file: Path, pages: Path, base: Path) -> None:
+    """Make a copied page one of the website: drawings inside it, so that they follow its colours, and links that lead.
+
+    base: the folder of the repository from which its links lead.
+    """
 
     def linked(found: re.Match[str]) -> str:
-        target, place = found[1], found[2]
-        if target in FROM_ROOT:
-            return FROM_ROOT[target] + place
-        if not target.startswith("../"):
-            return found[0]
-        if target.removeprefix("../") in FROM_ROOT:
-            return FROM_ROOT[target.removeprefix("../")] + place
-        if target == "../README.md":
-            return "index.md"
-        source = (DOCS / target).resolve()
-        if not source.is_file():
-            return "figures.md#all-results" if source == ROOT / RESULTS else found[0]
-        _copy(source, pages / "files")
-        return f"files/{source.relative_to(ROOT).as_posix()}{place}"
+        target = _place(found[1], pages, base)
+        return found[0] if target is None else os.path.relpath(pages / target, file.parent) + found[2]
 
     def drawn(found: re.Match[str]) -> str:
         svg = (pages / found[2]).read_text(encoding="utf-8")
         return f'<figure markdown="0">{svg[svg.index("<svg") :]}</figure>'
 
-    text = LINK.sub(linked, DRAWING.sub(drawn, text))
-    return text.replace("<details>", '<details markdown="1">')
+    text = LINK.sub(linked, DRAWING.sub(drawn, file.read_text(encoding="utf-8")))
+    file.write_text(text.replace("<details>", '<details markdown="1">'), encoding="utf-8")
 
 
-def _from_docs(found: re.Match[str]) -> str:
-    """A link of a page beside docs/, as a page in it has it."""
-    target, place = found[1], found[2]
-    if target.startswith("docs/"):
-        return target.removeprefix("docs/") + place
-    return (f"../{target}" if (ROOT / target).is_file() else target) + place
-
-
-def _copy(source: Path, folder: Path) -> None:
-    """Copy a file of the repository; if it is a page, also the files that it links to. Links to docs/ lead to pages."""
-    copy = folder / source.relative_to(ROOT)
-    if copy.exists():
-        return
-    copy.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy(source, copy)
-    if source.suffix != ".md":
-        return
-
-    def linked(found: re.Match[str]) -> str:
-        target = (source.parent / found[1]).resolve()
-        if target.is_relative_to(DOCS) and target.suffix == ".md":
-            return os.path.relpath(folder.parent / target.relative_to(DOCS), copy.parent) + found[2]
-        if target.is_file() and target.is_relative_to(ROOT):
-            _copy(target, folder)
-        return found[0]
-
-    copy.write_text(LINK.sub(linked, source.read_text(encoding="utf-8")), encoding="utf-8")
+def _place(target: str, pages: Path, base: Path) -> str | None:
+    """Where the website has what a link leads to, which is copied if need be; None: it stays as it is."""
+    source = (base / target).resolve()
+    if ":" in target or not source.exists() or not source.is_relative_to(ROOT):
+        return None
+    name = source.relative_to(ROOT).as_posix()
+    if name in FROM_ROOT:
+        return FROM_ROOT[name]
+    if source.is_dir() or name == "README.md":
+        return PLACES.get(name)
+    if source.is_relative_to(DOCS):
+        return source.relative_to(DOCS).as_posix()
+    copy = pages / "files" / name
+    if not copy.exists():
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, copy)
+        if source.suffix == ".md":
+            _adapt(copy, pages, source.parent)
+    return f"files/{name}"
 
 
 def navigation(pages: Path) -> list[dict[str, object]]:

@@ -13,7 +13,7 @@ import pytest
 import typer.main
 from typer.testing import CliRunner
 
-from maclip_cli import console, waiting
+from maclip_cli import console
 from maclip_cli.commands import commands
 from maclip_cli.device.app import app as device
 from maclip_cli.settings import ignore_settings, settings_of
@@ -211,13 +211,3 @@ def test_the_shell_gets_its_completions() -> None:
         timeout=60, check=False,
     )  # fmt: skip
     assert done.stdout.split() == ["remove", "rename"], done.stderr
-
-
-def test_time_left_is_told_from_what_counts() -> None:
-    now = [0.0]
-    left = waiting.Left(lambda: now[0])
-    assert left("loading") == "loading"
-    assert left("round 1 of 10") == "round 1 of 10"
-    now[0] = 60.0
-    assert left("round 2 of 10") == "round 2 of 10, 0:09:00 left"
-    assert left("another 1 of 10") == "another 1 of 10"

@@ -35,8 +35,7 @@ EXAMPLES = {
     "gallery key": ("maclip-run gallery key fleet.key",),
     "gallery publish": ("maclip-run gallery publish https://store.lan/doors --gallery robot.db --key fleet.key",),
     "gallery follow": (
-        "maclip-run gallery follow https://store.lan/doors --gallery door7.db --trust fleet.key.pub",
-        "maclip-run gallery follow s3://fleet/doors --gallery door7.db --trust fleet.key.pub --every 60",
+        "maclip-run gallery follow https://store.lan/doors --gallery door7.db --trust fleet.key.pub --every 60",
     ),
     "home-assistant remove": ("maclip-run home-assistant remove mqtt://broker/kitchen",),
     "info": ("maclip-run info bundle",),
