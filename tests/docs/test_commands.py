@@ -32,7 +32,7 @@ WRITES_DOWN = '#!/bin/sh\n{ printf "%s\\037" "${0##*/}" "$@"; echo; } >> "$CALLS
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
 # What a page writes for words of the reader's own.
 PLACES = {"…": "given", "FILE": "given.json"}
-OF_OTHER_PROGRAMS = {"--model-repository", "--nnodes", "--system-site-packages"}
+OF_OTHER_PROGRAMS = {"--model-repository", "--nnodes", "--node-rank", "--system-site-packages"}
 OF_BENCHMARKS = {"--json", "--figure", "--smallest", "--bundle", "--also"}
 
 
