@@ -29,7 +29,7 @@ WRITES_DOWN = '#!/bin/sh\n{ printf "%s\\037" "${0##*/}" "$@"; echo; } >> "$CALLS
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
 # What a page writes for words of the reader's own.
 PLACES = {"…": "given", "FILE": "given.json"}
-OF_OTHER_PROGRAMS = {"--model-repository", "--nnodes"}
+OF_OTHER_PROGRAMS = {"--model-repository", "--nnodes", "--node-rank"}
 OF_BENCHMARKS = {"--json", "--figure", "--smallest", "--bundle", "--also"}
 
 
