@@ -94,6 +94,7 @@ Runs = dict[str, dict[str, Callable[[], Any]]]  # by engine and form
 FORMS = {"all rows": (True, True), "(a)": (False, True), "(a), (b)": (False, False)}
 
 
+@torch.no_grad()
 def main() -> None:
     """Measure, print and, with --json, write."""
     options = parser(__doc__)
@@ -103,7 +104,6 @@ def main() -> None:
     chosen = parse(options)
     repeats = 2 if chosen.smallest else chosen.repeats
     torch.set_num_threads(chosen.threads)
-    torch.set_grad_enabled(False)
     machine = machine_facts()
     model = random_model(None if chosen.smallest else chosen.backbone)
     backbone = model.backbone.name

@@ -19,6 +19,7 @@ CODE = re.compile(r"[a-z0-9]+(-[a-z0-9*]+)+")
 EXCEPTIONS: dict[str, str] = {}
 
 
+@cache
 def named_codes() -> dict[str, list[str]]:
     """Each code that the packages can raise, and where, as FILE:LINE; "*" stands for a part that is computed."""
     trees = {
@@ -56,10 +57,10 @@ def _arguments(tree: ast.Module) -> Iterator[tuple[ast.expr, int]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef) and _is_error(node):
             for call in ast.walk(node):
-                if isinstance(call, ast.Call) and ast.unparse(call.func) == "super().__init__" and call.args:
+                if isinstance(call, ast.Call) and call.args and ast.unparse(call.func) == "super().__init__":
                     yield call.args[0], call.lineno
         if isinstance(node, ast.Call):
-            if ast.unparse(node.func).split(".")[-1] == ERROR and node.args:
+            if node.args and _last_name(node.func) == ERROR:
                 yield node.args[0], node.lineno
             for keyword in node.keywords:
                 if keyword.arg == "code":
@@ -74,7 +75,11 @@ def _arguments(tree: ast.Module) -> Iterator[tuple[ast.expr, int]]:
 
 
 def _is_error(node: ast.ClassDef) -> bool:
-    return any(ast.unparse(base).split(".")[-1] == ERROR for base in node.bases)
+    return any(_last_name(base) == ERROR for base in node.bases)
+
+
+def _last_name(node: ast.expr) -> str | None:
+    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else None
 
 
 def _values(node: ast.expr, constants: dict[str, str]) -> Iterator[str]:

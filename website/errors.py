@@ -6,6 +6,7 @@ import ast
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -39,6 +40,7 @@ def errors_page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
+@cache
 def found_errors() -> dict[str, list[Case]]:
     """Each code that the packages raise, with its sentences; `…` stands for what is computed."""
     trees = [ast.parse(path.read_text("utf-8")) for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
