@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("maclip", "runtime/maclip_runtime", "export/maclip_export", "cli/maclip_cli")
 ERROR = "MaclipError"
 CODE = re.compile(r"[a-z0-9]+(-[a-z0-9*]+)+")
+WORD = re.compile(r"(?<![\w-])\w+(?:-\w+)+(?![\w-])")
 
 # Codes that no test can name, each with the reason.
 EXCEPTIONS: dict[str, str] = {}
@@ -36,10 +37,15 @@ def named_codes() -> dict[str, list[str]]:
 
 def naming_tests(codes: dict[str, list[str]]) -> dict[str, list[str]]:
     """For each code the tests that name it, as FILE::TEST, or FILE for a table outside of tests."""
-    found: dict[str, list[str]] = {}
+    texts = [(place, set(WORD.findall(text))) for place, text in _test_texts()]
+    found = {}
     for code in codes:
-        pattern = re.compile(r"(?<![\w-])" + re.escape(code).replace(r"\*", r"[\w-]+") + r"(?![\w-])")
-        found[code] = sorted({place for place, text in _test_texts() if pattern.search(text)})
+        pattern = re.compile(re.escape(code).replace(r"\*", r"[\w-]+"))
+        found[code] = [
+            place
+            for place, words in texts
+            if code in words or ("*" in code and any(pattern.fullmatch(word) for word in words))
+        ]
     return found
 
 
