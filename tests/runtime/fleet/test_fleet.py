@@ -44,7 +44,7 @@ class Nodes:
     def __init__(self) -> None:
         from ray.cluster_utils import Cluster
 
-        quick = {"health_check_period_ms": 500, "health_check_failure_threshold": 2}
+        quick = {"health_check_period_ms": 500, "health_check_failure_threshold": 2, "worker_niceness": 0}
         head = {**NODE, "num_cpus": 0, "include_dashboard": False, "_system_config": quick}
         self.cluster = Cluster(initialize_head=True, head_node_args=head)
         self.workers = [self.cluster.add_node(num_cpus=1, **NODE) for _ in range(2)]
