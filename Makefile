@@ -6,7 +6,7 @@ SPACE := $(subst ,, )
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-lowest check ablation clean
+.PHONY: demo docs test test-lowest test-install check ablation clean
 
 demo: $(READY)
 	$(BIN)/maclip demo --out demo
@@ -31,6 +31,21 @@ test-lowest:
 	OMP_NUM_THREADS=1 $(LOWEST_VENV)/bin/pytest -n 2 --dist worksteal $(LOWEST) --deselect \
 		"tests/runtime/reading/test_pictures.py::test_a_picture_of_any_mode_has_its_colours[tiff-YCbCr]"
 
+# The wheel in clean environments of several Pythons: it installs, finds its engine, and its commands start.
+PYTHONS ?= python3.10 python3.13
+INSTALL_VENV ?= .venv-install
+test-install: $(READY)
+	$(BIN)/python -m hatchling build -t wheel -d $(INSTALL_VENV)/dist
+	@set -e; for python in $(PYTHONS); do \
+		$$python -m venv --clear $(INSTALL_VENV)/venv; \
+		$(INSTALL_VENV)/venv/bin/pip install --quiet "$$(echo $(INSTALL_VENV)/dist/*.whl)[cpu,ros,serve,archive]"; \
+		$(INSTALL_VENV)/venv/bin/python --version; \
+		$(INSTALL_VENV)/venv/bin/maclip-run --version; \
+		$(INSTALL_VENV)/venv/bin/maclip-run doctor --json > $(INSTALL_VENV)/doctor.json; \
+		$(INSTALL_VENV)/venv/bin/maclip --help > $(INSTALL_VENV)/help.txt; \
+	done
+	rm -rf $(INSTALL_VENV)
+
 # The ablation of docs/ablation.md. It takes many hours and can be interrupted and restarted. The MALLOC_* settings keep
 # glibc from returning memory to the system after each episode, which took a fifth of the time.
 SCRATCH ?= ablation
@@ -39,6 +54,11 @@ ablation: $(READY)
 	OMP_NUM_THREADS=1 MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=4294967296 \
 		$(BIN)/python -m benchmarks.ablation.run $(SCRATCH) --jobs $(JOBS) --backbone tiny --backbone nopos
 	$(BIN)/python -m benchmarks.ablation.page
+
+# The website of docs/, with the pages that are made from the code, in site/.
+docs: $(READY)
+	rm -rf site
+	$(BIN)/python -m website.build site
 
 # Lint, types and import contract.
 check: $(READY)
@@ -60,4 +80,4 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(LOWEST_VENV) demo
+	rm -rf $(VENV) $(LOWEST_VENV) $(INSTALL_VENV) dist demo site

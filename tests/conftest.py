@@ -26,6 +26,7 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if "PYTEST_XDIST_WORKER" not in os.environ:  # the workers inherit it
         os.environ["MACLIP_CACHE"] = tempfile.mkdtemp(prefix="maclip-tests-")  # not the user's, and what it holds
+        os.environ["MACLIP_CONFIG"] = "none"  # nor the user's settings
 
 
 def pytest_unconfigure() -> None:

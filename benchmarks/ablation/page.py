@@ -60,6 +60,7 @@ from benchmarks.ablation.rows import (
     Row,
     find_row,
 )
+from benchmarks.ablation.summary import draw_summary, summary
 from maclip_runtime.errors import MaclipError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,6 +69,7 @@ NOTES = Path(__file__).with_name("notes.md")
 TYPED_FIGURE = re.compile(r"\d+[.,]\d|\d\s*(%|±|points|percent|times)")
 COLUMNS = [(family, shot) for family in FAMILIES for shot in SHOTS]
 NONE = "—"
+SUMMARY = "ablation_summary.png"
 
 
 def write_page(cells: Cells, notes: str) -> str:
@@ -80,40 +82,58 @@ def write_page(cells: Cells, notes: str) -> str:
             "Say it without: numbers belong in the tables, which are computed.",
         )
     parts = [
-        *_head(cells),
+        *_head(),
+        *summary(cells, SUMMARY),
+        "## How it was measured",
+        *_folded("Words, settings, and how sure the figures are", _method(cells)),
         "## The paper's ordering",
         "Does each part bring what the paper says: nothing < TPCM only < adapters only < both, and does the text token "
         "help? A cell gives the difference in percentage points.",
-        *_claims(cells, ORDERING),
-        _chain(cells),
+        *_folded("All verdicts", [*_claims(cells, ORDERING), _chain(cells)]),
         "## Against what people would pick instead",
         "The full model with one adapted block (`both`), with all (`k-all`, the paper) and with all from nothing "
-        "(`k-all-anew`), against each baseline on the same episodes. CLIP-FSAR is represented by its prototype module, "
-        "in which the text is one more row of a temporal transformer; losses, fusion, metric and choice of states are "
-        "those of the method. Zero-shot sees no support clip, so 1-shot and 5-shot differ only by their queries.",
-        *_claims(cells, BASELINES),
+        "(`k-all-anew`), against each baseline on the same episodes.",
+        *_folded(
+            "All verdicts",
+            [
+                "CLIP-FSAR is represented by its prototype module, in which the text is one more row of a temporal "
+                "transformer; losses, fusion, metric and choice of states are those of the method. Zero-shot sees no "
+                "support clip, so 1-shot and 5-shot differ only by their queries.",
+                *_claims(cells, BASELINES),
+            ],
+        ),
         "## Text",
-        *_claims(cells, TEXT),
+        *_folded("All verdicts", _claims(cells, TEXT)),
         "## Depth, shots, metric, full fine-tuning",
-        *_claims(cells, CHOICES),
+        *_folded("All verdicts", _claims(cells, CHOICES)),
         "## The ordering under other metrics",
-        *_claims(cells, METRICS),
+        *_folded("All verdicts", _claims(cells, METRICS)),
         "## Why",
-        notes.strip(),
+        *_folded("What explains the differences", [notes.strip()]),
         *(part for clip in CLIPS for part in _clip(cells, clip.name, clip.title)),
         *_origin(cells),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _head(cells: Cells) -> list[str]:
-    wanted = len(SHOWN) * len(CLIPS) * len(FAMILIES) * len(SPLITS)
+def _folded(title: str, parts: Sequence[str]) -> list[str]:
+    return [f"<details>\n<summary>{title}</summary>", *parts, "</details>"]
+
+
+def _head() -> list[str]:
     return [
         "# What each part brings",
+        "The clips are drawn and the CLIP is a small one, pre-trained on drawn frames. So this page says how the parts "
+        "of the method behave, and nothing about real video.",
+    ]
+
+
+def _method(cells: Cells) -> list[str]:
+    wanted = len(SHOWN) * len(CLIPS) * len(FAMILIES) * len(SPLITS)
+    return [
         "This page is written by `python -m benchmarks.ablation.page` from the JSON in "
-        "`benchmarks/results/ablation/`, which `make ablation` computes; a test checks that they agree. The clips are "
-        "drawn and the CLIP is a small one pre-trained on drawn frames, so the tables say how the parts of the method "
-        f"behave, and nothing about real video. {len(cells)} of {wanted} cells are measured.",
+        "`benchmarks/results/ablation/`, which `make ablation` computes; a test checks that they agree. "
+        f"{len(cells)} of {wanted} cells are measured.",
         "**Words.** [method.md](method.md) describes the method and its letters. The *head* is the prototype module, "
         "TPCM or CLIP-FSAR's. *From nothing* means that all parts are trained together from the start, without a head "
         "that was trained before. *Asked* means tested. *With* and *without positions* name the two CLIPs: the "
@@ -193,10 +213,11 @@ def _chain(cells: Cells) -> str:
 
 
 def _clip(cells: Cells, clip: str, title: str) -> list[str]:
-    parts = [f"## All rows: `{clip}`, {title}"]
+    heading = f"## All rows: `{clip}`, {title}"
     own = {key: cell for key, cell in cells.items() if key[0] == clip}
     if not own:
-        return [*parts, "Not measured yet."]
+        return [heading, "Not measured yet."]
+    parts = []
     parts.append(f"![Accuracy of each row]({figure_path(clip, 'bars').name})")
     parts.append("A dot is a split; a pale bar lacks a split; the dotted line is chance.")
     if any(cell.curve for cell in own.values()):
@@ -215,7 +236,7 @@ def _clip(cells: Cells, clip: str, title: str) -> list[str]:
         lacking = [f"`{row.name}`" for row in SHOWN if row.name not in names]
         if lacking:
             parts.append(f"Not measured yet: {', '.join(lacking)}.")
-    return parts
+    return [heading, *_folded("Charts and tables", parts)]
 
 
 def _accuracies(cells: Cells, clip: str, family: str, rows: Sequence[Row]) -> str:
@@ -316,6 +337,7 @@ def main() -> None:
     cells, digest = read_cells(asked.results), cells_sha256(asked.results)
     asked.out.parent.mkdir(parents=True, exist_ok=True)
     asked.out.write_text(write_page(cells, NOTES.read_text(encoding="utf-8")), encoding="utf-8")
+    draw_summary(cells, asked.out.with_name(SUMMARY), digest)
     for clip in {key[0] for key in cells}:
         draw_bars(cells, clip, figure_path(clip, "bars", asked.out), digest)
         if any(key[0] == clip and cell.curve for key, cell in cells.items()):

@@ -24,7 +24,7 @@ CELLS_KEY = "Cells"  # key in the PNG's text chunk: the digest of the cells it s
 def draw_bars(cells: Cells, clip: str, path: Path, digest: str) -> None:
     """Accuracy of each row, family and shot: the mean over splits, its 95 % interval, and a dot for each split."""
     rows = [row for row in SHOWN if any(key[0] == clip and key[3] == row.name for key in cells)]
-    figure, panels = _figure(1, len(FAMILIES), 1.3 + ROW_INCHES * len(rows), sharey=True)
+    figure, panels = figure_of(1, len(FAMILIES), 1.3 + ROW_INCHES * len(rows), sharey=True)
     for axes, family in zip(panels[0], FAMILIES, strict=True):
         for place, row in enumerate(rows):
             for shot, shift in zip(SHOTS, (-0.2, 0.2), strict=True):
@@ -44,14 +44,14 @@ def draw_bars(cells: Cells, clip: str, path: Path, digest: str) -> None:
     panels[0][0].set_yticks(range(len(rows)), [row.title for row in rows], fontsize=7)
     handles, labels = panels[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower left", ncols=2, fontsize=8, frameon=False)
-    _save(figure, path, digest)
+    save(figure, path, digest)
 
 
 def draw_curves(cells: Cells, clip: str, path: Path, digest: str) -> None:
     """Validation accuracy over episodes of every row with its own training: a line for each family and split."""
     rows = [r for r in SHOWN if any(key[0] == clip and key[3] == r.name and cell.curve for key, cell in cells.items())]
     lines = -(-len(rows) // PANELS)
-    figure, panels = _figure(lines, PANELS, 0.5 + 1.75 * lines, sharex=True, sharey=True)
+    figure, panels = figure_of(lines, PANELS, 0.5 + 1.75 * lines, sharex=True, sharey=True)
     flat: list[Axes] = [axes for line in panels for axes in line]
     for axes in flat[len(rows) :]:
         axes.set_visible(False)
@@ -80,10 +80,11 @@ def draw_curves(cells: Cells, clip: str, path: Path, digest: str) -> None:
 
     handles = [Line2D([], [], color=CURVES[family], label=family) for family in FAMILIES]
     figure.legend(handles=handles, loc="outside upper right", ncols=2, fontsize=8, frameon=False)
-    _save(figure, path, digest)
+    save(figure, path, digest)
 
 
-def _figure(lines: int, columns: int, height: float, **shared: Any) -> tuple[Figure, Any]:
+def figure_of(lines: int, columns: int, height: float, **shared: Any) -> tuple[Figure, Any]:
+    """A figure of the page's width, and its panels [lines][columns]."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -92,6 +93,7 @@ def _figure(lines: int, columns: int, height: float, **shared: Any) -> tuple[Fig
     return figure, figure.subplots(lines, columns, squeeze=False, **shared)
 
 
-def _save(figure: Figure, path: Path, digest: str) -> None:
+def save(figure: Figure, path: Path, digest: str) -> None:
+    """Write a PNG that names its cells."""
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, format="png", dpi=DPI, metadata={CELLS_KEY: digest})

@@ -18,23 +18,30 @@ import typer
 from rich.console import Console
 
 from maclip_cli import streams
+from maclip_cli.completion import answer_completion
+from maclip_cli.settings import settings_of
 from maclip_runtime.errors import EXIT_INTERRUPTED, EXIT_OUR_FAULT, EXIT_USER_INPUT, MaclipError
 
 DEBUG_VARIABLE = "MACLIP_DEBUG"
+
+_quiet = False
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 
-def run_app(app: typer.Typer) -> None:
+def run_app(app: typer.Typer, name: str) -> None:
     """Run a command line and exit: 0 done, 1 our fault, 2 input refused, 3 machine lacks something, 130 interrupted."""
     streams.protect()
     logging.basicConfig(stream=sys.stderr, format="%(message)s")
     logging.getLogger("maclip").setLevel(logging.INFO)
     app.pretty_exceptions_enable = False
     try:
+        command = typer.main.get_command(app)
+        defaults = {} if {"--help", "--version"} & set(sys.argv) else settings_of(name, command).apply()
+        answer_completion()
         # Without standalone mode typer passes its exceptions and exit codes to us.
-        code = app(standalone_mode=False)
+        code = command.main(prog_name=name, standalone_mode=False, default_map=defaults)
         if lost := streams.lost_output():
             raise lost
         if code == EXIT_INTERRUPTED:  # typer's exit code for Ctrl-C
@@ -89,8 +96,16 @@ def changes(command: Callable[Arguments, Result]) -> Callable[Arguments, Result]
 
 
 def people() -> Console:
-    """A console for messages and progress, on stderr; stdout is for results."""
-    return Console(stderr=True, highlight=False)
+    """A console for messages and progress, on stderr; stdout is for results. Silent with --quiet."""
+    return Console(stderr=True, highlight=False, quiet=_quiet)
+
+
+def set_loudness(*, quiet: bool, verbose: bool) -> None:
+    """How much goes to stderr. quiet: warnings and errors only; verbose: the log's details too. The former wins."""
+    global _quiet
+    _quiet = quiet
+    level = logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO
+    logging.getLogger("maclip").setLevel(level)
 
 
 def results() -> Console:

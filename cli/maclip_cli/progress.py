@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from maclip.training.callbacks import Callbacks, Step
+from maclip_cli.console import people
 
 SMOOTHING = 0.98  # exponential, of the shown loss and accuracy
 
@@ -22,7 +23,7 @@ class Bars(Callbacks):
     """
 
     def __init__(self, console: Console | None = None, prefix: str = "") -> None:
-        self.console = console or Console(stderr=True)
+        self.console = console or people()
         self.prefix = prefix
         self._progress = Progress(
             TextColumn("{task.description}"),

@@ -69,6 +69,12 @@ class ClipStore:
     def __len__(self) -> int:
         return len(self.paths)
 
+    def __reduce__(self) -> tuple[Callable[..., ClipStore], tuple[object, ...]]:
+        """A process that it is sent to reads the clips itself, and meets broken ones anew."""
+        if self.is_cached:
+            raise TypeError("a store with cached tokens stays where it is")
+        return _elsewhere, (self.classes, self.reader, self.broken.share, self.views, self.stem_views, self.workers)
+
     @property
     def sizes(self) -> list[int]:
         """Clips a class."""
@@ -272,6 +278,14 @@ class ClipStore:
         mirror = (self._mirror(clip),) if self.stem_views else ()
         version = decoder_version(self.reader.decoder)
         return clip_key(self.paths[clip], "stem", *self._identity, *mirror, version)
+
+
+def _elsewhere(
+    classes: Sequence[ActionClass], reader: ClipReader, max_broken: float, views: bool, stem_views: int, workers: int
+) -> ClipStore:
+    return ClipStore(
+        classes, reader, max_broken=max_broken, views=views, stem_views=stem_views, workers=workers
+    )  # fmt: skip
 
 
 def _fill(pixels: Tensor, count: int) -> Tensor:

@@ -43,6 +43,10 @@ class ClipCache:
         self.note = note
         self.writable = True
 
+    def __reduce__(self) -> tuple[type[ClipCache], tuple[Path]]:
+        """Another process uses the same folder, and keeps to itself what it notes."""
+        return ClipCache, (self.folder.resolve(),)
+
     def get(self, key: str, pick: Pick | None = None, min_rows: int = 0) -> Rows | None:
         """Rows of `key`: [n, ...]; None if it is not cached.
 

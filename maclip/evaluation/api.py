@@ -20,6 +20,7 @@ from maclip.runs import Run
 from maclip.version import __version__
 from maclip_runtime.bundle.names import name_key
 from maclip_runtime.errors import MaclipError
+from maclip_runtime.fleet import HERE, Fleet
 
 MAX_CLASSES_NAMED = 5  # in a message
 
@@ -39,6 +40,7 @@ def evaluate(
     pretrained: str | None = None,
     progress: ProgressOf = lambda what: lambda done, total: None,
     note: Callable[[str], None] = lambda text: None,
+    fleet: Fleet = HERE,
 ) -> Record:
     """Few-shot accuracy over seeded episodes of classes that are not in training (docs/method.md, section 6).
 
@@ -52,6 +54,7 @@ def evaluate(
     pretrained: new path of the backbone's weights, for a run whose weights were moved.
     progress: called with the name of a part of the work; returns a callback for (done, total).
     note: called with a message for each folder, clip or class that was left out.
+    fleet: whose workers encode the clips and answer the episodes (`maclip_runtime.fleet`); default: this process.
     Raises `data-empty`, `too-few-clips`, `answers-not-finite`, `clip-unreadable` and what loading a run raises.
     """
     config = config or EvaluationConfig()
@@ -67,7 +70,7 @@ def evaluate(
     cache = ClipCache(frame_cache, note) if frame_cache else None
     reader = ClipReader(loaded.backbone.preprocess, loaded.config.frames, decoder, cache)
     store = ClipStore(chosen, reader, max_broken=max_broken, views=False)
-    evaluator = Evaluator(loaded, store, progress("features"), Support(config.names, config.average))
+    evaluator = Evaluator(loaded, store, progress("features"), Support(config.names, config.average), fleet)
     broken = tuple(store.broken.report())
     need = task.shot + task.queries
     small = tuple(c.name for c in evaluator.classes if len(c.clips) < need)

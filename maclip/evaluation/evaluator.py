@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,15 +12,17 @@ import torch
 from torch import Tensor
 
 from maclip.data.clip_store import ClipStore, Progress
-from maclip.data.episodes import EpisodeSampler
+from maclip.data.episodes import EpisodeSampler, Ids
 from maclip.evaluation.features import clip_features
 from maclip.model.losses import fuse, text_logits
 from maclip.model.maclip import MaClip
 from maclip_runtime.errors import MaclipError
+from maclip_runtime.fleet import HERE, Fleet, Here, in_order
 
 # From p_Q2S alone (0) to p_Q2T alone (1). All are reported; the weight is chosen on validation classes only.
 FUSION_WEIGHTS = (0.0, 0.05, 0.1, 0.2, 0.4, 0.6, 1.0)
 EPISODES_PER_BATCH = 64
+BATCHES_A_SHARE = 8  # of a cluster
 Z_95 = 1.96
 
 
@@ -105,6 +108,56 @@ class Outcomes:
         return fuse(self.scores, self.distances, None, weight, self.none).argmax(-1)
 
 
+@dataclass(frozen=True)
+class Asked:
+    """A batch of episodes: text logits and distances [E, Q, way], and the episodes' classes, int64 [E, way]."""
+
+    scores: Tensor
+    distances: Tensor
+    classes: Ids
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """A job whose shares are batches of numbers of episodes, and whose parts are the scores of a batch.
+
+    singles, queries: of every clip, [clips, T, D']: what it gives to a prototype, and its features as a query.
+    scores: text logits of every clip, [clips, classes].
+    text: text features of the classes, which prototypes get; None: none.
+    average: see `Support`.
+    """
+
+    model: MaClip
+    sampler: EpisodeSampler
+    singles: Tensor
+    queries: Tensor
+    scores: Tensor
+    text: Tensor | None
+    average: str
+
+    @torch.no_grad()
+    def parts(self, share: Sequence[range], skip: int) -> Iterator[Asked]:
+        """The scores of each batch."""
+        metric = torch.func.vmap(self.model.metric)
+        for numbers in share[skip:]:
+            batch = [self.sampler[number] for number in numbers]
+            support = torch.from_numpy(np.stack([e.support for e in batch]))  # (E, way * shot)
+            query = torch.from_numpy(np.stack([e.query for e in batch]))  # (E, Q)
+            ways = torch.from_numpy(np.stack([e.classes for e in batch]))  # (E, way)
+            prototypes = self._by_class(self.singles[support].unflatten(1, (ways.shape[1], -1)), ways)
+            distances = metric(self.queries[query], prototypes)
+            scores = self.scores[query[:, :, None], ways[:, None, :]]
+            yield Asked(scores.cpu(), distances.cpu(), ways.numpy())
+
+    def _by_class(self, singles: Tensor, ways: Tensor) -> Tensor:
+        """Single clips [E, way, shot, T, D'] of the classes `ways` [E, way] -> class prototypes [E, way, T, D']."""
+        mean = singles.mean(2)
+        if self.average == "prototypes":
+            return mean
+        text = None if self.text is None else self.text[ways.to(self.text.device)].flatten(0, 1)
+        return self.model.prototypes(mean.flatten(0, 1), text).unflatten(0, mean.shape[:2])
+
+
 class Evaluator:
     """Computes the features of all clips of a store once, then evaluates any number of episodes on them.
 
@@ -112,12 +165,19 @@ class Evaluator:
     store: the clips. Broken clips that it tolerates are in no episode; `classes` are without them.
     progress: called with (clips done, clips).
     support: names and averaging of support clips.
+    fleet: whose workers encode the clips and answer the episodes; default: this process.
     """
 
     def __init__(
-        self, model: MaClip, store: ClipStore, progress: Progress | None = None, support: Support = DEFAULT_SUPPORT
+        self,
+        model: MaClip,
+        store: ClipStore,
+        progress: Progress | None = None,
+        support: Support = DEFAULT_SUPPORT,
+        fleet: Fleet = HERE,
     ) -> None:
         self.model = model
+        self._fleet = fleet
         self.support = support
         self.names = tuple(c.name for c in store.classes)
         model.eval()
@@ -126,7 +186,7 @@ class Evaluator:
             if support.names == "wrong":
                 text = text.roll(-1, 0)
             self._text = None if support.names == "none" else text
-            features, query = clip_features(model, store, self._text, progress=progress)
+            features, query = clip_features(model, store, self._text, progress=progress, fleet=fleet)
             good = torch.from_numpy(store.readable())
             features, query = features[good], query[good]
             own = None if self._text is None else text[torch.from_numpy(store.labels)[good].to(text.device)]
@@ -139,30 +199,30 @@ class Evaluator:
         self.classes = store.broken.readable_classes()
         self.sizes = [len(c.clips) for c in self.classes]
 
-    @torch.no_grad()
     def outcomes(
         self, way: int, shot: int, episodes: int, seed: int, queries: int = 1, progress: Progress | None = None
     ) -> Outcomes:
         """Scores of seeded episodes. Raises `too-few-clips`, and `answers-not-finite` if the model outputs NaN."""
         sampler = EpisodeSampler(self.sizes, way, shot, queries, seed)
-        metric = torch.func.vmap(self.model.metric)
+        job = Episodes(
+            self.model, sampler, self._singles, self._queries, self._scores, self._text, self.support.average
+        )  # fmt: skip
+        starts = range(0, episodes, EPISODES_PER_BATCH)
+        batches = [range(start, min(start + EPISODES_PER_BATCH, episodes)) for start in starts]
+        a_share = len(batches) if isinstance(self._fleet, Here) else BATCHES_A_SHARE
+        shares = [batches[at : at + a_share] for at in range(0, len(batches), a_share)]
         scores, distances, classes = [], [], []
-        labels = torch.from_numpy(sampler[0].labels(sampler[0].query))
-        for start in range(0, episodes, EPISODES_PER_BATCH):
-            batch = [sampler[i] for i in range(start, min(start + EPISODES_PER_BATCH, episodes))]
-            support = torch.from_numpy(np.stack([e.support for e in batch]))  # (E, way * shot)
-            query = torch.from_numpy(np.stack([e.query for e in batch]))  # (E, Q)
-            ways = torch.from_numpy(np.stack([e.classes for e in batch]))  # (E, way)
-            prototypes = self._by_class(self._singles[support].unflatten(1, (way, shot)), ways)
-            distances.append(metric(self._queries[query], prototypes))
-            scores.append(self._scores[query[:, :, None], ways[:, None, :]])
-            classes.append(ways.numpy())
+        for batch, part in zip(batches, in_order(self._fleet, job, shares), strict=True):
+            scores.append(part.scores)
+            distances.append(part.distances)
+            classes.append(part.classes)
             if progress:
-                progress(start + len(batch), episodes)
+                progress(batch.stop, episodes)
+        labels = torch.from_numpy(sampler[0].labels(sampler[0].query))
         none = self.model.none_distance
         found = Outcomes(
-            torch.cat(scores).cpu(),
-            torch.cat(distances).cpu(),
+            torch.cat(scores),
+            torch.cat(distances),
             labels,
             np.concatenate(classes),
             None if none is None else none.detach().cpu(),
@@ -202,14 +262,6 @@ class Evaluator:
             way, shot, episodes, seed, accuracy, interval, weight, by_weight, self.names, confusion,
             tuple(correct.sum(-1).tolist()), queries, self.support, {w: half for w, (_, half) in measured.items()},
         )  # fmt: skip
-
-    def _by_class(self, singles: Tensor, ways: Tensor) -> Tensor:
-        """Single clips [E, way, shot, T, D'] of the classes `ways` [E, way] -> class prototypes [E, way, T, D']."""
-        mean = singles.mean(2)
-        if self.support.average == "prototypes":
-            return mean
-        text = None if self._text is None else self._text[ways.to(self._text.device)].flatten(0, 1)
-        return self.model.prototypes(mean.flatten(0, 1), text).unflatten(0, mean.shape[:2])
 
 
 def mean_interval(correct: Tensor) -> tuple[float, float]:

@@ -15,6 +15,7 @@ from maclip_runtime.diagnosis.diagnose import diagnose
 from maclip_runtime.diagnosis.report import Diagnosis
 from maclip_runtime.engines.encoder import Encoder
 from maclip_runtime.evidence import Evidence
+from maclip_runtime.fleet import HERE, Fleet, checked
 from maclip_runtime.gallery import MAX_CLIP_SECONDS, ClassInfo, Gallery
 from maclip_runtime.limits.calibrate import Calibration, calibrate
 from maclip_runtime.limits.measured import gallery_limits
@@ -194,6 +195,7 @@ class Recognizer:
         seconds: float | None = None,
         progress: Callable[[float], None] | None = None,
         options: SourceOptions | None = None,
+        fleet: Fleet = HERE,
     ) -> Calibration:
         """Measure and keep for each class the distance above which the answer is "unknown".
 
@@ -205,6 +207,7 @@ class Recognizer:
             seconds: how much of each source to look at; default: all of it. A camera needs it.
             progress: called with the seconds of background seen so far.
             options: how to open the background.
+            fleet: whose workers look at the videos (`maclip_runtime.fleet`); default: this process.
 
         Raises `gallery-empty`, `background-missing`, `option-invalid`, `window-invalid` and what reading raises.
         """
@@ -213,6 +216,7 @@ class Recognizer:
         false_alarms = None if false_alarms is None else values.number(false_alarms, "false_alarms", minimum=0)
         options = None if options is None else values.instance(options, SourceOptions, "options")
         values.function(progress, "progress")
+        fleet = checked(fleet)
         sources = values.addresses(background, "background")
         index = self.index.ready()
         seen = None
@@ -220,7 +224,7 @@ class Recognizer:
             window_s = index.window_s if window_s is None else window_s
             seen = see_background(
                 self.encoder, sources,
-                window_s=window_s, hop_s=hop_s, seconds=seconds, progress=progress, options=options,
+                window_s=window_s, hop_s=hop_s, seconds=seconds, progress=progress, options=options, fleet=fleet,
             )  # fmt: skip
         return calibrate(self.gallery, self.encoder, self.index.ready(), seen, false_alarms=false_alarms)
 

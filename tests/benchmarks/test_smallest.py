@@ -27,9 +27,9 @@ from maclip_runtime.limits.measured import OwnDistances
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = (
-    *("archive", "decoders", "doctor", "dropped_rows", "enrolment", "events", "gpu", "ladder", "ladder_accuracy"),
-    *("limit_rules", "match", "open_set", "reconnects", "remote", "serve", "serve_soak", "session_options", "soak"),
-    "streaming",
+    *("archive", "decoders", "doctor", "dropped_rows", "enrolment", "events", "fleet", "gpu", "ladder"),
+    *("ladder_accuracy", "limit_rules", "match", "open_set", "reconnects", "remote", "scale", "serve", "serve_soak"),
+    *("session_options", "soak", "streaming"),
 )
 HELPERS = {"command", "drawn", "flat_model", "gpu_runner", "slow_network", "small_model", "streaming_runners"}
 HELPERS |= {"triton_server"}
@@ -170,6 +170,17 @@ def test_events(tmp_path: Path, bundles: Path) -> None:
     assert narrow["found"] + narrow["false_alarms"] <= wide["found"] + wide["false_alarms"]
 
 
+def test_fleet(tmp_path: Path, bundles: Path) -> None:
+    if find_spec("ray") is None or find_spec("pyarrow") is None:
+        pytest.skip("ray or pyarrow is not installed")
+    facts = run("fleet", tmp_path, "--bundle", bundles / "f32")
+    assert facts["equal"]
+    one, threads, workers = facts["rows"]
+    assert one["times"] == 1
+    assert min(threads["times"], workers["times"], facts["ray_start_s"]) > 0
+    assert facts["windows"] > 8
+
+
 def test_gpu(tmp_path: Path, bundles: Path) -> None:
     """On the CPU's provider, which stands for a GPU's here."""
     facts = run("gpu", tmp_path, "--bundles", bundles)
@@ -279,6 +290,18 @@ def test_serve_soak(tmp_path: Path, bundles: Path) -> None:
     assert facts["samples"][-1]["changes"] >= 2
     assert facts["samples"][-1]["windows"] >= 1
     assert facts["samples"][-1]["memory_mib"] > 10
+
+
+def test_scale(tmp_path: Path) -> None:
+    facts = run("scale", tmp_path)
+    one, many = facts["rows"]
+    assert (one["cameras"], one["pooled_cores"], many["cameras"]) == (1, 1, 20)
+    busy = many["steps_s"] * facts["measured"]["network_ms"] / 1e3  # cores that would be busy all the time
+    assert 0.8 * busy < many["pooled_cores"] < 3 * busy
+    assert many["pinned_cores"] >= many["pooled_cores"]
+    for row in (one, many):
+        assert row["dispatched"]["median_s"] <= row["dispatched"]["p99_s"] <= facts["assumed"]["late_s"]
+        assert row["servers_by"][row["bottleneck"]] == max(row["servers_by"].values())
 
 
 def test_session_options(tmp_path: Path, bundles: Path) -> None:

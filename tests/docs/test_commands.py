@@ -16,8 +16,11 @@ import typer.main
 from videos import color_video
 
 import maclip
+from maclip_cli.commands import commands
 from maclip_cli.device.app import app as device
+from maclip_cli.device.examples import EXAMPLES as DEVICE
 from maclip_cli.workstation.app import app as workstation
+from maclip_cli.workstation.examples import EXAMPLES as WORKSTATION
 from maclip_runtime import Recognizer
 
 ROOT = Path(__file__).parents[2]
@@ -29,7 +32,7 @@ WRITES_DOWN = '#!/bin/sh\n{ printf "%s\\037" "${0##*/}" "$@"; echo; } >> "$CALLS
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
 # What a page writes for words of the reader's own.
 PLACES = {"…": "given", "FILE": "given.json"}
-OF_OTHER_PROGRAMS = {"--model-repository", "--nnodes"}
+OF_OTHER_PROGRAMS = {"--model-repository", "--nnodes", "--node-rank", "--system-site-packages"}
 OF_BENCHMARKS = {"--json", "--figure", "--smallest", "--bundle", "--also"}
 
 
@@ -47,7 +50,7 @@ def shown(page: Path) -> Iterator[str]:
         for line in body.replace("\\\n", " ").splitlines():
             command = line.removeprefix("$ ")
             if command.startswith(("maclip ", "maclip-run ")):
-                yield command
+                yield command.partition(" > ")[0]
 
 
 def mentioned(page: Path) -> Iterator[str]:
@@ -79,6 +82,21 @@ def test_commands_in_blocks_are_taken_by_the_command_line(page: Path, monkeypatc
         monkeypatch.setenv(name, "given")
     for line in shown(page):
         parse([PLACES.get(word, word) for word in shlex.split(line, comments=True)])
+
+
+@pytest.mark.parametrize(("program", "examples"), [("maclip", WORKSTATION), ("maclip-run", DEVICE)])
+def test_the_help_of_every_command_has_examples_that_it_takes(
+    program: str, examples: dict[str, tuple[str, ...]]
+) -> None:
+    names = dict(commands(workstation if program == "maclip" else device))
+    assert set(examples) == set(names)
+    for name, lines in examples.items():
+        for line in lines:
+            command, _, _ = line.removeprefix('eval "$(').partition(" > ")
+            words = shlex.split(command.removesuffix(')"'))
+            assert words[: 1 + len(name.split())] == [program, *name.split()]
+            parse(words)
+            assert line.replace("[", "\\[") in names[name].epilog
 
 
 def test_pages_show_commands() -> None:

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from maclip_cli.console import people
 
 Update = Callable[[str, int, int], None]  # (description, done, total)
 
@@ -30,8 +32,8 @@ class Screen:
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            console=console or Console(stderr=True, highlight=False),
+            TimeRemainingColumn(),
+            console=console or people(),
         )
         self.steps: list[Step] = []
 

@@ -15,6 +15,8 @@ from rich.table import Table
 from maclip_cli.console import people
 from maclip_cli.device.options import AllowFallbackOption, BundleOption, DeviceOption, ThreadsOption, TrustEnginesOption
 from maclip_cli.device.prepare import print_timings
+from maclip_cli.settings import ignore_settings
+from maclip_cli.waiting import doing
 
 if TYPE_CHECKING:
     from maclip_runtime.tools.bench.result import Bench
@@ -73,8 +75,9 @@ def bench(
         options += ["--trust-engines"] if trust_engines else []
         return [sys.executable, "-m", "maclip_cli.device", "recognize", str(clip), *options]
 
-    with people().status("measuring") as status:
-        found = run_bench(plan, command, lambda text: status.update(escape(text)))
+    ignore_settings()  # the recognition that is timed gets its options from here
+    with doing("measuring") as note:
+        found = run_bench(plan, command, note)
     _print(found, results_console())
     if json_file is not None:
         write_json(json_file, dataclasses.asdict(found))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from maclip_cli.console import people, print_json, results
@@ -70,7 +70,7 @@ def build(
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
-        TimeElapsedColumn(),
+        TimeRemainingColumn(),
         TextColumn("{task.fields[phase]}"),
         console=console,
         transient=True,

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
-from rich.progress import Progress
 from rich.table import Table
 
 from maclip_cli.console import people, print_json, results
@@ -22,7 +21,10 @@ from maclip_cli.device.options import (
     TrustEnginesOption,
     open_gallery,
     open_recognizer,
+    total_length,
 )
+from maclip_cli.ray_option import RayOption, fleet_at, threads_of
+from maclip_cli.waiting import bar
 from maclip_runtime.errors import MaclipError
 
 if TYPE_CHECKING:
@@ -65,6 +67,7 @@ def calibrate(
     threads: ThreadsOption = None,
     trust_engines: TrustEnginesOption = False,
     as_json: JsonOption = False,
+    ray: RayOption = None,
 ) -> None:
     """Set for each class the distance above which the answer is "unknown", and say how often it errs."""
     if clear:
@@ -74,24 +77,23 @@ def calibrate(
 
     options = SourceOptions(roi=None if roi is None else Roi.parse(roi), insecure=insecure)
     console = people()
-    bar = Progress(console=console, transient=True, disable=not console.is_terminal)
+    length_s = total_length(background or [], seconds)
     with (
-        open_recognizer(bundle, gallery, device, None, allow_fallback, threads, trust_engines) as recognizer,
-        bar as progress,
+        open_recognizer(
+            bundle, gallery, device, None, allow_fallback, threads_of(ray, threads), trust_engines
+        ) as recognizer,
+        bar("looking at background") as update,
+        fleet_at(ray, device, threads) as fleet,
     ):
-        task = progress.add_task("Looking at background", total=None, visible=bool(background))
-
-        def seen(seconds: float) -> None:
-            progress.update(task, description=f"Looking at background: {seconds:.0f} s")
-
         done = recognizer.calibrate(
             background or (),
             false_alarms=false_alarms,
             window_s=window,
             hop_s=hop,
             seconds=seconds,
-            progress=seen,
+            progress=lambda done_s: update(done_s, length_s),
             options=options,
+            fleet=fleet,
         )
     if figure is not None:
         from maclip_runtime.limits.figure import draw

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
-from rich.progress import Progress
 
-from maclip_cli.console import people, print_json, results
+from maclip_cli.console import print_json, results
 from maclip_cli.device.options import (
     AllowFallbackOption,
     BundleOption,
@@ -22,6 +21,7 @@ from maclip_cli.device.options import (
     TrustEnginesOption,
     open_recognizer,
 )
+from maclip_cli.waiting import bar, doing
 from maclip_runtime.errors import MaclipError
 
 if TYPE_CHECKING:
@@ -81,7 +81,6 @@ def enroll(
             "option-invalid", "Give clips or a source to record from, not both.", "Give CLIP... or --from."
         )
     region = _roi(roi)
-    console = people()
     with open_recognizer(bundle, gallery, device, None, allow_fallback, threads, trust_engines) as recognizer:
         if source is not None:
             from maclip_cli.device.record import record_takes
@@ -91,16 +90,15 @@ def enroll(
             done = recognizer.enroller.enroll_takes(name, made, text=text, no_text=no_text, force=force)
         else:
             assert clips is not None
-            # Where nobody watches, a bar is noise in a log.
-            with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-                task = progress.add_task("Reading clips", total=len(clips))
+            count = len(clips)
+            with bar("reading clips") as update:
                 done = recognizer.enroll(
                     name,
                     clips,
                     text=text,
                     no_text=no_text,
                     force=force,
-                    progress=lambda count: progress.update(task, completed=count),
+                    progress=lambda read: update(read, count),
                     roi=region,
                 )
     if as_json:
@@ -123,7 +121,8 @@ def negatives(
 ) -> None:
     """Add clips that show none of the actions, so that what looks like them is called unknown."""
     with open_recognizer(bundle, gallery, device, None, allow_fallback, threads, trust_engines) as recognizer:
-        added = recognizer.add_negatives(clips, force=force, roi=_roi(roi))
+        with doing("reading clips"):
+            added = recognizer.add_negatives(clips, force=force, roi=_roi(roi))
         total = len(recognizer.gallery.negatives())
     if as_json:
         print_json({"added": added, "negatives": total})

@@ -34,11 +34,14 @@ from maclip_cli.device.options import (
     TrustEnginesOption,
     require_gallery,
 )
+from maclip_cli.ray_option import RayOption, fleet_at, threads_of
+from maclip_cli.waiting import bar, doing
 from maclip_runtime.errors import MaclipError
 
 if TYPE_CHECKING:
     from maclip_runtime import Decisions
     from maclip_runtime.archive import Archive, Filters, Found, Search
+    from maclip_runtime.fleet import Fleet
 
 MAX_EXAMPLES = 6  # clips in a report
 
@@ -86,6 +89,7 @@ def find(
     overlap: OverlapOption = False,
     updates: UpdatesOption = "0",
     no_unknown: NoUnknownOption = False,
+    ray: RayOption = None,
 ) -> None:
     """Find where an action happens in the videos of a store; the options for answers count with --events."""
     from maclip_runtime.archive import Archive, Filters
@@ -96,15 +100,23 @@ def find(
         not no_unknown, updates, min_score=min_score, limit=limit, min_margin=margin, min_duration_s=min_duration,
         gap_s=gap, overlap=overlap,
     )  # fmt: skip
-    with Archive.open(
-        store, bundle, device=device, allow_fallback=allow_fallback, threads=threads, trust_engines=trust_engines
-    ) as archive:
+    with (
+        Archive.open(
+            store, bundle,
+            device=device, allow_fallback=allow_fallback, threads=threads_of(ray, threads),
+            trust_engines=trust_engines,
+        ) as archive,
+        fleet_at(ray, device, threads) as fleet,
+    ):  # fmt: skip
         if events:
             assert gallery is not None
-            _print_events(archive, gallery, decisions, filters, as_json)
+            _print_events(archive, gallery, decisions, filters, as_json, fleet)
             return
         whose = None if class_name is None else gallery
-        found = archive.find(clips or [], class_name=class_name, gallery=whose, top=top, filters=filters)
+        with doing("searching"):
+            found = archive.find(
+                clips or [], class_name=class_name, gallery=whose, top=top, filters=filters, fleet=fleet
+            )
     _write(found, clips or [], class_name, gallery, report, sheet)
     if as_json:
         from maclip_runtime.archive.archive import SCHEMA
@@ -136,12 +148,14 @@ def _unix(text: str) -> float:
         ) from None
 
 
-def _print_events(archive: Archive, gallery: Path, decisions: Decisions, filters: Filters, as_json: bool) -> None:
+def _print_events(
+    archive: Archive, gallery: Path, decisions: Decisions, filters: Filters, as_json: bool, fleet: Fleet
+) -> None:
     from maclip_cli import streams
     from maclip_cli.device.recognize import print_event
     from maclip_runtime.sinks.record import event_record
 
-    for event in archive.events(gallery, decisions=decisions, filters=filters):
+    for event in archive.events(gallery, decisions=decisions, filters=filters, fleet=fleet):
         if streams.reader_gone():
             return
         if as_json:
@@ -165,7 +179,12 @@ def _write(
     from maclip_runtime.archive.strips import strip_of
 
     there = [one for one in search.found if one.video == "there"]
-    strips = {one.rank: strip for one in there if (strip := strip_of(one.path, one.start_s, one.end_s)) is not None}
+    strips = {}
+    with bar("cutting frames") as update:
+        for number, one in enumerate(there):
+            update(number, len(there))
+            if (strip := strip_of(one.path, one.start_s, one.end_s)) is not None:
+                strips[one.rank] = strip
     if sheet is not None:
         write_sheet(search, strips, sheet)
         people().print(escape(f"see {sheet}"), soft_wrap=True)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
-from rich.progress import Progress
 from rich.table import Table
 
 from maclip_cli.console import people, print_json, results
@@ -22,6 +21,7 @@ from maclip_cli.device.options import (
     open_recognizer,
     require_gallery,
 )
+from maclip_cli.waiting import bar
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -49,11 +49,9 @@ def doctor(
     """Leave out each clip in turn: which clips and classes do harm, and a fix for each finding."""
     require_gallery(gallery)
     console = people()
-    bar = Progress(console=console, transient=True, disable=not console.is_terminal)
     with open_recognizer(bundle, gallery, device, None, allow_fallback, threads, trust_engines) as recognizer:
-        with bar as progress:
-            task = progress.add_task("Leaving out clips", total=None)
-            found = recognizer.diagnose(progress=lambda done, total: progress.update(task, completed=done, total=total))
+        with bar("leaving out clips") as update:
+            found = recognizer.diagnose(progress=update)
         if sheet is not None and found.findings:
             from maclip_runtime.diagnosis.sheet import write_findings
 

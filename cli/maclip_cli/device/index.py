@@ -22,6 +22,7 @@ from maclip_cli.device.options import (
     TrustEnginesOption,
     require_gallery,
 )
+from maclip_cli.ray_option import RayOption, fleet_at, threads_of
 from maclip_runtime.interrupts import sigterm_raises
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def index(
     allow_fallback: AllowFallbackOption = False,
     threads: ThreadsOption = None,
     trust_engines: TrustEnginesOption = False,
+    ray: RayOption = None,
 ) -> None:
     """Compute the features of every window of videos, once; what is in the store is skipped.
 
@@ -62,13 +64,14 @@ def index(
     from maclip_runtime.archive.store import store_exists
 
     with Archive.open(
-        store, bundle, device=device, allow_fallback=allow_fallback, threads=threads, trust_engines=trust_engines
-    ) as archive:
+        store, bundle,
+        device=device, allow_fallback=allow_fallback, threads=threads_of(ray, threads), trust_engines=trust_engines,
+    ) as archive:  # fmt: skip
         if window is None and gallery is not None and not store_exists(store):
             require_gallery(gallery)
             window = window_of_gallery(gallery, archive.encoder)
-        with _Bar() as bar, sigterm_raises():
-            done = archive.index(videos, window_s=window, hop_s=hop, progress=bar)
+        with _Bar() as bar, sigterm_raises(), fleet_at(ray, device, threads) as fleet:
+            done = archive.index(videos, window_s=window, hop_s=hop, progress=bar, fleet=fleet)
     if as_json:
         failed = {name: error.code for name, error in done.failed.items()}
         print_json({**dataclasses.asdict(dataclasses.replace(done, failed={})), "failed": failed})
@@ -89,7 +92,7 @@ class _Bar:
             disable=not console.is_terminal,
         )  # fmt: skip
         self._task = self._bar.add_task("indexing", total=None)
-        self._said = 0
+        self._said: set[int] = set()
 
     def __enter__(self) -> _Bar:
         self._bar.start()
@@ -101,8 +104,8 @@ class _Bar:
     def __call__(self, done: Done) -> None:
         text = f"video {done.number} of {done.videos}, {done.windows:,} windows"
         self._bar.update(self._task, description=text, completed=done.bytes_done, total=max(done.bytes_total, 1.0))
-        if self._bar.disable and done.number != self._said:  # a log instead of a terminal: a line a video
-            self._said = done.number
+        if self._bar.disable and done.number not in self._said:  # a log instead of a terminal: a line a video
+            self._said.add(done.number)
             logging.getLogger("maclip").info("indexing %s (%d of %d)", done.video, done.number, done.videos)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -86,6 +88,28 @@ def open_recognizer(
         threads=threads,
         trust_engines=trust_engines,
     )
+
+
+def total_length(sources: Sequence[str], seconds: float | None = None) -> float | None:
+    """How many seconds of files there are to read, for a bar; None where a source does not say, or nobody watches.
+
+    seconds: at most so many of each.
+    """
+    from maclip_cli.console import people
+    from maclip_runtime.sources import is_live, open_source
+
+    total = 0.0
+    for address in sources if people().is_terminal else ():
+        with suppress(MaclipError):
+            if is_live(address):
+                return None
+            with open_source(address) as opened:
+                length_s = opened.length_s
+            if length_s is not None:
+                total += length_s if seconds is None else min(length_s, seconds)
+                continue
+        return None
+    return total or None
 
 
 def open_gallery(path: Path) -> Gallery:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 from rich.table import Table
 
-from maclip_cli.console import people, print_json, results
+from maclip_cli.console import print_json, results
+from maclip_cli.waiting import doing
 
 if TYPE_CHECKING:
     from maclip_runtime.bundle.opening import Bundle
@@ -32,8 +33,8 @@ def prepare(bundle: Bundle, device: str, cache: Path | None, as_json: bool) -> N
         os.environ[CACHE_VARIABLE] = str(cache)  # which engines and choices read
     timings: tuple[Timing, ...] = ()
     if device == "auto":
-        with people().status("timing engines") as status:
-            timings = measure(bundle, note=lambda text: status.update(escape(text)))
+        with doing("timing engines") as note:
+            timings = measure(bundle, note=note)
         choice = choose(bundle)
         device = choice.device
         if as_json:

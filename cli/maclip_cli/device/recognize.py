@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -34,6 +35,7 @@ from maclip_cli.device.options import (
     ThreadsOption,
     TrustEnginesOption,
     open_recognizer,
+    total_length,
 )
 from maclip_cli.device.outputs import (
     STDOUT,
@@ -54,11 +56,12 @@ from maclip_cli.device.outputs import (
     ToOption,
     open_outputs,
 )
+from maclip_cli.waiting import bar
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.redaction import redact
 
 if TYPE_CHECKING:
-    from maclip_runtime import Classification, Event, Recognizer
+    from maclip_runtime import Callbacks, Classification, Event, Recognizer
     from maclip_runtime.sources import SourceOptions
 
 WINDOWS = "Windows"
@@ -188,12 +191,13 @@ def recognize(
         if whole_clip:
             _print_clips(recognizer, addresses, options, as_json)
             return
-        with open_outputs(wanted, addresses, recognizer.gallery) as outputs:
+        length_s = None if status else total_length(addresses)
+        with open_outputs(wanted, addresses, recognizer.gallery) as outputs, _ahead(length_s) as ahead:
             events = recognizer.watch(
                 addresses,
                 window_s=window,
                 hop_s=hop,
-                callbacks=outputs.callbacks,
+                callbacks=[*outputs.callbacks, *ahead],
                 options=options,
                 motion_gate=motion_gate,
                 evidence=next(iter(outputs.evidence), None),
@@ -234,6 +238,18 @@ def source_options(
     ]
     check_names(options)
     return options
+
+
+@contextmanager
+def _ahead(length_s: float | None) -> Iterator[list[Callbacks]]:
+    """Callbacks that show how much of files of `length_s` seconds has been watched; none where that is not known."""
+    if length_s is None:
+        yield []
+        return
+    from maclip_cli.device.ahead import Ahead
+
+    with bar("watching") as update:
+        yield [Ahead(lambda done_s: update(done_s, length_s))]
 
 
 def _print_events(events: Iterable[Event], outputs: Outputs, as_json: bool, named: bool) -> None:

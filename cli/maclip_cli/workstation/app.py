@@ -13,7 +13,10 @@ from rich.table import Table
 
 from maclip.config import ModelConfig
 from maclip.config.training import MAX_SEED
-from maclip_cli.console import add_version, changes, run_app
+from maclip_cli.commands import finish
+from maclip_cli.completion import completion_command
+from maclip_cli.console import add_version, changes, people, run_app
+from maclip_cli.settings_command import config_command
 from maclip_cli.workstation.ablate import ablate
 from maclip_cli.workstation.backbones import backbones
 from maclip_cli.workstation.bench import bench
@@ -21,6 +24,7 @@ from maclip_cli.workstation.bench_train import bench_train
 from maclip_cli.workstation.config_options import takes
 from maclip_cli.workstation.data import data_app
 from maclip_cli.workstation.evaluate import compare, evaluate
+from maclip_cli.workstation.examples import EXAMPLES
 from maclip_cli.workstation.export import export
 from maclip_cli.workstation.requirements import need_export, need_training
 from maclip_cli.workstation.sign import sign
@@ -36,7 +40,8 @@ app = typer.Typer(
 MAX_CLIPS = 100_000  # of a generated class
 MAX_WORKERS = 256
 
-add_version(app, "maclip")
+NAME = "maclip"
+add_version(app, NAME)
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print only JSON, on stdout.")]
 
@@ -144,7 +149,7 @@ def synth(
                         split_seed=split_seed,
                     )
     done = f"The clips are in {out}. Next: maclip train {out / 'motion'} --out run --backbone tiny"
-    Console(stderr=True).print(done, soft_wrap=True)
+    people().print(done, soft_wrap=True)
 
 
 app.add_typer(data_app, name="data")
@@ -157,11 +162,14 @@ app.command()(changes(export))
 app.command()(bench)
 app.command("bench-train")(bench_train)
 app.command()(changes(sign))
+app.command()(config_command(NAME))
+app.command()(completion_command(NAME))
+finish(app, EXAMPLES)
 
 
 def main() -> None:
     """The entry point `maclip`."""
-    run_app(app)
+    run_app(app, NAME)
 
 
 def _print_facts(facts: dict[str, Any], as_json: bool) -> None:

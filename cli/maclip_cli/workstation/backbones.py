@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from maclip_cli.console import people
 from maclip_cli.workstation.requirements import need_training
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def backbones(
         return
     works = [one for one in found if one.problem is None]
     Console().print(_others(found) if refused else _table(works))
-    Console(stderr=True).print(
+    people().print(
         f"{len(works)} of {len(found)} open_clip models are supported; --refused lists the others with reasons, and "
         "--json the tags for --pretrained. frame: what represents a frame in temporal adaptation, its class token or "
         "the mean of its patches. fits: both kinds of adapters, or only the ladder. text: its own, or of a model hub "

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from maclip_cli.console import people
+from maclip_cli.waiting import doing
 from maclip_cli.workstation.requirements import need_export
 from maclip_runtime.errors import MaclipError
 
@@ -60,8 +60,8 @@ def bench(
     source = _source(run, named[0][1], backbone, pretrained, adapted_depth)
     machine = machine_facts()
     settings = Settings(repeats, batch, threads or machine["cores"])
-    with people().status("loading") as status:
-        result = run_bench(source, named, settings, not no_compile, lambda text: status.update(escape(text)))
+    with doing("loading") as note:
+        result = run_bench(source, named, settings, not no_compile, note)
     print_result(result, results_console())
     if json_file is not None:
         facts = {"machine": machine, "model": _model_facts(source, named), **dataclasses.asdict(result)}

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from maclip.config.model import MAX_FRAMES
-from maclip_cli.console import people
+from maclip_cli.waiting import doing
 from maclip_cli.workstation.requirements import need_training
 from maclip_runtime.errors import EXIT_MACHINE_LACKS, MaclipError
 
@@ -56,8 +55,8 @@ def bench_train(
         threads=threads or machine["cores"],
     )  # fmt: skip
     methods = chosen(settings, tuple(only or ()))
-    with people().status("begins") as status:
-        result = run_bench(settings, methods, lambda text: status.update(escape(text)))
+    with doing("drawing clips") as note:
+        result = run_bench(settings, methods, note)
     print_result(result, results_console())
     if json_file is not None:
         write_json(json_file, {"machine": machine, **dataclasses.asdict(result)})

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from maclip.config import EvaluationConfig
+from maclip_cli.ray_option import RayOption, fleet_at
 from maclip_cli.workstation.config_options import takes
 from maclip_cli.workstation.data import (
     DecoderOption,
@@ -68,6 +69,7 @@ def evaluate(
     report: Annotated[
         Path | None, typer.Option(metavar="FILE.html", help="Write one HTML page: classes, confusions, strips.")
     ] = None,
+    ray: RayOption = None,
     *,
     config: EvaluationConfig,
 ) -> None:
@@ -113,11 +115,11 @@ def evaluate(
         from maclip.evaluation.streams.api import evaluate_streams
         from maclip.evaluation.streams.record import write_stream_record
 
-        with Bars() as bars:
+        with Bars() as bars, fleet_at(ray, kind) as fleet:
             measured = evaluate_streams(
                 trained, streams, config,
                 videos=videos, clips=found, split=split, device=kind, max_broken=max_broken,
-                pretrained=pretrained, progress=bars.progress, note=bars.note,
+                pretrained=pretrained, progress=bars.progress, note=bars.note, fleet=fleet,
             )  # fmt: skip
         print_streams(measured)
         if json_file is not None:
@@ -128,11 +130,11 @@ def evaluate(
             write_report(report, page_of_streams(measured, TITLES, figures_in_words(measured)))
         return
     assert found is not None
-    with Bars() as bars:
+    with Bars() as bars, fleet_at(ray, kind) as fleet:
         record = evaluated(
             trained, found, config,
             split=split, device=kind, decoder=decoder, frame_cache=frame_cache, max_broken=max_broken,
-            pretrained=pretrained, progress=bars.progress, note=bars.note,
+            pretrained=pretrained, progress=bars.progress, note=bars.note, fleet=fleet,
         )  # fmt: skip
     # Printed first, so that the accuracy is not lost if a file cannot be written.
     _print_result(record)

@@ -12,6 +12,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from maclip.config.model import MAX_FRAMES
+from maclip_cli.console import people
+from maclip_cli.waiting import doing
 from maclip_cli.workstation.requirements import need_export
 from maclip_runtime.errors import MaclipError
 
@@ -90,10 +92,10 @@ def export(
         pretrained=pretrained if run is not None else None,
     )
     check_places(out, options)
-    console = Console(stderr=True)
-    with console.status("loading") as status:
+    console = people()
+    with doing("loading") as note:
         source = run if run is not None else _plain_clip(backbone, pretrained, frames)
-        report = export_bundle(source, out, options, note=lambda text: status.update(escape(text)))
+        report = export_bundle(source, out, options, note=note)
     print_report(report, out, console)
 
 

@@ -30,6 +30,7 @@ from maclip_runtime.bundle.names import name_key
 from maclip_runtime.decisions import Decisions
 from maclip_runtime.engines.encoder import Encoder
 from maclip_runtime.errors import MaclipError
+from maclip_runtime.fleet import HERE, Fleet
 from maclip_runtime.gallery import Gallery
 from maclip_runtime.matching.clips import read_take
 from maclip_runtime.matching.distances import match_all
@@ -54,6 +55,7 @@ def evaluate_streams(
     pretrained: str | None = None,
     progress: ProgressOf = lambda what: lambda done, total: None,
     note: Callable[[str], None] = lambda text: None,
+    fleet: Fleet = HERE,
 ) -> StreamRecord:
     """How a model recognises actions of untrimmed video from a few clips, over random galleries.
 
@@ -74,6 +76,7 @@ def evaluate_streams(
     pretrained: new path of the backbone's weights, for a run whose weights were moved.
     progress: called with the name of a part of the work; returns a callback for (done, total).
     note: called with a message for each video or segment that was left out.
+    fleet: whose workers watch the videos (`maclip_runtime.fleet`); default: this process.
     Raises `data-empty`, `too-few-clips`, `clip-too-short`, `answers-not-finite`, `clip-unreadable`, and what
     `open_untrimmed` and loading a run raise.
     """
@@ -101,7 +104,7 @@ def evaluate_streams(
         galleries=config.watching.galleries, seed=config.seed, clips=trimmed[1] if trimmed else None,
     )  # fmt: skip
     plan(cuts_of(own, spelling), len(own))  # raises `too-few-clips` before the videos are watched
-    seen, left_out = watch_videos(own, spelling, encoder, grid, max_broken, progress("videos"))
+    seen, left_out = watch_videos(own, spelling, encoder, grid, max_broken, progress("videos"), fleet)
     for line in left_out:
         note(line)
     plans = plan(usable_cuts(seen), len(seen))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from maclip.segments import Segment
 from maclip_runtime.bundle.names import name_key
 from maclip_runtime.engines.encoder import Encoder
 from maclip_runtime.errors import MaclipError
+from maclip_runtime.fleet import HERE, Fleet, in_order
 from maclip_runtime.reading.frames import Floats, Pixels, prepare
 from maclip_runtime.sources import SourceOptions, open_source
 from maclip_runtime.streaming import Grid, watch_features
@@ -41,6 +42,26 @@ class SeenVideo:
     alone: tuple[bool, ...]
 
 
+@dataclass(frozen=True)
+class Watching:
+    """A job whose shares are videos; the one part of each is what was seen of it, or why it cannot be read."""
+
+    encoder: Encoder
+    grid: Grid
+    spelling: Mapping[str, str]
+
+    def parts(self, share: UntrimmedVideo, skip: int) -> Iterator[SeenVideo | MaclipError]:
+        """What was seen of a video. Raises `clip-too-short` for one shorter than a window."""
+        if skip:
+            return
+        try:
+            yield _see(share, self.spelling, self.encoder, self.grid)
+        except MaclipError as error:
+            if error.code != "clip-unreadable":
+                raise
+            yield error
+
+
 def watch_videos(
     videos: Sequence[UntrimmedVideo],
     spelling: Mapping[str, str],
@@ -48,25 +69,26 @@ def watch_videos(
     grid: Grid,
     max_broken: float,
     progress: Progress,
+    fleet: Fleet = HERE,
 ) -> tuple[list[SeenVideo], list[str]]:
     """Every video through the network, and a line about every video, and about the segments, that are left out.
 
     spelling: one spelling of each action's name, by its key.
     max_broken: largest share of unreadable videos.
+    fleet: whose workers watch the videos; default: this process.
     Raises `clip-unreadable`, and `clip-too-short` for a video shorter than a window.
     """
     seen: list[SeenVideo] = []
     left_out: list[str] = []
-    broken = short = 0
-    for done, video in enumerate(videos, start=1):
-        try:
-            seen.append(_see(video, spelling, encoder, grid))
-            short += sum(clip is None for clip in seen[-1].clips)
-        except MaclipError as error:
-            broken += 1
-            if error.code != "clip-unreadable" or broken > max_broken * len(videos):
-                raise
-            left_out.append(f"left out: {error.code}: {error.message}")
+    short = 0
+    for done, found in enumerate(in_order(fleet, Watching(encoder, grid, spelling), videos), start=1):
+        if isinstance(found, MaclipError):
+            left_out.append(f"left out: {found.code}: {found.message}")
+            if len(left_out) > max_broken * len(videos):
+                raise found
+        else:
+            seen.append(found)
+            short += sum(clip is None for clip in found.clips)
         progress(done, len(videos))
     if short:
         left_out.append(f"{short} segments have fewer than {grid.frames} frames; they are neither enrolled nor cut out")

@@ -25,6 +25,7 @@ from maclip_runtime.bundle.opening import Bundle
 from maclip_runtime.decisions import Decisions, Event, match_of
 from maclip_runtime.engines.encoder import Encoder
 from maclip_runtime.errors import MaclipError
+from maclip_runtime.fleet import HERE, Fleet, checked
 from maclip_runtime.gallery import Gallery
 from maclip_runtime.matching.clips import read_take
 from maclip_runtime.matching.index import build_index
@@ -147,6 +148,7 @@ class Archive:
         window_s: float | None = None,
         hop_s: float | None = None,
         progress: Callable[[Progress], None] | None = None,
+        fleet: Fleet = HERE,
     ) -> Indexed:
         """Add the windows of videos that are not there yet. May be killed at any time, and goes on from there.
 
@@ -154,7 +156,8 @@ class Archive:
             videos: video files, folders of frames, and folders of videos, which are searched through.
             window_s: seconds of a window; default: the store's, 2 s for a new one.
             hop_s: seconds between windows; default: the store's, a quarter of the window for a new one.
-            progress: called after each sampled frame.
+            progress: called after each batch of windows and each video.
+            fleet: whose workers compute the windows (`open_fleet`), a video each at a time; default: this process.
 
         Raises `archive-busy`, `archive-mismatch`, `archive-corrupt`, `archive-missing`, `clip-missing`,
         `window-invalid`, `output-unwritable`, `device-failed`. Videos that cannot be read are in `Indexed.failed`.
@@ -162,12 +165,13 @@ class Archive:
         paths = values.paths(videos, "videos")
         window_s, hop_s = window_of(window_s, hop_s)
         values.function(progress, "progress")
+        fleet = checked(fleet)
         if not paths:
             raise MaclipError("clip-missing", "There is no video to index.", "Give at least one video.")
         self.encoder.require_open()
         paths = list(expanded(paths))
         with writing(self.path) as store:
-            return index_videos(store, self.encoder, self._grid(store, window_s, hop_s), paths, progress)
+            return index_videos(store, self.encoder, self._grid(store, window_s, hop_s), paths, progress, fleet)
 
     def find(
         self,
@@ -177,6 +181,7 @@ class Archive:
         gallery: PathOrName | None = None,
         top: int = 20,
         filters: Filters | None = None,
+        fleet: Fleet = HERE,
     ) -> Search:
         """Find where an action happens that clips show, or that a gallery has as a class.
 
@@ -185,12 +190,14 @@ class Archive:
             class_name, gallery: a class and the gallery's file, instead of clips.
             top: at most so many results.
             filters: which videos are searched; default: all.
+            fleet: whose workers read the store and measure the windows; default: this process.
 
         Raises `option-invalid` for neither or both, `archive-empty`, `archive-mismatch`, `class-unknown`,
         `clip-unreadable`, `clip-too-short`.
         """
         paths, top = values.paths(clips, "clips"), values.whole(top, "top", minimum=1)
         filters = Filters() if filters is None else values.instance(filters, Filters, "filters")
+        fleet = checked(fleet)
         if bool(paths) == (class_name is not None) or (class_name is not None) != (gallery is not None):
             raise MaclipError(
                 "option-invalid", "Clips, or a class with its gallery, are needed: one of the two.",
@@ -206,7 +213,7 @@ class Archive:
         else:
             prototype, limit = self._of_clips(paths), self._bundle_limit()
         clock.stage("query")
-        searcher = Searcher(view, self.encoder, prototype)
+        searcher = Searcher(view, self.encoder, prototype, fleet)
         ranking = searcher.rank()
         clock.seconds.update(ranking.seconds)
         clock.stage("")
@@ -229,7 +236,12 @@ class Archive:
         return Search(tuple(found), view.counted, hours, len(ranking.rows), ranking.typical, limit, clock.seconds)
 
     def events(
-        self, gallery: PathOrName, *, decisions: Decisions | None = None, filters: Filters | None = None
+        self,
+        gallery: PathOrName,
+        *,
+        decisions: Decisions | None = None,
+        filters: Filters | None = None,
+        fleet: Fleet = HERE,
     ) -> Iterator[Event]:
         """The events of all videos with the actions of a gallery, as `Recognizer.watch` would give them.
 
@@ -237,18 +249,20 @@ class Archive:
             gallery: the gallery's file.
             decisions: when an answer counts; default: `Decisions()`.
             filters: which videos are looked at; default: all.
+            fleet: whose workers replay the videos, one each at a time; default: this process.
 
         Raises `gallery-empty`, `archive-empty`, `archive-mismatch`, `gallery-corrupt`.
         """
         decisions = Decisions() if decisions is None else values.instance(decisions, Decisions, "decisions")
         filters = Filters() if filters is None else values.instance(filters, Filters, "filters")
+        fleet = checked(fleet)
         contract = self.encoder.bundle.manifest.contract
         store = self._opened()
         view = View(store, store.require(contract), filters)
         with closing(Gallery(values.path(gallery, "gallery"), contract=contract)) as opened:
             recognizer = Recognizer(self.encoder.bundle, opened, self.encoder, decisions)
-            recognizer.index.ready()
-            yield from events_of(view, self.encoder, recognizer.index, decisions)
+            index = recognizer.index.ready()
+        yield from events_of(view, self.encoder, index, decisions, fleet)
 
     def _opened(self) -> Store:
         self.encoder.require_open()

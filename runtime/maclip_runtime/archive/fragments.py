@@ -9,8 +9,9 @@ import dataclasses
 import json
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,13 @@ import numpy.typing as npt
 from maclip_runtime.archive.arrow import arrow
 from maclip_runtime.archive.packing import Bytes, Integers, Packed, Packing
 from maclip_runtime.archive.videos import Video
-from maclip_runtime.errors import MaclipError
+from maclip_runtime.errors import MaclipError, first_line
 from maclip_runtime.reading.frames import Floats
 
 FORMAT, VERSION = "maclip-archive", 1
 KEY = b"maclip"  # in the metadata of a fragment's schema
 SUFFIX, TORN_SUFFIX, PART_SUFFIX = ".arrow", ".torn", ".part"
+MAX_MAPPED = 4096  # fragments that a worker keeps open
 TIMES = ("start_s", "end_s", "covers_from_s", "covers_to_s")
 
 Seconds = npt.NDArray[np.float64]
@@ -81,6 +83,10 @@ class Fragment:
 
     def __len__(self) -> int:
         return len(self.rows.number)
+
+    def __reduce__(self) -> tuple[Callable[[Path], Fragment], tuple[Path]]:
+        """Another process maps the file itself."""
+        return _mapped, (self.path.resolve(),)
 
 
 class TornFragment(Exception):
@@ -150,6 +156,18 @@ def read_fragment(path: Path) -> Fragment:
         return Fragment(path, settings, records, rows, packed)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise TornFragment(f"{type(error).__name__}: {error}") from error
+
+
+@lru_cache(MAX_MAPPED)
+def _mapped(path: Path) -> Fragment:
+    try:
+        return read_fragment(path)
+    except (OSError, TornFragment) as error:
+        raise MaclipError(
+            "archive-unreadable",
+            f"A worker cannot read {path} ({first_line(error)}).",
+            "Keep the store in a folder that every machine of the cluster has under the same path.",
+        ) from error
 
 
 def _arrays(batch: Any, settings: Settings) -> tuple[Rows, Packed]:

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
-from functools import partial
 
 import numpy as np
 
+from maclip_runtime.archive.computing import STAGES, Computed, Computing, NumberedWindow, ToIndex
 from maclip_runtime.archive.fragments import Record, Rows, Settings
 from maclip_runtime.archive.packing import Packed, Packing
 from maclip_runtime.archive.store import Store
 from maclip_runtime.archive.videos import Video, look_at
 from maclip_runtime.engines.encoder import Encoder
 from maclip_runtime.errors import MaclipError
-from maclip_runtime.matching.clips import read_take
-from maclip_runtime.reading.frames import Floats, prepare
-from maclip_runtime.sources import Frame, Source, SourceOptions, open_source, redact
-from maclip_runtime.streaming import Cutter, Grid, Window
-from maclip_runtime.streaming.pipeline import MAX_ROWS, Network
+from maclip_runtime.fleet import HERE, Fleet
+from maclip_runtime.sources import redact
+from maclip_runtime.streaming import Grid
 
-STAGES = ("decode", "prepare", "network", "store")
 FRAGMENT_WINDOWS = 4096  # at most, in a fragment
 FRAGMENT_SECONDS = 120.0  # of work, after which a fragment is written: what a killed program loses at most
 
@@ -32,7 +29,7 @@ log = logging.getLogger("maclip")
 
 @dataclass(frozen=True)
 class Progress:
-    """How far an indexing is: of which video of how many, and bytes of those that are not skipped."""
+    """How far an indexing is: of which video of how many windows arrived, and bytes of those that are not skipped."""
 
     video: str
     number: int
@@ -76,45 +73,83 @@ ProgressCall = Callable[[Progress], None]
 
 
 def index_videos(
-    store: Store, encoder: Encoder, grid: Grid, paths: Sequence[str], progress: ProgressCall | None = None
+    store: Store,
+    encoder: Encoder,
+    grid: Grid,
+    paths: Sequence[str],
+    progress: ProgressCall | None = None,
+    fleet: Fleet = HERE,
 ) -> Indexed:
-    """Add the windows of videos to a store within `writing`.
+    """Add the windows of videos to a store within `writing`; the workers of `fleet` compute them, a video at a time.
 
     A video that cannot be read is in `Indexed.failed`, and the others go on. Whatever ends it, what was computed is
-    stored. Raises `output-unwritable`, `device-failed`, `recognizer-closed`, and what `progress` raises.
+    stored. Raises `output-unwritable`, `device-failed`, `recognizer-closed`, and what `fleet` and `progress` raise.
     """
     done = Indexed(torn=[file.name for file in store.torn])
-    wanted: list[tuple[str, Video]] = []
+    wanted: dict[str, ToIndex] = {}  # by digest
+    known: dict[str, Record] = {}
     for path in paths:
         try:
             video = look_at(path)
         except MaclipError as error:
             _failed(done, redact(path), error)
+            continue
+        kept = store.find(video)
+        if not _is_new(store, video, done) or video.digest in wanted or video.digest in known:
+            continue
+        if kept is not None and kept.complete:  # under another name or path
+            known[video.digest] = Record(video, kept.record.windows, kept.record.end_s, tuple(kept.lost.items()))
+            done.videos.append(video.name)
         else:
-            if _is_new(store, video, done) and video.digest not in {one.digest for _, one in wanted}:
-                wanted.append((path, video))
+            wanted[video.digest] = ToIndex(path, video, frozenset(kept.numbers if kept else ()))
     settings = Settings(
         encoder.bundle.manifest.contract, grid.frames, encoder.bundle.manifest.feature_width, grid.window_s, grid.hop
     )
-    total = float(sum(video.size for _, video in wanted))
-    before = 0.0
+    shares = list(wanted.values())
     with _Writer(store, settings, done) as writer:
-        for number, (path, video) in enumerate(wanted, 1):
-
-            def tell(share: float, *, video: Video = video, number: int = number, before: float = before) -> None:
-                if progress:
-                    at = before + share * video.size
-                    progress(Progress(video.name, number, len(wanted), at, total, done.windows))
-
-            try:
-                _Indexing(store, encoder, grid, writer, done, tell).run(path, video)
-            except MaclipError as error:
-                if not error.code.startswith(("clip-", "video-")):
-                    raise
-                _failed(done, video.name, error)
-            before += video.size
-            tell(0.0, before=before)
+        for record in known.values():
+            writer.say(record)
+        meter = _Meter(shares, done, progress)
+        with closing(fleet.spread(Computing(encoder, grid), shares)) as parts:
+            for place, part in parts:
+                if part is None:
+                    continue
+                _take(part, shares[place].video, writer, done)
+                meter.tell(place, part)
     return done
+
+
+def _take(part: Computed, video: Video, writer: _Writer, done: Indexed) -> None:
+    for stage, seconds in part.seconds.items():
+        done.seconds[stage] += seconds
+    if part.packed is not None:
+        begun = time.perf_counter()
+        writer.add(video, part.windows, part.packed)
+        done.seconds["store"] += time.perf_counter() - begun
+    if part.failed is not None:
+        _failed(done, video.name, part.failed)
+    if part.record is not None:
+        writer.say(part.record)
+        done.videos.append(video.name)
+
+
+class _Meter:
+    """Tells how far an indexing is."""
+
+    def __init__(self, shares: Sequence[ToIndex], done: Indexed, progress: ProgressCall | None) -> None:
+        self._videos = [one.video for one in shares]
+        self._seen = [0.0] * len(shares)
+        self._bytes, self._total = 0.0, float(sum(video.size for video in self._videos))
+        self._done, self._progress = done, progress
+
+    def tell(self, place: int, part: Computed) -> None:
+        """A part of the share at `place` has arrived."""
+        video, before = self._videos[place], self._seen[place]
+        self._seen[place] = part.share if part.packed is not None else 1.0
+        self._bytes += (self._seen[place] - before) * video.size
+        if self._progress:
+            count = len(self._videos)
+            self._progress(Progress(video.name, place + 1, count, self._bytes, self._total, self._done.windows))
 
 
 def _is_new(store: Store, video: Video, done: Indexed) -> bool:
@@ -157,12 +192,12 @@ class _Writer:
         if not self._broken:
             self.flush()
 
-    def add(self, video: Video, windows: Sequence[tuple[int, Window]], features: Floats, compared: Floats) -> None:
-        """Add windows of a video with their numbers, and write a fragment if there are enough."""
+    def add(self, video: Video, windows: Sequence[NumberedWindow], packed: Packed) -> None:
+        """Add windows of a video, and write a fragment if there are enough."""
         self._place(Record(video))
-        for number, window in windows:
-            self._rows.append((self._places[video.digest], number, (window.start_s, window.end_s, *window.covers_s)))
-        self._packed.append(self._packing.pack(features, compared))
+        for one in windows:
+            self._rows.append((self._places[video.digest], one.number, one.times))
+        self._packed.append(packed)
         self._done.windows += len(windows)
         if len(self._rows) >= FRAGMENT_WINDOWS or time.monotonic() - self._begun >= FRAGMENT_SECONDS:
             self.flush()
@@ -206,94 +241,3 @@ def _joined(parts: Sequence[Packed], packing: Packing) -> Packed:
     every = [*parts] or [packing.pack(none, none)]
     fields = [[getattr(one, name) for one in every] for name in ("mean", "mean_scale", "slow", "fast", "scales")]
     return Packed(*(np.concatenate(one) for one in fields))
-
-
-class _Indexing:
-    """One video through the network into the writer."""
-
-    def __init__(
-        self, store: Store, encoder: Encoder, grid: Grid, writer: _Writer, done: Indexed, tell: Callable[[float], None]
-    ) -> None:
-        self._store, self._encoder, self._grid, self._writer = store, encoder, grid, writer
-        self._done, self._tell = done, tell
-        self._prepare = partial(prepare, preprocess=encoder.bundle.manifest.preprocess)
-        self._network = Network(encoder)
-        self._lost: list[tuple[int, float]] = []
-
-    def run(self, path: str, video: Video) -> None:
-        """Index what the store has not of a video. Raises `video-changed` if it changes meanwhile."""
-        kept = self._store.find(video)
-        if kept is not None and kept.complete:  # under another name or path
-            self._writer.say(Record(video, kept.record.windows, kept.record.end_s, tuple(kept.lost.items())))
-            self._done.videos.append(video.name)
-            return
-        there = kept.numbers if kept else set()
-        cutter = Cutter(self._grid, self._prepare)
-        with open_source(path, SourceOptions()) as source:
-            waiting: list[tuple[int, Window]] = []
-            for one in self._cut(source, cutter, there):
-                waiting.append(one)
-                if len(waiting) == MAX_ROWS:
-                    self._keep(video, waiting)
-                    waiting = []
-            self._keep(video, waiting)
-        count = cutter.windows
-        if not count:
-            count = 1
-            if 0 not in there:
-                self._keep_whole(path, video)
-        if look_at(path).digest != video.digest:
-            raise MaclipError(
-                "video-changed",
-                f"{video.name} changed while it was indexed.",
-                "Index it again once nothing writes to it any more.",
-            )
-        self._writer.say(Record(video, count, cutter.end_s, tuple(self._lost)))
-        self._done.videos.append(video.name)
-
-    def _cut(self, source: Source, cutter: Cutter, there: set[int]) -> Iterator[tuple[int, Window]]:
-        """The windows that are not `there`, with their numbers."""
-        number, length_s = 0, source.length_s
-        frames = iter(source)
-        while True:
-            with self._timed("decode"):
-                frame: Frame | None = next(frames, None)
-            with self._timed("prepare"):
-                step = cutter.finish() if frame is None else cutter.add(frame)
-            if step.lost_s is not None:
-                self._lost.append((number, step.lost_s))
-            for window in step.windows:
-                if number not in there:
-                    yield number, window
-                number += 1
-            if frame is None:
-                return
-            if step.slots:
-                self._tell(min(1.0, frame.time_s / length_s) if length_s else 0.0)
-
-    def _keep(self, video: Video, numbered: Sequence[tuple[int, Window]]) -> None:
-        if not numbered:
-            return
-        windows = [window for _, window in numbered]
-        with self._timed("network"):
-            self._network.run_stem([slot for window in windows for slot in window.slots])
-            features = self._network.features(windows)
-            compared = self._encoder.prototypes(features)
-        with self._timed("store"):
-            self._writer.add(video, numbered, features, compared)
-
-    def _keep_whole(self, path: str, video: Video) -> None:
-        """A video shorter than a window, as one whole clip."""
-        take = read_take(path, self._encoder.bundle.manifest)
-        with self._timed("network"):
-            features = self._encoder.features(take.frames[None])
-            compared = self._encoder.prototypes(features)
-        clip = Window((), 0.0, take.duration_s, (0.0, take.duration_s))
-        with self._timed("store"):
-            self._writer.add(video, [(0, clip)], features, compared)
-
-    @contextmanager
-    def _timed(self, stage: str) -> Iterator[None]:
-        begun = time.perf_counter()
-        yield
-        self._done.seconds[stage] += time.perf_counter() - begun

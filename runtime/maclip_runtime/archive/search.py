@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from maclip_runtime.archive.packing import mean_of
-from maclip_runtime.archive.view import Rows, View
+from maclip_runtime.archive.packing import Packing, mean_of
+from maclip_runtime.archive.view import Rows, Stored, View, features_of
 from maclip_runtime.engines.encoder import Encoder
+from maclip_runtime.fleet import HERE, Fleet, Here, in_order
 from maclip_runtime.reading.frames import Floats
 
 COARSE_ROWS = 4096  # means at once: they fit into a processor's cache
 COARSE_THREADS = 2
+COARSE_PIECES = 16  # of `COARSE_ROWS` means, in one share of a cluster
 EXACT_ROWS = 256  # windows in one run of the match graph
 CHUNK = 512  # windows of the coarse ranking after which it is asked whether any is among the first `KEPT`
 MIN_EXACT = 1024  # windows that are measured at least
@@ -40,11 +42,52 @@ class Ranking:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Coarse:
+    """A job whose shares are stored windows, each share in pieces: the dot product of their means with `target`."""
+
+    target: Floats
+
+    def parts(self, share: Sequence[Stored], skip: int) -> Iterator[Floats]:
+        """The scores of each piece, float32 [n]."""
+        return (self.scores(piece) for piece in share[skip:])
+
+    def scores(self, piece: Stored) -> Floats:
+        """The scores of one piece, float32 [n]."""
+        means, scales = piece.means()
+        return means.astype(np.float32) @ self.target * scales
+
+
+@dataclass(frozen=True)
+class Exact:
+    """A job whose shares are n stored windows: their distances to `prototype` in the bundle's own metric."""
+
+    encoder: Encoder
+    prototype: Floats
+    packing: Packing
+
+    def parts(self, share: tuple[list[tuple[Rows, Stored]], int], skip: int) -> Iterator[Floats]:
+        """The distances, float32 [n], in one part; inf for features that are not finite."""
+        places, count = share
+        if skip:
+            return
+        features = features_of(places, count, self.packing)
+        sound = np.asarray(np.isfinite(features).all(axis=(1, 2)))
+        width = features.shape[-1]
+        match = self.encoder.match(
+            np.where(sound[:, None, None], features, 0), self.prototype[None],
+            np.zeros((1, width), np.float32), np.zeros(1, np.bool_),
+        )  # fmt: skip
+        found = match.distances[:, 0]
+        yield np.where(sound & np.isfinite(found), found, np.float32(np.inf))
+
+
 class Searcher:
     """Ranks the windows of a view by their distance to one prototype, float32 [T, D']."""
 
-    def __init__(self, view: View, encoder: Encoder, prototype: Floats) -> None:
-        self._view, self._encoder, self._prototype = view, encoder, prototype
+    def __init__(self, view: View, encoder: Encoder, prototype: Floats, fleet: Fleet = HERE) -> None:
+        self._view, self._prototype, self._fleet = view, prototype, fleet
+        self._exact = Exact(encoder, prototype, Packing(view.settings.frames, view.settings.width))
         self._known: dict[int, float] = {}  # distances by row
 
     def rank(self) -> Ranking:
@@ -74,9 +117,11 @@ class Searcher:
     def measure(self, rows: Rows) -> Floats:
         """The distances, float32 [n], of some windows; inf for features that are not finite."""
         unknown = np.array([row for row in rows.tolist() if row not in self._known], np.int64)
-        for start in range(0, len(unknown), EXACT_ROWS):
-            some = unknown[start : start + EXACT_ROWS]
-            self._known.update(zip(some.tolist(), self._distances(some).tolist(), strict=True))
+        some = [unknown[start : start + EXACT_ROWS] for start in range(0, len(unknown), EXACT_ROWS)]
+        shares = [(self._view.places_of(one), len(one)) for one in some]
+        fleet = self._fleet if len(shares) > 1 else HERE
+        for one, distances in zip(some, in_order(fleet, self._exact, shares), strict=True):
+            self._known.update(zip(one.tolist(), distances.tolist(), strict=True))
         return np.array([self._known[row] for row in rows.tolist()], np.float32)
 
     def _first(self) -> list[int]:
@@ -86,33 +131,21 @@ class Searcher:
         distances = np.fromiter(self._known.values(), np.float32, len(self._known))
         return rows[np.argpartition(distances, KEPT)[:KEPT]].tolist()
 
-    def _distances(self, rows: Rows) -> Floats:
-        features = self._view.features(rows)
-        sound = np.asarray(np.isfinite(features).all(axis=(1, 2)))
-        width = features.shape[-1]
-        match = self._encoder.match(
-            np.where(sound[:, None, None], features, 0), self._prototype[None],
-            np.zeros((1, width), np.float32), np.zeros(1, np.bool_),
-        )  # fmt: skip
-        found = match.distances[:, 0]
-        made: Floats = np.where(sound & np.isfinite(found), found, np.float32(np.inf))
-        return made
-
     def _coarse(self) -> Rows:
         """The windows that count, the likeliest first."""
-        target = mean_of(self._prototype[None])[0]
+        job = Coarse(mean_of(self._prototype[None])[0])
         scores = np.empty(len(self._view), np.float32)
-
-        def score(part: tuple[int, np.ndarray, Floats]) -> None:
-            at, means, scales = part
-            scores[at : at + len(means)] = means.astype(np.float32) @ target * scales
-
-        with ThreadPoolExecutor(COARSE_THREADS) as pool:
-            for _ in pool.map(score, self._parts()):
-                pass
+        pieces = list(self._view.stored(COARSE_ROWS))
+        if isinstance(self._fleet, Here):
+            with ThreadPoolExecutor(COARSE_THREADS) as pool:
+                found = list(pool.map(job.scores, (piece for _, piece in pieces)))
+        else:
+            shares = [
+                [piece for _, piece in pieces[at : at + COARSE_PIECES]] for at in range(0, len(pieces), COARSE_PIECES)
+            ]
+            found = list(in_order(self._fleet, job, shares))
+        for (rows, _), part in zip(pieces, found, strict=True):
+            scores[rows] = part
         counted = np.flatnonzero(self._view.video >= 0)
-        found = np.nan_to_num(scores[counted], nan=-np.inf)
-        return counted[np.argsort(-found, kind="stable")]
-
-    def _parts(self) -> Iterator[tuple[int, np.ndarray, Floats]]:
-        return self._view.means(COARSE_ROWS)
+        likely = np.nan_to_num(scores[counted], nan=-np.inf)
+        return counted[np.argsort(-likely, kind="stable")]

@@ -12,6 +12,7 @@ import json
 import logging
 import math
 import platform
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -123,6 +124,23 @@ def choice_file(bundle: Bundle) -> Path:
     ]
     facts = json.dumps([graphs, processor_name(), platform.machine(), usable_cores()])
     return default_cache() / "choices" / f"{hashlib.sha256(facts.encode()).hexdigest()[:32]}.json"
+
+
+def is_news(bundle: Bundle, device: str) -> bool:
+    """Whether "auto" means another device for the bundle than the last time on this machine, which is kept.
+
+    True where nothing can be kept.
+    """
+    file = default_cache() / "chosen" / choice_file(bundle).with_suffix(".txt").name
+    try:
+        with file.open("rb") as opened:
+            if opened.read(MAX_FILE_BYTES) == device.encode():
+                return False
+    except OSError:
+        pass
+    with suppress(OSError):
+        write_atomically(file, [device.encode()])
+    return True
 
 
 def installed_libraries() -> dict[str, str]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -59,12 +61,21 @@ class Encoder:
         engine: Engine | None = None,
     ) -> None:
         self.bundle = bundle
+        self._recipe = None if engine else (device, allow_fallback, threads)
         self.engine = engine or open_engine(bundle, device, allow_fallback=allow_fallback, threads=threads)
         self._windows = self.engine if isinstance(self.engine, WindowEngine) else None
         self.device = self.engine.device  # where the graphs run: "cpu", "cuda", "tensorrt", ...
         self.closed = False
         self._names: NameEncoder | None = None
         self._turn = threading.RLock()
+
+    def __reduce__(self) -> tuple[Callable[..., Encoder], tuple[object, ...]]:
+        """A process that it is sent to opens the bundle's folder itself, once; an engine in memory is sent along."""
+        if self._recipe is None:
+            return _around, (self.bundle, self.engine)
+        bundle = self.bundle
+        path = str(bundle.path.resolve())
+        return _opened, (path, bundle.trusts_engines, bundle.manifest.contract, *self._recipe)
 
     def close(self) -> None:
         """Free the loaded graphs, once a run in progress is over. Closing twice does nothing."""
@@ -218,3 +229,22 @@ class Encoder:
         if text is None:
             return np.zeros((batch, self.bundle.manifest.feature_width), np.float32), np.zeros(batch, np.bool_)
         return as_float(text), np.ones(batch, np.bool_)
+
+
+def _around(bundle: Bundle, engine: Engine) -> Encoder:
+    return Encoder(bundle, engine=engine)
+
+
+@lru_cache(1)
+def _opened(
+    path: str, trust_engines: bool, contract: str, device: str, allow_fallback: bool, threads: int | None
+) -> Encoder:
+    """The encoder of a worker, which has one core unless `threads` says more."""
+    bundle = Bundle.open(path, trust_engines=trust_engines)
+    if bundle.manifest.contract != contract:
+        raise MaclipError(
+            "contract-mismatch",
+            f"The bundle {path} of a worker is another one.",
+            "Keep the bundle in a folder that every machine of the cluster has under the same path.",
+        )
+    return Encoder(bundle, device, allow_fallback, threads or 1)

@@ -7,7 +7,7 @@ import logging
 from maclip_runtime import values
 from maclip_runtime.bundle.opening import Bundle
 from maclip_runtime.engines.base import TENSORRT_DEVICES, TRITON_PREFIX, Engine, is_openvino, is_remote
-from maclip_runtime.engines.choice import Timing, choose
+from maclip_runtime.engines.choice import Timing, choose, is_news
 from maclip_runtime.engines.forms import in_best_form, slow_form
 from maclip_runtime.engines.providers import PROVIDERS, find_provider, import_onnxruntime, names_provider
 from maclip_runtime.errors import MaclipError
@@ -28,8 +28,8 @@ def open_engine(
     device: one of DEVICES, the name of an onnxruntime provider (`CoreMLExecutionProvider`), the library file of a
         plug-in provider, or a server, `triton:grpc://HOST:PORT` (`remote`), with what "auto" means as the machine's
         own engine. "auto" takes what was measured fastest for this bundle on this machine (`timing.measure`),
-        else follows a rule (`choice`), and logs why; it never measures, nor chooses an engine that must be built first
-        or that computes below the bundle's precision.
+        else follows a rule (`choice`), and logs why, at level INFO where that differs from the last time. It never
+        measures, nor chooses an engine that must be built first or that computes below the bundle's precision.
     allow_fallback: only warn where onnxruntime ran some nodes elsewhere, or where a server cannot be reached at the
         start. One that goes away later is replaced by the machine's own engine in any case.
     threads: CPU threads; default: one for each core that this process may use.
@@ -52,7 +52,7 @@ def open_engine(
     if device == "auto":
         choice = choose(bundle)
         device, timings = choice.device, choice.timings
-        log.info("device: %s (auto: %s)", device, choice.why)
+        log.log(logging.INFO if is_news(bundle, device) else logging.DEBUG, "device: %s (auto: %s)", device, choice.why)
     if line := slow_form(bundle.manifest, device):
         log.warning("device: %s", line)
     view = in_best_form(bundle, device, timings)

@@ -15,6 +15,7 @@ from typing import Any
 
 from maclip_runtime.engines.audit import CPU
 from maclip_runtime.engines.base import device_missing
+from maclip_runtime.engines.wheels import cuda_fix
 from maclip_runtime.errors import EXIT_MACHINE_LACKS, MaclipError, first_line
 
 PROVIDERS = {"cpu": CPU, "cuda": "CUDAExecutionProvider"}
@@ -74,7 +75,7 @@ def find_provider(runtime: Any, device: str) -> Provider:
     raise device_missing(
         device,
         f"onnxruntime {runtime.__version__} was built without {name} and no plug-in is installed for it",
-        "Install its CUDA build: pip uninstall onnxruntime, then pip install 'maclip[gpu]'; or use --device auto."
+        f"{cuda_fix()}; or use --device auto."
         if device == "cuda"
         else f"Use --device auto, or a provider that is here: {known}.",
     )

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import chain
 from os import PathLike
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,7 @@ from maclip_runtime.callbacks import CallbackList
 from maclip_runtime.decisions import Answer, Decider, Decisions, Event
 from maclip_runtime.engines.encoder import Encoder
 from maclip_runtime.matching.clips import read_take
-from maclip_runtime.matching.index import CurrentIndex
+from maclip_runtime.matching.index import Index
 from maclip_runtime.reading.frames import Floats, Pixels, prepare
 from maclip_runtime.reading.take import Take
 from maclip_runtime.sources import Frame, Roi
@@ -31,6 +31,13 @@ MAX_ROWS = 16  # frames or windows in one run of a graph: bounds the memory that
 
 Item = TypeVar("Item")
 Number = TypeVar("Number", bound=np.generic)
+
+
+class InStream(Protocol):
+    """The classes that a stream is matched with, which may change: see `CurrentIndex`."""
+
+    def in_stream(self) -> Index | None:
+        """The index now; None: there is no class."""
 
 
 class Track:
@@ -68,7 +75,7 @@ class Pipeline:
     """
 
     def __init__(
-        self, encoder: Encoder, index: CurrentIndex, decisions: Decisions, callbacks: CallbackList | None = None
+        self, encoder: Encoder, index: InStream, decisions: Decisions, callbacks: CallbackList | None = None
     ) -> None:
         self.encoder = encoder
         self._index = index

@@ -20,7 +20,7 @@ PROBLEM_STATES = {SourceState.STALLED, SourceState.LOST}
 
 
 def configure_logs(style: Literal["text", "json"], stream: TextIO | None = None) -> None:
-    """Send all logs of this process to `stream` (default: stderr): maclip's from INFO, others' from WARNING.
+    """Send all logs of this process to `stream` (default: stderr): maclip's from INFO or DEBUG, others' from WARNING.
 
     A record's fields come from `extra={"fields": {...}}`. A JSON line has "time" (UTC), "level", "logger", "message",
     "exception" for a traceback, and the fields.
@@ -31,7 +31,7 @@ def configure_logs(style: Literal["text", "json"], stream: TextIO | None = None)
     for old in list(root.handlers):
         root.removeHandler(old)
     root.addHandler(handler)
-    log.setLevel(logging.INFO)
+    log.setLevel(logging.DEBUG if log.level == logging.DEBUG else logging.INFO)
 
 
 class EventLogger(Callbacks):

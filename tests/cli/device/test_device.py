@@ -101,10 +101,14 @@ def test_enroll_recognise_and_list_without_torch(bundle: Path, gallery: Path, cl
     assert "green light" in run("gallery", "list", "--gallery", gallery).stdout
 
 
-def test_progress_and_devices_choice_go_to_stderr(bundle: Path, gallery: Path, clips: Path) -> None:
-    done = run("enroll", "red light", clips / "red1.mp4", "--bundle", bundle, "--gallery", gallery, "--json")
-    assert len(done.stdout.splitlines()) == 1
-    assert "device: " in done.stderr
+def test_devices_choice_goes_to_stderr_where_it_is_new_or_asked_for(
+    bundle: Path, gallery: Path, clips: Path, tmp_path: Path
+) -> None:
+    command = ("enroll", "red light", clips / "red1.mp4", "--bundle", bundle, "--gallery", gallery, "--json", "--force")
+    for more, said in (((), True), ((), False), (("--verbose",), True)):
+        done = run(*command, *more, env={"MACLIP_CACHE": str(tmp_path)})
+        assert len(done.stdout.splitlines()) == 1
+        assert ("device: " in done.stderr) is said, more
 
 
 def test_gallery_is_looked_at_and_changed(enrolled: Path, clips: Path) -> None:

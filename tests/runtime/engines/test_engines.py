@@ -50,11 +50,34 @@ def refusal(bundle: Path, device: str) -> MaclipError:
     return caught.value
 
 
-def test_auto_says_what_it_chose(bundle: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_auto_says_what_it_chose_where_that_is_new(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MACLIP_CACHE", str(tmp_path))
+    for level in (logging.INFO, logging.DEBUG):  # the second time only for who wants details
+        caplog.clear()
+        with caplog.at_level(logging.DEBUG, "maclip"):
+            engine = open_engine(Bundle.open(bundle))
+        assert engine.device in ("cpu", "cuda")
+        said = [(record.levelno, record.message.split(" (")[0]) for record in caplog.records]
+        assert said == [(level, f"device: {engine.device}")]
+    (chosen,) = (tmp_path / "chosen").iterdir()
+    chosen.write_text("openvino")
     with caplog.at_level(logging.INFO, "maclip"):
-        engine = open_engine(Bundle.open(bundle))
-    assert engine.device in ("cpu", "cuda")
-    assert [record.message.split(" (")[0] for record in caplog.records] == [f"device: {engine.device}"]
+        caplog.clear()
+        open_engine(Bundle.open(bundle))
+    assert len(caplog.records) == 1, "it changed"
+
+
+def test_auto_says_what_it_chose_where_nothing_can_be_kept(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("MACLIP_CACHE", str(tmp_path / "file"))
+    with caplog.at_level(logging.INFO, "maclip"):
+        for _ in range(2):
+            open_engine(Bundle.open(bundle))
+    assert [one.levelno for one in caplog.records if "auto: " in one.message] == [logging.INFO] * 2
 
 
 @pytest.mark.skipif(CUDA in onnxruntime.get_available_providers(), reason="CUDA is there")

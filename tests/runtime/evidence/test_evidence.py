@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 from PIL import Image
 from videos import color_frames, color_video
@@ -18,6 +19,7 @@ from maclip_runtime import Evidence, EvidenceOptions, Recognizer
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.evidence import folder as folder_module
 from maclip_runtime.evidence.folder import EvidenceFolder
+from maclip_runtime.evidence.shots import Shot, Still, encode
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +103,14 @@ def test_the_oldest_evidence_goes_first_and_other_files_never(tmp_path: Path) ->
     assert kept.find("c" * 16 + ".mp4") == tmp_path / ("c" * 16 + ".mp4")
     for name in ("notes.jpg", "../" + "c" * 16 + ".jpg", "b" * 16 + ".jpg", ""):
         assert kept.find(name) is None
+
+
+def test_a_strip_is_made_of_what_there_is(tmp_path: Path) -> None:
+    pixels = np.full((24, 32, 3), 200, np.uint8)
+    stills = [Still(at / 10, encode(pixels, 32)) for at in range(3)]
+    EvidenceFolder(tmp_path, EvidenceOptions()).write(Shot("a" * 16, 9.0, stills))  # it began after its last frame
+    strip = Image.open(tmp_path / ("a" * 16 + ".jpg"))
+    assert strip.width >= 3 * strip.height  # of three frames that are wider than high
 
 
 def test_evidence_that_cannot_be_is_refused(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from maclip_runtime import Recognizer
 pytest.importorskip("fastapi")
 pytest.importorskip("websockets")
 
+from maclip_runtime.gallery.rows import ClassLimit
 from maclip_runtime.serve import decoding
 from maclip_runtime.serve.why import path_of
 from maclip_runtime.serve.windows import OPEN
@@ -139,6 +140,9 @@ def test_windows_are_skipped_or_shown_to_be_none_of_these(door: Served) -> None:
 
 def test_the_gallery_is_changed_and_every_change_undone(door: Served) -> None:
     before = door.call("GET", "/api/clips?name=red%20light")["items"]
+    gallery = door.studio.recognizer.gallery
+    gallery.keep_limits([ClassLimit("red light", 1.5, "a key", "graphs", "2026-01-01T00:00:00+00:00", {})])
+    limits = gallery.limits()
     steps: list[tuple[str, dict[str, Any], dict[str, int]]] = [
         ("classes/rename", {"old": "red light", "new": "scarlet"}, {"green light": 2, "scarlet": 2}),
         ("classes/merge", {"source": "green light", "target": "scarlet"}, {"scarlet": 4}),
@@ -156,6 +160,8 @@ def test_the_gallery_is_changed_and_every_change_undone(door: Served) -> None:
         door.call("POST", "/api/undo")
     assert names(door) == {"green light": 2, "red light": 2}
     assert door.call("GET", "/api/clips?name=red%20light")["items"] == before
+    assert gallery.limits() == limits
+    gallery.keep_limits([])
     for path, body, code in [
         ("classes/rename", {"old": "none", "new": "x"}, "class-unknown"),
         ("classes/rename", {"old": "red light", "new": "green light"}, "class-exists"),

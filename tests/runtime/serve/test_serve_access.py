@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import stat
@@ -51,6 +52,15 @@ def test_other_pages_cannot_change_anything(local: Served) -> None:
     with pytest.raises(InvalidStatus):
         connect(f"ws://127.0.0.1:{local.port}/api/live", origin="http://evil.example")  # type: ignore[arg-type]
     assert local.ask("POST", "/api/classes/remove", body, Origin=local.url)[0] == 200
+
+
+def test_a_body_that_does_not_say_its_size_is_bounded(local: Served) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", local.port, timeout=30)
+    body = (b"x" * 65536 for _ in range(20))
+    connection.request("POST", "/api/classes/remove", body, {"content-type": "application/json"})
+    answer = connection.getresponse()
+    assert (answer.status, json.loads(answer.read())["code"]) == (413, "upload-too-large")
+    connection.close()
 
 
 def test_every_answer_has_the_headers(local: Served) -> None:
@@ -120,8 +130,11 @@ def test_the_token_is_kept_as_a_hash_for_its_owner(tmp_path: Path) -> None:
     assert stat.S_IMODE(os.stat(state.path).st_mode) == 0o600
     again = Access(State(tmp_path / "robot.db"), required=True)
     assert again.is_token(token, "here")
+    session = again.open_session()
+    assert again.is_session(session)
     newer = again.make_token(new=True)
     assert newer
+    assert not again.is_session(session)  # whoever had the old one is out
     assert not again.is_token(token, "here")
     assert Access(state, required=False).make_token() is None
     state.path.write_text("[")

@@ -11,6 +11,7 @@ import onnxruntime
 import pytest
 
 from maclip_runtime.bundle.opening import Bundle
+from maclip_runtime.engines import wheels
 from maclip_runtime.engines.choice import Choice
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.tools.doctor import diagnose, libraries, machine, report, surroundings
@@ -166,3 +167,25 @@ def test_a_jetson_is_told_by_its_release(tmp_path: Path, monkeypatch: pytest.Mon
     facts = machine.machine_facts()
     assert facts["JetPack release"] == "R36 (release), REVISION: 4.0"
     assert facts["board"] == "NVIDIA Jetson Orin Nano"
+
+
+@pytest.mark.parametrize(
+    ("release", "index"),
+    [
+        ("# R36 (release), REVISION: 4.0, GCID: 37537400, BOARD: generic", wheels.JETPACK_6_INDEX),
+        ("# R38 (release), REVISION: 2.0, GCID: 1, BOARD: generic", wheels.CUDA_13_INDEX),
+        (None, wheels.CUDA_13_INDEX),
+    ],
+)
+def test_on_aarch64_the_fix_names_the_index_of_the_cuda_build(
+    release: str | None, index: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "nv_tegra_release"
+    if release is not None:
+        file.write_text(release)
+    monkeypatch.setattr(wheels, "L4T_RELEASE", file)
+    monkeypatch.setattr(wheels.platform, "machine", lambda: "aarch64")
+    (cuda,) = (one for one in device_states("auto") if one.device == "cuda")
+    assert not cuda.works
+    assert f"--index-url {index} onnxruntime-gpu" in cuda.fix
+    assert index in (Path(__file__).parents[3] / "docs" / "devices.md").read_text()

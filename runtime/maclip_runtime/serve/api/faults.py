@@ -57,6 +57,8 @@ def add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def absent(request: Request, error: HTTPException) -> JSONResponse:
+        if isinstance(error.__cause__, MaclipError):  # FastAPI's own error for a body that could not be read
+            return await refuse(request, error.__cause__)
         body = {"code": "no-such-thing", "message": f"{error.detail}.", "fix": "See /api/openapi.json."}
         return JSONResponse(body, error.status_code, headers=dict(error.headers or {}))
 
