@@ -127,8 +127,9 @@ def test_a_real_export_is_served(shallow, tmp_path: Path):
 
 
 def test_an_int8_export_is_served_with_stem_and_tower_in_one(eight, tmp_path: Path):
-    write_repository(eight.bundle, tmp_path / "models")
-    assert_stem_and_tower_in_one(eight.bundle, tmp_path / "models")
+    _, bundle = eight
+    write_repository(bundle, tmp_path / "models")
+    assert_stem_and_tower_in_one(bundle, tmp_path / "models")
 
 
 def assert_stem_and_tower_in_one(bundle: Path, models: Path) -> None:
@@ -143,9 +144,9 @@ def assert_stem_and_tower_in_one(bundle: Path, models: Path) -> None:
         file = models / "maclip_visual" / "1" / "model.onnx"
         (made,) = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"]).run(None, given)
         expected = encoder.features(frames, text if has_text else None)
-        np.testing.assert_allclose(
-            made, expected, atol=0.02 * np.abs(expected).max() if "int8" in str(manifest.precision) else 1e-5
-        )
+        # An int8 graph finds the ranges of activations over all frames of a run: those of one clip, or of all.
+        loose = 0.02 * np.abs(expected).max() if manifest.precision == "int8" else 1e-5
+        np.testing.assert_allclose(made, expected, atol=loose)
 
 
 def assert_warm_up_runs(out: Path) -> None:

@@ -103,7 +103,7 @@ class RemoteClient:
                 EXIT_MACHINE_LACKS,
             )
         for name in sorted(ready):
-            self._require_ours(name)
+            self.require_ours(name)
         return ready, min(trips)
 
     def start(self, graph: str, inputs: Mapping[str, Array], timeout_s: float) -> Any:
@@ -164,7 +164,8 @@ class RemoteClient:
             raise
         return bool(answer.ready)
 
-    def _require_ours(self, graph: str) -> None:
+    def require_ours(self, graph: str) -> None:
+        """Raises `remote-contract` or `remote-shapes` where a model is not the bundle's, and what `check` raises."""
         spec = self._specs[graph]
         config = self._call(self._service.ModelConfig, self._messages.ModelConfigRequest(name=PREFIX + graph)).config
         contract = config.parameters[CONTRACT_PARAMETER].string_value if CONTRACT_PARAMETER in config.parameters else ""

@@ -74,6 +74,7 @@ class RemoteEngine:
         self._checked_at = 0.0
         self._loads = loads_of(bundle.manifest)
         self._tokens = False  # whether tokens are sent where frames could be
+        self._stem_s: float | None = None  # what the own stem takes for the frames of a window; measured once
         self._meter = LinkMeter()
         self._slots = threading.BoundedSemaphore(MAX_IN_FLIGHT)
         self._probe: threading.Thread | None = None
@@ -205,10 +206,16 @@ class RemoteEngine:
             self._served = served
 
     def _look_again(self) -> None:
+        """Check that the models are still the bundle's, and decide anew what is sent."""
+        served = self._served
         try:
-            self._look()
+            for graph in sorted(served):
+                self._client.require_ours(graph)
         except MaclipError as error:
             self._away(error)
+            return
+        self._checked_at = time.monotonic()
+        self._decide(served)
 
     def _measured(self, graph: str, sent: int, seconds: float) -> None:
         """Take a run into account; after the first few it is known what the server itself needs of it."""
@@ -225,7 +232,9 @@ class RemoteEngine:
         loads, speed = self._loads, self._meter.bytes_a_second
         if loads is None or speed is None or not {"visual", "tower"} <= served or loads.tokens >= loads.frames:
             return
-        stem_s = self._stem_seconds()
+        if self._stem_s is None:
+            self._stem_s = self._stem_seconds()
+        stem_s = self._stem_s
         tokens = sends_tokens(loads, speed, stem_s)
         if tokens != self._tokens:
             log.info(
