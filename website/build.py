@@ -43,6 +43,7 @@ SECTIONS: dict[str, list[str]] = {
         "falls.md",
         "robots.md",
         "devices.md",
+        "robots.md",
         "remote.md",
         "fleet-galleries.md",
         "scale.md",
@@ -93,7 +94,8 @@ def stage(pages: Path) -> None:
     shutil.copytree(DOCS, pages)
     for name, page in FROM_ROOT.items():
         if (ROOT / name).is_file():
-            shutil.copy(ROOT / name, pages / page)
+            text = (ROOT / name).read_text(encoding="utf-8").replace("](docs/", "](")
+            (pages / page).write_text(text, encoding="utf-8")
     shutil.copy(STYLE, pages / "site.css")
     made = {
         "errors.md": errors_page(),

@@ -1,4 +1,4 @@
-"""samples/research.py is the API for research in ten lines; it runs as it stands."""
+"""samples/research.py is the API for research in ten lines, research.ipynb a notebook; they run as they stand."""
 
 from __future__ import annotations
 
@@ -39,3 +39,26 @@ def test_ten_lines_train_and_evaluate(data, tmp_path, capsys):
     assert record.result.episodes == 1000
     assert 0 < record.result.accuracy < 1
     assert record.adapters_sha256 == maclip.Run.open(tmp_path / "run").adapters_sha256
+
+
+def test_the_notebook_runs_from_its_first_cell_to_its_last(data, tmp_path, monkeypatch, capsys):
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("agg")
+    notebook = json.loads(SAMPLE.with_suffix(".ipynb").read_text(encoding="utf-8"))
+    assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
+    assert len({cell["id"] for cell in notebook["cells"]}) == len(notebook["cells"])
+    code = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert not any(cell.get("outputs") for cell in notebook["cells"])
+    sizes = "EPISODES, EVALUATED, WAY, SHOT = "
+    small = [("clips/motion", str(data)), (f"{sizes}200, 1000, 5, 1", f"{sizes}2, 20, 4, 1")]
+    for long, short in small:
+        assert long in code[0]
+        code[0] = code[0].replace(long, short)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for cell in code:
+        exec(compile(cell, "research.ipynb", "exec"), names)
+    said = capsys.readouterr().out
+    assert "frozen " in said
+    assert "most often taken for" in said
+    matplotlib.pyplot.close("all")

@@ -65,9 +65,8 @@ def test_extras_of_an_image_exist(image: Path) -> None:
     (extras,) = re.findall(r"'\.\[([\w,]+)\]'", image.read_text(encoding="utf-8"))
     for extra in extras.split(","):
         assert re.search(rf"^{extra} = \[", project, re.M), extra
-    assert ("cpu" in extras.split(",")) == image.name.endswith(
-        ".cpu"
-    )  # the others have a CUDA build of the same module
+    # The others have a CUDA build of the same module.
+    assert ("cpu" in extras.split(",")) == image.name.endswith(".cpu")
 
 
 def test_hadolint_finds_nothing() -> None:
