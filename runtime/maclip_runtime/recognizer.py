@@ -216,24 +216,20 @@ class Recognizer:
         false_alarms = None if false_alarms is None else values.number(false_alarms, "false_alarms", minimum=0)
         options = None if options is None else values.instance(options, SourceOptions, "options")
         values.function(progress, "progress")
-        fleet = checked(fleet)
-        sources = values.addresses(background, "background")
-        index = self.index.ready()
-        seen = None
+        sources, fleet = values.addresses(background, "background"), checked(fleet)
+        index, seen = self.index.ready(), None
         if sources:
             window_s = index.window_s if window_s is None else window_s
             seen = see_background(
-                self.encoder, sources,
-                window_s=window_s, hop_s=hop_s, seconds=seconds, progress=progress, options=options, fleet=fleet,
+                self.encoder, sources, window_s=window_s, hop_s=hop_s, seconds=seconds, progress=progress,
+                options=options, fleet=fleet,
             )  # fmt: skip
         return calibrate(self.gallery, self.encoder, self.index.ready(), seen, false_alarms=false_alarms)
 
     def diagnose(self, *, progress: Callable[[int, int], None] | None = None) -> Diagnosis:
         """Say what is wrong with the gallery: each clip is left out in turn and answered by the rest.
 
-        Args:
-            progress: called with the number of clips left out so far, and of all.
-
+        progress: called with the number of clips left out so far, and of all.
         Raises `gallery-corrupt`. An empty gallery is a finding, not an error.
         """
         values.function(progress, "progress")
@@ -341,8 +337,8 @@ class Recognizer:
 
     def _grid(self, window_s: float | None, hop_s: float | None) -> Grid:
         window_s, hop_s = window_of(window_s, hop_s)
-        index = self.index.ready()
-        return Grid.of(self.bundle.manifest.frames, index.window_s if window_s is None else window_s, hop_s)
+        default_s = self.index.ready().window_s
+        return Grid.of(self.bundle.manifest.frames, default_s if window_s is None else window_s, hop_s)
 
     def _limits(self, index: Index, by_clip: Mapping[int, Floats]) -> Floats:
         limit = self.decisions.limit
