@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_clip import randomised
+from small_clip import learn_once, randomised
 from small_towers import READ_ONLY, small_backbone_of
 
 from maclip.backbones.catalogue import look_up
@@ -39,12 +39,7 @@ def test_untrained_it_is_the_librarys_own_encoder(kind, choice):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_ladder_on_it_learns_and_streams(kind):
     model = randomised(MaClip(small_backbone_of(kind), ModelConfig.of(**LADDER))).train()
-    text = torch.randn(2, model.feature_width)
-    prototypes = model.prototypes(model.features(FRAMES, text), text)
-    (model.match(model.features(FRAMES), prototypes, text)[0] * torch.eye(2)).sum().backward()
-    for name, parameter in model.named_parameters():
-        grad = parameter.grad
-        assert (grad is None) if name.startswith("clip.") else (grad is not None and grad.abs().sum() > 0), name
+    text = learn_once(model, FRAMES)
     with torch.no_grad():
         whole = model.features(FRAMES, text)
         stems = torch.cat([model.stem(frame) for frame in FRAMES.flatten(0, 1).split(3)])  # as frames arrive
