@@ -130,7 +130,7 @@ def graphs_of(model: MaClip) -> list[Graph]:
 
 
 def _joined(model: MaClip) -> MaClip:
-    """`model`, or a copy of it in which each convolution of several branches (MobileCLIP's S) is one, which is faster."""
+    """`model`, or a copy of it in which each convolution of several branches (MobileCLIP's S) is one, for speed."""
     if not any(hasattr(module, "reparameterize") for module in model.clip.visual.modules()):
         return model
     joined = copy.deepcopy(model)
