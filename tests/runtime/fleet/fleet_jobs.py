@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from maclip_runtime.errors import MaclipError
 
+PATIENCE_S = 60.0
+
 
 @dataclass(frozen=True)
 class Counting:
     """Five parts a share: (share, number). Leaves a line in `log` for each part that is computed.
 
-    dies_after: a (share, number) after which the worker is killed, the first time.
+    dies_before: a (share, number) before which the worker is killed, once there is a file beside `log` that says that
+        the parts before it have arrived.
     refuses, poisoned: whether each share raises, or kills its worker.
     """
 
     log: Path
-    dies_after: tuple[int, int] | None = None
+    dies_before: tuple[int, int] | None = None
     refuses: bool = False
     poisoned: bool = False
 
@@ -30,9 +34,18 @@ class Counting:
         if self.refuses:
             raise MaclipError("clip-unreadable", "This share is refused.", "Leave it out.")
         for number in range(skip, 5):
+            if (share, number) == self.dies_before:
+                self._die_once()
             with self.log.open("a") as file:
                 file.write(f"{share} {number} {os.getpid()}\n")
             yield share, number
-            if (share, number) == self.dies_after and not (died := self.log.with_suffix(".died")).exists():
-                died.touch()
-                os.kill(os.getpid(), signal.SIGKILL)
+
+    def _die_once(self) -> None:
+        died = self.log.with_suffix(".died")
+        if died.exists():
+            return
+        until = time.monotonic() + PATIENCE_S
+        while not self.log.with_suffix(".arrived").exists() and time.monotonic() < until:
+            time.sleep(0.01)
+        died.touch()
+        os.kill(os.getpid(), signal.SIGKILL)

@@ -121,10 +121,19 @@ def test_each_part_arrives_once_though_a_worker_dies(
     assert list(in_order(HERE, Counting(tmp_path / "here"), range(6))) == wanted
     log = tmp_path / "log"
     fleet = nodes.fleet
-    assert list(in_order(fleet, Counting(log, dies_after=(1, 2)), range(6))) == wanted
+    arrived: list[tuple[int, int]] = []
+    for place, part in fleet.spread(Counting(log, dies_before=(1, 2)), range(6)):
+        if part is not None:
+            arrived.append(part)
+            assert place == part[0]
+        if part == (1, 1):
+            log.with_suffix(".arrived").touch()
+    assert sorted(arrived) == wanted
     lines = [tuple(map(int, line.split())) for line in log.read_text().splitlines()]
     assert os.getpid() not in {pid for _, _, pid in lines}
+    assert [number for share, number, _ in lines if share == 1] == [0, 1, 2, 3, 4]  # none is computed again
     assert len({pid for share, _, pid in lines if share == 1}) == 2
+    assert list(in_order(fleet, Counting(log), range(6))) == wanted
     error = refused(lambda: list(in_order(fleet, Counting(log, refuses=True), range(6))))
     assert (error.code, error.message) == ("clip-unreadable", "This share is refused.")
     with pytest.MonkeyPatch.context() as patched:
