@@ -101,6 +101,6 @@ def _surroundings(report: Report) -> Table:
         table.add_row(escape(camera.path), "yes" if camera.readable else "not readable", escape(camera.name))
     if not report.cameras:
         table.add_row("/dev/video*", "none", "cameras of this machine")
-    table.add_row("GStreamer", escape(report.gstreamer or "no"), "csi:// cameras of a Jetson")
+    table.add_row("GStreamer", escape(report.gstreamer or "no"), "csi:// cameras of a Jetson, gst:")
     table.add_row("cache", escape(report.cache), "compiled engines, and what auto was measured to be")
     return table

@@ -39,7 +39,8 @@ def enroll(
     bundle: BundleOption,
     gallery: GalleryOption,
     clips: Annotated[
-        list[str] | None, typer.Argument(metavar="CLIP...", help="Video files or folders of frames.")
+        list[str] | None,
+        typer.Argument(metavar="CLIP...", help="Video files, folders of frames, recordings of ROS (bag:)."),
     ] = None,
     text: Annotated[
         str | None,
@@ -108,7 +109,9 @@ def enroll(
 
 
 def negatives(
-    clips: Annotated[list[str], typer.Argument(metavar="CLIP...", help="Video files or folders of frames.")],
+    clips: Annotated[
+        list[str], typer.Argument(metavar="CLIP...", help="Video files, folders of frames, recordings of ROS (bag:).")
+    ],
     bundle: BundleOption,
     gallery: GalleryOption,
     force: Annotated[bool, typer.Option("--force", help="Also add clips that are there already.")] = False,

@@ -13,6 +13,7 @@ from videos import color_frames
 
 from maclip_runtime import Archive, MaclipError, Recognizer
 from maclip_runtime.archive.strips import strip_of
+from maclip_runtime.archive.videos import look_at, state_of
 from maclip_runtime.reading.ros_images import picture_of
 from maclip_runtime.sources import is_live, is_recorded, open_source, redact, split_name
 
@@ -136,6 +137,18 @@ def test_of_several_topics_one_is_chosen(two_topics: Path) -> None:
     assert other.code == "clip-topic-unknown"
     assert "/c" in other.message
     assert other.fix == many.fix == f"Choose one: bag:{two_topics}?topic=/a, bag:{two_topics}?topic=/b/image."
+
+
+def test_topics_of_one_recording_are_two_videos_that_are_found_from_anywhere(
+    two_topics: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(two_topics.parent)
+    one, other = (look_at(f"bag:{two_topics.name}?topic={topic}") for topic in ("/a", "/b/image"))
+    assert one.digest != other.digest
+    assert one.name == f"bag:{two_topics.name}?topic=/a"
+    assert one.path == f"bag:{two_topics}?topic=/a"
+    assert state_of(one.path, one.digest) == "there"
+    assert error_of(lambda: look_at("bag:none.mcap")).code == "clip-unreadable"
 
 
 def test_what_is_no_picture_is_said(tmp_path: Path) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import builtins
-import subprocess
 import sys
 import types
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -14,8 +12,8 @@ import pytest
 
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.sources import SourceOptions, is_live, open_source
-
-GI = Path("/usr/lib/python3/dist-packages")  # where Debian and Ubuntu have it
+from maclip_runtime.sources.kinds.csi import connect_csi
+from maclip_runtime.sources.kinds.gst import gstreamer_version
 
 
 class Capture:
@@ -61,7 +59,7 @@ def test_opencv_with_gstreamer_reads_the_sensors_newest_picture(opencv: type[Cap
     (pipeline, backend) = opencv.opened[0]
     assert backend == 1800
     assert str(pipeline).startswith("nvarguscamerasrc sensor-id=1 ! video/x-raw(memory:NVMM) ! nvvidconv ! ")
-    assert str(pipeline).endswith("video/x-raw,format=BGR ! appsink name=sink drop=true max-buffers=1 sync=false")
+    assert str(pipeline).endswith("video/x-raw,format=BGR ! appsink drop=true max-buffers=1 sync=false")
 
 
 def test_a_camera_that_opencv_cannot_start_is_lost(opencv: type[Capture], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,36 +90,10 @@ def test_a_csi_camera_has_a_number() -> None:
         open_source("csi://front")
 
 
-def test_a_real_pipeline_is_read_through_gi() -> None:
-    program = f"""
-import sys
-sys.path.append({str(GI)!r})
-try:
-    import gi
-    gi.require_version("Gst", "1.0")
-    from gi.repository import Gst
-    Gst.init(None)
-except (ImportError, ValueError):
-    print("no gi")
-    sys.exit()
-from maclip_runtime.errors import MaclipError
-from maclip_runtime.sources.kinds.csi import SINK, GstConnection, connect_csi
-from maclip_runtime.sources.live import LiveSource
-try:
-    connect_csi(0, 1.0)
-except MaclipError as error:
-    print(error.code, error.exit_code, "nvarguscamerasrc" in error.message)
-launch = f"videotestsrc is-live=true pattern=blue ! video/x-raw,format=RGB,width=21,height=14,framerate=20/1 ! {{SINK}}"
-with LiveSource("test", lambda open_s: GstConnection(launch, open_s, needs="videotestsrc")) as source:
-    frames = [source.read(10) for _ in range(5)]
-print(frames[0].pixels.shape, frames[0].pixels.reshape(-1, 3).min(0), frames[0].pixels.reshape(-1, 3).max(0))
-print(0.15 < frames[4].time_s < 0.4, source.status.problem)
-"""
-    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
-    if run.stdout.strip() == "no gi":
-        pytest.skip("this Python cannot import gi")
-    assert run.stdout.splitlines() == [
-        "device-missing 3 True",
-        "(14, 21, 3) [  0   0 255] [  0   0 255]",
-        "True ",
-    ], run.stderr
+def test_without_a_jetsons_elements_it_says_which_is_missing() -> None:
+    """The pipeline runs as that of `gst:` does, for which test_sources_gst.py has real ones."""
+    if not gstreamer_version():
+        pytest.skip("GStreamer's Python bindings are not installed")
+    with pytest.raises(MaclipError, match="nvarguscamerasrc") as caught:
+        connect_csi(0, 10.0)
+    assert (caught.value.code, caught.value.exit_code) == ("device-missing", 3)

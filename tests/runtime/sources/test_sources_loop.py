@@ -33,8 +33,7 @@ def test_a_video_goes_on_from_its_beginning_at_its_own_pace(tmp_path: Path) -> N
 
 def test_a_recording_of_ros_is_played_too(tmp_path: Path) -> None:
     with open_source(f"loop://bag:{color_bag(tmp_path / 'run.mcap', color_frames('red', 3), rate=20)}") as source:
-        times = [frame.time_s for frame in itertools.islice(source, 5)]
-    assert times[-1] > 0.11  # later than the last of the recording
+        assert any(frame.time_s > 0.11 for frame in itertools.islice(source, 100))  # the recording lasts 0.1 s
 
 
 @pytest.mark.parametrize("address", ["loop://0", "loop://rtsp://camera/1"])

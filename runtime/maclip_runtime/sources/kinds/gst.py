@@ -27,6 +27,11 @@ from maclip_runtime.sources.registry import source
 SYSTEM_PYTHON = "/usr/bin/python3"  # where Debian, Ubuntu and JetPack install the bindings
 POLL_SECONDS = 0.2  # without a message, before the reader may stop
 CLOSE_SECONDS = 2.0  # for the child to stop its pipeline; then it is killed
+VERSION_SECONDS = 20.0  # to ask for the version
+VERSION = (
+    "import gi; gi.require_version('GstApp', '1.0'); from gi.repository import Gst, GstApp; "
+    "Gst.init(None); print(Gst.version_string())"
+)
 MAX_MESSAGE_BYTES = MAX_PIXELS * 3 + child.SIZE.size
 
 
@@ -44,6 +49,16 @@ def open_gst(uri: str, options: SourceOptions) -> LiveSource:
             "Write gst:… ! appsink, for instance 'gst:v4l2src device=/dev/video0 ! decodebin ! appsink'.",
         )
     return LiveSource(uri, partial(GstConnection, pipeline), options=options)
+
+
+def gstreamer_version() -> str:
+    """The version of the GStreamer that `gst:` and `csi:` use; "" where it, or its Python bindings, are missing."""
+    try:
+        command = [_python(), "-Ic", VERSION]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=VERSION_SECONDS, check=True)
+    except (MaclipError, OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
 
 
 class GstConnection(Connection):

@@ -12,10 +12,11 @@ from maclip_runtime.engines.choice import Timing, choose, read_timings
 from maclip_runtime.engines.providers import PROVIDERS, installed_plugins
 from maclip_runtime.engines.timing import measure
 from maclip_runtime.errors import MaclipError
+from maclip_runtime.sources.kinds.gst import gstreamer_version
 from maclip_runtime.tools.doctor.devices import DeviceState, GraphRun, device_states, run_graphs
 from maclip_runtime.tools.doctor.libraries import SharedLibrary, provider_libraries
 from maclip_runtime.tools.doctor.machine import has_nvidia_gpu, library_versions, machine_facts, onnxruntime_wheels
-from maclip_runtime.tools.doctor.surroundings import Camera, Extra, cache_fault, cameras, extras, gstreamer
+from maclip_runtime.tools.doctor.surroundings import Camera, Extra, cache_fault, cameras, extras
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Report:
 
     `device` is the --device value, `chosen` the device that it means on this machine (None where nothing runs), `why`
     the reason, `timings` what was measured here for the bundle, the fastest first. `signed` is None without a bundle.
-    `gstreamer` is "" where csi:// cameras cannot be opened.
+    `gstreamer` is "" where neither csi:// cameras nor gst: can be opened.
     """
 
     machine: dict[str, str]
@@ -116,7 +117,7 @@ def diagnose(device: str = "auto", bundle: Path | None = None, *, trust_engines:
         (bundle / SIGNATURE_FILE).is_file() if bundle is not None else None,
         extras(),
         seen,
-        gstreamer(),
+        gstreamer_version(),
         str(default_cache()),
         tuple(problems),
     )

@@ -65,20 +65,6 @@ def cameras(devices: Path = Path("/dev"), names: Path = Path("/sys/class/video4l
     return tuple(found)
 
 
-def gstreamer() -> str:
-    """GStreamer's version through `gi`, which csi:// cameras need; "" where either is missing."""
-    try:
-        import gi  # type: ignore[import-not-found]
-
-        gi.require_version("Gst", "1.0")
-        from gi.repository import Gst  # type: ignore[import-not-found]
-
-        Gst.init(None)
-        return str(Gst.version_string())
-    except (ImportError, ValueError):
-        return ""
-
-
 def cache_fault(folder: Path | None = None) -> str:
     """Why the cache cannot be written, or ""; `folder` (default: the user's cache) is not created."""
     folder = folder or default_cache()
