@@ -129,6 +129,9 @@ def test_clips_come_go_and_move_to_another_class(web: WebServer, keys: Path, mad
     assert follow(b, web.url, trust=[keys / "own.pub"]).added == 0
     assert web.requests[-1] == ("GET", INDEX, 304)
     assert b.generation == generation  # a running recognition has nothing to do
+    for status in (200, 304):  # whoever published has nothing to take over, and knows that from then on
+        assert follow(a, web.url, trust=[keys / "own.pub"]).added == 0
+        assert web.requests[-1] == ("GET", INDEX, status)
     a.remove("knock")
     a.rename("wave", "greet")
     b.remove("wave", clip_id=b.clips("wave")[0].id)  # which is renamed over there, and so becomes another clip
