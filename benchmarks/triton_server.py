@@ -128,6 +128,7 @@ class TritonServer:
         until = time.monotonic() + START_SECONDS
         while b"Started GRPCInferenceService" not in self.log.read_bytes():
             if self._running.poll() is not None or time.monotonic() > until:
+                self.kill()
                 raise _missing(f"the server did not start ({self.log.read_text(errors='replace')[-600:]})")
             time.sleep(0.02)
         return self
