@@ -7,6 +7,7 @@ view selects among them (docs/method.md, section 8).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -73,7 +74,9 @@ class ClipStore:
         """A process that it is sent to reads the clips itself, and meets broken ones anew."""
         if self.is_cached:
             raise TypeError("a store with cached tokens stays where it is")
-        return _elsewhere, (self.classes, self.reader, self.broken.share, self.views, self.stem_views, self.workers)
+        # Another process may be in another folder.
+        classes = [replace(c, clips=tuple(path.absolute() for path in c.clips)) for c in self.classes]
+        return _elsewhere, (classes, self.reader, self.broken.share, self.views, self.stem_views, self.workers)
 
     @property
     def sizes(self) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -81,7 +81,8 @@ def watch_videos(
     seen: list[SeenVideo] = []
     left_out: list[str] = []
     short = 0
-    for done, found in enumerate(in_order(fleet, Watching(encoder, grid, spelling), videos), start=1):
+    placed = [replace(video, path=video.path.absolute()) for video in videos]  # a worker is in another folder
+    for done, found in enumerate(in_order(fleet, Watching(encoder, grid, spelling), placed), start=1):
         if isinstance(found, MaclipError):
             left_out.append(f"left out: {found.code}: {found.message}")
             if len(left_out) > max_broken * len(videos):

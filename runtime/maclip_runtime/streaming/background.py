@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +16,7 @@ from maclip_runtime.fleet import HERE, Fleet, in_order
 from maclip_runtime.limits.calibrate import Background
 from maclip_runtime.matching.clips import read_take
 from maclip_runtime.reading.frames import Floats, Pixels, prepare
-from maclip_runtime.sources import Address, Source, SourceOptions, is_live, open_source, redact
+from maclip_runtime.sources import Address, Source, SourceOptions, is_live, local_path, open_source, redact, scheme_of
 from maclip_runtime.streaming.pipeline import MAX_ROWS, Network, pieces
 from maclip_runtime.streaming.windows import Cutter, Grid, Step
 
@@ -66,7 +67,8 @@ def see_background(
                 "Give --seconds, for instance 600.",
             )
     job = Looking(encoder, grid, seconds, options)
-    numbered = list(enumerate(sources))
+    # A worker is in another folder.
+    numbered = [(number, uri if is_live(uri) else _absolute(uri)) for number, uri in enumerate(sources)]
     parts: list[Looked] = []
     total_s = 0.0
     # A camera does not show the same again to a worker that takes over.
@@ -137,6 +139,10 @@ class Looking:
                 return
         if batch:
             yield _looked(number, batch)
+
+
+def _absolute(uri: Address) -> Address:
+    return os.path.abspath(local_path(uri)) if isinstance(uri, str) and scheme_of(uri) in {"", "file"} else uri
 
 
 def _looked(number: int, batch: list[Seen]) -> Looked:

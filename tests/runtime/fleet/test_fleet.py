@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -161,8 +162,12 @@ def test_what_cannot_be_joined(bundle: Path, tmp_path: Path, monkeypatch: pytest
 
 
 def test_an_archive_is_that_of_one_process_though_a_node_is_killed(
-    nodes: Nodes, videos: Path, bundle: Path, enrolled: Path, clips: Path, tmp_path: Path
-) -> None:
+    nodes: Nodes, videos: Path, bundle: Path, enrolled: Path, clips: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(videos.parent)  # where no worker is
+    videos = Path(videos.name)
+
     def kill(done: Progress) -> None:
         if len(nodes.workers) == 2:
             nodes.kill_one()
@@ -197,19 +202,25 @@ def test_commands_take_the_address(nodes: Nodes, videos: Path, bundle: Path, cli
     assert json.loads(run("find", clips / "red1.mp4", *store, "--top", 1, "--json").stdout)["rank"] == 1
 
 
-def test_limits_are_those_of_one_process(nodes: Nodes, videos: Path, bundle: Path, enrolled: Path) -> None:
-    background = [videos / "0.mp4", videos / "3.mp4"]
+def test_limits_are_those_of_one_process(
+    nodes: Nodes, videos: Path, bundle: Path, enrolled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(videos)
+    background = ["0.mp4", "3.mp4"]
     with Recognizer.open(bundle, enrolled, device="cpu", threads=1) as recognizer:
         alone = recognizer.calibrate(background, window_s=1.0)
         assert recognizer.calibrate(background, window_s=1.0, fleet=nodes.fleet) == alone
 
 
-def test_an_evaluation_is_that_of_one_process(nodes: Nodes, drawn_data: Path, make_model: Any, tmp_path: Path) -> None:
+def test_an_evaluation_is_that_of_one_process(
+    nodes: Nodes, drawn_data: Path, make_model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     from maclip.config import EvaluationConfig
     from maclip.evaluation import evaluator, features
     from maclip.evaluation.api import evaluate
 
-    data = shutil.copytree(drawn_data, tmp_path / "data")
+    data = shutil.copytree(drawn_data, Path("data"))
     min(data.rglob("*.mp4")).write_bytes(b"")
     model = make_model(adapted_depth=1)
     asked = {"config": EvaluationConfig.of(way=3, shot=1, episodes=200), "split": "val", "max_broken": 0.5}
@@ -217,7 +228,9 @@ def test_an_evaluation_is_that_of_one_process(nodes: Nodes, drawn_data: Path, ma
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(features, "BATCHES_A_SHARE", 1)
         patched.setattr(evaluator, "BATCHES_A_SHARE", 1)
-        assert evaluate(model, data, **asked, fleet=nodes.fleet) == alone
+        spread = evaluate(model, data, **asked, fleet=nodes.fleet)
+    assert len(spread.left_out) == len(alone.left_out) == 1  # each names the clip's path as its process sees it
+    assert replace(spread, left_out=()) == replace(alone, left_out=())
 
 
 def test_a_cluster_that_goes_away_is_said_and_the_rest_is_done_later(
