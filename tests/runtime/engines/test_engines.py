@@ -90,8 +90,9 @@ def test_an_absent_device_is_never_replaced(device: str, bundle: Path) -> None:
 
 @pytest.mark.parametrize("how", ["put on the CPU", "raised"])
 def test_listed_cuda_that_does_not_start_is_missing(
-    how: str, bundle: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    how: str, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    monkeypatch.setenv("MACLIP_CACHE", str(tmp_path))  # the choice is said where it is news
     # What onnxruntime-gpu does without a GPU: it lists CUDA, then puts the session on the CPU, or raises.
     real = onnxruntime.InferenceSession
 
