@@ -6,7 +6,6 @@ import datetime
 import ipaddress
 import logging
 import shutil
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_bundle import FRAMES, SIZE, WIDTH, seal, write_bundle
+from remote_kit import refused, windows
+from tiny_bundle import FRAMES, WIDTH, seal, write_bundle
 from videos import color_frames
 
 pytest.importorskip("tritonclient.grpc", reason="Triton's client library is not installed")
@@ -26,24 +26,14 @@ from benchmarks import triton_server
 from benchmarks.slow_network import SlowNetwork
 from benchmarks.triton_server import TritonServer, copy_models
 from maclip_export.targets.triton import write_repository
-from maclip_runtime import Bundle, MaclipError, Recognizer
-from maclip_runtime.engines.encoder import Encoder
+from maclip_runtime import Bundle, Recognizer
 from maclip_runtime.engines.remote import engine as remote
-from maclip_runtime.engines.remote.address import parse_address
 from maclip_runtime.engines.remote.engine import MAX_IN_FLIGHT, RemoteEngine
-from maclip_runtime.engines.remote.way import Loads, loads_of, sends_tokens
 from maclip_runtime.tools.bench.submission import _device
 from maclip_runtime.tools.doctor.devices import require_device, run_graphs
 
 needs_server = pytest.mark.skipif(triton_server.program() is None, reason=f"no Triton server: {triton_server.GET}")
-
-
-@pytest.fixture(scope="module")
-def split(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle with stem and tower, whose models lie beside it in `models`."""
-    folder = tmp_path_factory.mktemp("remote")
-    write_repository(write_bundle(folder / "bundle", split=True), folder / "models")
-    return folder / "bundle"
+pytestmark = pytest.mark.usefixtures("quick_remote")
 
 
 @pytest.fixture(scope="module")
@@ -56,38 +46,6 @@ def batches(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(split: Path, batches: Path) -> Iterator[TritonServer]:
     with TritonServer(split.parent / "models", environment={"SERVED_LOG": str(batches)}) as running:
         yield running
-
-
-@pytest.fixture
-def opened() -> Iterator[Callable[..., Encoder]]:
-    """Opens encoders and closes them after the test."""
-    made: list[Encoder] = []
-
-    def open_one(bundle: Path, device: str, *, absent: bool = False) -> Encoder:
-        made.append(Encoder(Bundle.open(bundle), device, absent, 1))
-        return made[-1]
-
-    yield open_one
-    for one in made:
-        one.close()
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote, "FIRST_PROBE_SECONDS", 0.02)
-    monkeypatch.setattr(remote, "MAX_PROBE_SECONDS", 0.05)
-    monkeypatch.setattr(remote, "PAUSE_SECONDS", 0.01)
-
-
-def windows(count: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (count, FRAMES, SIZE, SIZE, 3), dtype=np.uint8)
-
-
-def refused(code: str, do: Callable[[], object]) -> MaclipError:
-    with pytest.raises(MaclipError) as caught:
-        do()
-    assert caught.value.code == code, caught.value
-    return caught.value
 
 
 def wait_until(true: Callable[[], bool], seconds: float = 20.0) -> None:
@@ -279,86 +237,6 @@ def test_another_bundle_behind_the_same_address_is_noticed(
         np.testing.assert_array_equal(far.features(windows(1)), opened(split, "cpu").features(windows(1)))
         assert far.engine.is_away
         assert "cannot be compared" in caplog.text
-
-
-def test_a_server_that_comes_and_goes_is_tried_ever_more_rarely() -> None:
-    pause = remote.Pause()
-    assert [pause.after_loss(at) for at in (0.0, 1.0, 2.0)] == [0.02, 0.04, 0.05]  # `_quick`: at most 0.05 s
-    assert pause.after_loss(3.0 + remote.CALM_SECONDS) == 0.02
-
-
-def test_an_absent_server_is_an_error_unless_it_is_allowed(split: Path, opened, caplog) -> None:
-    with SlowNetwork(1) as nobody:
-        device = nobody.device
-    refused("remote-unreachable", lambda: opened(split, device))
-    far = opened(split, device, absent=True)
-    assert "Until it answers again" in caplog.text
-    np.testing.assert_array_equal(far.features(windows(1)), opened(split, "cpu").features(windows(1)))
-
-
-def test_a_server_that_says_nothing_is_late(split: Path, opened) -> None:
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        device = f"triton:grpc://127.0.0.1:{silent.getsockname()[1]}?timeout=0.2"
-        error = refused("remote-deadline", lambda: opened(split, device))
-    assert "?timeout=" in error.fix
-
-
-@pytest.mark.parametrize(
-    "device",
-    [
-        *("triton:", "triton:8001", "triton:http://a:1", "triton:grpc://a", "triton:grpc://:1", "triton:grpc://a:x"),
-        *("triton:grpc://a:1/path", "triton:grpc://a:1?timeout=0", "triton:grpc://a:1?timeout=nan"),
-        *("triton:grpc://a:1?token=x", "triton:grpc://a:99999", "triton:grpc://a:1#x", "triton:grpc://[::1:1"),
-    ],
-)
-def test_an_address_that_is_none_is_refused(split: Path, device: str) -> None:
-    refused("device-unknown", lambda: Encoder(Bundle.open(split), device))
-
-
-def test_secrets_are_not_taken_from_an_address_and_not_sent_in_the_clear(
-    split: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    error = refused("device-unknown", lambda: Encoder(Bundle.open(split), "triton:grpcs://me:hidden@a:1"))
-    assert "hidden" not in str(error)
-    monkeypatch.setenv("MACLIP_TRITON_TOKEN", "hidden")
-    error = refused("remote-insecure", lambda: Encoder(Bundle.open(split), "triton:grpc://192.0.2.1:1"))
-    assert "hidden" not in str(error)
-    monkeypatch.setenv("MACLIP_TRITON_TOKEN", "hidden\r\nx: y")
-    assert "hidden" not in str(refused("token-invalid", lambda: Encoder(Bundle.open(split), "triton:grpcs://a:1")))
-    monkeypatch.delenv("MACLIP_TRITON_TOKEN")
-    monkeypatch.setenv("MACLIP_TRITON_TOKEN_FILE", str(tmp_path / "none"))
-    refused("token-invalid", lambda: Encoder(Bundle.open(split), "triton:grpcs://a:1"))
-    monkeypatch.delenv("MACLIP_TRITON_TOKEN_FILE")
-    monkeypatch.setenv("MACLIP_TRITON_CA", str(tmp_path / "none"))
-    refused("remote-insecure", lambda: Encoder(Bundle.open(split), "triton:grpcs://a:1"))
-
-
-def test_a_client_that_is_not_installed_is_named(split: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "tritonclient.grpc", None)
-    error = refused("device-missing", lambda: Encoder(Bundle.open(split), "triton:grpc://127.0.0.1:1"))
-    assert "maclip[triton]" in error.fix
-
-
-def test_addresses() -> None:
-    address = parse_address("triton:grpcs://[::1]:8001?timeout=0.5")
-    assert (address.target, address.secure, address.timeout_s, address.is_local) == ("[::1]:8001", True, 0.5, True)
-    address = parse_address("triton:grpc://encoder.lan:8001")
-    assert (address.target, address.secure, address.timeout_s, address.is_local) == (
-        "encoder.lan:8001", False, 3.0, False
-    )  # fmt: skip
-
-
-def test_tokens_are_sent_where_they_are_sooner(split: Path, bundle: Path) -> None:
-    vit_b16, vit_b32_half = Loads(8 * 150_528, 8 * 197 * 768 * 4), Loads(8 * 150_528, 8 * 50 * 768 * 2)
-    for speed in (1e5, 1e7, 1e9):
-        assert not sends_tokens(vit_b16, speed, 0.0)  # larger than frames: never
-    assert sends_tokens(vit_b32_half, 1.25e6, 0.1)  # 10 Mbit/s: 0.6 MB less are 0.47 s
-    assert not sends_tokens(vit_b32_half, 1.25e8, 0.1)  # 1 Gbit/s: 5 ms
-    assert not sends_tokens(vit_b32_half, 1.25e6, 0.6)  # a slow stem
-    assert loads_of(Bundle.open(split).manifest) == Loads(FRAMES * SIZE * SIZE * 3, FRAMES * 4 * 3 * 4)
-    assert loads_of(Bundle.open(bundle).manifest) is None  # one graph that takes frames
 
 
 @needs_server
