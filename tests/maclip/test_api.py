@@ -74,9 +74,10 @@ def test_a_clip_in_memory_becomes_the_model_that_its_name_gives():
 
 def test_a_model_that_adapters_do_not_fit_is_refused():
     clip = open_clip.create_model("RN50", pretrained=None)
-    with pytest.raises(MaclipError, match="ModifiedResNet") as caught:
+    with pytest.raises(MaclipError, match="cannot be adapted") as caught:
         maclip.wrap(clip, tokenizer())
     assert caught.value.code == "backbone-unsupported"
+    assert maclip.wrap(clip, tokenizer(), adapters="ladder").side is not None
 
 
 def test_options_and_a_configuration_build_the_same():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -19,7 +18,7 @@ from maclip_runtime.archive.videos import Video, look_at
 from maclip_runtime.engines.encoder import Encoder
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.fleet import HERE, Fleet
-from maclip_runtime.sources import local_path, redact
+from maclip_runtime.sources import absolute, redact
 from maclip_runtime.streaming import Grid
 
 FRAGMENT_WINDOWS = 4096  # at most, in a fragment
@@ -102,8 +101,8 @@ def index_videos(
             known[video.digest] = Record(video, kept.record.windows, kept.record.end_s, tuple(kept.lost.items()))
             done.videos.append(video.name)
         else:
-            where = os.path.abspath(local_path(path))  # a worker is in another folder
-            wanted[video.digest] = ToIndex(where, video, frozenset(kept.numbers if kept else ()))
+            # A worker is in another folder.
+            wanted[video.digest] = ToIndex(absolute(path), video, frozenset(kept.numbers if kept else ()))
     settings = Settings(
         encoder.bundle.manifest.contract, grid.frames, encoder.bundle.manifest.feature_width, grid.window_s, grid.hop
     )

@@ -6,7 +6,7 @@ Each file in `kinds/` registers a kind with `@source`; a program or an installed
 (docs/extending.md).
 """
 
-from maclip_runtime.sources.address import local_path, redact, scheme_of, split_name
+from maclip_runtime.sources.address import absolute, local_path, redact, scheme_of, split_name
 from maclip_runtime.sources.base import Frame, SequentialSource, Source, SourceState, SourceStatus, part_of
 from maclip_runtime.sources.connection import Arrival, Connection, ConnectionLost
 from maclip_runtime.sources.live import LiveSource
@@ -28,6 +28,7 @@ __all__ = [
     "SourceOptions",
     "SourceState",
     "SourceStatus",
+    "absolute",
     "check_names",
     "is_live",
     "is_recorded",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from os import PathLike
 from pathlib import Path
@@ -9,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from maclip_runtime.redaction import NETWORK_SCHEMES, redact
 
-__all__ = ["local_path", "lower_scheme", "redact", "scheme_of", "split_name"]
+__all__ = ["absolute", "local_path", "lower_scheme", "redact", "scheme_of", "split_name"]
 
 # `pathlib` turns "rtsp://camera" into "rtsp:/camera", which is no path for all that.
 _ONE_SLASH = NETWORK_SCHEMES | {"v4l2", "csi"}
@@ -20,6 +21,16 @@ def local_path(uri: str | PathLike[str]) -> Path:
     """The path that `uri`, a plain path or a `file://` address, names."""
     text = str(uri)
     return Path(unquote(urlsplit(text).path) if scheme_of(text) == "file" else text)
+
+
+def absolute(uri: str) -> str:
+    """The same file from any folder: a path, a `file://` or a `bag:` address. Any other address stays as it is."""
+    scheme = scheme_of(uri)
+    if scheme == "bag":
+        from maclip_runtime.sources.bags import BagAddress
+
+        return str(BagAddress.parse(uri).absolute())
+    return os.path.abspath(local_path(uri)) if scheme in {"", "file"} else uri
 
 
 def scheme_of(uri: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +15,7 @@ from maclip_runtime.fleet import HERE, Fleet, in_order
 from maclip_runtime.limits.calibrate import Background
 from maclip_runtime.matching.clips import read_take
 from maclip_runtime.reading.frames import Floats, Pixels, prepare
-from maclip_runtime.sources import Address, Source, SourceOptions, is_live, local_path, open_source, redact, scheme_of
+from maclip_runtime.sources import Address, Source, SourceOptions, absolute, is_live, open_source, redact
 from maclip_runtime.streaming.pipeline import MAX_ROWS, Network, pieces
 from maclip_runtime.streaming.windows import Cutter, Grid, Step
 
@@ -142,7 +141,7 @@ class Looking:
 
 
 def _absolute(uri: Address) -> Address:
-    return os.path.abspath(local_path(uri)) if isinstance(uri, str) and scheme_of(uri) in {"", "file"} else uri
+    return absolute(uri) if isinstance(uri, str) else uri
 
 
 def _looked(number: int, batch: list[Seen]) -> Looked:

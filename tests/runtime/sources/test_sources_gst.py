@@ -30,10 +30,12 @@ CAMERA = "gst:videotestsrc is-live=true pattern=blue ! video/x-raw,width=21,heig
 
 
 def children() -> list[int]:
-    """The processes that this one has started."""
+    """The processes that read pipelines for this one. Other tests may have left theirs: a pool, a resource tracker."""
     found = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
     named = [int(pid) for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()]
-    return sorted({*map(int, found), *named})
+    return sorted(
+        pid for pid in {*map(int, found), *named} if b"gst_child" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    )
 
 
 def motion_jpeg(path: Path, frames: np.ndarray) -> Path:
