@@ -1,7 +1,7 @@
 """A ladder against adapted blocks and TPCM alone: the same clips, episodes, metric and minutes of training.
 
     python -m benchmarks.ladder_accuracy SCRATCH [--clip nopos] [--split 1] [--rows ladder,tpcm] [--minutes 20]
-                                         [--data DIR] [--smallest] [--json FILE]
+                                         [--finished] [--data DIR] [--smallest] [--json FILE]
 
 A cell is one row on one CLIP and one split of the motions; the split is also the seed. Each trains for `minutes` of
 one core's time, so that other work on the machine decides nothing: some episodes are timed first, then as many are
@@ -21,6 +21,7 @@ import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from types import MappingProxyType
 
@@ -40,6 +41,7 @@ from maclip_runtime.tools.measuring.output import results_console, table, write_
 
 CLIPS_A_CLASS = {"train": 40, "val": 20, "test": 20}
 SHOTS = (1, 5)
+CELL = "cell.json"
 WAY, TEST_WAY, SMALLEST_WAY = 12, 5, 3
 EPISODES, SMALLEST_EPISODES = 2000, 20
 TIMED, UNTIMED = 12, 4  # episodes that are timed, after some that are not
@@ -95,6 +97,7 @@ def main() -> None:
     options.add_argument(
         "--minutes", type=float, default=20.0, help="of one core's time, for each cell's training (default 20)"
     )
+    options.add_argument("--finished", action="store_true", help="compute nothing: only the cells that are there")
     options.add_argument("--data", type=Path, help="clips that are there; default: drawn for each split")
     chosen = parse(options)
     rows = chosen.rows.split(",")
@@ -103,11 +106,12 @@ def main() -> None:
             raise MaclipError("option-invalid", f"There is no row {name!r}.", f"Choose from: {', '.join(ROWS)}.")
     machine, cells = machine_facts(), []
     for clip in [clip for clip in CLIPS if clip.name in (chosen.clip or [one.name for one in CLIPS])]:
-        for split in chosen.split or SPLITS:
+        for split, row in product(chosen.split or SPLITS, rows):
+            folder = chosen.scratch / f"{clip.name}-{split}-{row}"
+            if chosen.finished and not (folder / CELL).is_file():
+                continue
             data = chosen.data or draw(chosen.scratch / f"clips-{split}", split)
-            for row in rows:
-                folder = chosen.scratch / f"{clip.name}-{split}-{row}"
-                cells.append(work(folder, clip, split, row, data, chosen.minutes, chosen.smallest))
+            cells.append(work(folder, clip, split, row, data, chosen.minutes, chosen.smallest))
     show(cells)
     if chosen.json:
         settings = {"minutes": chosen.minutes, "clips": CLIPS_A_CLASS, "test_episodes": EPISODES}
@@ -124,7 +128,7 @@ def draw(folder: Path, split: int) -> Path:
 
 def work(folder: Path, clip: Clip, split: int, row: str, data: Path, minutes: float, smallest: bool) -> Cell:
     """The cell of `row`, computed where it is missing."""
-    path = folder / "cell.json"
+    path = folder / CELL
     if not path.is_file():
         cell = _compute(folder, clip, split, row, data, minutes, smallest)
         with replacing(path) as temporary:

@@ -193,6 +193,8 @@ def test_ladder_accuracy(tmp_path: Path, drawn: Path) -> None:
     assert (cell["clip"], cell["split"], cell["row"], cell["episodes"]) == ("nopos", 1, "ladder", 12)
     assert 0 < cell["accuracy"]["1"] <= 1
     assert cell["tuned"] > 400_000
+    also = (*asked[:5], "--rows", "ladder,tpcm", "--finished")
+    assert run("ladder_accuracy", tmp_path, *also)["cells"] == [cell]  # what is not there is not computed
     kept = work(tmp_path / "scratch" / "nopos-1-ladder", CLIPS[1], 1, "ladder", tmp_path / "none", 1.0, True)
     assert json.loads(json.dumps(asdict(kept))) == cell  # read, not computed: there are no clips
 
