@@ -13,8 +13,8 @@ from typing import Any
 FOLDER = Path(__file__).resolve().parent
 CARD_FILE = "model_card.json"
 
-PROTOTYPE_ONLY, ADAPTERS_ONLY, FULL = "prototype-only", "adapters-only", "full"
-SHIPPED = (PROTOTYPE_ONLY, ADAPTERS_ONLY, FULL)  # in this order in tables
+PROTOTYPE_ONLY, ADAPTERS_ONLY, FULL, LADDER = "prototype-only", "adapters-only", "full", "ladder"
+SHIPPED = (PROTOTYPE_ONLY, ADAPTERS_ONLY, FULL, LADDER)  # in this order in tables
 
 
 def shipped_run(name: str) -> Path:
@@ -28,4 +28,4 @@ def read_card() -> dict[str, Any]:
     return card
 
 
-__all__ = ["ADAPTERS_ONLY", "FOLDER", "FULL", "PROTOTYPE_ONLY", "SHIPPED", "read_card", "shipped_run"]
+__all__ = ["ADAPTERS_ONLY", "FOLDER", "FULL", "LADDER", "PROTOTYPE_ONLY", "SHIPPED", "read_card", "shipped_run"]

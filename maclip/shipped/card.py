@@ -11,13 +11,18 @@ from safetensors import safe_open
 
 from maclip.evaluation.streams.record import StreamRecord
 from maclip.runs import Run
-from maclip.shipped import ADAPTERS_ONLY, CARD_FILE, FULL, PROTOTYPE_ONLY
-from maclip.shipped.measure import STREAM_SPLITS, Figures
+from maclip.shipped import ADAPTERS_ONLY, CARD_FILE, FULL, LADDER, PROTOTYPE_ONLY
+from maclip.shipped.measure import STREAM_SPLITS, WATCHED, Figures
 from maclip.shipped.settings import Recipe
 from maclip.writing import replacing
 from maclip_runtime.tools.measuring.machine import machine_facts
 
-TITLES = {PROTOTYPE_ONLY: "TPCM only", ADAPTERS_ONLY: "adapters only", FULL: "full: TPCM and adapters"}
+TITLES = {
+    PROTOTYPE_ONLY: "TPCM only",
+    ADAPTERS_ONLY: "adapters only",
+    FULL: "full: TPCM and adapters",
+    LADDER: "ladder: TPCM and a side network",
+}
 COMMAND = "python -m maclip.shipped.train OUT"
 STREAM_FIGURES = ("f1", "precision", "recall", "false_alarms_an_hour", "latency_s", "auroc", "strangers_passing")
 
@@ -109,7 +114,7 @@ def _run(run: Run, figures: Figures, hours: float) -> dict[str, Any]:
         "bytes": run.adapters.stat().st_size,
         "parameters": parameters,
         "begins_with": config.init.run if config.init else None,
-        "adapted_depth": None if config.model.adapters.kind == "none" else config.model.adapters.depth,
+        "adapted_depth": config.model.adapters.depth if config.model.adapters.kind == "blocks" else None,
         "episodes": config.train.prototype_episodes + config.train.episodes,
         "seed": config.train.seed,
         "hours": round(hours, 2),
@@ -128,14 +133,11 @@ def _run(run: Run, figures: Figures, hours: float) -> dict[str, Any]:
 
 def _why(figures: Figures) -> str:
     """One sentence: which run the demo exports, and why."""
-    full, alone = (figures.streams[name]["val"].figures["f1"].mean or 0.0 for name in (FULL, PROTOTYPE_ONLY))
-    measured = "its F1 on validation streams is"
-    if figures.exported == FULL:
-        return f"The demo exports the full run: {measured} {full:.2f}, that of TPCM alone {alone:.2f}."
-    return (
-        f"The demo exports TPCM alone: {measured} {alone:.2f}, that of the full run {full:.2f}, "
-        "so the adapters do not help there."
-    )
+    said = {LADDER: "the ladder", FULL: "the full run", PROTOTYPE_ONLY: "TPCM alone"}
+    others = [name for name in WATCHED if name != figures.exported]
+    rest = ", ".join(f"that of {said[name]} {figures.validation_f1(name):.2f}" for name in others)
+    found = figures.validation_f1(figures.exported)
+    return f"The demo exports {said[figures.exported]}: its F1 on validation streams is {found:.2f}, {rest}."
 
 
 def _markdown(card: Mapping[str, Any], runs: Mapping[str, Run], figures: Figures, recipe: Recipe) -> str:
@@ -157,7 +159,7 @@ def _markdown(card: Mapping[str, Any], runs: Mapping[str, Run], figures: Figures
         episodes=first.episodes,
         tests="\n".join(_test_row(name, figures) for name in runs),
         gains="\n".join(
-            f"- Full over {TITLES[gain.over]}, {gain.shot}-shot: {gain.accuracy * 100:+.1f} points ± "
+            f"- {gain.of.capitalize()} over {TITLES[gain.over]}, {gain.shot}-shot: {gain.accuracy * 100:+.1f} points ± "
             f"{gain.interval * 100:.1f}, on the same episodes."
             for gain in figures.gains
         ),
@@ -166,7 +168,7 @@ def _markdown(card: Mapping[str, Any], runs: Mapping[str, Run], figures: Figures
         hours=sum(one.hours for one in watched.galleries) / len(watched.galleries),
         watched="\n".join(
             _stream_row(name, split, records[split])
-            for name, records in figures.streams.items()
+            for name, records in sorted(figures.streams.items(), key=lambda one: list(runs).index(one[0]))
             for split in STREAM_SPLITS
         ),
         why=card["why"],

@@ -18,12 +18,14 @@ from maclip.evaluation.features import store_for
 from maclip.evaluation.streams.api import evaluate_streams
 from maclip.evaluation.streams.record import StreamRecord
 from maclip.runs import Run
-from maclip.shipped import ADAPTERS_ONLY, FULL, PROTOTYPE_ONLY
+from maclip.shipped import ADAPTERS_ONLY, FULL, LADDER, PROTOTYPE_ONLY
 from maclip.shipped.settings import Recipe
 
 SHOTS = (1, 5)
 WAY = 5
 STREAM_SPLITS = ("val", "test")
+WATCHED = (LADDER, FULL, PROTOTYPE_ONLY)  # on streams; at equal figures the first is exported
+COMPARED = ((FULL, PROTOTYPE_ONLY), (FULL, ADAPTERS_ONLY), (LADDER, PROTOTYPE_ONLY), (LADDER, FULL))
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,8 @@ class Figures:
     """What was measured.
 
     test: results on test classes, by run and shot.
-    gains: of the full run over each part.
-    streams: by run and split.
+    gains: of each pair of `COMPARED` and each shot.
+    streams: of the runs of `WATCHED`, by run and split.
     """
 
     test: dict[str, dict[int, Result]]
@@ -52,9 +54,12 @@ class Figures:
 
     @property
     def exported(self) -> str:
-        """The run that the demo exports: the full one, unless TPCM alone has the higher F1 on validation streams."""
-        full, alone = (self.streams[name]["val"].figures["f1"].mean for name in (FULL, PROTOTYPE_ONLY))
-        return FULL if full is None or alone is None or full >= alone else PROTOTYPE_ONLY
+        """The run that the demo exports: that with the highest F1 on validation streams."""
+        return max(WATCHED, key=self.validation_f1)
+
+    def validation_f1(self, name: str) -> float:
+        """F1 of a run on validation streams, 0..1; 0 where nothing was found."""
+        return self.streams[name]["val"].figures["f1"].mean or 0.0
 
 
 def measure(runs: Mapping[str, Run], clips: Path, streams: Path, recipe: Recipe) -> Figures:
@@ -64,12 +69,13 @@ def measure(runs: Mapping[str, Run], clips: Path, streams: Path, recipe: Recipe)
     streams: annotations of the held-out streams.
     """
     test = {name: _test(run, clips, recipe.test_episodes) for name, run in runs.items()}
-    gains = tuple(_gain(test, FULL, over, shot) for over in (PROTOTYPE_ONLY, ADAPTERS_ONLY) for shot in SHOTS)
+    gains = tuple(_gain(test, of, over, shot) for of, over in COMPARED for shot in SHOTS)
     config = EvaluationConfig.of(way=WAY, shot=recipe.gallery_shots, galleries=recipe.galleries)
     watched = {
-        name: {split: evaluate_streams(run, streams, config, clips=clips, split=split) for split in STREAM_SPLITS}
-        for name, run in runs.items()
-        if name in (FULL, PROTOTYPE_ONLY)
+        name: {
+            split: evaluate_streams(runs[name], streams, config, clips=clips, split=split) for split in STREAM_SPLITS
+        }
+        for name in WATCHED
     }
     return Figures(test, gains, watched)
 

@@ -1,6 +1,6 @@
 """Put trained runs into the package: `python -m maclip.shipped.pack --data OUT`, or with runs trained elsewhere.
 
-    python -m maclip.shipped.pack --data OUT full=RUN prototype-only=RUN adapters-only=RUN --hours full=0.8
+    python -m maclip.shipped.pack --data OUT full=RUN ladder=RUN --hours full=0.8
 
 OUT is the folder of `maclip.shipped.train`. Weights are written in half precision, `config.json` without the paths of
 this machine, and the model card with what `measure` finds. Runs whose settings are not those of `settings` are refused.
@@ -20,7 +20,7 @@ from typing import Any
 from safetensors.torch import load_file, save
 
 from maclip.runs import ADAPTERS_FILE, Run, write_config
-from maclip.shipped import FOLDER, FULL, PROTOTYPE_ONLY, SHIPPED
+from maclip.shipped import FOLDER, PROTOTYPE_ONLY, SHIPPED
 from maclip.shipped.card import write_card
 from maclip.shipped.measure import measure
 from maclip.shipped.settings import RECIPE, STREAMS, Recipe, RunPlan
@@ -144,7 +144,7 @@ def main(arguments: list[str]) -> None:
     runs = {name: Path(path) for name, path in _pairs(options.runs)}
     hours = {name: float(value) for name, value in _pairs(options.hours)}
     card = pack(options.data, runs=runs, hours=hours, target=options.out)
-    print(json.dumps(card["runs"][FULL], indent=2))
+    print(json.dumps(card["runs"][card["exported"]], indent=2))
     print(card["why"])
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from maclip.config import ModelConfig, TrainConfig
-from maclip.shipped import ADAPTERS_ONLY, FULL, PROTOTYPE_ONLY
+from maclip.shipped import ADAPTERS_ONLY, FULL, LADDER, PROTOTYPE_ONLY
 
 STREAMS = "streams/annotations.json"  # of the training streams, in the folder of `maclip.shipped.train`
 
@@ -71,5 +71,11 @@ RECIPE = Recipe(
             init=PROTOTYPE_ONLY,
         ),
         RunPlan(ADAPTERS_ONLY, MODEL.changed(adapted_depth=1, prototype="none"), TRAIN.changed(way=12, episodes=3000)),
+        RunPlan(
+            LADDER,
+            MODEL.changed(adapters="ladder"),
+            TRAIN.changed(way=12, max_shot=1, episodes=8000, learning_rate=1e-3, prototype_learning_rate=5e-4),
+            init=PROTOTYPE_ONLY,
+        ),
     ),
 )  # fmt: skip

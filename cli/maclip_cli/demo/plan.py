@@ -12,6 +12,7 @@ from maclip.world.classes import Family
 FAMILY: Family = "motion"
 FROZEN = "frozen"
 PARTS = SHIPPED  # the trained models, in the order of tables
+BRIEF_PARTS = (PROTOTYPE_ONLY, ADAPTERS_ONLY, FULL)  # those trained in front of the user: a ladder takes an hour
 # Where a model comes from: trained in front of the user, or shipped in the package.
 BRIEF, READY = "brief", "shipped"
 ORIGINS = (BRIEF, READY)
@@ -22,14 +23,16 @@ def row_name(origin: str, part: str) -> str:
     return f"{origin}-{part}"
 
 
-ROWS = (FROZEN, *(row_name(origin, part) for origin in ORIGINS for part in PARTS))
+ROWS = (
+    FROZEN, *(row_name(BRIEF, part) for part in BRIEF_PARTS), *(row_name(READY, part) for part in PARTS),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class BriefPlan:
     """A training in front of the user.
 
-    part: what is trained, one of `PARTS`.
+    part: what is trained, one of `BRIEF_PARTS`.
     init: the part that it begins with, trained before; None: it begins with nothing.
     """
 

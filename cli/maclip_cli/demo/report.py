@@ -16,7 +16,7 @@ from maclip_cli.demo.device_part import DeviceOutcome, Timeline
 from maclip_cli.demo.folder import DemoFolder
 from maclip_cli.demo.machine import machine_rows
 from maclip_cli.demo.pictures import film_strip, jpeg_uri, video_uri
-from maclip_cli.demo.plan import BRIEF, FROZEN, ORIGINS, PARTS, READY, Plan, row_name
+from maclip_cli.demo.plan import BRIEF, BRIEF_PARTS, FROZEN, ORIGINS, PARTS, READY, Plan, row_name
 from maclip_cli.demo.rows import Difference, RowOutcome
 from maclip_cli.demo.screen import Step
 from maclip_cli.demo.timeline import class_colour, class_numbers, timeline_picture
@@ -109,6 +109,7 @@ def render(findings: Findings) -> str:
         facts=_facts(findings, exported),
         rows=rows,
         parts=(FROZEN, *PARTS),
+        brief_parts=(FROZEN, *BRIEF_PARTS),
         part_titles=PART_TITLES,
         origins=ORIGINS,
         origin_titles=ORIGIN_TITLES,
@@ -166,7 +167,8 @@ def _facts(findings: Findings, exported: RowOutcome) -> list[tuple[str, str]]:
 
 
 def _by_part(rows: Mapping[str, RowOutcome], origin: str, shot: int) -> dict[str, Any]:
-    return {part: rows[row_of(origin, part)].results[shot] for part in (FROZEN, *PARTS)}
+    named = {part: rows.get(row_of(origin, part)) for part in (FROZEN, *PARTS)}
+    return {part: row.results[shot] for part, row in named.items() if row}
 
 
 def _strips(clips: Path) -> list[Strip]:

@@ -19,7 +19,7 @@ from maclip.evaluation.features import store_for
 from maclip.evaluation.selection import choose_fusion_weight
 from maclip.model.maclip import MaClip
 from maclip.runs import METRICS_FILE, Run
-from maclip.shipped import ADAPTERS_ONLY, FULL, PROTOTYPE_ONLY, shipped_run
+from maclip.shipped import ADAPTERS_ONLY, FULL, LADDER, PROTOTYPE_ONLY, shipped_run
 from maclip.training.api import train_new
 from maclip.training.callbacks import Callbacks
 from maclip.training.trainer import CHOOSING_EPISODES, VALIDATION_SEED, VALIDATION_WAY
@@ -100,7 +100,7 @@ def run_rows(plan: Plan, folder: DemoFolder, rows: tuple[str, ...], callbacks: R
 
 
 def differences(rows: Mapping[str, RowOutcome]) -> tuple[Difference, ...]:
-    """What each part brings, by origin, and what the longer training of the shipped full run brings."""
+    """What each part brings, by origin; what the ladder brings, and the longer training of the shipped full run."""
     pairs = [
         pair
         for origin in ORIGINS
@@ -111,6 +111,7 @@ def differences(rows: Mapping[str, RowOutcome]) -> tuple[Difference, ...]:
             (row_name(origin, FULL), row_name(origin, ADAPTERS_ONLY)),
         )
     ]
+    pairs += [(row_name(READY, LADDER), row_name(READY, part)) for part in (PROTOTYPE_ONLY, FULL)]
     pairs.append((row_name(READY, FULL), row_name(BRIEF, FULL)))
     return tuple(_difference(rows, row, than, shot) for row, than in pairs for shot in rows[row].results)
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from rich.table import Table
 
-from maclip.shipped import ADAPTERS_ONLY, FULL, PROTOTYPE_ONLY
+from maclip.shipped import ADAPTERS_ONLY, FULL, LADDER, PROTOTYPE_ONLY
 from maclip_cli.demo.device_part import DeviceOutcome
-from maclip_cli.demo.plan import BRIEF, FROZEN, ORIGINS, PARTS, READY, row_name
+from maclip_cli.demo.plan import BRIEF, BRIEF_PARTS, FROZEN, ORIGINS, PARTS, READY, row_name
 from maclip_cli.demo.rows import Difference, RowOutcome
 from maclip_runtime.decisions import UNKNOWN
 
@@ -18,6 +18,7 @@ PART_TITLES = {
     PROTOTYPE_ONLY: "TPCM only",
     ADAPTERS_ONLY: "adapters only",
     FULL: "full (both)",
+    LADDER: "TPCM and ladder",
 }
 ORIGIN_TITLES = {BRIEF: "trained here", READY: "shipped"}
 # What is compared, by part and what it is compared with.
@@ -26,6 +27,8 @@ GAIN_TITLES = {
     (ADAPTERS_ONLY, FROZEN): "adapters over frozen",
     (FULL, PROTOTYPE_ONLY): "adapters on TPCM",
     (FULL, ADAPTERS_ONLY): "TPCM on adapters",
+    (LADDER, PROTOTYPE_ONLY): "ladder on TPCM",
+    (LADDER, FULL): "ladder over full",
 }
 DRAWN = (
     "All clips and videos are drawn, and the CLIP is a tiny one that knows only such drawings. The programs that "
@@ -52,8 +55,9 @@ def accuracy_table(rows: Mapping[str, RowOutcome], way: int) -> Table:
     for origin, shot in columns:
         made.add_column(f"{ORIGIN_TITLES[origin]}\n{shot}-shot", justify="right")
     for part in (FROZEN, *PARTS):
-        results = [rows[row_of(origin, part)].results[shot] for origin, shot in columns]
-        made.add_row(PART_TITLES[part], *(f"{r.accuracy:.1%} ± {r.interval * 100:.1f}" for r in results))
+        there = [(rows.get(row_of(origin, part)), shot) for origin, shot in columns]
+        found = [row.results[shot] if row else None for row, shot in there]
+        made.add_row(PART_TITLES[part], *(f"{r.accuracy:.1%} ± {r.interval * 100:.1f}" if r else "" for r in found))
     return made
 
 
@@ -69,17 +73,19 @@ def gain_table(found: Sequence[Difference], shots: Sequence[int]) -> Table:
     return made
 
 
-def gain_rows(found: Sequence[Difference], shots: Sequence[int]) -> list[tuple[str, list[Difference]]]:
-    """The rows of `gain_table`: title, and a difference for each origin and shot."""
+def gain_rows(found: Sequence[Difference], shots: Sequence[int]) -> list[tuple[str, list[Difference | None]]]:
+    """The rows of `gain_table`: title, and a difference for each origin and shot, None where it was not trained."""
     by = {(one.row, one.than, one.shot): one for one in found}
     return [
-        (title, [by[row_name(origin, part), row_of(origin, than), shot] for origin in ORIGINS for shot in shots])
+        (title, [by.get((row_name(origin, part), row_of(origin, than), shot)) for origin in ORIGINS for shot in shots])
         for (part, than), title in GAIN_TITLES.items()
     ]
 
 
-def gain(difference: Difference) -> str:
+def gain(difference: Difference | None) -> str:
     """A difference in accuracy in words: "+45.1 ± 1.2", with "(?)" behind it where the interval includes zero."""
+    if difference is None:
+        return ""
     points = round(difference.accuracy * 100, 1) + 0.0  # + 0.0: no "-0.0"
     words = f"{points:+.1f} ± {difference.interval * 100:.1f}"
     return words if difference.significant else f"{words} (?)"
@@ -87,10 +93,7 @@ def gain(difference: Difference) -> str:
 
 def training_times(rows: Mapping[str, RowOutcome], card: Mapping[str, Any]) -> list[str]:
     """How long the trainings took, here and of the shipped runs."""
-    here = ", ".join(
-        f"{PART_TITLES[part]} {rows[row_name(BRIEF, part)].training_s:.0f} s"
-        for part in (PROTOTYPE_ONLY, FULL, ADAPTERS_ONLY)
-    )
+    here = ", ".join(f"{PART_TITLES[part]} {rows[row_name(BRIEF, part)].training_s:.0f} s" for part in BRIEF_PARTS)
     shipped = ", ".join(f"{PART_TITLES[part]} {card['runs'][part]['hours']:.1f} h" for part in PARTS)
     return [
         f"Trained here: {here}; the full model begins with TPCM's training and continues it with adapters.",

@@ -22,7 +22,7 @@ from maclip.config import ModelConfig, TrainConfig
 from maclip.evaluation.evaluator import Result
 from maclip.runs import Run
 from maclip.segments import Segment
-from maclip.shipped import ADAPTERS_ONLY, FULL, PROTOTYPE_ONLY, read_card, shipped_run
+from maclip.shipped import ADAPTERS_ONLY, FULL, LADDER, PROTOTYPE_ONLY, SHIPPED, read_card, shipped_run
 from maclip.world import synth
 from maclip.world.classes import ActionClass, Family
 from maclip.world.classes import classes as all_classes
@@ -32,7 +32,7 @@ from maclip_cli.demo.device_part import Stretch, Timeline, Told
 from maclip_cli.demo.director import run_demo
 from maclip_cli.demo.folder import MARKER, DemoFolder
 from maclip_cli.demo.machine import machine_rows
-from maclip_cli.demo.plan import DEMO, FROZEN, PARTS, ROWS, BriefPlan, DevicePlan, Plan
+from maclip_cli.demo.plan import BRIEF_PARTS, DEMO, FROZEN, ROWS, BriefPlan, DevicePlan, Plan
 from maclip_cli.demo.rows import Difference, RowOutcome, Validation
 from maclip_cli.demo.study import PROCESSES, _require_alive
 from maclip_cli.demo.svg import text
@@ -93,7 +93,7 @@ def test_the_demo_leaves_what_it_promises(demo: DemoFolder) -> None:
     left = {path.name for path in demo.root.iterdir() if not path.name.startswith(".")}
     files = {"gallery.db", "report.html", "results.json", "watched.mp4", "watched.webp"}
     assert {"clips", "run", "runs", "bundle", *files} <= left
-    assert {path.name for path in demo.runs.iterdir()} == set(PARTS)
+    assert {path.name for path in demo.runs.iterdir()} == set(BRIEF_PARTS)
 
 
 def test_the_exported_run_is_the_shipped_one(demo: DemoFolder) -> None:
@@ -105,6 +105,7 @@ def test_the_exported_run_is_the_shipped_one(demo: DemoFolder) -> None:
 def test_no_run_is_called_adapted_unless_its_adapters_are_trained(demo: DemoFolder, tmp_path: Path) -> None:
     for part in (ADAPTERS_ONLY, FULL):
         Run.open(demo.brief_run(part)).require_trained_adapters()
+    for part in (ADAPTERS_ONLY, FULL, LADDER):
         Run.open(shipped_run(part)).require_trained_adapters()
     with pytest.raises(MaclipError, match="no adapters"):
         Run.open(demo.brief_run(PROTOTYPE_ONLY)).require_trained_adapters()
@@ -176,7 +177,7 @@ def test_the_demo_enrolls_and_shows_only_classes_that_training_never_saw() -> No
     unseen = {one.name for one in all_classes("motion") if one.split == "test"}
     assert {*DEMO.device.enrolled, *DEMO.device.video} <= unseen
     assert set(DEMO.device.video) - set(DEMO.device.enrolled)
-    for part in PARTS:
+    for part in SHIPPED:
         assert not unseen & set(Run.open(shipped_run(part)).config.taught)
 
 

@@ -17,7 +17,8 @@ from safetensors.torch import load_file, save_file
 
 from maclip.config import ModelConfig, TrainConfig
 from maclip.runs import Run
-from maclip.shipped import ADAPTERS_ONLY, FOLDER, FULL, PROTOTYPE_ONLY, SHIPPED, read_card, shipped_run
+from maclip.shipped import ADAPTERS_ONLY, FOLDER, FULL, LADDER, PROTOTYPE_ONLY, SHIPPED, read_card, shipped_run
+from maclip.shipped.measure import WATCHED
 from maclip.shipped.pack import MAX_BYTES, TIME_FILE, pack, require_recipe
 from maclip.shipped.settings import RECIPE, Recipe, RunPlan
 from maclip.shipped.train import reproduce
@@ -34,6 +35,7 @@ SMALLEST = Recipe(
         RunPlan(PROTOTYPE_ONLY, MODEL.changed(adapters="none"), TRAIN.changed(episodes=0, prototype_episodes=2)),
         RunPlan(FULL, MODEL.changed(adapted_depth=1), TRAIN.changed(episodes=2), init=PROTOTYPE_ONLY),
         RunPlan(ADAPTERS_ONLY, MODEL.changed(adapted_depth=1, prototype="none"), TRAIN.changed(episodes=2)),
+        RunPlan(LADDER, MODEL.changed(adapters="ladder"), TRAIN.changed(episodes=2), init=PROTOTYPE_ONLY),
     ),
     clips={"train": 2, "val": 2, "test": 6},
     streams=1,
@@ -66,7 +68,7 @@ def test_one_command_draws_trains_and_packs(made: Path) -> None:
     packed = made / "packed"
     card = json.loads((packed / "model_card.json").read_text())
     assert set(card["runs"]) == set(SHIPPED)
-    assert card["exported"] in (FULL, PROTOTYPE_ONLY)
+    assert card["exported"] in (LADDER, FULL, PROTOTYPE_ONLY)
     for name in SHIPPED:
         run = Run.open(packed / name)
         assert card["runs"][name]["adapters_sha256"] == run.adapters_sha256
@@ -76,6 +78,9 @@ def test_one_command_draws_trains_and_packs(made: Path) -> None:
     assert Run.open(packed / FULL).config.init.run == PROTOTYPE_ONLY  # type: ignore[union-attr]
     text = (packed / "model_card.md").read_text()
     assert "| full: TPCM and adapters, last block | TPCM only | 2 |" in text
+    assert "| ladder: TPCM and a side network | TPCM only | 2 |" in text
+    exported = max(WATCHED, key=lambda name: card["runs"][name]["streams"]["val"]["f1"] or 0)
+    assert card["exported"] == exported
 
 
 def test_what_is_finished_is_kept(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,7 +136,7 @@ def test_what_cannot_be_packed_is_said(made: Path, tmp_path: Path, monkeypatch: 
 
 def test_the_package_holds_trained_runs_of_the_recipe() -> None:
     card = read_card()
-    assert card["exported"] in (FULL, PROTOTYPE_ONLY)
+    assert card["exported"] in (LADDER, FULL, PROTOTYPE_ONLY)
     assert sum(file.stat().st_size for name in SHIPPED for file in shipped_run(name).iterdir()) <= MAX_BYTES
     for plan in RECIPE.runs:
         run = Run.open(shipped_run(plan.name))
