@@ -104,7 +104,8 @@ def write_streams(
     split_seed: reshuffle the classes over the splits; None for the default splits.
 
     `annotations.json` has the form of ActivityNet (`maclip.data.untrimmed`) and is written last, so a folder without it
-    is incomplete. Raises `family-unknown`, `output-unwritable`, and `output-exists` if `out` is not empty.
+    is incomplete. Raises `family-unknown`, `output-unwritable`, `process-died`, and `output-exists` if `out` is not
+    empty.
     """
     refuse_unknown(family)
     new_folder(out)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -58,7 +60,10 @@ def new_folder(out: Path) -> None:
 
 
 def run_jobs(write: Callable[[Job], None], jobs: Sequence[Job], workers: int) -> Iterator[None]:
-    """Call `write`, a function of a module, with each job in `workers` processes; yields as each is done."""
+    """Call `write`, a function of a module, with each job in `workers` processes; yields as they are done, in order.
+
+    Raises what `write` raises, and `process-died`.
+    """
     if workers <= 1:
         for job in jobs:
             write(job)
@@ -67,9 +72,19 @@ def run_jobs(write: Callable[[Job], None], jobs: Sequence[Job], workers: int) ->
     # Spawned, not forked: the caller may have threads of torch running. Chunks leave work for every process.
     processes = min(workers, max(len(jobs), 1))
     chunk = max(1, min(8, len(jobs) // processes))
-    with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        for _ in pool.imap_unordered(write, jobs, chunksize=chunk):
+    pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"))
+    try:
+        for _ in pool.map(write, jobs, chunksize=chunk):
             yield
+    except BrokenProcessPool as error:
+        raise MaclipError(
+            "process-died",
+            "A process that writes clips ended before its work was done.",
+            "In a script, call this under `if __name__ == '__main__':`, as spawned processes need it; else look for "
+            "too little memory. With workers=1 no process is started.",
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def write_clips(
@@ -96,7 +111,7 @@ def write_clips(
     `composed`: whether the motions for training include compositions; default True.
 
     `classes.json` is written last, so a folder without it is incomplete. Raises `family-unknown`, `output-unwritable`,
-    and `output-exists` if `out` is not empty.
+    `process-died`, and `output-exists` if `out` is not empty.
     """
     refuse_unknown(family)
     new_folder(out)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import av
@@ -17,7 +21,7 @@ from maclip.world.compositions import COMPOSITIONS
 from maclip.world.motions import Script
 from maclip.world.scenes import FACT_INDEX, FACT_IS_PLACE, Scene, make_thing, random_scene, render_scene
 from maclip.world.shapes import COLOURS, KINDS, SIZES, Shape, View, draw
-from maclip.world.synth import long_video, write_clips
+from maclip.world.synth import long_video, run_jobs, write_clips
 from maclip_runtime.errors import MaclipError
 
 
@@ -324,3 +328,21 @@ def test_long_video_says_what_happens_when(tmp_path: Path) -> None:
     with pytest.raises(MaclipError) as caught:
         long_video(tmp_path / "other.mp4", "motion", ["dancing"])
     assert caught.value.code == "class-unknown"
+
+
+def die(job: int) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_process_that_dies_is_said_and_ends_the_work() -> None:
+    with pytest.raises(MaclipError) as refused:
+        list(run_jobs(die, [0, 1, 2], workers=2))
+    assert refused.value.code == "process-died"
+    assert "__main__" in refused.value.fix
+
+
+def test_a_script_without_a_main_guard_ends() -> None:
+    script = "from maclip.world.synth import run_jobs; list(run_jobs(print, [1, 2], workers=2))"
+    done = subprocess.run([sys.executable, "-"], input=script, capture_output=True, text=True, timeout=60)
+    assert done.returncode
+    assert "__main__" in done.stderr
