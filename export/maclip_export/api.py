@@ -23,6 +23,11 @@ from maclip_export.targets.triton import write_repository
 from maclip_runtime.bundle.manifest import Limit
 from maclip_runtime.errors import MaclipError
 
+NEVER_NAMED = (
+    "The run was trained without names (--text-dropout 1): enroll with --no-text, since names mislead it. The "
+    "accuracy above is with names."
+)
+
 
 def export(
     run: str | Path | Run | MaClip,
@@ -45,6 +50,7 @@ def export(
     check_places(out, options)
     own: Callable[[], Dataset] | None = None
     limit: Limit | None = None
+    never_named = False
     origin: Origin | None = None
     if isinstance(run, MaClip):
         _refuse_pretrained(options)
@@ -55,6 +61,7 @@ def export(
         model, config, origin = load_run(run, options.pretrained)
         own = partial(_own_data, config)
         limit = config.chosen.limit if config.chosen else None
+        never_named = config.train.never_named
         names = vocabulary(config.names, options.names)
     note("reading clips")
     clips = choose_clips(model, options, own)
@@ -63,7 +70,7 @@ def export(
     if options.triton is not None:
         note("writing the model repository")
         write_repository(out, Path(options.triton), options.force)
-    return dataclasses.replace(report, notes=clips.notes)
+    return dataclasses.replace(report, notes=(*clips.notes, *((NEVER_NAMED,) if never_named else ())))
 
 
 def check_places(out: Path, options: ExportOptions) -> None:

@@ -134,3 +134,8 @@ class TrainConfig(Config):
     streams: StreamConfig = field(default_factory=StreamConfig)
     caching: CacheConfig = field(default_factory=CacheConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
+
+    @property
+    def never_named(self) -> bool:
+        """Whether no support clip ever gets a name: what reads names stays as it was made, at random."""
+        return self.text_dropout == 1.0

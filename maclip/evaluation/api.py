@@ -23,6 +23,7 @@ from maclip_runtime.errors import MaclipError
 from maclip_runtime.fleet import HERE, Fleet
 
 MAX_CLASSES_NAMED = 5  # in a message
+NEVER_NAMED = "this run was trained without names (--text-dropout 1), so names mislead it: add --names none"
 
 ProgressOf = Callable[[str], Progress]
 
@@ -53,7 +54,7 @@ def evaluate(
     max_broken: largest share of unreadable clips, 0..1; these are left out. Default 0.
     pretrained: new path of the backbone's weights, for a run whose weights were moved.
     progress: called with the name of a part of the work; returns a callback for (done, total).
-    note: called with a message for each folder, clip or class that was left out.
+    note: called with a message for each folder, clip or class that was left out, and for names that mislead.
     fleet: whose workers encode the clips and answer the episodes (`maclip_runtime.fleet`); default: this process.
     Raises `data-empty`, `too-few-clips`, `answers-not-finite`, `clip-unreadable` and what loading a run raises.
     """
@@ -74,7 +75,8 @@ def evaluate(
     broken = tuple(store.broken.report())
     need = task.shot + task.queries
     small = tuple(c.name for c in evaluator.classes if len(c.clips) < need)
-    for line in (*left_out, *(f"left out: {line}" for line in broken), *_too_small(small, need)):
+    named = (NEVER_NAMED,) if misled(model, config) else ()
+    for line in (*named, *left_out, *(f"left out: {line}" for line in broken), *_too_small(small, need)):
         note(line)
     result = evaluator.evaluate(
         task.way, task.shot, config.episodes, config.seed, progress=progress("episodes"), queries=task.queries
@@ -94,6 +96,11 @@ def evaluate(
         left_out=broken,
         too_small=small,
     )
+
+
+def misled(model: MaClip | Run, config: EvaluationConfig) -> bool:
+    """Whether the evaluation gives names to a run that was trained without any."""
+    return isinstance(model, Run) and model.config.train.never_named and config.names != "none"
 
 
 def _classes(

@@ -168,7 +168,7 @@ class Trainer:
     @property
     def _support(self) -> Support:
         """Support of validation episodes: without names if the model is never trained with names."""
-        return Support("none") if self.train_config.text_dropout == 1.0 else DEFAULT_SUPPORT
+        return Support("none") if self.train_config.never_named else DEFAULT_SUPPORT
 
     def _begin(self, resume: bool) -> Saved | None:
         """Write the config; load the checkpoint to resume from, and truncate the log to it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from videos import color_video
 
 import maclip
 import maclip_export
-from maclip.config import Machine, TrainConfig
+from maclip.config import EvaluationConfig, Machine, TrainConfig
 from maclip.runs import Run
 from maclip_export import ExportOptions, Report, export, read_names
 from maclip_export.bundle import writer as bundle_writer
@@ -82,6 +83,23 @@ def test_a_run_whose_clips_are_gone_is_exported_and_says_so(trained: Path, tmp_p
     assert "generated ones were used" in report.notes[0]
     assert str(clips) in report.notes[0]
     assert given.notes == ()
+
+
+@pytest.mark.usefixtures("quick")
+def test_names_that_mislead_a_run_are_said(trained: Path, tmp_path: Path):
+    copy = tmp_path / "run"
+    shutil.copytree(trained, copy)
+    config = json.loads((copy / "config.json").read_text())
+    config["train"]["text_dropout"] = 1.0
+    (copy / "config.json").write_text(json.dumps(config))
+    report = export(copy, tmp_path / "bundle", ExportOptions(gate_clips=2))
+    assert [("--no-text" in note) for note in report.notes] == [True]
+    asked = EvaluationConfig.of(way=2, shot=1, episodes=2)
+    for names, said in (("own", 1), ("none", 0)):
+        notes: list[str] = []
+        chosen = asked.changed(names=names)
+        maclip.evaluate(Run.open(copy), trained.parent / "clips", chosen, split="train", note=notes.append)
+        assert sum("--names none" in note for note in notes) == said
 
 
 @pytest.mark.usefixtures("quick")

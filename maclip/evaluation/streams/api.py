@@ -16,7 +16,7 @@ from maclip.config import EvaluationConfig
 from maclip.data.dataset import Dataset
 from maclip.data.opening import open_data
 from maclip.data.untrimmed import UntrimmedVideo, open_untrimmed
-from maclip.evaluation.api import ProgressOf, identity
+from maclip.evaluation.api import NEVER_NAMED, ProgressOf, identity, misled
 from maclip.evaluation.streams.encoder import encoder_of
 from maclip.evaluation.streams.galleries import Cut, GalleryPlan, cuts_of, plan_galleries
 from maclip.evaluation.streams.open_set import auroc, strangers_passing
@@ -75,7 +75,7 @@ def evaluate_streams(
     max_broken: largest share of unreadable videos, 0..1; these are left out. Default 0.
     pretrained: new path of the backbone's weights, for a run whose weights were moved.
     progress: called with the name of a part of the work; returns a callback for (done, total).
-    note: called with a message for each video or segment that was left out.
+    note: called with a message for each video or segment that was left out, and for names that mislead.
     fleet: whose workers watch the videos (`maclip_runtime.fleet`); default: this process.
     Raises `data-empty`, `too-few-clips`, `clip-too-short`, `answers-not-finite`, `clip-unreadable`, and what
     `open_untrimmed` and loading a run raise.
@@ -105,7 +105,8 @@ def evaluate_streams(
     )  # fmt: skip
     plan(cuts_of(own, spelling), len(own))  # raises `too-few-clips` before the videos are watched
     seen, left_out = watch_videos(own, spelling, encoder, grid, max_broken, progress("videos"), fleet)
-    for line in left_out:
+    named = (NEVER_NAMED,) if misled(model, config) else ()
+    for line in (*named, *left_out):
         note(line)
     plans = plan(usable_cuts(seen), len(seen))
     scores: list[GalleryScores] = []
