@@ -148,9 +148,9 @@ def main() -> None:
 def random_model(backbone: str | None) -> MaClip:
     """All blocks adapted, every tuned tensor random (adapters of zeros would hide mistakes); None: one small block."""
     if backbone is None:
-        model = small_model("one block", feature_width=32, frames=2)
+        model = small_model("one block", feature_width=32, frames=2, adapters="blocks")
     else:
-        model = maclip.build(backbone, "none")
+        model = maclip.build(backbone, "none", adapters="blocks")
     torch.manual_seed(0)
     for parameter in model.tuned_parameters():
         nn.init.normal_(parameter, std=RANDOM_STD)

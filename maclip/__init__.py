@@ -1,7 +1,7 @@
 """MA-CLIP: light adapters on a frozen CLIP that learn actions from a handful of clips.
 
 >>> import maclip
->>> model = maclip.build("tiny", adapted_depth=2)
+>>> model = maclip.build("tiny")
 
 Train and evaluate in a few lines: samples/research.py. The method, with shapes: docs/method.md.
 """

@@ -12,8 +12,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from maclip.adapters import foreign_options
 from maclip.building import build
 from maclip.config import EvaluationConfig, Machine, ModelConfig, TrainConfig
+from maclip.config.model import NONE
 from maclip.data.dataset import Dataset, data_sha256
 from maclip.data.opening import open_data
 from maclip.data.split_lists import SplitLists
@@ -29,8 +31,9 @@ from maclip.training.distributed import pick_device
 from maclip.training.trainer import CHOOSING_EPISODES, VALIDATION_SEED, VALIDATION_WAY
 from maclip_runtime.errors import MaclipError
 
-HEAD_ALONE = MappingProxyType({"adapters": "none", "adapted_depth": None})
-NOTHING = MappingProxyType({**HEAD_ALONE, "prototype": "none"})
+BLOCKS = MappingProxyType({"adapters": "blocks"})
+HEAD_ALONE = MappingProxyType({"adapters": NONE})
+NOTHING = MappingProxyType({**HEAD_ALONE, "prototype": NONE})
 
 
 @dataclass(frozen=True)
@@ -46,18 +49,23 @@ ROWS: Mapping[str, AblationRow] = MappingProxyType(
     {
         "frozen": AblationRow("nothing trained", NOTHING, trained=False),
         "tpcm": AblationRow("prototype module only", HEAD_ALONE),
-        "adapters": AblationRow("adapters only", {"prototype": "none"}),
-        "both": AblationRow("adapters and prototype module (the paper)", {}),
-        "ladder": AblationRow("ladder and prototype module", {"adapters": "ladder", "adapted_depth": None}),
+        "adapters": AblationRow("adapters only", {**BLOCKS, "prototype": NONE}),
+        "both": AblationRow("adapters and prototype module (the paper)", BLOCKS),
+        "ladder": AblationRow("ladder and prototype module", {"adapters": "ladder"}),
         "full-tuning": AblationRow("image tower fine-tuned", {**NOTHING, "tune": "all"}),
-        "no-text-token": AblationRow("both, no text token in the blocks", {"text_token": False}),
-        "transformer": AblationRow("adapters, plain transformer for prototypes", {"prototype": "transformer"}),
-        "clip-fsar": AblationRow("adapters, CLIP-FSAR's transformer for prototypes", {"prototype": "clip-fsar"}),
-        "raw-text": AblationRow("both, raw text in the prototype module", {"prototype_text": "raw"}),
-        "bimhm": AblationRow("both, Bi-MHM", {"metric": "bimhm"}),
-        "trx": AblationRow("both, TRX", {"metric": "trx"}),
+        "no-text-token": AblationRow("both, no text token in the blocks", {**BLOCKS, "text_token": False}),
+        "transformer": AblationRow(
+            "adapters, plain transformer for prototypes", {**BLOCKS, "prototype": "transformer"}
+        ),
+        "clip-fsar": AblationRow(
+            "adapters, CLIP-FSAR's transformer for prototypes", {**BLOCKS, "prototype": "clip-fsar"}
+        ),
+        "raw-text": AblationRow("both, raw text in the prototype module", {**BLOCKS, "prototype_text": "raw"}),
+        "bimhm": AblationRow("both, Bi-MHM", {**BLOCKS, "metric": "bimhm"}),
+        "trx": AblationRow("both, TRX", {**BLOCKS, "metric": "trx"}),
     }
 )
+KINDS = {ModelConfig.of(**row.options).adapters.kind for row in ROWS.values()}
 DEFAULT_ROWS = ("frozen", "tpcm", "adapters", "both")
 
 
@@ -97,7 +105,8 @@ def ablate(
     out: a folder for the runs, new or of the same ablation before.
     rows: names of `ROWS`.
     backbone, pretrained: as for `maclip.build`.
-    model, train, evaluation: what all rows share; a row changes what it is about.
+    model, train, evaluation: what all rows share; a row changes what it is about. Each row has its own kind of
+        adapters, and reads the options of that kind alone.
     shots: the evaluations of each row.
     split: the classes that are asked.
     lists: public split lists for a folder.
@@ -108,6 +117,12 @@ def ablate(
         if name not in ROWS:
             raise MaclipError("option-invalid", f"There is no row {name!r}.", f"Choose of: {', '.join(ROWS)}.")
     model, train, machine = model or ModelConfig(), train or TrainConfig(), machine or Machine()
+    if model.adapters.kind not in KINDS:
+        raise MaclipError(
+            "option-invalid",
+            f"No row has --adapters {model.adapters.kind}: each has its own kind of adapters.",
+            "Leave out --adapters, or compare with a run of your own: maclip train, maclip eval, maclip compare.",
+        )
     callbacks = callbacks or Callbacks()
     dataset = data if isinstance(data, Dataset) else open_data(Path(data), lists)
     reading: dict[str, Any] = {
@@ -120,7 +135,7 @@ def ablate(
     for name in rows:
         row, folder = ROWS[name], Path(out) / name
         callbacks.note(f"{name}: {row.words}")
-        config = model.changed(**row.options)
+        config = _changed(model, row)
         run = None
         if row.trained:
             run = _trained(dataset, folder / "run", backbone, pretrained, config, train, lists, machine, callbacks)
@@ -135,6 +150,12 @@ def ablate(
             records[shot] = read_record(file)
         results.append(AblationResult(name, row, records, run))
     return results
+
+
+def _changed(model: ModelConfig, row: AblationRow) -> ModelConfig:
+    """`model` as `row` has it, without the options of other kinds of adapters than the row's."""
+    config = model.changed(**row.options)
+    return config.changed(**{one.name: one.default for one in foreign_options(config.adapters)})
 
 
 def _answers(result: Result, asked: EvaluationConfig) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from maclip.adapters import refuse_foreign_options
 from maclip.backbones.loading import IN_MEMORY, load_backbone, wrap_backbone
 from maclip.config import ModelConfig
 from maclip.model.maclip import MaClip
@@ -27,12 +28,13 @@ def build(
     backbone: a ViT of open_clip by name, "tiny", or "hub" for whatever a model hub's folder says.
     pretrained: a tag of open_clip, the path of a checkpoint or of a model hub's folder, or "none" for random weights.
     quick_gelu: activation of a checkpoint that does not say it; default: as the backbone's name says.
-    config: what is chosen beside the backbone; default: the paper's settings.
-    options: single options of `ModelConfig` by name, such as `adapted_depth=4`.
+    config: what is chosen beside the backbone; default: a ladder, and the paper's prototype module.
+    options: single options of `ModelConfig` by name, such as `adapters="blocks"`, the paper's adapters.
     Raises `option-invalid`, `depth-invalid` and what `load_backbone` raises.
     """
-    loaded = load_backbone(backbone, pretrained, quick_gelu=quick_gelu)
-    return MaClip(loaded, (config or ModelConfig()).changed(**options)).eval()
+    chosen = (config or ModelConfig()).changed(**options)
+    refuse_foreign_options(chosen.adapters)  # before weights are downloaded
+    return MaClip(load_backbone(backbone, pretrained, quick_gelu=quick_gelu), chosen).eval()
 
 
 def wrap(

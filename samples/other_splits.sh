@@ -21,6 +21,6 @@ train_and_evaluate() {
     done
 }
 
-train_and_evaluate tpcm --adapted-depth 0 --episodes 0 --prototype-episodes 2200 --text-dropout 0.7
-train_and_evaluate tpcm-without-text-dropout --adapted-depth 0 --episodes 0 --prototype-episodes 2200
-train_and_evaluate full --adapted-depth 1 --episodes 160 --prototype-episodes 1800 --text-dropout 0.7
+train_and_evaluate tpcm --adapters none --episodes 0 --prototype-episodes 2200 --text-dropout 0.7
+train_and_evaluate tpcm-without-text-dropout --adapters none --episodes 0 --prototype-episodes 2200
+train_and_evaluate full --adapters blocks --adapted-depth 1 --episodes 160 --prototype-episodes 1800 --text-dropout 0.7

@@ -17,7 +17,7 @@ def main(
 ) -> maclip.Record:
     data = maclip.open_data(folder)
     frozen = maclip.build(backbone, pretrained, adapters="none", prototype="none")
-    model = maclip.build(backbone, pretrained, adapted_depth=1, fusion_weight=0.1)
+    model = maclip.build(backbone, pretrained, adapters="blocks", adapted_depth=1, fusion_weight=0.1)
     config = maclip.TrainConfig.of(prototype_episodes=5 * episodes, episodes=episodes, accumulate=1, learning_rate=3e-4)
     run = maclip.train(model, data, config, out=out)  # `model` is trained in place; maclip.load(out) loads it
     evaluation = maclip.EvaluationConfig.of(way=way, shot=1, episodes=1000)

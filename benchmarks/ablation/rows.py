@@ -36,7 +36,7 @@ TUNE_ALL = ON_HEAD.changed(learning_rate=1e-4)  # lower still for the whole enco
 RANDOM_VIEWS = TRAIN.changed(cache="none", views=16)
 # A row that trains one block sees as many crops of a clip as its cached stem holds views.
 ON_HEAD_CROPS = ON_HEAD.changed(stem_views=8)
-FULL_MODEL = ModelConfig.of(adapted_depth=1, fusion_weight=0.1)
+FULL_MODEL = ModelConfig.of(adapters="blocks", adapted_depth=1, fusion_weight=0.1)
 TPCM_ALONE = ModelConfig.of(adapters="none", fusion_weight=0.1)
 FROZEN = ModelConfig.of(adapters="none", prototype="none")
 FSAR_HEAD = TPCM_ALONE.changed(prototype="clip-fsar")

@@ -11,10 +11,21 @@ from maclip.adapters.registry import (
     adapter,
     build_adapted_block,
     build_side_network,
+    foreign_options,
     is_side_network,
+    refuse_foreign_options,
 )
 from maclip.registry import import_all
 
-__all__ = ["ADAPTERS", "SideNetwork", "adapter", "build_adapted_block", "build_side_network", "is_side_network"]
+__all__ = [
+    "ADAPTERS",
+    "SideNetwork",
+    "adapter",
+    "build_adapted_block",
+    "build_side_network",
+    "foreign_options",
+    "is_side_network",
+    "refuse_foreign_options",
+]
 
 import_all(__name__, __path__)

@@ -9,8 +9,11 @@ from typing import Any, TypeVar
 from torch import Tensor, nn
 
 from maclip.backbones.image_towers import FrozenTower
-from maclip.config import AdapterConfig
+from maclip.config import AdapterConfig, LadderConfig
+from maclip.config.model import BLOCK_OPTIONS, NONE
+from maclip.config.options import Option
 from maclip.registry import Registry
+from maclip_runtime.errors import MaclipError
 
 Module = TypeVar("Module", bound=type[nn.Module])
 
@@ -74,6 +77,32 @@ def adapter(name: str) -> Callable[[Module], Module]:
 def is_side_network(kind: str) -> bool:
     """Whether adapters of `kind` are a side network. Raises `adapter-unknown`."""
     return issubclass(ADAPTERS.find(kind), SideNetwork)
+
+
+def foreign_options(config: AdapterConfig) -> list[Option]:
+    """The options that adapters of this kind do not read and that are not at their default.
+
+    Raises `adapter-unknown`.
+    """
+    ladder = {one.name for one in LadderConfig.options()}
+    if config.kind == NONE:
+        others = ladder | set(BLOCK_OPTIONS)
+    else:
+        others = set(BLOCK_OPTIONS) if is_side_network(config.kind) else ladder
+    values = config.values()
+    return [one for one in config.options() if one.name in others and values[one.name] != one.default]
+
+
+def refuse_foreign_options(config: AdapterConfig) -> None:
+    """Raise `option-invalid` for an option that adapters of this kind do not read, and `adapter-unknown`."""
+    for one in foreign_options(config):
+        kind, whose = ("blocks", "adapters in the blocks") if one.name in BLOCK_OPTIONS else ("ladder", "a ladder")
+        flag = one.flag.replace("--", "--no-", 1) if one.kind is bool else one.flag
+        raise MaclipError(
+            "option-invalid",
+            f"{flag} is an option of {whose}, but --adapters is {config.kind}.",
+            f"Add --adapters {kind}, or leave out {flag}.",
+        )
 
 
 def build_adapted_block(config: AdapterConfig, tower: FrozenTower) -> nn.Module:

@@ -18,8 +18,8 @@ from maclip.backbones.image_towers import FrozenTower
 
 # A summary for messages; `maclip backbones` lists the names, and a test keeps both consistent.
 FAMILIES = (
-    "open_clip's ViT models (CLIP, SigLIP, SigLIP 2, CLIPA, CoCa, ViTamin, MobileCLIP's B and L), or with a ladder "
-    "also EVA, Perception Encoder, MobileCLIP's S, ConvNeXt and ResNet"
+    "open_clip's ViT models (CLIP, SigLIP, SigLIP 2, CLIPA, CoCa, ViTamin, MobileCLIP's B and L), or, but not with "
+    "--adapters blocks, EVA, Perception Encoder, MobileCLIP's S, ConvNeXt and ResNet"
 )
 OWN_TEXT, HUB_TOKENIZER, HUB_ENCODER = "own", "hub tokenizer", "hub encoder"
 
@@ -37,7 +37,7 @@ class Entry:
     tokens: tokens of a frame (N + 1), or places of a convolutional tower's last stage.
     width, feature_width: D (after the last block) and D'.
     class_token: whether a class token represents a frame, rather than the mean of its patches.
-    adaptable: whether the paper's adapters fit its blocks; a ladder fits all.
+    adaptable: whether the paper's adapters fit its blocks; a ladder, the default, fits all.
     """
 
     name: str

@@ -79,7 +79,7 @@ REFERENCE = "full"
 
 def methods(settings: Settings) -> Mapping[str, Method]:
     """All methods by key; first full fine-tuning, to which ratios are relative."""
-    model = ModelConfig.of(frames=settings.frames, metric=settings.metric)
+    model = ModelConfig.of(frames=settings.frames, metric=settings.metric, adapters="blocks")
     train = TrainConfig.of(
         way=settings.way,
         shot=settings.shot,

@@ -8,6 +8,8 @@ from maclip.config.options import Config, option
 
 MAX_FRAMES = 512  # of a clip
 NONE = "none"  # kind of adapters or prototype module: do without
+# Of adapters in the blocks alone, by name; a ladder has those of `LadderConfig`.
+BLOCK_OPTIONS = ("adapted_depth", "adapter_width", "joint_scale", "adapter_init_std", "inner_skip")
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,11 @@ class AdapterConfig(Config):
     """The adapters of the frozen image tower (docs/method.md, sections 2 and 11)."""
 
     kind: str = option(
-        "blocks", "Adapters of the image tower: blocks (the paper), ladder (a side network) or none.", name="adapters"
+        "ladder", "Adapters of the image tower: ladder (a side network), blocks (the paper) or none.", name="adapters"
     )
     depth: int | None = option(
         None,
-        "Adapt the last K blocks; default: all, as in the paper.",
+        "With blocks: adapt the last K; default: all, as in the paper.",
         name="adapted_depth",
         minimum=0,
         maximum=1000,
@@ -109,7 +111,11 @@ class TextConfig(Config):
 
 @dataclass(frozen=True)
 class ModelConfig(Config):
-    """A model, except its backbone. Defaults are those of the paper, or ours where the paper gives none."""
+    """A model, except its backbone.
+
+    By default its adapters are a ladder (ours); `adapters="blocks"` gives the paper's. Other defaults are those of the
+    paper, or ours where the paper gives none.
+    """
 
     frames: int = option(8, "Frames of a clip (T).", minimum=2, maximum=MAX_FRAMES)
     tune: str = option(

@@ -1,4 +1,4 @@
-"""The MA-CLIP model: a frozen CLIP, adapters in its last blocks, TPCM, a metric (docs/method.md, sections 2 to 5)."""
+"""The MA-CLIP model: a frozen CLIP, its adapters, TPCM, a metric (docs/method.md, sections 2 to 5 and 11)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from maclip.adapters import build_adapted_block, build_side_network, is_side_network
+from maclip.adapters import build_adapted_block, build_side_network, is_side_network, refuse_foreign_options
 from maclip.backbones.cutting import cut_tower
 from maclip.backbones.image_towers import plain_block
 from maclip.backbones.loading import LoadedBackbone
@@ -50,6 +50,7 @@ class MaClip(nn.Module):
         super().__init__()
         self._encoded: dict[str, Tensor] = {}  # text features by name, once the encoder is freed
         refuse_templates(config.text.templates)
+        refuse_foreign_options(config.adapters)
         self.checkpointing = False  # gradient checkpointing, set by training
         self.backbone = backbone
         self.clip: Any = backbone.clip
@@ -60,7 +61,7 @@ class MaClip(nn.Module):
             raise MaclipError(
                 "backbone-unsupported",
                 f"The blocks of {backbone.name} cannot be adapted.",
-                "Add --adapters ladder, or --adapters none for the prototype module alone.",
+                "Choose --adapters ladder, which is the default, or --adapters none for the prototype module alone.",
             )
         if not 0 <= depth <= layers:
             raise MaclipError(
@@ -311,12 +312,6 @@ def _in_blocks(config: ModelConfig) -> bool:
 
 
 def _adapted_depth(config: ModelConfig, layers: int) -> int:
-    if _in_blocks(config):
-        return layers if config.adapters.depth is None else config.adapters.depth
-    if config.adapters.depth:
-        raise MaclipError(
-            "option-invalid",
-            f"--adapted-depth {config.adapters.depth} needs adapters in the blocks.",
-            f"Leave out --adapted-depth or --adapters {config.adapters.kind}.",
-        )
-    return 0
+    if not _in_blocks(config):
+        return 0
+    return layers if config.adapters.depth is None else config.adapters.depth

@@ -66,11 +66,15 @@ RECIPE = Recipe(
         ),
         RunPlan(
             FULL,
-            MODEL.changed(adapted_depth=1),
+            MODEL.changed(adapters="blocks", adapted_depth=1),
             TRAIN.changed(way=12, episodes=4000, learning_rate=3e-4),
             init=PROTOTYPE_ONLY,
         ),
-        RunPlan(ADAPTERS_ONLY, MODEL.changed(adapted_depth=1, prototype="none"), TRAIN.changed(way=12, episodes=3000)),
+        RunPlan(
+            ADAPTERS_ONLY,
+            MODEL.changed(adapters="blocks", adapted_depth=1, prototype="none"),
+            TRAIN.changed(way=12, episodes=3000),
+        ),
         RunPlan(
             LADDER,
             MODEL.changed(adapters="ladder"),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from maclip.adapters import refuse_foreign_options
 from maclip.backbones.loading import load_backbone
 from maclip.config import Machine, ModelConfig, TrainConfig
 from maclip.data.clip_store import ClipStore
@@ -97,6 +98,7 @@ def train_new(
     reuse: stores of earlier trainings on the same clips, whose stem tokens are shared.
     """
     machine = machine or Machine()
+    refuse_foreign_options(model_config.adapters)  # before clips are read and weights downloaded
     with start_team(machine, train_config.precision) as team:
 
         def prepare() -> Trainer:
@@ -197,7 +199,7 @@ def new_run_config(
         chosen=None,
         data_sha256=data_sha256(data),
         lists=lists,
-        init=find_initial(Path(init)) if init else None,
+        init=find_initial(Path(init), model.config) if init else None,
     )
 
 

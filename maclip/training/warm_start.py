@@ -9,14 +9,26 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
 
+from maclip.config import ModelConfig
+from maclip.config.model import NONE
 from maclip.model.maclip import MaClip
 from maclip.runs import ADAPTERS_FILE, Init, Run
 from maclip_runtime.errors import MaclipError
 
 
-def find_initial(run: Path) -> Init:
-    """The `Init` of `run`, for `begin_with`. Raises `run-missing`, `run-invalid` and `adapters-missing`."""
+def find_initial(run: Path, config: ModelConfig) -> Init:
+    """The `Init` of `run`, for `begin_with` of a model of `config`.
+
+    Raises `init-mismatch` for adapters of another kind, `run-missing`, `run-invalid` and `adapters-missing`.
+    """
     opened = Run.open(run)
+    kind = opened.config.model.adapters.kind
+    if NONE not in (kind, config.adapters.kind) and kind != config.adapters.kind:
+        raise MaclipError(
+            "init-mismatch",
+            f"{run} was trained with --adapters {kind}, this model has --adapters {config.adapters.kind}.",
+            f"Add --adapters {kind}, or train without --init.",
+        )
     return Init(str(run.resolve()), opened.adapters_sha256, opened.config.backbone.weights_sha256, opened.config.taught)
 
 

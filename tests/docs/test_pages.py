@@ -68,7 +68,7 @@ def test_options_on_the_page_are_options_of_the_command_line():
 
 
 def test_parameter_counts_of_the_page_are_the_models():
-    model = maclip.build("ViT-B-32", "none")
+    model = maclip.build("ViT-B-32", "none", adapters="blocks")
     first = model.blocks["0"]
     assert isinstance(first, BlockAdapters)
     assert model.temporal_embedding is not None

@@ -19,7 +19,7 @@ from maclip_runtime.bundle.manifest import Limit
 @pytest.fixture(scope="session")
 def shallow(once: Once) -> tuple[MaClip, Path]:
     """The tiny CLIP with its last two blocks adapted, and its bundle: stem and tower."""
-    model = randomised(maclip.build("tiny", "none", adapted_depth=2))
+    model = randomised(maclip.build("tiny", "none", adapters="blocks", adapted_depth=2))
     material = Material(NAMES, drawn_trial(model, 2), limit=Limit(1.5, "nothing, for a test", False))
     return model, once("shallow", lambda folder: write_bundle(model, folder / "bundle", material)) / "bundle"
 
@@ -27,7 +27,7 @@ def shallow(once: Once) -> tuple[MaClip, Path]:
 @pytest.fixture(scope="session")
 def deep(once: Once) -> tuple[MaClip, Path]:
     """The tiny CLIP with all blocks adapted, and its bundle: one visual graph."""
-    model = randomised(maclip.build("tiny", "none"))
+    model = randomised(maclip.build("tiny", "none", adapters="blocks"))
     material = Material(NAMES, drawn_trial(model, 2))
     return model, once("deep", lambda folder: write_bundle(model, folder / "bundle", material)) / "bundle"
 

@@ -34,7 +34,7 @@ def randomised(model: MaClip) -> MaClip:
 
 def made(once: Once, name: str, options: ExportOptions) -> Made:
     """The tiny CLIP with its last two blocks adapted, and its bundle by `options`; what was tried lies beside it."""
-    model = randomised(maclip.build("tiny", "none", adapted_depth=2))
+    model = randomised(maclip.build("tiny", "none", adapters="blocks", adapted_depth=2))
 
     def make(folder: Path) -> None:
         material = Material(NAMES, drawn_trial(model, 2), calibration=drawn_trial(model, 2, seed=1))
@@ -45,9 +45,11 @@ def made(once: Once, name: str, options: ExportOptions) -> Made:
 
 
 def two_blocks(**choices: Any) -> MaClip:
-    """The tiny CLIP with fewer layers, all of its kinds: exporting takes time for each."""
+    """The tiny CLIP with fewer layers, all of its kinds: exporting takes time for each. By default the paper's."""
     tiny = load_backbone("tiny", "none")
     vision = {"image_size": 64, "patch_size": 16, "width": 64, "layers": 2, "head_width": 32}
     text = {"context_length": 32, "vocab_size": 1179, "width": 64, "heads": 2, "layers": 1}
     clip = open_clip.CLIP(embed_dim=64, vision_cfg=vision, text_cfg=text).eval().requires_grad_(False)
-    return randomised(MaClip(dataclasses.replace(tiny, clip=clip), ModelConfig.of(**choices)).eval())
+    return randomised(
+        MaClip(dataclasses.replace(tiny, clip=clip), ModelConfig.of(**{"adapters": "blocks", **choices})).eval()
+    )

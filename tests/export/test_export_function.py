@@ -30,7 +30,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for seed in range(2):
             color_video(root / "clips" / name / f"{seed}.mp4", [(name, 1.0)], seed=seed)
     config = TrainConfig.of(way=2, episodes=1, accumulate=1, views=1)
-    model = maclip.build("tiny", "none", frames=2, adapted_depth=1)
+    model = maclip.build("tiny", "none", frames=2, adapters="blocks", adapted_depth=1)
     return maclip.train(model, root / "clips", config, out=root / "run", machine=Machine.of(device="cpu")).path
 
 
@@ -104,7 +104,7 @@ def test_names_that_mislead_a_run_are_said(trained: Path, tmp_path: Path):
 
 @pytest.mark.usefixtures("quick")
 def test_a_model_in_memory_is_given_back_as_it_was(tmp_path: Path):
-    model = randomised(maclip.build("tiny", "none", adapted_depth=1)).train()
+    model = randomised(maclip.build("tiny", "none", adapters="blocks", adapted_depth=1)).train()
     report = export(model, tmp_path / "bundle", ExportOptions(names=NAMES, gate_clips=2))
     assert model.training
     assert model.blocks.training

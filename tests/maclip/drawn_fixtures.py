@@ -16,8 +16,11 @@ from maclip.world.synth import write_clips
 
 @pytest.fixture
 def make_model() -> Callable[..., MaClip]:
+    """The paper's model on the small CLIP, with `choices`, and random tuned tensors."""
+
     def make(**choices: object) -> MaClip:
-        return randomised(MaClip(small_backbone(), ModelConfig.of(**choices)).eval())  # type: ignore[arg-type]
+        config = ModelConfig.of(**{"adapters": "blocks", **choices})  # type: ignore[arg-type]
+        return randomised(MaClip(small_backbone(), config).eval())
 
     return make
 

@@ -18,7 +18,7 @@ from maclip.training.callbacks import Callbacks, Step
 
 CPU = Machine(device="cpu")
 COLOURS = ("red", "green", "blue")
-MODEL = ModelConfig.of(adapted_depth=1, frames=4)
+MODEL = ModelConfig.of(adapters="blocks", adapted_depth=1, frames=4)
 TRAIN = TrainConfig.of(way=3, episodes=6, prototype_episodes=4, accumulate=2, views=2, validations=1, seed=3)
 
 

@@ -16,9 +16,10 @@ from maclip.config import EvaluationConfig, ModelConfig, TrainConfig
 from maclip.evaluation.record import read_record
 from maclip.tiny import MODEL_NAME, tokenizer
 from maclip.training import trainer as training
+from maclip.training.api import train_new
 from maclip_runtime.errors import MaclipError
 
-MODEL = ModelConfig.of(adapted_depth=1, frames=4)
+MODEL = ModelConfig.of(adapters="blocks", adapted_depth=1, frames=4)
 TRAIN = TrainConfig.of(
     way=3, episodes=2, prototype_episodes=2, accumulate=1, views=1, validations=1, learning_rate=0.01
 )
@@ -66,7 +67,10 @@ def test_a_clip_in_memory_becomes_the_model_that_its_name_gives():
     same(wrapped, built)
     assert wrapped.backbone.sha256 == built.backbone.sha256
     assert wrapped.backbone.preprocess == built.backbone.preprocess
-    assert maclip.wrap(clip, tokenizer(), adapted_depth=1).backbone.preprocess == built.backbone.preprocess
+    assert (
+        maclip.wrap(clip, tokenizer(), adapters="blocks", adapted_depth=1).backbone.preprocess
+        == built.backbone.preprocess
+    )
     assert wrapped.backbone.name == "mine"
     assert not wrapped.training
     assert not any(parameter.requires_grad for parameter in clip.parameters())
@@ -75,13 +79,37 @@ def test_a_clip_in_memory_becomes_the_model_that_its_name_gives():
 def test_a_model_that_adapters_do_not_fit_is_refused():
     clip = open_clip.create_model("RN50", pretrained=None)
     with pytest.raises(MaclipError, match="cannot be adapted") as caught:
-        maclip.wrap(clip, tokenizer())
+        maclip.wrap(clip, tokenizer(), adapters="blocks")
     assert caught.value.code == "backbone-unsupported"
-    assert maclip.wrap(clip, tokenizer(), adapters="ladder").side is not None
+    assert maclip.wrap(clip, tokenizer()).side is not None
+
+
+def test_by_default_it_has_a_ladder_and_untrained_it_is_frozen_clip():
+    model, frozen = maclip.build("tiny"), maclip.build("tiny", adapters="none", prototype="none")
+    assert maclip.ModelConfig().adapters.kind == model.config.adapters.kind == "ladder"
+    assert model.side is not None
+    assert sum(p.numel() for p in model.side.parameters()) > 0
+    clips = CLIPS.repeat(1, 2, 1, 1, 1)
+    with torch.no_grad():
+        for text in (None, model.encode_names(["red", "green"])):
+            assert torch.equal(model.features(clips, text), frozen.features(clips, text))
+
+
+def test_an_option_of_the_papers_adapters_alone_says_what_to_add(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("maclip.building.load_backbone", None)  # refused before anything is loaded
+    monkeypatch.setattr("maclip.training.api.load_backbone", None)
+    with pytest.raises(MaclipError, match="--adapted-depth is an option of adapters in the blocks") as caught:
+        maclip.build("tiny", adapted_depth=4)
+    assert caught.value.code == "option-invalid"
+    assert caught.value.fix == "Add --adapters blocks, or leave out --adapted-depth."
+    with pytest.raises(MaclipError, match="--joint-scale") as caught:
+        train_new(folder, tmp_path / "run", "tiny", "tiny", maclip.ModelConfig.of(joint_scale=1.0), TRAIN)
+    assert caught.value.code == "option-invalid"
+    assert not (tmp_path / "run").exists()
 
 
 def test_options_and_a_configuration_build_the_same():
-    assert maclip.build("tiny", adapted_depth=1, frames=4).config == MODEL
+    assert maclip.build("tiny", adapters="blocks", adapted_depth=1, frames=4).config == MODEL
     assert maclip.build("tiny", config=MODEL, metric="mean").config == MODEL.changed(metric="mean")
     with pytest.raises(MaclipError, match="'adaptd_depth'") as caught:
         maclip.build("tiny", adaptd_depth=1)
@@ -214,6 +242,9 @@ def test_an_ablation_keeps_what_is_done(folder, tmp_path):
                 **{"backbone": "tiny", "model": MODEL, "train": TRAIN, "machine": CPU, **changed},
             )  # fmt: skip
         assert caught.value.code == "resume-differs"
+    with pytest.raises(MaclipError, match="No row has --adapters mine") as caught:
+        maclip.ablate(folder, tmp_path / "b", backbone="tiny", model=MODEL.changed(adapters="mine"))
+    assert caught.value.code == "option-invalid"
     with pytest.raises(MaclipError, match="'best'") as caught:
         maclip.ablate(folder, tmp_path / "b", ("best",), backbone="tiny")
     assert caught.value.code == "option-invalid"
@@ -223,5 +254,8 @@ def test_an_ablation_keeps_what_is_done(folder, tmp_path):
 @pytest.mark.parametrize("name", ablation.ROWS)
 def test_every_row_of_the_ablation_makes_a_model(name):
     row = ablation.ROWS[name]
-    model = maclip.build("tiny", "none", config=MODEL.changed(**row.options))
+    model = maclip.build("tiny", "none", config=ablation._changed(MODEL.changed(ladder_width=16), row))
     assert bool(model.tuned_parameters()) is row.trained
+    kind = row.options["adapters"]
+    assert (model.adapted_depth, model.side is not None) == (int(kind == "blocks"), kind == "ladder")
+    assert model.config.adapters.ladder.width == (16 if kind == "ladder" else None)

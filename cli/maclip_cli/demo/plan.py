@@ -85,7 +85,7 @@ def _brief(prototype: int, joint: int, adapters: int) -> tuple[BriefPlan, ...]:
     Text dropout is high: with forty training classes the model overfits to their names, which hurts on unseen names.
     """
     model = ModelConfig.of(fusion_weight=0.1, open_set_weight=0.5)
-    adapted = model.changed(adapted_depth=1)
+    adapted = model.changed(adapters="blocks", adapted_depth=1)
     train = TrainConfig.of(
         way=20,
         accumulate=1,

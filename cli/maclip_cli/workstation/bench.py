@@ -33,7 +33,11 @@ def bench(
     ] = None,
     adapted_depth: Annotated[
         int | None,
-        typer.Option(min=0, max=1000, help="With RUN 'none': default, the first bundle's; adapters are untrained."),
+        typer.Option(
+            min=0,
+            max=1000,
+            help="With RUN 'none': adapted blocks (K); default, the first bundle's adapters, untrained.",
+        ),
     ] = None,
     repeats: Annotated[int, typer.Option(min=1, max=1000000, help="Single clips for each runner.")] = 30,
     batch: Annotated[int, typer.Option(min=1, max=1024, help="Clips in a batch, for throughput.")] = 4,
@@ -137,10 +141,13 @@ def _source(
 
     manifest = bundle.manifest
     depth = manifest.adapted_depth if adapted_depth is None else adapted_depth
+    # A tower without adapted blocks is a side network's: plain CLIP is one graph.
+    side = adapted_depth is None and not depth and "tower" in manifest.graphs
+    kind = ("blocks", depth) if depth else ("ladder" if side else "none", None)
     if run != NO_RUN:
-        return ModelSource(Path(run), manifest.backbone.name, pretrained, manifest.frames, depth)
+        return ModelSource(Path(run), manifest.backbone.name, pretrained, manifest.frames, *kind)
     name = backbone or manifest.backbone.name
-    return ModelSource(None, name, pretrained or manifest.backbone.pretrained, manifest.frames, depth)
+    return ModelSource(None, name, pretrained or manifest.backbone.pretrained, manifest.frames, *kind)
 
 
 def _model_facts(source: ModelSource, named: Sequence[tuple[str, Bundle]]) -> dict[str, Any]:
@@ -156,7 +163,9 @@ def _model_facts(source: ModelSource, named: Sequence[tuple[str, Bundle]]) -> di
 
 
 def _title(source: ModelSource, settings: Settings, machine: dict[str, Any]) -> str:
-    adapted = f", {source.adapted_depth} blocks adapted" if source.adapted_depth else ""
+    adapted = {"blocks": f", {source.adapted_depth} blocks adapted", "ladder": ", a ladder", "none": ""}[
+        source.adapters
+    ]
     return (
         f"{source.backbone}, {source.frames} frames a clip{adapted}; {settings.threads} threads, {machine['processor']}"
     )

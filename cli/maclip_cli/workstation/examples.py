@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 EXAMPLES = {
-    "info": ("maclip info --backbone ViT-B-16 --pretrained none --adapted-depth 4",),
+    "info": ("maclip info --backbone ViT-B-16 --pretrained none",),
     "demo": ("maclip demo --out demo",),
     "synth": ("maclip synth clips --family motion --streams 20",),
     "data check": ("maclip data check data", "maclip data check annotations.json --videos videos"),
     "train": (
-        "maclip train data --out run --backbone ViT-B-16 --adapted-depth 4 --episodes 2000",
+        "maclip train data --out run --backbone ViT-B-16 --episodes 2000",
         "maclip train --resume run",
     ),
     "eval": (

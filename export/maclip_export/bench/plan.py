@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from maclip_runtime.bundle.manifest import Manifest
 from maclip_runtime.bundle.opening import Bundle
@@ -19,13 +19,18 @@ CLIP, BATCH, STEP = "clip", "batch", "step"  # what a runner is asked for
 
 @dataclass(frozen=True)
 class ModelSource:
-    """Where the torch model comes from: a run folder, or a backbone by name with `adapted_depth` untrained blocks."""
+    """Where the torch model comes from: a run folder, or a backbone by name with untrained adapters.
+
+    adapters: their kind, without a run.
+    adapted_depth: with "blocks", K.
+    """
 
     run: Path | None
     backbone: str
     pretrained: str | None
     frames: int
-    adapted_depth: int
+    adapters: str
+    adapted_depth: int | None
 
     def load(self) -> MaClip:
         """The model in evaluation mode. Raises what `maclip.load` and `maclip.build` raise."""
@@ -34,9 +39,10 @@ class ModelSource:
         if self.run is not None:
             return maclip.load(self.run, self.pretrained).eval()
         pretrained = self.pretrained or "openai"
-        if not self.adapted_depth:
-            return maclip.build(self.backbone, pretrained, frames=self.frames, adapters="none", prototype="none")
-        return maclip.build(self.backbone, pretrained, frames=self.frames, adapted_depth=self.adapted_depth)
+        kind: dict[str, Any] = {"adapters": self.adapters, "adapted_depth": self.adapted_depth}
+        if self.adapters == "none":
+            kind["prototype"] = "none"
+        return maclip.build(self.backbone, pretrained, frames=self.frames, **kind)
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ def few_classes(family: Family, split_seed: int | None = None, *, composed: bool
 def few_trainings() -> tuple[BriefPlan, ...]:
     few = TrainConfig.of(way=4, accumulate=1, views=1, validations=1)
     model = ModelConfig.of(open_set_weight=0.5)
-    adapted = model.changed(adapted_depth=1)
+    adapted = model.changed(adapters="blocks", adapted_depth=1)
     joint = few.changed(prototype_episodes=0, episodes=2)
     return (
         BriefPlan(PROTOTYPE_ONLY, model.changed(adapters="none"), few.changed(prototype_episodes=4, episodes=0)),

@@ -130,7 +130,7 @@ def test_resuming_refuses_another_value_of_a_nested_option_and_names_its_flag(tm
     )  # fmt: skip
     for arguments, told in (
         (("--gradient-clip", 2), "--gradient-clip 2.0 (the run has 1.0)"),
-        (("--adapters", "none"), "--adapters none (the run has blocks)"),
+        (("--adapters", "none"), "--adapters none (the run has ladder)"),
         (("--no-text-token",), "--text-token False (the run has True)"),
         (("--template", "the {}"), "--template the {} (the run has a {})"),
         (("--adapted-depth", 1), "--adapted-depth 1 (the run has none)"),

@@ -24,7 +24,7 @@ def run(tmp_path: Path) -> Path:
     """A run whose data is gone, so that going on with it ends there and not earlier."""
     folder = tmp_path / "run"
     backbone = Backbone("tiny", "tiny", "0" * 64)
-    model = ModelConfig.of(adapted_depth=1, templates=("a {}", "the {}"))
+    model = ModelConfig.of(adapters="blocks", adapted_depth=1, templates=("a {}", "the {}"))
     train = TrainConfig.of(way=4, learning_rate=1e-3)
     write_config(
         folder,
@@ -89,7 +89,7 @@ def test_a_checkpoint_is_found_from_another_folder_and_may_be_moved(tmp_path, mo
     shutil.copy(TINY_DIR / "open_clip_model.safetensors", weights)
     monkeypatch.chdir(folder)
     which = ("--out", "run", "--backbone", "tiny", "--pretrained", "w.safetensors")
-    few = ("--adapted-depth", "1", "--way", "3", "--episodes", "2", "--accumulate", "1")
+    few = ("--adapters", "blocks", "--adapted-depth", "1", "--way", "3", "--episodes", "2", "--accumulate", "1")
     done = CliRunner().invoke(app, ["train", "../data", *which, *few])
     assert done.exit_code == 0, done.output
     assert Run.open(folder / "run").config.backbone.pretrained == str(weights)

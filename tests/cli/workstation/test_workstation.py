@@ -58,7 +58,7 @@ def assert_refused(done: subprocess.CompletedProcess[str], code: str, exit_code:
 
 
 def test_info_counts_the_papers_parameters():
-    done = run("info", "--backbone", "ViT-B-32", "--pretrained", "none", "--json")
+    done = run("info", "--backbone", "ViT-B-32", "--pretrained", "none", "--adapters", "blocks", "--json")
     facts = json.loads(done.stdout)
     assert facts["parameters_total"] == pytest.approx(169.81e6, abs=0.01e6)
     assert facts["parameters_tuned"] == pytest.approx(18.54e6, abs=0.01e6)
@@ -75,7 +75,8 @@ def test_a_device_without_torch_is_told_what_to_install():
 @pytest.mark.long
 def test_from_clips_to_an_accuracy_and_a_bundle(drawn_folder: Path, tmp_path: Path):
     run_folder = tmp_path / "run"
-    short = ("--backbone", "tiny", "--pretrained", "none", "--adapted-depth", 1, "--way", 3, "--episodes", 4)
+    blocks = ("--adapters", "blocks", "--adapted-depth", 1)
+    short = ("--backbone", "tiny", "--pretrained", "none", *blocks, "--way", 3, "--episodes", 4)
     done = process("train", drawn_folder, "--out", run_folder, *short, "--accumulate", 2)
     assert done.returncode == 0, done.stderr
     assert "Next: maclip export" in done.stderr
@@ -127,9 +128,10 @@ def test_from_clips_to_an_accuracy_and_a_bundle(drawn_folder: Path, tmp_path: Pa
 def test_ctrl_c_keeps_the_last_state_and_says_how_to_go_on(drawn_folder: Path, tmp_path: Path):
     run_folder = tmp_path / "run"
     few = ("--way", "3", "--episodes", "0", "--prototype-episodes", "300", "--accumulate", "1")
-    command = ["train", drawn_folder, "--out", run_folder, "--backbone", "tiny", "--pretrained", "tiny", *few]
+    blocks = ("--adapters", "blocks", "--adapted-depth", "1")
+    command = ["train", drawn_folder, "--out", run_folder, "--backbone", "tiny", "--pretrained", "tiny", *few, *blocks]
     started = subprocess.Popen(
-        [sys.executable, "-c", WITHOUT.format(blocked="()"), *map(str, command), "--adapted-depth", "1"],
+        [sys.executable, "-c", WITHOUT.format(blocked="()"), *map(str, command)],
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -164,9 +166,16 @@ def test_bad_input_is_said_in_a_sentence(tmp_path: Path, drawn_folder: Path):
     out = ("--out", tmp_path / "run", "--backbone", "tiny", "--pretrained", "none")
     assert_refused(process("train", tmp_path / "nowhere", *out), "data-missing")
     assert_refused(run("train", drawn_folder), "option-invalid")
-    assert_refused(run("train", drawn_folder, *out, "--adapted-depth", 99), "depth-invalid")
+    assert_refused(run("train", drawn_folder, *out, "--adapters", "blocks", "--adapted-depth", 99), "depth-invalid")
+    for command in (("train", drawn_folder, *out), ("info", *out[2:])):
+        done = run(*command, "--adapted-depth", 4)
+        assert_refused(done, "option-invalid")
+        assert "Add --adapters blocks, or leave out --adapted-depth." in done.stderr
     for template in ("no place", "a {} {x}", "{} {0}", "{"):
-        assert_refused(run("train", drawn_folder, *out, "--template", template, "--adapted-depth", 1), "option-invalid")
+        assert_refused(
+            run("train", drawn_folder, *out, "--template", template, "--adapters", "blocks", "--adapted-depth", 1),
+            "option-invalid",
+        )
     assert_refused(run("train", drawn_folder, *out, "--metric", "dtw", "--way", 2), "metric-unknown")
     assert_refused(run("synth", tmp_path, "--family", "dance"), "family-unknown")
     assert_refused(run("export", "-o", tmp_path / "bundle"), "option-invalid")
@@ -183,6 +192,6 @@ def test_a_clip_without_pictures_stops_training_with_its_name(tmp_path: Path):
             color_video(tmp_path / "data" / name / f"{i}.mp4", [("red", 1.0)])
     write_sound(tmp_path / "data" / "a" / "0.mp4")
     out = ("--out", tmp_path / "run", "--backbone", "tiny", "--pretrained", "none", "--way", 2)
-    done = run("train", tmp_path / "data", *out, "--adapted-depth", 1)
+    done = run("train", tmp_path / "data", *out, "--adapters", "blocks", "--adapted-depth", 1)
     assert_refused(done, "data-broken")
     assert "0.mp4" in done.stderr

@@ -26,7 +26,7 @@ SQUASHED = Preprocess.for_size(32, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), squash=True
 def siglip() -> MaClip:
     """All three of its blocks adapted: one visual graph, in which every part of the tower is."""
     backbone = replace(small_backbone_of("siglip"), preprocess=SQUASHED)
-    return randomised(MaClip(backbone, ModelConfig()).eval())
+    return randomised(MaClip(backbone, ModelConfig.of(adapters="blocks")).eval())
 
 
 def test_a_siglips_graph_gives_torchs_features_for_any_number_of_clips(siglip: MaClip, tmp_path: Path):
@@ -44,7 +44,7 @@ def test_a_siglips_graph_gives_torchs_features_for_any_number_of_clips(siglip: M
 
 
 def test_stem_and_tower_state_the_tokens_of_a_tower_without_class_token(siglip: MaClip):
-    stem, tower, *_ = graphs_of(MaClip(siglip.backbone, ModelConfig.of(adapted_depth=1)))
+    stem, tower, *_ = graphs_of(MaClip(siglip.backbone, ModelConfig.of(adapters="blocks", adapted_depth=1)))
     assert stem.outputs[0].shape == ("F", 4, 32)
     assert tower.inputs[0].shape == ("B", 8, 4, 32)
     assert tower.outputs[0].shape == ("B", 8, 32)

@@ -165,8 +165,8 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path):
 
 
 def test_the_contract_follows_what_makes_features_comparable():
-    first = maclip.build("tiny", "none", adapted_depth=1)
-    other = maclip.build("tiny", "none", adapted_depth=1, metric="bimhm")
+    first = maclip.build("tiny", "none", adapters="blocks", adapted_depth=1)
+    other = maclip.build("tiny", "none", adapters="blocks", adapted_depth=1, metric="bimhm")
     with torch.no_grad():
         for key, value in other.tuned_state().items():
             value.copy_(first.tuned_state()[key])
@@ -181,5 +181,8 @@ def test_the_contract_follows_what_makes_features_comparable():
 
 
 def test_text_features_of_other_lengths_are_not_comparable():
-    unit, raw = (maclip.build("tiny", "tiny", adapted_depth=0, prototype_text=length) for length in ("unit", "raw"))
+    unit, raw = (
+        maclip.build("tiny", "tiny", adapters="blocks", adapted_depth=0, prototype_text=length)
+        for length in ("unit", "raw")
+    )
     assert contract_of(unit) != contract_of(raw)

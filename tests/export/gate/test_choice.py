@@ -26,7 +26,7 @@ STATIC = ExportOptions(precision="int8", quantization="static", gate_clips=2)
 
 @pytest.fixture(scope="module")
 def model() -> MaClip:
-    return maclip.build("tiny", "none", adapted_depth=1, frames=2)
+    return maclip.build("tiny", "none", adapters="blocks", adapted_depth=1, frames=2)
 
 
 @pytest.fixture(scope="module")

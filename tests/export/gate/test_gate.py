@@ -30,7 +30,7 @@ from maclip_runtime.bundle.opening import Bundle
 
 
 def shallow_model() -> MaClip:
-    return randomised(maclip.build("tiny", "none", adapted_depth=1))
+    return randomised(maclip.build("tiny", "none", adapters="blocks", adapted_depth=1))
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +198,7 @@ def test_without_two_clips_of_two_classes_there_is_no_accuracy(shallow):
 
 
 def test_trial_clips_are_labelled(tmp_path: Path):
-    model = maclip.build("tiny", "none", adapted_depth=0)
+    model = maclip.build("tiny", "none", adapters="blocks", adapted_depth=0)
     trial = drawn_trial(model, 2, 3)
     assert trial.frames.shape == (6, 8, 64, 64, 3)
     assert trial.labels.tolist() == [0, 0, 1, 1, 2, 2]

@@ -66,7 +66,7 @@ def test_features_of_two_blocks_of_vit_b32_equal_torchs(tmp_path, monkeypatch):
         return config
 
     monkeypatch.setattr(open_clip, "get_model_config", two_blocks)
-    model = randomised(maclip.build("ViT-B-32", "none"))
+    model = randomised(maclip.build("ViT-B-32", "none", adapters="blocks"))
     assert (model.layers, model.adapted_depth, model.image.width, model.image.rows) == (2, 2, 768, 50)
     write_bundle(model, tmp_path / "bundle", Material([], drawn_trial(model, 1, 2)))
     assert_same_features(model, tmp_path / "bundle")

@@ -59,7 +59,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[
 
 
 def model_with(metric: str) -> MaClip:
-    return randomised(maclip.build("tiny", "none", adapted_depth=0, metric=metric, frames=FRAMES))
+    return randomised(maclip.build("tiny", "none", adapters="blocks", adapted_depth=0, metric=metric, frames=FRAMES))
 
 
 def compare(model: MaClip, match: Callable[..., tuple[np.ndarray, ...]]) -> None:
@@ -108,7 +108,9 @@ def test_prototypes_are_read_once_where_they_lie(exported, metric):
 
 def test_a_metrics_parameters_are_learnt_counted_and_kept_out_of_the_contract():
     torch.manual_seed(4)
-    plain, model = (maclip.build("tiny", "none", adapted_depth=0, metric=name) for name in ("otam", "trx"))
+    plain, model = (
+        maclip.build("tiny", "none", adapters="blocks", adapted_depth=0, metric=name) for name in ("otam", "trx")
+    )
     count = sum(p.numel() for p in model.metric.parameters())
     assert count == 2 * 1152 * 2 * model.feature_width + 3 * 1152
     assert sum(p.numel() for p in model.tuned_parameters()) - sum(p.numel() for p in plain.tuned_parameters()) == count

@@ -64,7 +64,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_hubs_folder_gives_weights_tokens_and_preparation(folder: Path):
-    model = maclip.build(NAME, str(folder), adapted_depth=1)
+    model = maclip.build(NAME, str(folder), adapters="blocks", adapted_depth=1)
     prepared = model.backbone.preprocess
     assert (prepared.resize, prepared.mean, prepared.std) == (None, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     tokens = model.backbone.tokenizer(["A photo of WAVING!", "of " * 20])
@@ -90,7 +90,7 @@ def test_a_tokenizer_that_loses_its_separators_loses_them_here_too(folder: Path)
 
 
 def test_without_its_tokenizer_a_model_takes_clips_and_refuses_names():
-    model = maclip.build(NAME, "none", adapted_depth=1)
+    model = maclip.build(NAME, "none", adapters="blocks", adapted_depth=1)
     frames = torch.zeros(1, 8, 32, 32, 3, dtype=torch.uint8)
     with torch.no_grad():
         assert model.prototypes(model.features(frames)).shape == (1, 8, 16)

@@ -29,7 +29,9 @@ FRAMES = torch.randint(0, 256, (2, 8, 32, 32, 3), dtype=torch.uint8, generator=t
 def test_stem_and_tower_together_are_open_clips_own_encoder_wherever_they_are_cut(kind):
     backbone = small_backbone_of(kind)
     for depth in range(4):
-        model = MaClip(backbone, ModelConfig.of(adapted_depth=depth, prototype="none")).eval().double()
+        model = (
+            MaClip(backbone, ModelConfig.of(adapters="blocks", adapted_depth=depth, prototype="none")).eval().double()
+        )
         model.blocks.clear()  # nothing trained, so that only the cut is left
         normed = (FRAMES.flatten(0, 1).double() / 255 - model.pixel_mean) / model.pixel_std
         with torch.no_grad():
@@ -90,7 +92,7 @@ def test_an_adapted_block_is_the_methods_equations_on_the_librarys_own_block(kin
 
 @pytest.mark.parametrize("kind", ["siglip", "clipa", "mobileclip"])
 def test_every_tuned_tensor_learns_and_no_frozen_one_does(kind):
-    model = randomised(MaClip(small_backbone_of(kind), ModelConfig.of(adapted_depth=2))).train()
+    model = randomised(MaClip(small_backbone_of(kind), ModelConfig.of(adapters="blocks", adapted_depth=2))).train()
     learn_once(model, FRAMES)
 
 

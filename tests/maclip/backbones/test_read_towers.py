@@ -22,7 +22,9 @@ LADDER = {"adapters": "ladder", "ladder_width": 16}
 
 
 @pytest.mark.parametrize(
-    "choice", [{"adapters": "none"}, LADDER, {"adapted_depth": 0}], ids=["none", "ladder", "frozen"]
+    "choice",
+    [{"adapters": "none"}, LADDER, {"adapters": "blocks", "adapted_depth": 0}],
+    ids=["none", "ladder", "frozen"],
 )
 @pytest.mark.parametrize("kind", KINDS)
 def test_untrained_it_is_the_librarys_own_encoder(kind, choice):
@@ -63,9 +65,10 @@ def test_places_of_a_staged_tower_are_averages_of_its_own_stages():
 
 
 def test_the_papers_adapters_are_refused_with_what_fits():
+    assert MaClip(small_backbone_of("fastvit"), ModelConfig()).side is not None  # the default fits
     for choice in ({}, {"adapted_depth": 1}):
         with pytest.raises(MaclipError, match="cannot be adapted") as caught:
-            MaClip(small_backbone_of("fastvit"), ModelConfig.of(**choice))
+            MaClip(small_backbone_of("fastvit"), ModelConfig.of(adapters="blocks", **choice))
         assert caught.value.code == "backbone-unsupported"
         assert "--adapters ladder" in caught.value.fix
 

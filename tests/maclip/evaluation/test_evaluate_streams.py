@@ -76,7 +76,7 @@ def streams(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def model() -> MaClip:
-    return maclip.build("tiny", adapted_depth=1)
+    return maclip.build("tiny", adapters="blocks", adapted_depth=1)
 
 
 @pytest.fixture(scope="module")
@@ -231,7 +231,7 @@ def test_actions_that_overlap_are_watched_but_not_asked_for(model: MaClip, strea
 
 
 def test_a_model_that_answers_nan_is_refused(streams: Path) -> None:
-    model = maclip.build("tiny", adapted_depth=1)
+    model = maclip.build("tiny", adapters="blocks", adapted_depth=1)
     with torch.no_grad():
         next(p for key, p in model.named_parameters() if key.startswith("prototype")).fill_(float("nan"))
     with pytest.raises(MaclipError, match="finite"):

@@ -136,7 +136,7 @@ def test_checkpointing_changes_no_gradient(make_model):
         ({"ladder_width": 331}, "width 331 cannot be divided among 5"),
         ({"ladder_temporal": (4,)}, "--ladder-temporal 4 is not a layer of 3"),
         ({"ladder_temporal": (0, 2)}, "--ladder-temporal 0 is not a layer of 3"),
-        ({"adapted_depth": 1}, "--adapted-depth 1 needs adapters in the blocks"),
+        ({"adapted_depth": 1}, "--adapted-depth is an option of adapters in the blocks"),
         ({"ladder_width": 2}, "--ladder-width cannot be 2"),
     ],
 )

@@ -23,7 +23,7 @@ def fresh(**options: object) -> MaClip:
     """A model as training begins with it."""
     backbone = small_backbone()
     torch.manual_seed(5)
-    return MaClip(backbone, ModelConfig.of(**{"adapted_depth": 1, **options})).eval()
+    return MaClip(backbone, ModelConfig.of(**{"adapters": "blocks", "adapted_depth": 1, **options})).eval()
 
 
 def features(model: MaClip, text: Tensor | None = None) -> Tensor:
@@ -156,9 +156,32 @@ def test_without_adapters_nothing_of_the_tower_is_tuned_and_no_depth_can_be_give
     assert all(key.startswith("prototype.") for key in model.tuned_state())
     plain = fresh(adapters="none", adapted_depth=None, prototype="none")
     assert torch.equal(features(model), features(plain))
-    with pytest.raises(MaclipError, match="--adapted-depth 2 needs adapters") as caught:
+    with pytest.raises(MaclipError, match="--adapted-depth is an option of adapters in the blocks") as caught:
         fresh(adapters="none", adapted_depth=2)
     assert caught.value.code == "option-invalid"
+
+
+@pytest.mark.parametrize(
+    ("kind", "option", "value", "flag", "other"),
+    [
+        ("ladder", "adapted_depth", 1, "--adapted-depth", "blocks"),
+        ("ladder", "adapted_depth", 0, "--adapted-depth", "blocks"),
+        ("ladder", "adapter_width", 0.5, "--adapter-width", "blocks"),
+        ("ladder", "joint_scale", 1.0, "--joint-scale", "blocks"),
+        ("ladder", "adapter_init_std", 0.1, "--adapter-init-std", "blocks"),
+        ("ladder", "inner_skip", False, "--no-inner-skip", "blocks"),
+        ("none", "joint_scale", 1.0, "--joint-scale", "blocks"),
+        ("blocks", "ladder_width", 16, "--ladder-width", "ladder"),
+        ("blocks", "ladder_temporal", (2,), "--ladder-temporal", "ladder"),
+        ("none", "ladder_width", 16, "--ladder-width", "ladder"),
+    ],
+)
+def test_an_option_of_other_adapters_is_refused_with_what_to_add(kind, option, value, flag, other):
+    with pytest.raises(MaclipError, match=f"^{flag} is an option of .*, but --adapters is {kind}") as caught:
+        fresh(**{"adapted_depth": None, "adapters": kind, option: value})
+    assert caught.value.code == "option-invalid"
+    assert caught.value.fix == f"Add --adapters {other}, or leave out {flag}."
+    assert fresh(**{"adapted_depth": None, "adapters": other, option: value})
 
 
 def test_one_option_says_which_tensors_are_trained():
@@ -171,6 +194,8 @@ def test_one_option_says_which_tensors_are_trained():
     assert tuned(prototype="none") == {"blocks", "temporal_embedding"}
     assert tuned(prototype="none", tune="all") == {"blocks", "temporal_embedding", "clip"}
     assert tuned(metric="trx") == {"blocks", "temporal_embedding", "prototype", "metric"}
+    assert tuned(adapters="ladder", adapted_depth=None) == {"side", "prototype"}
+    assert tuned(adapters="none", adapted_depth=None, prototype="none", tune="all") == {"clip"}
 
 
 def test_names_of_which_the_encoder_reads_the_same_are_refused_by_name():

@@ -33,8 +33,14 @@ TRAIN = TrainConfig.of(way=4, accumulate=1, views=1, validations=1, validation_e
 SMALLEST = Recipe(
     runs=(
         RunPlan(PROTOTYPE_ONLY, MODEL.changed(adapters="none"), TRAIN.changed(episodes=0, prototype_episodes=2)),
-        RunPlan(FULL, MODEL.changed(adapted_depth=1), TRAIN.changed(episodes=2), init=PROTOTYPE_ONLY),
-        RunPlan(ADAPTERS_ONLY, MODEL.changed(adapted_depth=1, prototype="none"), TRAIN.changed(episodes=2)),
+        RunPlan(
+            FULL, MODEL.changed(adapters="blocks", adapted_depth=1), TRAIN.changed(episodes=2), init=PROTOTYPE_ONLY
+        ),
+        RunPlan(
+            ADAPTERS_ONLY,
+            MODEL.changed(adapters="blocks", adapted_depth=1, prototype="none"),
+            TRAIN.changed(episodes=2),
+        ),
         RunPlan(LADDER, MODEL.changed(adapters="ladder"), TRAIN.changed(episodes=2), init=PROTOTYPE_ONLY),
     ),
     clips={"train": 2, "val": 2, "test": 6},

@@ -118,11 +118,11 @@ def test_each_method_tunes_what_it_is_called(clips, tmp_path, monkeypatch):
     assert [t.loss for t in checkpointed[1]] == pytest.approx([t.loss for t in adapters[1]])  # the same numbers
 
     def tuned(**choices: Any) -> int:
-        config = ModelConfig.of(frames=4, **choices)
+        config = ModelConfig.of(**{"frames": 4, "adapters": "blocks", **choices})
         return sum(p.numel() for p in MaClip(small_backbone(), config).tuned_parameters())
 
     assert adapters[0].tuned == checkpointed[0].tuned == tuned()
-    assert updates("cached", clips, tmp_path / "k", 0)[0].tuned == tuned(adapted_depth=1)
+    assert updates("cached", clips, tmp_path / "k", 0)[0].tuned == tuned(adapters="blocks", adapted_depth=1)
     visual = sum(p.numel() for p in small_backbone().clip.visual.parameters())
     assert updates("full", clips, tmp_path / "f", 0)[0].tuned == visual + tuned(adapters="none")
 

@@ -197,8 +197,8 @@ def test_a_segment_that_leaves_its_file_is_said(drawn_data, streams, tmp_path):
 
 def test_without_a_cache_windows_are_read_as_pixels(drawn_data, streams, tmp_path):
     train(
-        drawn_data, tmp_path / "run", model=ModelConfig.of(open_set_weight=0.5), streams=str(streams),
-        cache="none", prototype_episodes=0, episodes=2, validations=1, none_windows=2,
+        drawn_data, tmp_path / "run", model=ModelConfig.of(adapters="blocks", open_set_weight=0.5),
+        streams=str(streams), cache="none", prototype_episodes=0, episodes=2, validations=1, none_windows=2,
     )  # fmt: skip
     assert (tmp_path / "run" / "adapters.safetensors").is_file()
 

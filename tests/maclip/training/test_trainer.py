@@ -32,7 +32,7 @@ from maclip.training.optimizer import Optimizer
 from maclip_runtime.errors import MaclipError
 
 CPU = Machine(device="cpu")
-MODEL = ModelConfig.of(adapted_depth=1)
+MODEL = ModelConfig.of(adapters="blocks", adapted_depth=1)
 TRAIN = TrainConfig.of(
     way=4, episodes=8, prototype_episodes=8, accumulate=2, views=2, validation_episodes=20, validations=4, seed=3
 )
@@ -307,7 +307,13 @@ def test_resuming_refuses_changed_data_and_what_is_no_run(drawn_data, tmp_path):
 
 def test_adapters_of_another_model_are_refused(drawn_data, tmp_path):
     train(drawn_data, tmp_path / "one", prototype_episodes=0, episodes=2)
-    train(drawn_data, tmp_path / "two", model=ModelConfig.of(adapted_depth=2), prototype_episodes=0, episodes=2)
+    train(
+        drawn_data,
+        tmp_path / "two",
+        model=ModelConfig.of(adapters="blocks", adapted_depth=2),
+        prototype_episodes=0,
+        episodes=2,
+    )
     (tmp_path / "one" / "adapters.safetensors").write_bytes((tmp_path / "two" / "adapters.safetensors").read_bytes())
     with pytest.raises(MaclipError) as caught:
         maclip.load(tmp_path / "one")

@@ -12,6 +12,7 @@ from small_data import CPU, MODEL, TRAIN, Listener, small_training, write_classe
 from torch import Tensor
 from typer.testing import CliRunner
 
+from maclip.config import ModelConfig
 from maclip.evaluation.record import read_record
 from maclip.runs import Run
 from maclip.training import api
@@ -94,6 +95,13 @@ def test_another_clip_nothing_in_common_and_changed_adapters_are_refused(data, t
     with pytest.raises(MaclipError, match="has no tuned tensor of this model") as refused:
         begin(data, tmp_path / "a", tpcm, model=MODEL.changed(prototype="none"))
     assert refused.value.code == "init-mismatch"
+    begin(data, tmp_path / "blocks", tpcm)
+    with pytest.raises(
+        MaclipError, match="trained with --adapters blocks, this model has --adapters ladder"
+    ) as refused:
+        begin(data, tmp_path / "d", tmp_path / "blocks", model=ModelConfig.of(frames=4))
+    assert refused.value.code == "init-mismatch"
+    assert refused.value.fix == "Add --adapters blocks, or train without --init."
     other = replace(small_backbone(), sha256="1" * 64)
     with monkeypatch.context() as patched:
         patched.setattr(api, "load_backbone", lambda name, pretrained, **_: other)
@@ -107,3 +115,4 @@ def test_another_clip_nothing_in_common_and_changed_adapters_are_refused(data, t
     assert refused.value.code == "init-changed"
     assert not (tmp_path / "a").exists()
     assert not (tmp_path / "b").exists()
+    assert not (tmp_path / "d").exists()
