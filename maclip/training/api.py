@@ -43,7 +43,7 @@ def train(
     model: from `maclip.build`, `maclip.wrap` or `maclip.load`.
     data: a dataset, or a folder that `maclip.open_data` can read. It trains on classes of split "train" and validates
         on those of "val".
-    config: of the training; default: the paper's settings.
+    config: of the training; default: `TrainConfig()`.
     out: the new run folder.
     lists: public split lists, if `data` is a folder; default None.
     machine: devices, caches and threads; default: one process on the GPU if there is one.

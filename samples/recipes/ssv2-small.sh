@@ -14,7 +14,7 @@ backbone=${BACKBONE:-ViT-B-32}
 
 maclip data check "$data" --lists "$lists"
 for shot in 1 5; do
-    maclip train "$data" --lists "$lists" --out "$run/$shot-shot" --backbone "$backbone" --pretrained openai \
+    maclip train "$data" --adapters blocks --lists "$lists" --out "$run/$shot-shot" --backbone "$backbone" --pretrained openai \
         --way 5 --shot "$shot" --frames 8 --metric otam --episodes 20000 --accumulate 16 --learning-rate 5e-4
     maclip eval "$run/$shot-shot" "$data" --lists "$lists" --way 5 --shot "$shot" --episodes 10000 \
         --json "$run/$shot-shot.json"

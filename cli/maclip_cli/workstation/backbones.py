@@ -38,9 +38,9 @@ def backbones(
     people().print(
         f"{len(works)} of {len(found)} open_clip models are supported; --refused lists the others with reasons, and "
         "--json the tags for --pretrained. frame: what represents a frame in temporal adaptation, its class token or "
-        "the mean of its patches. fits: both kinds of adapters, or only the ladder, the default. text: its own, or of a "
-        "model hub its tokenizer, which can be read from beside the weights, or its encoder, which needs transformers and the "
-        "network.",
+        "the mean of its patches. fits: both kinds of adapters, or only the ladder, the default. text: its own, or of "
+        "a model hub its tokenizer, which can be read from beside the weights, or its encoder, which needs "
+        "transformers and the network.",
         soft_wrap=True,
     )
 

@@ -200,7 +200,8 @@ class Form:
 class Manifest:
     """Everything that a device must know about a bundle.
 
-    `trained` is False for plain CLIP (`maclip export --frozen`). The last `adapted_depth` blocks carry adapters.
+    `trained` is False for plain CLIP (`maclip export --frozen`). The last `adapted_depth` blocks carry adapters;
+    none does with a side network.
     `contract` is a hash of what makes features comparable; galleries store it. `graphs` has `visual`, or `stem` and
     `tower`; `prototype` and `match`; and `text` with a text encoder. `precision` is "float32", "fp16" or "int8";
     `quantization` is the int8 form of `graphs`, "dynamic" or "static" (QDQ), else None; `forms` holds the other form

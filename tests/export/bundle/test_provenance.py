@@ -34,7 +34,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (root / "clips" / name).mkdir(parents=True, exist_ok=True)
             color_video(root / "clips" / name / f"{seed}.mp4", [(name, 1.0)], seed=seed)
     config = TrainConfig.of(way=2, episodes=1, accumulate=1, views=1)
-    model = maclip.build("tiny", "none", frames=2)
+    model = maclip.build("tiny", "none", frames=2, adapters="blocks")
     return maclip.train(model, root / "clips", config, out=root / "my-run", machine=CPU).path
 
 
