@@ -70,7 +70,7 @@ def test_own_parts_are_built_with_their_configuration():
     assert model.blocks["2"].offset.equal(0.25 * torch.arange(32))
     query, support = torch.randn(2, 4, 16), torch.randn(3, 4, 16)
     torch.testing.assert_close(model.metric(query, support), 2 * torch.cdist(query[:, 0], support[:, 0]))
-    plain = MaClip(small_backbone(), OWN.changed(adapters="none", adapted_depth=None)).eval()
+    plain = MaClip(small_backbone(), OWN.changed(adapters="none", adapted_depth=None, adapter_init_std=0.02)).eval()
     frames = torch.randint(0, 256, (2, 4, 32, 32, 3), dtype=torch.uint8)
     with torch.no_grad():
         assert not torch.allclose(model.features(frames), plain.features(frames))

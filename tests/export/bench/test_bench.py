@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from maclip.runs import (
     write_config,
 )
 from maclip_cli.workstation.app import app
+from maclip_cli.workstation.bench import _source
 from maclip_export.bench.plan import RunnerSpec, bundle_specs
 from maclip_runtime.bundle.manifest import Backbone
 from maclip_runtime.bundle.opening import Bundle
@@ -136,6 +138,25 @@ def test_a_bundle_of_another_model_is_refused(bundle: Path):
     _, error = bench("none", bundle, *FEW, "--backbone", "tiny", "--pretrained", "none", "--adapted-depth", 0)
     assert isinstance(error, MaclipError)
     assert error.code == "contract-mismatch"
+
+
+def test_without_a_run_the_model_has_the_bundles_kind_of_adapters(shallow):
+    """A bundle that says of no block that it is adapted, and has a tower, is a ladder's."""
+    of_blocks = Bundle.open(shallow[1])
+    beside = SimpleNamespace(manifest=replace(of_blocks.manifest, adapted_depth=0))
+    whole = SimpleNamespace(manifest=replace(beside.manifest, graphs={}))
+    for bundle, depth, kind in (
+        (of_blocks, None, ("blocks", 2)),
+        (of_blocks, 1, ("blocks", 1)),
+        (of_blocks, 0, ("none", None)),
+        (beside, None, ("ladder", None)),
+        (beside, 1, ("blocks", 1)),
+        (whole, None, ("none", None)),
+    ):
+        source = _source("none", bundle, None, None, depth)
+        assert (source.adapters, source.adapted_depth) == kind
+        model = source.load()
+        assert (model.config.adapters.kind, model.adapted_depth) == (kind[0], kind[1] or 0)
 
 
 def test_bad_options_are_refused_before_anything_is_measured(bundle: Path, tmp_path: Path):
