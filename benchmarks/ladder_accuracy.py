@@ -64,8 +64,8 @@ class Row:
 ROWS: Mapping[str, Row] = MappingProxyType(
     {
         "tpcm": Row("TPCM alone", MODEL.changed(adapters="none")),
-        "last-block": Row("adapters in the last block, cached", MODEL.changed(adapted_depth=1)),
-        "blocks": Row("adapters in all blocks", MODEL),
+        "last-block": Row("adapters in the last block, cached", MODEL.changed(adapters="blocks", adapted_depth=1)),
+        "blocks": Row("adapters in all blocks", MODEL.changed(adapters="blocks")),
         "ladder": Row("ladder, cached", MODEL.changed(adapters="ladder")),
     }
 )
