@@ -137,7 +137,7 @@ def draw_gallery(chosen: DrawnSet, number: int) -> tuple[list[str], list[int]]:
 
 
 def enroll(recognizer: Recognizer, clips: dict[str, list[Path]], names: list[str], places: list[int]) -> Index:
-    """Enroll the clips at `places` of each class, with text where the bundle knows its name; returns the index."""
+    """Enroll the clips at `places` of each class, with text where the bundle knows and uses names; gives the index."""
     for name in names:
         chosen = [clips[name][place] for place in places]
         # The quality gate is not what is measured here.

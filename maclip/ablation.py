@@ -160,7 +160,7 @@ def _changed(model: ModelConfig, row: AblationRow) -> ModelConfig:
 
 def _answers(result: Result, asked: EvaluationConfig) -> bool:
     """Whether `result` is of the evaluation that is `asked`."""
-    task, support = asked.episode, Support(asked.names, asked.average)
+    task, support = asked.episode, Support("own" if asked.names == "chosen" else asked.names, asked.average)
     wanted = (task.way, task.shot, task.queries, asked.episodes, asked.seed, support)
     return (result.way, result.shot, result.queries, result.episodes, result.seed, result.support) == wanted
 

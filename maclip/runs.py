@@ -23,7 +23,7 @@ from maclip_runtime.bundle.manifest import Backbone, Limit
 from maclip_runtime.bundle.schema import from_dict
 from maclip_runtime.errors import MaclipError
 
-RUN_FORMAT = 4
+RUN_FORMAT = 5
 CONFIG_FILE = "config.json"
 ADAPTERS_FILE = "adapters.safetensors"
 METRICS_FILE = "metrics.jsonl"
@@ -45,10 +45,12 @@ class ClassNames:
 class Chosen:
     """What was chosen on validation classes after training.
 
-    `fusion_weight` a; `limit` the distance beyond which a clip is of no enrolled class; `accuracy` with that weight,
+    `names`: whether support clips with their names did better than without; else nothing is to be given names.
+    `fusion_weight` a; `limit` the distance beyond which a clip is of no enrolled class; `accuracy` with both choices,
     5-way 1-shot, 0..1; `measured_on` says in words which classes these come from.
     """
 
+    names: bool
     fusion_weight: float
     limit: Limit | None
     accuracy: float
@@ -87,6 +89,11 @@ class RunConfig:
     data_sha256: str
     lists: SplitLists | None
     init: Init | None
+
+    @property
+    def support_names(self) -> str:
+        """What support clips are given where nobody says otherwise: "own" names, or "none", as training chose."""
+        return "own" if self.chosen is None or self.chosen.names else "none"
 
     @property
     def taught(self) -> tuple[str, ...]:

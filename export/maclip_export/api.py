@@ -23,9 +23,9 @@ from maclip_export.targets.triton import write_repository
 from maclip_runtime.bundle.manifest import Limit
 from maclip_runtime.errors import MaclipError
 
-NEVER_NAMED = (
-    "The run was trained without names (--text-dropout 1): enroll with --no-text, since names mislead it. The "
-    "accuracy above is with names."
+UNNAMED = (
+    "On validation classes names did not help, so devices enroll clips without them unless --text is given. The "
+    "accuracy above is measured with names."
 )
 
 
@@ -50,7 +50,7 @@ def export(
     check_places(out, options)
     own: Callable[[], Dataset] | None = None
     limit: Limit | None = None
-    never_named = False
+    names_used = True
     origin: Origin | None = None
     if isinstance(run, MaClip):
         _refuse_pretrained(options)
@@ -61,16 +61,16 @@ def export(
         model, config, origin = load_run(run, options.pretrained)
         own = partial(_own_data, config)
         limit = config.chosen.limit if config.chosen else None
-        never_named = config.train.never_named
+        names_used = config.support_names == "own"
         names = vocabulary(config.names, options.names)
     note("reading clips")
     clips = choose_clips(model, options, own)
-    material = Material(names, clips.gate, clips.calibration, limit, origin)
+    material = Material(names, clips.gate, clips.calibration, limit, names_used, origin)
     report = write_bundle(model, out, material, options, note)
     if options.triton is not None:
         note("writing the model repository")
         write_repository(out, Path(options.triton), options.force)
-    return dataclasses.replace(report, notes=(*clips.notes, *((NEVER_NAMED,) if never_named else ())))
+    return dataclasses.replace(report, notes=(*clips.notes, *(() if names_used else (UNNAMED,))))
 
 
 def check_places(out: Path, options: ExportOptions) -> None:

@@ -28,9 +28,10 @@ class EvaluationConfig(Config):
     episodes: int = option(10_000, "Number of episodes.", minimum=1, maximum=MAX_ASKED)
     seed: int = option(0, "Seed of the episodes or galleries.", minimum=0, maximum=MAX_SEED)
     names: str = option(
-        "own",
-        "Class names of support clips: own, none, or wrong (the name of another class).",
-        choices=("own", "none", "wrong"),
+        "chosen",
+        "Class names of support clips: own, none, wrong (the name of another class), or chosen: own or none, whichever "
+        "the run's training found better on validation classes.",
+        choices=("chosen", "own", "none", "wrong"),
     )
     average: str = option(
         "prototypes",

@@ -23,7 +23,6 @@ from maclip_runtime.errors import MaclipError
 from maclip_runtime.fleet import HERE, Fleet
 
 MAX_CLASSES_NAMED = 5  # in a message
-NEVER_NAMED = "this run was trained without names (--text-dropout 1), so names mislead it: add --names none"
 
 ProgressOf = Callable[[str], Progress]
 
@@ -54,7 +53,7 @@ def evaluate(
     max_broken: largest share of unreadable clips, 0..1; these are left out. Default 0.
     pretrained: new path of the backbone's weights, for a run whose weights were moved.
     progress: called with the name of a part of the work; returns a callback for (done, total).
-    note: called with a message for each folder, clip or class that was left out, and for names that mislead.
+    note: called with a message for each folder, clip or class that was left out.
     fleet: whose workers encode the clips and answer the episodes (`maclip_runtime.fleet`); default: this process.
     Raises `data-empty`, `too-few-clips`, `answers-not-finite`, `clip-unreadable` and what loading a run raises.
     """
@@ -71,12 +70,13 @@ def evaluate(
     cache = ClipCache(frame_cache, note) if frame_cache else None
     reader = ClipReader(loaded.backbone.preprocess, loaded.config.frames, decoder, cache)
     store = ClipStore(chosen, reader, max_broken=max_broken, views=False)
-    evaluator = Evaluator(loaded, store, progress("features"), Support(config.names, config.average), fleet)
+    evaluator = Evaluator(
+        loaded, store, progress("features"), Support(support_names(model, config.names), config.average), fleet
+    )
     broken = tuple(store.broken.report())
     need = task.shot + task.queries
     small = tuple(c.name for c in evaluator.classes if len(c.clips) < need)
-    named = (NEVER_NAMED,) if misled(model, config) else ()
-    for line in (*named, *left_out, *(f"left out: {line}" for line in broken), *_too_small(small, need)):
+    for line in (*left_out, *(f"left out: {line}" for line in broken), *_too_small(small, need)):
         note(line)
     result = evaluator.evaluate(
         task.way, task.shot, config.episodes, config.seed, progress=progress("episodes"), queries=task.queries
@@ -98,9 +98,11 @@ def evaluate(
     )
 
 
-def misled(model: MaClip | Run, config: EvaluationConfig) -> bool:
-    """Whether the evaluation gives names to a run that was trained without any."""
-    return isinstance(model, Run) and model.config.train.never_named and config.names != "none"
+def support_names(model: MaClip | Run, asked: str) -> str:
+    """The names of support clips, where "chosen" is what the training of a run chose; "own" for a model in memory."""
+    if asked != "chosen":
+        return asked
+    return model.config.support_names if isinstance(model, Run) else "own"
 
 
 def _classes(

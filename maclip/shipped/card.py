@@ -37,11 +37,12 @@ Made again by `{command}`, which draws the data, trains the runs in turn and wri
 ## Data
 {classes} motions for training with {clips} clips each, and {streams} untrimmed videos of them, {actions} actions each.
 {val} other motions for validation, {test} others for test. Nothing was trained or chosen on test motions: the kept
-state, the weight of the names and the exported run were chosen on validation motions.
+state, whether clips are given their names, the weight of the names and the exported run were chosen on validation
+motions.
 
 ## Runs
-| run | begins with | episodes | seed | hours | parameters | validation, 5-way 1-shot |
-| --- | --- | --- | --- | --- | --- | --- |
+| run | begins with | episodes | seed | hours | parameters | validation, 5-way 1-shot | names |
+| --- | --- | --- | --- | --- | --- | --- | --- |
 {runs}
 
 ## Unseen test motions
@@ -119,6 +120,7 @@ def _run(run: Run, figures: Figures, hours: float) -> dict[str, Any]:
         "seed": config.train.seed,
         "hours": round(hours, 2),
         "validation": chosen.accuracy if chosen else None,
+        "names": chosen.names if chosen else None,
         "fusion_weight": chosen.fusion_weight if chosen else None,
         "test": {
             f"{shot}-shot": {"accuracy": result.accuracy, "interval": result.interval, "episodes": result.episodes}
@@ -182,7 +184,7 @@ def _run_row(name: str, one: Mapping[str, Any]) -> str:
     validation = "" if one["validation"] is None else f"{one['validation']:.1%}"
     return (
         f"| {TITLES[name]}{depth} | {begins} | {one['episodes']:,} | {one['seed']} | {one['hours']:.1f} | "
-        f"{one['parameters']:,} | {validation} |"
+        f"{one['parameters']:,} | {validation} | {'used' if one['names'] else 'not used'} |"
     )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from maclip.config import EvaluationConfig
 from maclip.data.dataset import open_folders
-from maclip.evaluation.evaluator import Evaluator, Result, half_width
+from maclip.evaluation.evaluator import Evaluator, Result, Support, half_width
 from maclip.evaluation.features import store_for
 from maclip.evaluation.streams.api import evaluate_streams
 from maclip.evaluation.streams.record import StreamRecord
@@ -82,7 +82,8 @@ def measure(runs: Mapping[str, Run], clips: Path, streams: Path, recipe: Recipe)
 
 def _test(run: Run, clips: Path, episodes: int) -> dict[int, Result]:
     model = run.model()
-    evaluator = Evaluator(model, store_for(model, open_folders(clips).split("test")))
+    store = store_for(model, open_folders(clips).split("test"))
+    evaluator = Evaluator(model, store, support=Support(run.config.support_names))
     return {shot: evaluator.evaluate(WAY, shot, episodes, 0) for shot in SHOTS}
 
 

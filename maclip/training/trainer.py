@@ -284,30 +284,37 @@ class Trainer:
         return accuracy
 
     def _finish(self) -> None:
-        """Choose fusion weight and limit on validation classes; without them, the limit on training classes."""
+        """Choose names, fusion weight and limit on validation classes; without them, the limit on training classes."""
         if not (self.run / ADAPTERS_FILE).is_file():
             write_adapters(self.run / ADAPTERS_FILE, self.model)
         self.checkpoint.leaving()  # the saved checkpoint stays the last state, not the best
         load_adapters(self.model, self.run / ADAPTERS_FILE)
         store, where = (self.validation, "validation") if self.validation is not None else (self.store, "training")
-        evaluator = Evaluator(self.model, store, self.callbacks.progress("choosing"), self._support)
+        progress = self.callbacks.progress("choosing")
+        evaluator = Evaluator(self.model, store, progress, self._support)
         way = _way(evaluator.sizes)
         if way < 2:
             return
         words = f"{where} classes, {way}-way 1-shot, {CHOOSING_EPISODES} episodes"
-        result = evaluator.evaluate(way, 1, CHOOSING_EPISODES, VALIDATION_SEED + 1)
-        if self.validation is None:
-            weight, accuracy = self.model.config.text.fusion_weight, result.accuracy
-        else:
+        asked = way, 1, CHOOSING_EPISODES, VALIDATION_SEED + 1
+        result = evaluator.evaluate(*asked)
+        names, weight, accuracy = not self.train_config.never_named, result.fusion_weight, result.accuracy
+        if self.validation is not None:
             weight = choose_fusion_weight(result)
             accuracy = result.by_fusion_weight[f"{weight:g}"]
+        if self.validation is not None and names:
+            unnamed = Evaluator(self.model, store, progress, Support("none"))
+            bare = unnamed.evaluate(*asked)
+            if bare.accuracy >= accuracy:
+                names, weight, accuracy, evaluator = False, bare.fusion_weight, bare.accuracy, unnamed
         learned = None if self.model.none_distance is None else self.model.none_distance.item()
-        limit = choose_limit(evaluator.outcomes(way, 1, CHOOSING_EPISODES, VALIDATION_SEED + 1), words, learned)
-        chosen = Chosen(weight, limit, accuracy, words)
+        limit = choose_limit(evaluator.outcomes(*asked), words, learned)
+        chosen = Chosen(names, weight, limit, accuracy, words)
         self.config = replace(self.config, chosen=chosen)
         write_config(self.run, self.config)
         self.log.chosen({"chosen": asdict(chosen), "by_fusion_weight": result.by_fusion_weight})
-        self.callbacks.note(f"{words}: accuracy {chosen.accuracy:.1%} with text weight a = {weight:g}")
+        how = f"with names and text weight a = {chosen.fusion_weight:g}" if chosen.names else "without names"
+        self.callbacks.note(f"{words}: accuracy {chosen.accuracy:.1%} {how}")
 
 
 def _way(sizes: Sequence[int]) -> int:

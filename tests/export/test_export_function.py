@@ -14,6 +14,7 @@ from videos import color_video
 import maclip
 import maclip_export
 from maclip.config import EvaluationConfig, Machine, TrainConfig
+from maclip.evaluation.evaluator import Evaluator
 from maclip.runs import Run
 from maclip_export import ExportOptions, Report, export, read_names
 from maclip_export.bundle import writer as bundle_writer
@@ -86,20 +87,24 @@ def test_a_run_whose_clips_are_gone_is_exported_and_says_so(trained: Path, tmp_p
 
 
 @pytest.mark.usefixtures("quick")
-def test_names_that_mislead_a_run_are_said(trained: Path, tmp_path: Path):
+def test_a_run_that_names_did_not_help_is_used_without_them(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     copy = tmp_path / "run"
     shutil.copytree(trained, copy)
     config = json.loads((copy / "config.json").read_text())
-    config["train"]["text_dropout"] = 1.0
+    config["chosen"]["names"] = False
     (copy / "config.json").write_text(json.dumps(config))
     report = export(copy, tmp_path / "bundle", ExportOptions(gate_clips=2))
-    assert [("--no-text" in note) for note in report.notes] == [True]
+    assert [("--text" in note) for note in report.notes] == [True]
+    assert not report.manifest.names.used
+    given: list[str] = []
+    made = Evaluator.__init__
+    monkeypatch.setattr(Evaluator, "__init__", lambda self, *rest: given.append(rest[3].names) or made(self, *rest))
     asked = EvaluationConfig.of(way=2, shot=1, episodes=2)
-    for names, said in (("own", 1), ("none", 0)):
-        notes: list[str] = []
-        chosen = asked.changed(names=names)
-        maclip.evaluate(Run.open(copy), trained.parent / "clips", chosen, split="train", note=notes.append)
-        assert sum("--names none" in note for note in notes) == said
+    for config, run in ((asked, copy), (asked.changed(names="own"), copy), (asked, trained)):
+        maclip.evaluate(Run.open(run), trained.parent / "clips", config, split="train")
+    assert given == ["none", "own", "own"]
 
 
 @pytest.mark.usefixtures("quick")

@@ -14,7 +14,7 @@ from maclip.backbones.loading import load_backbone
 from maclip.config import Machine, ModelConfig, TrainConfig
 from maclip.data.clip_store import ClipStore
 from maclip.data.dataset import open_folders
-from maclip.evaluation.evaluator import Evaluator, Result, half_width
+from maclip.evaluation.evaluator import DEFAULT_SUPPORT, Evaluator, Result, Support, half_width
 from maclip.evaluation.features import store_for
 from maclip.evaluation.selection import choose_fusion_weight
 from maclip.model.maclip import MaClip
@@ -164,7 +164,8 @@ def _evaluate(
 ) -> RowOutcome:
     model = run.model()
     chosen = run.config.chosen
-    results = _results(plan, folder, model, model.config.text.fusion_weight, callbacks)
+    support = Support(run.config.support_names)
+    results = _results(plan, folder, model, model.config.text.fusion_weight, callbacks, support)
     return RowOutcome(name, results, chosen.accuracy if chosen else 0.0, curve, training_s)
 
 
@@ -179,10 +180,15 @@ def _frozen(plan: Plan, folder: DemoFolder, callbacks: RowCallbacks) -> RowOutco
 
 
 def _results(
-    plan: Plan, folder: DemoFolder, model: MaClip, weight: float, callbacks: RowCallbacks
+    plan: Plan,
+    folder: DemoFolder,
+    model: MaClip,
+    weight: float,
+    callbacks: RowCallbacks,
+    support: Support = DEFAULT_SUPPORT,
 ) -> dict[int, Result]:
     test = open_folders(folder.motion_clips).split("test")
-    evaluator = Evaluator(model, store_for(model, test), callbacks.progress("test clips"))
+    evaluator = Evaluator(model, store_for(model, test), callbacks.progress("test clips"), support)
     results = {
         shot: evaluator.evaluate(plan.way, shot, plan.episodes, plan.evaluation_seed, weight=weight)
         for shot in plan.shots

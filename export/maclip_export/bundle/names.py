@@ -83,10 +83,11 @@ def default_names(backbone: str) -> list[str]:
     return [one.name for family in FAMILIES for one in classes(family)]
 
 
-def write_names(folder: Path, names: Sequence[str], text: Tensor, model: MaClip) -> Names:
+def write_names(folder: Path, names: Sequence[str], text: Tensor, model: MaClip, *, used: bool) -> Names:
     """Write the vocabulary into the bundle `folder`; returns its section of the manifest.
 
     text: f32 [n, D'], the features of `names` from `model.encode_names`, of length 1 or raw.
+    used: whether clips are enrolled with their names by default.
 
     They are stored in half precision: 1,000 names of ViT-B take 1 MB, and a feature turns by less than a thousandth of
     a radian. The device converts them to float32 and scales those of length 1 to length 1 again.
@@ -96,7 +97,7 @@ def write_names(folder: Path, names: Sequence[str], text: Tensor, model: MaClip)
     (folder / NAMES_FILE).write_text(json.dumps(listed, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     stored = {TEXT_TENSOR: np.ascontiguousarray(text.numpy(), dtype=np.float16)}
     (folder / TEXT_FILE).write_bytes(save(stored))  # `save_file` reports a full disk as an error of its own
-    return Names(len(names), templates, model.config.prototype.text_length)
+    return Names(len(names), templates, model.config.prototype.text_length, used)
 
 
 def _is_there(path: Path) -> bool:

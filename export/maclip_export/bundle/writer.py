@@ -54,6 +54,7 @@ class Material:
     trial: the clips of the gate.
     calibration: the clips that static int8 is calibrated on; None where it is not asked for.
     limit: the distance above which an answer is "unknown"; None: not measured.
+    names_used: whether clips are enrolled with their names by default.
     origin: the run of the model; None: a model in memory.
     """
 
@@ -61,6 +62,7 @@ class Material:
     trial: TrialClips
     calibration: TrialClips | None = None
     limit: Limit | None = None
+    names_used: bool = True
     origin: Origin | None = None
 
 
@@ -212,7 +214,7 @@ class _Writer:
         forms: dict[str, Form],
     ) -> Manifest:
         model, folder, backbone = self.model, self.folder, self.model.backbone
-        names = write_names(folder, self.material.names, self.text, model)
+        names = write_names(folder, self.material.names, self.text, model, used=self.material.names_used)
         encoder = write_tokenizer(model, folder) if self.options.text_encoder else None
         engines = self._engines({form: specs} | {name: {**specs, **other.graphs} for name, other in forms.items()})
         return Manifest(

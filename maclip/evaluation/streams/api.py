@@ -16,7 +16,7 @@ from maclip.config import EvaluationConfig
 from maclip.data.dataset import Dataset
 from maclip.data.opening import open_data
 from maclip.data.untrimmed import UntrimmedVideo, open_untrimmed
-from maclip.evaluation.api import NEVER_NAMED, ProgressOf, identity, misled
+from maclip.evaluation.api import ProgressOf, identity, support_names
 from maclip.evaluation.streams.encoder import encoder_of
 from maclip.evaluation.streams.galleries import Cut, GalleryPlan, cuts_of, plan_galleries
 from maclip.evaluation.streams.open_set import auroc, strangers_passing
@@ -75,7 +75,7 @@ def evaluate_streams(
     max_broken: largest share of unreadable videos, 0..1; these are left out. Default 0.
     pretrained: new path of the backbone's weights, for a run whose weights were moved.
     progress: called with the name of a part of the work; returns a callback for (done, total).
-    note: called with a message for each video or segment that was left out, and for names that mislead.
+    note: called with a message for each video or segment that was left out.
     fleet: whose workers watch the videos (`maclip_runtime.fleet`); default: this process.
     Raises `data-empty`, `too-few-clips`, `clip-too-short`, `answers-not-finite`, `clip-unreadable`, and what
     `open_untrimmed` and loading a run raise.
@@ -91,6 +91,7 @@ def evaluate_streams(
     limit = model.config.chosen.limit if isinstance(model, Run) and model.config.chosen else None
     taught = set(map(name_key, model.config.taught)) if isinstance(model, Run) else set()
     name, digest = identity(model)
+    names = support_names(model, config.names)
     loaded = model.model(pretrained) if isinstance(model, Run) else model
     if device is not None:
         loaded = loaded.to(device)
@@ -105,14 +106,13 @@ def evaluate_streams(
     )  # fmt: skip
     plan(cuts_of(own, spelling), len(own))  # raises `too-few-clips` before the videos are watched
     seen, left_out = watch_videos(own, spelling, encoder, grid, max_broken, progress("videos"), fleet)
-    named = (NEVER_NAMED,) if misled(model, config) else ()
-    for line in (*named, *left_out):
+    for line in left_out:
         note(line)
     plans = plan(usable_cuts(seen), len(seen))
     scores: list[GalleryScores] = []
     report = progress("galleries")
     for one in plans:
-        scores.append(_score(one, seen, encoder, config.names, decisions or Decisions(), grid))
+        scores.append(_score(one, seen, encoder, names, decisions or Decisions(), grid))
         report(len(scores), len(plans))
     return StreamRecord(
         kind=STREAMS,
@@ -126,7 +126,7 @@ def evaluate_streams(
         way=config.episode.way,
         shot=config.episode.shot,
         seed=config.seed,
-        names=config.names,
+        names=names,
         window_s=round(window_s, 6),
         hop_s=round(grid.hop_s, 6),
         galleries_sha256=_digest(plans, seen),

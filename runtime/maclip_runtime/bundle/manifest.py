@@ -18,7 +18,7 @@ from maclip_runtime.bundle.schema import from_dict, read_json, schema_error
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.reading.frames import Preprocess
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 MANIFEST_FILE = "manifest.json"
 MAX_MANIFEST_BYTES = 4 << 20  # a manifest has a few kilobytes
 MAX_FRAME_SIDE = 4096  # px, of a frame as the model takes it
@@ -101,14 +101,17 @@ class FileSpec:
 class Names:
     """The vocabulary: `count` names with a frozen text feature, and the prompt `templates` that they were put into.
 
-    `text_length` is the length of every text feature that the graphs take. "unit": 1; each prompt's feature is scaled
-    to 1, and so is their mean. "raw": the mean of the prompts' features as CLIP's text tower gives them. It holds for
-    `names.safetensors` and for what `text.onnx` gives. Raises `bundle-schema` for any other value.
+    `used`: whether clips are enrolled with their names unless somebody says otherwise; false where training found that
+    names did not help on validation classes. `text_length` is the length of every text feature that the graphs take.
+    "unit": 1; each prompt's feature is scaled to 1, and so is their mean. "raw": the mean of the prompts' features as
+    CLIP's text tower gives them. It holds for `names.safetensors` and for what `text.onnx` gives. Raises
+    `bundle-schema` for any other value.
     """
 
     count: int
     templates: tuple[str, ...]
     text_length: str
+    used: bool = True
 
     def __post_init__(self) -> None:
         if self.text_length not in TEXT_LENGTHS:

@@ -214,7 +214,7 @@ class Enroller:
     def _text_name(self, name: str, text: str | None, no_text: bool) -> tuple[str | None, tuple[str, ...]]:
         """The text to enroll with, None: without; and a note if there is none although nobody asked for that.
 
-        As given, else the one that the class has, else its name, if the bundle can encode it.
+        As given, else the one that the class has, else its name, if the bundle uses names and can encode it.
         """
         text = None if text is None else valid_text(text)
         no_text = values.flag(no_text, "no_text")
@@ -227,6 +227,8 @@ class Enroller:
             texts = (member.text_name for member in reversed(index.groups[name]))
             return next((one for one in texts if one is not None), None), ()
         bundle = self._encoder.bundle
+        if not bundle.manifest.names.used:
+            return None, ()
         if bundle.has_name(name) or bundle.manifest.text_encoder is not None:
             return name, ()
         unknown = name_unknown(bundle.names, name).message.removesuffix(".")

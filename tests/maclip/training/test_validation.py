@@ -29,11 +29,33 @@ def test_a_model_that_learns_without_names_is_chosen_without_them(drawn_data, tm
 
     monkeypatch.setattr(Evaluator, "evaluate", noting)
     callbacks = train(drawn_data, tmp_path / "run", text_dropout=dropout)
-    assert asked == [names] * (len(callbacks.validations) + 1)  # on the way, and to choose at the end
+    without = ["none"] if names == "own" else []  # whether names help is asked too
+    assert asked == [names] * (len(callbacks.validations) + 1) + without  # on the way, and to choose at the end
     chosen = Run.open(tmp_path / "run").config.chosen
     assert chosen is not None
     if names == "none":
         assert chosen.fusion_weight == 0.0  # names would say nothing
+        assert not chosen.names
+
+
+@pytest.mark.parametrize(("own", "none", "names"), [(0.6, 0.5, True), (0.5, 0.5, False), (0.5, 0.6, False)])
+def test_names_are_given_only_where_they_help_on_validation_classes(
+    drawn_data, tmp_path, monkeypatch, own, none, names
+):
+    evaluate = Evaluator.evaluate
+
+    def scored(self: Evaluator, *args: object):
+        found = own if self.support.names == "own" else none
+        result = evaluate(self, *args)
+        return replace(result, accuracy=found, by_fusion_weight={one: found for one in result.by_fusion_weight})
+
+    monkeypatch.setattr(Evaluator, "evaluate", scored)
+    train(drawn_data, tmp_path / "run")
+    config = Run.open(tmp_path / "run").config
+    assert config.chosen is not None
+    assert config.chosen.names == names
+    assert config.chosen.accuracy == max(own, none)
+    assert config.support_names == ("own" if names else "none")
 
 
 def test_what_is_chosen_at_the_end_comes_from_the_episodes_that_are_named_and_picked_no_state(
@@ -48,9 +70,9 @@ def test_what_is_chosen_at_the_end_comes_from_the_episodes_that_are_named_and_pi
 
     monkeypatch.setattr(Evaluator, "outcomes", noting)
     callbacks = train(drawn_data, tmp_path / "run", prototype_episodes=0, episodes=4, validations=2)
-    *on_the_way, weight, unknown = asked
+    *on_the_way, weight, without, unknown = asked
     assert len(on_the_way) == len(callbacks.validations) == 2
-    assert weight == unknown
+    assert weight == without == unknown
     names, way, shot, episodes, seed = weight
     assert seed not in {row[-1] for row in on_the_way}
     config = Run.open(tmp_path / "run").config

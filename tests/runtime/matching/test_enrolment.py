@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from tiny_bundle import write_bundle
+from tiny_bundle import seal, write_bundle
 
-from maclip_runtime import Gallery, Recognizer
+from maclip_runtime import Bundle, Gallery, Recognizer
 from maclip_runtime.engines.encoder import Encoder
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.matching import index as indexing
@@ -42,6 +43,17 @@ def test_stem_runs_once_for_a_clip_with_text(
         recognizer.enroll("red light", [clips / "red1.mp4", clips / "red2.mp4"])
         network = [run for run in runs if run[0] in ("visual", "stem", "tower")]
         assert network == ([("stem", 4), ("tower", 2)] if recognizer.encoder.has_stem else [("visual", 2)]) * 2
+
+
+def test_names_are_texts_only_where_the_bundle_uses_them(any_bundle: Path, gallery: Path, clips: Path) -> None:
+    manifest = Bundle.open(any_bundle).manifest
+    seal(any_bundle, dataclasses.replace(manifest, names=dataclasses.replace(manifest.names, used=False)))
+    with Recognizer.open(any_bundle, gallery, device="cpu") as recognizer:
+        done = recognizer.enroll("red light", clips / "red1.mp4")
+        assert done.text_name is None
+        assert done.notes == ()
+        assert recognizer.enroll("red light", clips / "red2.mp4").text_name is None
+        assert recognizer.enroll("green light", clips / "green1.mp4", text="green light").text_name == "green light"
 
 
 def test_both_features_are_those_of_separate_runs(any_bundle: Path, gallery: Path, clips: Path) -> None:
