@@ -19,7 +19,7 @@ from maclip.config.model import NONE
 from maclip.data.dataset import Dataset, data_sha256
 from maclip.data.opening import open_data
 from maclip.data.split_lists import SplitLists
-from maclip.evaluation.api import evaluate
+from maclip.evaluation.api import evaluate, support_names
 from maclip.evaluation.evaluator import Result, Support
 from maclip.evaluation.record import Comparison, Record, compare, read_record, write_record
 from maclip.evaluation.selection import choose_fusion_weight
@@ -143,7 +143,7 @@ def ablate(
         for shot in shots:
             asked = (evaluation or EvaluationConfig()).changed(shot=shot)
             file = folder / f"{split}-{shot}-shot.json"
-            if not (file.is_file() and _answers(read_record(file).result, asked)):
+            if not (file.is_file() and _answers(read_record(file).result, asked, run)):
                 subject = run or _frozen(build(backbone, pretrained, config=config), dataset, reading, callbacks)
                 found = evaluate(subject, dataset, asked, split=split, progress=callbacks.progress, **reading)
                 write_record(file, found)
@@ -158,9 +158,9 @@ def _changed(model: ModelConfig, row: AblationRow) -> ModelConfig:
     return config.changed(**{one.name: one.default for one in foreign_options(config.adapters)})
 
 
-def _answers(result: Result, asked: EvaluationConfig) -> bool:
-    """Whether `result` is of the evaluation that is `asked`."""
-    task, support = asked.episode, Support("own" if asked.names == "chosen" else asked.names, asked.average)
+def _answers(result: Result, asked: EvaluationConfig, run: Run | None) -> bool:
+    """Whether `result` is of the evaluation that is `asked`, of `run` or of frozen CLIP."""
+    task, support = asked.episode, Support(support_names(run, asked.names), asked.average)
     wanted = (task.way, task.shot, task.queries, asked.episodes, asked.seed, support)
     return (result.way, result.shot, result.queries, result.episodes, result.seed, result.support) == wanted
 

@@ -46,7 +46,8 @@ def evaluate(
 
     model: a model, or a run. Of a run the trained model is loaded and the record names classes seen in training.
     classes: a dataset or its folder, of which the classes of `split` are used; or the classes themselves.
-    config: way, shot, episodes, seed; default: 10,000 episodes, 5-way 1-shot.
+    config: way, shot, episodes, seed, names; default: 10,000 episodes, 5-way 1-shot, and the names that the training of
+        a run chose (a model in memory: own).
     split: "train", "val" or "test"; default "test".
     device: "cpu" or "cuda"; default: the device of the model, for a run the CPU.
     decoder, frame_cache: how clips are read, see `maclip.config.Machine`.
@@ -98,7 +99,7 @@ def evaluate(
     )
 
 
-def support_names(model: MaClip | Run, asked: str) -> str:
+def support_names(model: MaClip | Run | None, asked: str) -> str:
     """The names of support clips, where "chosen" is what the training of a run chose; "own" for a model in memory."""
     if asked != "chosen":
         return asked
