@@ -85,6 +85,7 @@ def _facts(manifest: Manifest, signed: bool) -> dict[str, str]:
         "precision": f"{manifest.precision}{forms}",
         "limit": f"{limit.distance:.4g} ({limit.measured_on})" if limit else "not measured",
         "names": f"{manifest.names.count}, {' | '.join(manifest.names.templates)}",
+        "names used": "yes" if manifest.names.used else "no: they did not help on validation classes",
         "text length": manifest.names.text_length,
         "text encoder": f"yes, {encoder.context_length} tokens" if encoder else "no",
         "contract": manifest.contract,
@@ -123,7 +124,7 @@ def _gate(manifest: Manifest) -> Table:
         table.add_row(
             escape(name),
             _limited(f"{figure.relative:.1e}", figure.relative_limit, "<="),
-            _limited(f"{figure.cosine:.6f}", figure.cosine_limit, ">="),
+            _limited(f"{figure.cosine:.6f}", figure.cosine_limit, ">=") if figure.is_checked else "-",
             "-" if figure.probability is None else f"{figure.probability:.1e}",
             str(figure.cases),
         )

@@ -119,7 +119,7 @@ def print_report(report: Report, out: Path, console: Console) -> None:
             str(row.census.nodes),
             f"{row.seconds:.1f} s",
             _limited(f"{row.gate.relative:.1e}", row.gate.relative_limit, "{:.0e}"),
-            _limited(f"{row.gate.cosine:.6f}", row.gate.cosine_limit, "{:g}"),
+            _limited(f"{row.gate.cosine:.6f}", row.gate.cosine_limit, "{:g}") if row.gate.is_checked else "-",
         )
     console.print(escape(f"{out}: largest difference from torch in float32 (and the limit)"), soft_wrap=True)
     console.print(table)

@@ -21,6 +21,11 @@ class GateFigure:
     cosine_limit: float | None
     cases: int
 
+    @property
+    def is_checked(self) -> bool:
+        """Whether there is a limit. A stem has none: its tokens hold remainders of rounding; its tower is checked."""
+        return self.relative_limit is not None or self.cosine_limit is not None
+
 
 @dataclass(frozen=True)
 class GateAccuracy:
