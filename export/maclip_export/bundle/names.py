@@ -83,11 +83,11 @@ def default_names(backbone: str) -> list[str]:
     return [one.name for family in FAMILIES for one in classes(family)]
 
 
-def write_names(folder: Path, names: Sequence[str], text: Tensor, model: MaClip, *, used: bool) -> Names:
+def write_names(folder: Path, names: Sequence[str], text: Tensor, model: MaClip, *, used: bool = True) -> Names:
     """Write the vocabulary into the bundle `folder`; returns its section of the manifest.
 
     text: f32 [n, D'], the features of `names` from `model.encode_names`, of length 1 or raw.
-    used: whether clips are enrolled with their names by default.
+    used: whether devices enroll clips with their names where nobody says otherwise; default True.
 
     They are stored in half precision: 1,000 names of ViT-B take 1 MB, and a feature turns by less than a thousandth of
     a radian. The device converts them to float32 and scales those of length 1 to length 1 again.

@@ -132,10 +132,10 @@ def test_what_another_program_made_meanwhile_is_not_replaced(tmp_path, monkeypat
     model, out = frozen_model(), tmp_path / "bundle"
     write = bundle_writer.write_names
 
-    def slowly(*args: object) -> Names:
+    def slowly(*args: object, **chosen: bool) -> Names:
         out.mkdir()
         (out / "thesis.txt").write_text("years of work")
-        return write(*args)
+        return write(*args, **chosen)
 
     monkeypatch.setattr(bundle_writer, "write_names", slowly)
     refused("output-exists", model, out, material(model))
@@ -149,7 +149,7 @@ def test_a_failed_replacement_leaves_the_old_bundle(tmp_path, monkeypatch):
     out = tmp_path / "bundle"
     write_bundle(model, out, material(model, "one"))
 
-    def full(*args: object) -> None:
+    def full(*args: object, **chosen: bool) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(bundle_writer, "write_names", full)

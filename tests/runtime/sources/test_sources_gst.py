@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -31,11 +32,18 @@ CAMERA = "gst:videotestsrc is-live=true pattern=blue ! video/x-raw,width=21,heig
 
 def children() -> list[int]:
     """The processes that read pipelines for this one. Other tests may have left theirs: a pool, a resource tracker."""
-    found = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-    named = [int(pid) for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()]
-    return sorted(
-        pid for pid in {*map(int, found), *named} if b"gst_child" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    )
+    found = set()
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that has just ended
+            found |= {int(pid) for pid in (task / "children").read_text().split()}
+    return sorted(pid for pid in found if b"gst_child" in _command(pid))
+
+
+def _command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""  # it has ended
 
 
 def motion_jpeg(path: Path, frames: np.ndarray) -> Path:
