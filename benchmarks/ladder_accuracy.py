@@ -110,7 +110,8 @@ def main() -> None:
             folder = chosen.scratch / f"{clip.name}-{split}-{row}"
             if chosen.finished and not (folder / CELL).is_file():
                 continue
-            data = chosen.data or draw(chosen.scratch / f"clips-{split}", split)
+            clips = chosen.scratch / f"clips-{split}"
+            data = chosen.data or (clips if chosen.finished else draw(clips, split))
             cells.append(work(folder, clip, split, row, data, chosen.minutes, chosen.smallest))
     show(cells)
     if chosen.json:
