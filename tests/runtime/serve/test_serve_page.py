@@ -184,6 +184,7 @@ def test_windows_are_reviewed_by_keyboard_alone(page: Any, served: Served) -> No
     page.keyboard.press("2")  # the second class by name: red light
     page.locator(".toast").filter(has_text="added to red light").wait_for()
     assert {info.name: info.clips for info in served.studio.recognizer.classes()}["red light"] == 3
+    page.locator(".tile.here").wait_for()  # the next window, which takes the other name
     page.get_by_label("another name").fill("blue light")
     page.keyboard.press("Enter")
     page.locator(".toast").filter(has_text=re.compile("added to blue light|Not added")).wait_for()
