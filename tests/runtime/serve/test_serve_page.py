@@ -167,9 +167,9 @@ def test_an_action_is_taught_from_the_browsers_camera(page: Any, served: Served)
 
 
 def test_windows_are_reviewed_by_keyboard_alone(page: Any, served: Served) -> None:
-    wait_for(lambda: len(served.call("GET", "/api/windows")["items"]) >= 3, 60)
+    wait_for(lambda: len(served.call("GET", "/api/windows")["items"]) >= 6, 60)
     go(page, "review")
-    page.locator(".tile").nth(2).wait_for()
+    page.locator(".tile").nth(5).wait_for()
     here = page.locator(".tile.here").get_attribute("id")
     assert not page.evaluate(UNNAMED)
     page.keyboard.press("s")
@@ -184,10 +184,21 @@ def test_windows_are_reviewed_by_keyboard_alone(page: Any, served: Served) -> No
     page.keyboard.press("2")  # the second class by name: red light
     page.locator(".toast").filter(has_text="added to red light").wait_for()
     assert {info.name: info.clips for info in served.studio.recognizer.classes()}["red light"] == 3
-    page.locator(".tile.here").wait_for()  # the next window, which takes the other name
-    page.get_by_label("another name").fill("blue light")
+    field = page.get_by_label("another name")
+    field.fill("blue light")
+    last = served.call("GET", "/api/windows")["items"][-1]["id"]
+    served.call("POST", "/api/windows/assign", {"ids": [last], "name": "amber light", "force": True})
+    page.locator(".keys button").filter(has_text="amber light").wait_for()  # somebody else's class, while one types
+    assert field.input_value() == "blue light"
     page.keyboard.press("Enter")
     page.locator(".toast").filter(has_text=re.compile("added to blue light|Not added")).wait_for()
+    served.call(
+        "POST", "/api/windows/skip", {"ids": [one["id"] for one in served.call("GET", "/api/windows")["items"]]}
+    )
+    page.reload()
+    page.get_by_text("Nothing waits").wait_for()
+    page.keyboard.press("1")
+    page.locator(".toast").filter(has_text="Nothing waits").wait_for()  # there is no window to name
 
 
 def test_the_gallery_is_changed_with_undo_and_two_people_see_it(page: Any, browser: Any, served: Served) -> None:

@@ -22,6 +22,9 @@ export function review(root) {
   const more = h('button', { onclick: () => load(true), hidden: true }, t('more'));
   const detail = h('aside.card.detail', { 'aria-label': t('review.detail') });
   const keys = h('div.keys', { role: 'toolbar', 'aria-label': t('review.assign') });
+  const count = h('span.count', {});
+  const named = h('span.named', {});
+  const field = nameField();  // made once: classes change while somebody types a name
   const filters = h('div.row.filters', {});
   const fresh = h('button.quiet', { hidden: true, onclick: () => load() }, t('review.fresh'));
 
@@ -124,27 +127,30 @@ export function review(root) {
     drawKeys();
   }
 
-  function drawKeys() {
-    const button = (key, label, call, symbol, color) => h('button', { onclick: call, 'aria-keyshortcuts': key },
-      h('kbd', {}, key.toUpperCase()), symbol ? icon(symbol) : h('i.dot', { style: { '--tone': color } }), h('span', {}, label));
-    const field = nameField();
+  const button = (key, label, call, symbol, color) => h('button', { onclick: call, 'aria-keyshortcuts': key },
+    h('kbd', {}, key.toUpperCase()), symbol ? icon(symbol) : h('i.dot', { style: { '--tone': color } }), h('span', {}, label));
+
+  function makeKeys() {
     const form = h('form.row', { onsubmit: (event) => { event.preventDefault(); if (field.input.value.trim()) assign(field.input.value.trim()); } },
       field.element, h('button.icon-only', { 'aria-label': t('review.assign'), title: t('review.assign') }, icon('plus')));
     field.input.setAttribute('aria-label', t('review.new'));
     field.input.placeholder = t('review.new');
-    fill(keys,
-      h('span.count', {}, chosen.size ? t('review.chosen', { n: chosen.size }) : t('review.this')),
-      classes.slice(0, KEYS.length).map((name, place) => button(KEYS[place], name, () => assign(name), null, tone(name))),
-      form,
-      button('n', t('teach.none'), () => assign(null), 'none'),
-      button('s', t('review.skip'), skip, 'skip'));
+    fill(keys, count, named, form, button('n', t('teach.none'), () => assign(null), 'none'), button('s', t('review.skip'), skip, 'skip'));
+  }
+
+  function drawKeys() {
+    count.textContent = chosen.size ? t('review.chosen', { n: chosen.size }) : t('review.this');
+    fill(named, classes.slice(0, KEYS.length).map((name, place) => button(KEYS[place], name, () => assign(name), null, tone(name))));
   }
 
   const targets = () => (chosen.size ? [...chosen] : items.length ? [items[at].id] : []);
 
   async function assign(name) {
     const ids = targets();
-    if (!ids.length) return;
+    if (!ids.length) {
+      toast(t('review.empty'), { kind: 'warn' });
+      return;
+    }
     const send = (force) => post('windows/assign', { ids, name, force });
     let done;
     try {
@@ -164,6 +170,7 @@ export function review(root) {
       const used = JSON.parse(localStorage.getItem('maclip.used') || '[]');
       localStorage.setItem('maclip.used', JSON.stringify([name, ...used.filter((one) => one !== name)].slice(0, 9)));
     }
+    if (field.input.value.trim() === name) field.input.value = '';
     taught(name ? t('review.assigned', { n: done.added, name }) : t('review.assigned.none', { n: done.added }));
     if (done.left_out.length) toast(t('review.copies', { n: done.left_out.length }), { kind: 'warn' });
     gone(ids);
@@ -209,6 +216,7 @@ export function review(root) {
   const noticed = calmly(() => { fresh.hidden = live.state.review <= total; }, 800);
   document.addEventListener('keydown', press);
   const off = [live.on('state', noticed), live.on('gallery', calmly(() => { load(); loadClasses(); }, 300)), live.on('undone', () => load())];
+  makeKeys();
   drawKeys();
   drawFilters();
   loadClasses();
