@@ -6,13 +6,14 @@ Streams and galleries are drawn anew by seed (`benchmarks.drawn`): galleries of 
 streams in which the enrolled actions, strangers and rests alternate. Each window passes the network once; decisions are
 tried on the distances and probabilities that are kept.
 
-Defaults are those of `Decisions` and of `Recognizer.watch`. A sweep changes one number, the others at their defaults,
-on the validation set alone; the highest F1 is bold. Of settings within 0.01 of it the default is the one with fewer
-false alarms, then the cheaper one. The test set, other classes and other seeds, is scored with the defaults. An action
-is found if an event of its name overlaps it; a second one is "repeated", one that overlaps no such action false. What
-was withdrawn counts as neither. "boundary s" is the median error of the beginnings and ends of what was found.
-"cut exactly" is what the model and its limit reach when told where each action begins and ends, strangers included: no
-rule over windows can hope for much more.
+Defaults are those of `Decisions` and of `Recognizer.watch`, chosen with an earlier model. A sweep changes one number,
+the others at their defaults, on the validation set alone; the highest F1 is bold. Of settings within 0.01 of it the
+one with fewer false alarms is chosen, then the cheaper one, unless it would break what a user set (see `Decisions`).
+The test set, other classes and other seeds, is scored with the defaults. An action is found if an event of its name
+overlaps it; a second one is "repeated", one that overlaps no such action false. What was withdrawn counts as neither.
+"boundary s" is the median error of the beginnings and ends of what was found. "cut exactly" is what the model and its
+limit reach when told where each action begins and ends, strangers included: no rule over windows can hope for much
+more.
 """
 
 from __future__ import annotations

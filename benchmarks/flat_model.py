@@ -18,11 +18,11 @@ from maclip_runtime.bundle.manifest import (
     FileSpec,
     GraphSpec,
     Manifest,
-    Names,
     Provenance,
     TensorSpec,
     file_sha256,
 )
+from maclip_runtime.bundle.vocabulary import Names
 from maclip_runtime.reading.frames import Preprocess
 
 HEADER = '<ir_version: 8, opset_import: ["" : 17]>\n'

@@ -20,11 +20,11 @@ from maclip_runtime.bundle.manifest import (
     GraphSpec,
     Limit,
     Manifest,
-    Names,
     Provenance,
     TensorSpec,
     file_sha256,
 )
+from maclip_runtime.bundle.vocabulary import Names
 from maclip_runtime.reading.frames import Preprocess
 
 FRAMES, SIZE, WIDTH = 4, 32, 12

@@ -24,8 +24,8 @@ from maclip_runtime.bundle.manifest import Limit
 from maclip_runtime.errors import MaclipError
 
 UNNAMED = (
-    "On validation classes names did not help, so devices enroll clips without them unless --text is given. The "
-    "accuracy above is measured with names."
+    "The run does not use names (training gave none, or they did not help on validation classes): devices enroll "
+    "clips without them unless --text is given. The accuracy above is measured with names."
 )
 
 

@@ -25,7 +25,18 @@ from maclip_runtime.limits.measured import OwnDistances
 
 COMMANDS = (
     *("archive", "decoders", "doctor", "dropped_rows", "enrolment", "events", "fleet", "gpu", "ladder"),
-    *("ladder_accuracy", "limit_rules", "match", "open_set", "reconnects", "remote", "scale", "serve", "serve_soak"),
+    *(
+        "ladder_accuracy",
+        "limit_rules",
+        "match",
+        "names",
+        "open_set",
+        "reconnects",
+        "remote",
+        "scale",
+        "serve",
+        "serve_soak",
+    ),
     *("session_options", "soak", "streaming"),
 )
 HELPERS = {"command", "drawn", "flat_model", "gpu_runner", "slow_network", "small_model", "streaming_runners"}
@@ -212,6 +223,15 @@ def test_match(tmp_path: Path) -> None:
     if find_spec("tensorrt_rtx") is not None:
         assert otam["engine"]["bytes"] > 1e6
         assert otam["engine"]["build_seconds"] > 0
+
+
+def test_names(tmp_path: Path) -> None:
+    facts = run("names", tmp_path)
+    asked = [(one["split"], one["shot"], one["names"]) for one in facts["found"]]
+    assert asked == [(split, shot, names) for names in ("own", "none") for split in ("val", "test") for shot in (1, 5)]
+    assert all(one["weight"] == 0 for one in facts["found"] if one["names"] == "none")
+    assert {one["used"] for one in facts["found"]} == {False}
+    assert all(0 < one["accuracy"] <= 1 for one in facts["found"])
 
 
 def test_open_set(tmp_path: Path, bundles: Path) -> None:

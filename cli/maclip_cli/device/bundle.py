@@ -85,7 +85,7 @@ def _facts(manifest: Manifest, signed: bool) -> dict[str, str]:
         "precision": f"{manifest.precision}{forms}",
         "limit": f"{limit.distance:.4g} ({limit.measured_on})" if limit else "not measured",
         "names": f"{manifest.names.count}, {' | '.join(manifest.names.templates)}",
-        "names used": "yes" if manifest.names.used else "no: they did not help on validation classes",
+        "names used": "yes" if manifest.names.used else "no, unless --text gives one",
         "text length": manifest.names.text_length,
         "text encoder": f"yes, {encoder.context_length} tokens" if encoder else "no",
         "contract": manifest.contract,

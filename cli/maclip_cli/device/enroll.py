@@ -46,7 +46,7 @@ def enroll(
         str | None,
         typer.Option(
             help="The action's name in the vocabulary; any name where the bundle has a text encoder. Default: NAME, or "
-            "without text if the bundle does not know it."
+            "without text if the bundle does not know it or does not use names."
         ),
     ] = None,
     no_text: Annotated[bool, typer.Option("--no-text", help="Learn from the clips alone.")] = False,

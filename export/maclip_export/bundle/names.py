@@ -18,8 +18,8 @@ from maclip.backbones.loading import TINY
 from maclip.data.dataset import natural_name
 from maclip.model.maclip import MaClip
 from maclip.runs import ClassNames
-from maclip_runtime.bundle.manifest import Names
 from maclip_runtime.bundle.names import NAMES_FILE, TEXT_FILE, TEXT_TENSOR, name_key
+from maclip_runtime.bundle.vocabulary import Names
 from maclip_runtime.errors import MaclipError
 
 BUILT_IN = {"kinetics700": 700, "ssv2": 174, "hmdb51": 51, "ucf101": 101}  # names in each

@@ -17,7 +17,8 @@ from maclip.backbones.hub_tokenizer import HubTokenizer
 from maclip.backbones.text_tower import encode_tokens, text_tower
 from maclip.model.maclip import MaClip
 from maclip_export.graphs import Graph, takes_raw_text
-from maclip_runtime.bundle.manifest import TensorSpec, TextEncoder
+from maclip_runtime.bundle.manifest import TensorSpec
+from maclip_runtime.bundle.vocabulary import TextEncoder
 from maclip_runtime.engines.text_encoder import CLEANINGS
 from maclip_runtime.errors import MaclipError
 

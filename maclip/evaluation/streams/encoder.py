@@ -19,10 +19,10 @@ from maclip_runtime.bundle.manifest import (
     GraphSpec,
     Limit,
     Manifest,
-    Names,
     Provenance,
 )
 from maclip_runtime.bundle.opening import Bundle
+from maclip_runtime.bundle.vocabulary import Names
 from maclip_runtime.engines.base import Array
 from maclip_runtime.engines.encoder import Encoder
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from maclip_runtime.bundle.figures import GateAccuracy, GateFigure, Pairs
 from maclip_runtime.bundle.schema import from_dict, read_json, schema_error
+from maclip_runtime.bundle.vocabulary import Names, TextEncoder
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.reading.frames import Preprocess
 
@@ -28,14 +29,9 @@ MAX_WIDTH = 1 << 16  # numbers in a frame's feature
 MAX_AXIS = 1 << 31  # of a graph's tensor
 MAX_AXES = 8  # likewise
 MAX_NAMES = 1_000_000  # of the vocabulary
-MAX_TEMPLATES = 1000
-MAX_TEMPLATE_LENGTH = 1000  # characters
 MAX_CONTEXT = 1 << 14  # tokens of a prompt
-GAP = "{}"  # where a template takes the name
 BLANK_SEAL = "0" * 64
-UNIT_LENGTH = "unit"
 FORMS = ("dynamic", "static")  # of int8: ranges of activations found at run time, or measured before (QDQ)
-TEXT_LENGTHS = (UNIT_LENGTH, "raw")  # values of `Names.text_length`
 
 
 @dataclass(frozen=True)
@@ -98,38 +94,6 @@ class FileSpec:
 
 
 @dataclass(frozen=True)
-class Names:
-    """The vocabulary: `count` names with a frozen text feature, and the prompt `templates` that they were put into.
-
-    `used`: whether clips are enrolled with their names unless somebody says otherwise; false where training found that
-    names did not help on validation classes. `text_length` is the length of every text feature that the graphs take.
-    "unit": 1; each prompt's feature is scaled to 1, and so is their mean. "raw": the mean of the prompts' features as
-    CLIP's text tower gives them. It holds for `names.safetensors` and for what `text.onnx` gives. Raises
-    `bundle-schema` for any other value.
-    """
-
-    count: int
-    templates: tuple[str, ...]
-    text_length: str
-    used: bool = True
-
-    def __post_init__(self) -> None:
-        if self.text_length not in TEXT_LENGTHS:
-            raise schema_error(f"Names.text_length must be one of {TEXT_LENGTHS}, found {self.text_length!r:.60}.")
-        if len(self.templates) > MAX_TEMPLATES:
-            raise schema_error(f"Names.templates are {len(self.templates)}, at most {MAX_TEMPLATES}.")
-        for template in self.templates:
-            bare = template.replace(GAP, "", 1)
-            # Formatting anything else could read attributes, or fill the memory with a width.
-            if bare == template or {"{", "}"} & set(bare) or len(template) > MAX_TEMPLATE_LENGTH:
-                raise schema_error(f"The template {template!r:.60} is not text with one {GAP} for the name.")
-
-    def prompts(self, name: str) -> list[str]:
-        """The prompts of a name: it takes the gap of each template."""
-        return [template.replace(GAP, name) for template in self.templates]
-
-
-@dataclass(frozen=True)
 class Limit:
     """The bundle's limit: above `distance` from the nearest class the answer is "unknown".
 
@@ -140,19 +104,6 @@ class Limit:
     distance: float
     measured_on: str
     learned: bool
-
-
-@dataclass(frozen=True)
-class TextEncoder:
-    """How a device turns any name into a text feature with `text.onnx`.
-
-    `tokenizer` is the bundle's tokenizer file, `context_length` the number of tokens that a prompt is padded or cut to,
-    `clean` open_clip's name for the text cleaning before tokenization ("lower", "whitespace", "canonicalize").
-    """
-
-    tokenizer: str
-    context_length: int
-    clean: str
 
 
 @dataclass(frozen=True)

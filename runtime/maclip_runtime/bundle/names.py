@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from maclip_runtime.bundle.manifest import UNIT_LENGTH, Manifest
+from maclip_runtime.bundle.manifest import Manifest
 from maclip_runtime.bundle.schema import corrupt_error, read_json
+from maclip_runtime.bundle.vocabulary import UNIT_LENGTH
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.reading.frames import Floats
 

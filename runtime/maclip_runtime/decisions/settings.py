@@ -15,7 +15,8 @@ SHARES = ("min_score", "min_margin")
 class Decisions:
     """When an answer counts. Raises `decisions-invalid` for numbers that are not possible.
 
-    The defaults did best on drawn streams of validation classes (benchmarks/events.py); each says why.
+    The defaults were chosen on drawn streams of validation classes (benchmarks/events.py) with a run that had adapters
+    in the last block; each says why. With another model other numbers may do better: docs/performance.md.
 
     Attributes, for clips and streams alike:
         min_score: a lower probability is "unknown".
@@ -31,9 +32,10 @@ class Decisions:
         report_unknown: whether "unknown" and "uncertain" give start and end events too.
     """
 
-    # Probabilities, 0..1. With a bundle that learned "none of these" a minimum of 0.6 is as good (the same F1, false
-    # alarms down by a third, every twelfth action lost), but it would overrule calibrated limits and hide classes that
-    # share the probability with `overlap`; so it is the user's to set.
+    # Probabilities, 0..1. With a bundle that learned "none of these" a minimum of 0.6 to 0.8 is as good or better (with
+    # the ladder of the demo 0.8 leaves a sixth of the false alarms and loses every fourteenth action), but it would
+    # overrule calibrated limits and hide classes that share the probability with `overlap`, and it says nothing where
+    # "none" was not learned; so it is the user's to set.
     min_score: float = 0.0
     min_margin: float = 0.0
     limit: float | None = None  # in the metric's own unit

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from maclip_runtime.bundle.manifest import UNIT_LENGTH
 from maclip_runtime.bundle.names import unit_rows
 from maclip_runtime.bundle.opening import Bundle
+from maclip_runtime.bundle.vocabulary import UNIT_LENGTH
 from maclip_runtime.engines.base import Array, as_float
 from maclip_runtime.errors import EXIT_MACHINE_LACKS, MaclipError
 from maclip_runtime.reading.frames import Floats

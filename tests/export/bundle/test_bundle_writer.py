@@ -19,8 +19,9 @@ from maclip_export.gate.gate import FLOAT32_LIMIT
 from maclip_export.gate.trial import drawn_trial
 from maclip_export.options import ExportOptions
 from maclip_runtime import MaclipError
-from maclip_runtime.bundle.manifest import Manifest, Names
+from maclip_runtime.bundle.manifest import Manifest
 from maclip_runtime.bundle.opening import Bundle
+from maclip_runtime.bundle.vocabulary import Names
 
 
 def frozen_model():

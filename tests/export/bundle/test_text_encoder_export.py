@@ -27,8 +27,9 @@ from maclip_export.gate.trial import drawn_trial
 from maclip_export.onnx.census import census
 from maclip_export.onnx.sessions import open_session
 from maclip_export.onnx.writer import write_onnx
-from maclip_runtime.bundle.manifest import MANIFEST_FILE, GraphSpec, Manifest, Names, TextEncoder
+from maclip_runtime.bundle.manifest import MANIFEST_FILE, GraphSpec, Manifest
 from maclip_runtime.bundle.opening import Bundle
+from maclip_runtime.bundle.vocabulary import Names, TextEncoder
 from maclip_runtime.engines import open_engine
 from maclip_runtime.engines.encoder import Encoder
 from maclip_runtime.engines.text_encoder import CLEANINGS, NameEncoder

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from tiny_bundle import seal, write_bundle
 
-from maclip_runtime.bundle.manifest import BLANK_SEAL, Manifest, Names, sealed
+from maclip_runtime.bundle.manifest import BLANK_SEAL, Manifest, sealed
 from maclip_runtime.bundle.opening import Bundle
+from maclip_runtime.bundle.vocabulary import Names
 from maclip_runtime.errors import MaclipError
 
 RANDOM_PLACES = 12  # of a file, beside its first, middle and last byte

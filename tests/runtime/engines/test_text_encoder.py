@@ -14,9 +14,10 @@ from tiny_bundle import WIDTH
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from maclip_runtime import Recognizer
-from maclip_runtime.bundle.manifest import MANIFEST_FILE, Manifest, Names, TextEncoder
+from maclip_runtime.bundle.manifest import MANIFEST_FILE, Manifest
 from maclip_runtime.bundle.names import unit_rows
 from maclip_runtime.bundle.opening import Bundle
+from maclip_runtime.bundle.vocabulary import Names, TextEncoder
 from maclip_runtime.engines import encoder
 from maclip_runtime.engines.encoder import Encoder
 from maclip_runtime.errors import MaclipError
