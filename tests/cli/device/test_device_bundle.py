@@ -28,6 +28,7 @@ def measured(tmp_path: Path) -> Path:
     gate = {
         "visual": GateFigure(2.5e-4, 0.99991, None, None, 0.999, 16),
         "match": GateFigure(math.inf, math.nan, 3e-3, 1e-4, None, 16),
+        "prototype": GateFigure(4.7e-4, 0.8827, None, None, None, 3),  # not checked itself, like a stem
     }
     accuracy = GateAccuracy(0.815, 0.79, 0.025, 0.004, 0.01, 0.05, 5, 1, 400, "16 clips [drawn]")
     static = dataclasses.replace(visual, census=Census({}, {"int8": 24}, 88))
@@ -80,6 +81,9 @@ def test_people_read_precision_gate_accuracy_engines_and_origin(measured: Path) 
     assert "2.5e-04" in shown
     assert "0.999910 (>= 0.999)" in shown
     assert "inf (<= 0.0001)" in shown
+    assert "4.7e-04" in shown
+    assert "0.8827" not in shown
+    assert "yes" in row(shown, "names used")
     assert "torch 81.5%, bundle 79.0%, loss 2.50% ± 0.40% (limit 1.0%; 400 episodes, 16 clips [drawn])" in shown
     assert "--allow-loss" in shown
     assert "tensorrt-rtx 1.2.0" in shown

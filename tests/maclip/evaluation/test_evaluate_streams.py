@@ -35,7 +35,7 @@ from maclip.evaluation.streams.record import (
 )
 from maclip.evaluation.streams.watching import usable_cuts, watch_videos
 from maclip.model.maclip import MaClip
-from maclip.runs import ADAPTERS_FILE, RUN_FORMAT, ClassNames, RunConfig, write_adapters, write_config
+from maclip.runs import ADAPTERS_FILE, RUN_FORMAT, Chosen, ClassNames, Run, RunConfig, write_adapters, write_config
 from maclip.segments import Segment
 from maclip_cli.workstation.app import app
 from maclip_runtime.bundle.manifest import Backbone
@@ -296,6 +296,11 @@ def test_from_a_run_to_a_comparison(model: MaClip, streams: Path, tmp_path: Path
     assert "1 of its actions were also in training" in output
     assert "AUROC of strangers" in output
     assert read_stream_record(tmp_path / "a.json").seen_in_training == ("red light",)
+    assert read_stream_record(tmp_path / "a.json").names == "own"
+    opened = Run.open(run)
+    chosen = Chosen(names=False, fusion_weight=0.0, limit=None, accuracy=0.5, measured_on="validation classes")
+    unnamed = Run(run, dataclasses.replace(opened.config, chosen=chosen))
+    assert evaluate_streams(unnamed, streams, FEW).names == "none"
     write_stream_record(tmp_path / "b.json", read_stream_record(tmp_path / "a.json"))
     output, error = command("compare", tmp_path / "a.json", tmp_path / "b.json")
     assert error is None, output
