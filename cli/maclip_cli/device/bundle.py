@@ -78,7 +78,7 @@ def _facts(manifest: Manifest, signed: bool) -> dict[str, str]:
     return {
         "backbone": f"{backbone.name}, {backbone.pretrained} (sha256 {backbone.weights_sha256})",
         "trained": "yes" if manifest.trained else "no, plain CLIP",
-        "adapted depth": str(manifest.adapted_depth),
+        "adapted depth": str(manifest.adapted_depth or "none of CLIP's blocks"),
         "frames": f"{manifest.frames} of {manifest.preprocess.size} x {manifest.preprocess.size}",
         "feature width": str(manifest.feature_width),
         "metric": f"{manifest.metric}, text weight {manifest.fusion_weight:g}",

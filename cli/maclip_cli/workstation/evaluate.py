@@ -190,13 +190,16 @@ def _print_result(record: Record) -> None:
         classes += f" ({len(record.too_small)} more have too few clips)"
     if seen and split != "train":
         classes += f", {seen} of which were also in training: not few-shot accuracy on new classes"
+    unnamed = result.support.names == "none"
+    how = "without names" if unnamed else f"text weight a = {result.fusion_weight:g}"
     console.print(
         f"{result.way}-way {result.shot}-shot on {classes}: {result.accuracy:.1%} ± "
-        f"{result.interval:.1%} ({result.episodes:,} episodes, text weight a = {result.fusion_weight:g})",
+        f"{result.interval:.1%} ({result.episodes:,} episodes, {how})",
         soft_wrap=True,
     )
-    others = "  ".join(f"{w}: {a:.1%}" for w, a in result.by_fusion_weight.items())
-    console.print(f"accuracy for other a (0: frames only, 1: names only): {others}", soft_wrap=True)
+    if not unnamed:
+        others = "  ".join(f"{w}: {a:.1%}" for w, a in result.by_fusion_weight.items())
+        console.print(f"accuracy for other a (0: frames only, 1: names only): {others}", soft_wrap=True)
     table = Table("hardest classes", "accuracy", "most often confused with")
     for name in sorted(result.by_class, key=lambda name: result.by_class[name])[:MAX_CLASSES_LISTED]:
         row = result.confusion[result.names.index(name)]

@@ -34,6 +34,17 @@ pytest.importorskip("ray")
 HEAD = "127.0.0.2"  # Ray takes 127.0.0.1 for the machine's address in its network
 NODE = {"node_ip_address": HEAD, "object_store_memory": 80_000_000}
 
+# `maclip-run` that waits, each time a part of a video has arrived, until its standard input ends.
+HELD = """
+import sys
+from maclip_cli.device import index
+from maclip_cli.device.app import main
+
+tell = index._Bar.__call__
+index._Bar.__call__ = lambda bar, done: (tell(bar, done), sys.stdin.read())
+main()
+"""
+
 __all__ = ["drawn_data", "make_model"]  # fixtures
 
 pytestmark = pytest.mark.long
@@ -238,13 +249,17 @@ def test_a_cluster_that_goes_away_is_said_and_the_rest_is_done_later(
 ) -> None:
     """The last test: nothing is left of the cluster."""
     store = tmp_path / "store"
-    command = [sys.executable, "-m", "maclip_cli.device", "index", str(videos), "--store", str(store)]
+    command = [sys.executable, "-c", HELD, "index", str(videos), "--store", str(store)]
     command += ["--bundle", str(bundle), "--window", "1", "--ray", nodes.address]
+    if len(nodes.workers) == 2:
+        nodes.kill_one()  # the other one is never given all four videos at once
     nodes.leave()
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as indexing:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as indexing:
         assert indexing.stderr is not None
+        assert indexing.stdin is not None
         assert next(line for line in indexing.stderr if line.startswith("indexing "))
         nodes.kill_all()
+        indexing.stdin.close()
         said = indexing.stderr.read()
     assert indexing.returncode == 3
     assert "error[fleet-lost]: The Ray cluster is gone: " in said
