@@ -85,6 +85,7 @@ def write_flat_bundle(path: Path, *, frames: int = 8, size: int = 224, width: in
         preprocess=Preprocess.for_size(size, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
         adapted_depth=0,
         metric="frame-cosine",
+        cohort=0,
         fusion_weight=0.0,
         scale=10.0,
         precision="float32",

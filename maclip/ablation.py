@@ -27,8 +27,8 @@ from maclip.model.maclip import MaClip
 from maclip.runs import CONFIG_FILE, Run
 from maclip.training.api import resume, train_new
 from maclip.training.callbacks import Callbacks
+from maclip.training.choosing import CHOOSING_EPISODES, VALIDATION_SEED, VALIDATION_WAY
 from maclip.training.distributed import pick_device
-from maclip.training.trainer import CHOOSING_EPISODES, VALIDATION_SEED, VALIDATION_WAY
 from maclip_runtime.errors import MaclipError
 
 BLOCKS = MappingProxyType({"adapters": "blocks"})

@@ -17,17 +17,20 @@ from torch import Tensor
 from maclip.backbones.loading import IN_MEMORY, LoadedBackbone, load_backbone
 from maclip.config import ModelConfig, TrainConfig
 from maclip.data.split_lists import SplitLists
+from maclip.model.cohort import Cohort
 from maclip.model.maclip import MaClip
 from maclip.writing import replacing
 from maclip_runtime.bundle.manifest import Backbone, Limit
 from maclip_runtime.bundle.schema import from_dict
 from maclip_runtime.errors import MaclipError
 
-RUN_FORMAT = 5
+RUN_FORMAT = 6
 CONFIG_FILE = "config.json"
 ADAPTERS_FILE = "adapters.safetensors"
+COHORT_FILE = "cohort.safetensors"
 METRICS_FILE = "metrics.jsonl"
 STATE_DIR = "state"
+COHORT_KEY = "prototypes"  # in its file
 UP_PROJECTION = ".up.weight"  # ends the names of the second weight of each adapter
 
 
@@ -42,12 +45,21 @@ class ClassNames:
 
 
 @dataclass(frozen=True)
+class CohortChoice:
+    """How the cohort in `cohort.safetensors` counts: see `Cohort` for `weight` and `typical`."""
+
+    weight: float
+    typical: float
+
+
+@dataclass(frozen=True)
 class Chosen:
     """What was chosen on validation classes after training.
 
     `names`: whether support clips with their names did better than without; else nothing is to be given names.
-    `fusion_weight` a; `limit` the distance beyond which a clip is of no enrolled class; `accuracy` with both choices,
-    5-way 1-shot, 0..1; `measured_on` says in words which classes these come from.
+    `fusion_weight` a; `limit` the distance beyond which a clip is of no enrolled class, which is that of "none of
+    these" where training learned one; `accuracy` with both choices, 5-way 1-shot, 0..1; `measured_on` says in words
+    which classes these come from. `cohort`: None where none was made, or strangers were told no better with it.
     """
 
     names: bool
@@ -55,6 +67,7 @@ class Chosen:
     limit: Limit | None
     accuracy: float
     measured_on: str
+    cohort: CohortChoice | None = None
 
 
 @dataclass(frozen=True)
@@ -169,7 +182,26 @@ class Run:
             config = config.changed(fusion_weight=self.config.chosen.fusion_weight)
         model = MaClip(backbone, config)
         load_adapters(model, self.adapters)
+        self._put_chosen(model)
         return model.eval()
+
+    def _put_chosen(self, model: MaClip) -> None:
+        """Give `model` the cohort and the distance of "none" that were chosen. Raises `adapters-mismatch`."""
+        chosen = self.config.chosen
+        if chosen is None:
+            return
+        if chosen.limit is not None and model.none_distance is not None:
+            put_none_distance(model, chosen.limit.distance)
+        if chosen.cohort is not None:
+            file = self.path / COHORT_FILE
+            prototypes = _read_tensors(file).get(COHORT_KEY, torch.zeros(0))
+            if prototypes.shape[1:] != (model.config.frames, model.feature_width) or not len(prototypes):
+                raise MaclipError(
+                    "adapters-mismatch",
+                    f"{file} does not fit the model of its config.json.",
+                    "Use the files of one run.",
+                )
+            model.cohort = Cohort(prototypes.float(), chosen.cohort.weight, chosen.cohort.typical)
 
     def require_trained_adapters(self) -> None:
         """Raise `adapters-untrained` unless the run has adapters or a ladder and training has changed each of them.
@@ -208,13 +240,29 @@ def write_adapters(path: Path, model: MaClip) -> None:
         temporary.write_bytes(save(state))  # `save_file` reports a full disk as an error of its own
 
 
+def write_cohort(path: Path, prototypes: Tensor) -> None:
+    """Write the prototypes of a cohort [K, T, D'], float32, in one step. Raises `output-unwritable`."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(save({COHORT_KEY: prototypes.detach().cpu().float().contiguous()}))
+
+
 def load_adapters(model: MaClip, path: Path) -> None:
     """Load the tuned tensors in `path` into `model`. Raises `adapters-mismatch`."""
+    put_adapters(model, _read_tensors(path), path)
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
     try:
-        state = load_file(path)
+        return load_file(path)
     except Exception as error:
         raise MaclipError("adapters-mismatch", f"{path} is not a safetensors file.", "Train again.") from error
-    put_adapters(model, state, path)
+
+
+def put_none_distance(model: MaClip, distance: float) -> None:
+    """Set the distance of "none of these" of a model that has one."""
+    assert model.none_distance is not None
+    with torch.no_grad():
+        model.none_distance.fill_(distance)
 
 
 def put_adapters(model: MaClip, state: Mapping[str, Tensor], path: Path) -> None:

@@ -132,6 +132,7 @@ def write_bundle(
         preprocess=Preprocess.for_size(SIZE, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
         adapted_depth=0,
         metric="frame-cosine",
+        cohort=0,
         fusion_weight=0.0,
         scale=10.0,
         precision="float32",

@@ -28,8 +28,8 @@ from maclip.model.maclip import MaClip
 from maclip.runs import METRICS_FILE, STATE_DIR
 from maclip.training import api
 from maclip.training.callbacks import Callbacks
+from maclip.training.choosing import CHOOSING_EPISODES, VALIDATION_SEED, VALIDATION_WAY
 from maclip.training.distributed import pick_device
-from maclip.training.trainer import CHOOSING_EPISODES, VALIDATION_SEED, VALIDATION_WAY
 from maclip.world.synth import CLASSES_FILE, write_clips
 from maclip.writing import replacing
 

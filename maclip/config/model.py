@@ -94,6 +94,13 @@ class MetricConfig(Config):
         0.0, "Weight lambda of the loss that learns the distance of 'none of these'; 0: none.", minimum=0, maximum=1
     )
     none_distance: float = option(8.0, "Distance of 'none of these' before training.", minimum=-1000, maximum=1000)
+    cohort_weight: float = option(
+        0.5,
+        "Weight of the distance to training classes, which is taken from all distances of a query if strangers are "
+        "then told better on validation classes; 0: never.",
+        minimum=0,
+        maximum=1,
+    )
 
 
 @dataclass(frozen=True)

@@ -125,6 +125,7 @@ class Episodes:
     scores: text logits of every clip, [clips, classes].
     text: text features of the classes, which prototypes get; None: none.
     average: see `Support`.
+    shifts: what the cohort adds to the distances of every clip, [clips]; None: nothing.
     """
 
     model: MaClip
@@ -134,6 +135,7 @@ class Episodes:
     scores: Tensor
     text: Tensor | None
     average: str
+    shifts: Tensor | None
 
     @torch.no_grad()
     def parts(self, share: Sequence[range], skip: int) -> Iterator[Asked]:
@@ -146,6 +148,8 @@ class Episodes:
             ways = torch.from_numpy(np.stack([e.classes for e in batch]))  # (E, way)
             prototypes = self._by_class(self.singles[support].unflatten(1, (ways.shape[1], -1)), ways)
             distances = metric(self.queries[query], prototypes)
+            if self.shifts is not None:
+                distances = distances + self.shifts[query][..., None]
             scores = self.scores[query[:, :, None], ways[:, None, :]]
             yield Asked(scores.cpu(), distances.cpu(), ways.numpy())
 
@@ -192,7 +196,7 @@ class Evaluator:
             own = None if self._text is None else text[torch.from_numpy(store.labels)[good].to(text.device)]
             # Prototypes of single clips, or their features if shots are averaged before TPCM.
             self._singles = model.prototypes(features, own) if support.average == "prototypes" else features
-            self._queries = model.prototypes(query)
+            self.queries = model.prototypes(query)  # [clips, T, D']
             self._scores = text_logits(query, text, model.scale)  # (clips, classes)
             if self._text is None:
                 self._scores = torch.zeros_like(self._scores)  # no text match without names
@@ -204,8 +208,11 @@ class Evaluator:
     ) -> Outcomes:
         """Scores of seeded episodes. Raises `too-few-clips`, and `answers-not-finite` if the model outputs NaN."""
         sampler = EpisodeSampler(self.sizes, way, shot, queries, seed)
+        cohort = self.model.cohort
+        with torch.no_grad():
+            shifts = None if cohort is None else cohort.shift(self.model.metric, self.queries)
         job = Episodes(
-            self.model, sampler, self._singles, self._queries, self._scores, self._text, self.support.average
+            self.model, sampler, self._singles, self.queries, self._scores, self._text, self.support.average, shifts
         )  # fmt: skip
         starts = range(0, episodes, EPISODES_PER_BATCH)
         batches = [range(start, min(start + EPISODES_PER_BATCH, episodes)) for start in starts]

@@ -20,6 +20,7 @@ from maclip.config import ModelConfig
 from maclip.config.model import NONE
 from maclip.data.stem_cache import Stem
 from maclip.metrics import build_metric
+from maclip.model.cohort import Cohort
 from maclip.model.losses import fuse, text_logits
 from maclip.prototypes import build_prototype_module
 from maclip_runtime.errors import MaclipError
@@ -89,6 +90,7 @@ class MaClip(nn.Module):
         self.metric = build_metric(config.metric, self.feature_width, config.frames)
         learned = config.metric.open_set_weight > 0
         self.none_distance = nn.Parameter(torch.tensor(config.metric.none_distance)) if learned else None
+        self.cohort: Cohort | None = None  # comes after training
         self.scale = config.text.logit_scale or float(backbone.clip.logit_scale.exp())
         pixel = torch.tensor([backbone.preprocess.mean, backbone.preprocess.std])
         self.register_buffer("pixel_mean", pixel[0], persistent=False)
@@ -228,7 +230,10 @@ class MaClip(nn.Module):
         unit: the vectors of `prototypes` and `text` have length 1; only if the metric `takes_unit_support`.
         """
         told = {"unit_support": True} if unit else {}
-        distances = self.metric(self.prototypes(features), prototypes, **told)
+        queries = self.prototypes(features)
+        distances = self.metric(queries, prototypes, **told)
+        if self.cohort is not None:
+            distances = distances + self.cohort.shift(self.metric, queries)[:, None]
         scores = text_logits(features, text, self.scale, unit_text=unit)
         weight = self.config.text.fusion_weight
         return distances, fuse(scores, distances, has_text, weight, self.none_distance)
@@ -279,11 +284,11 @@ class MaClip(nn.Module):
     def tuned_state(self) -> dict[str, Tensor]:
         """The trained tensors by name, as in `adapters.safetensors`.
 
-        With `tune` "all" they include the image encoder, as `clip.visual.*`.
+        With `tune` "all" they include the image encoder, as `clip.visual.*`. The cohort is made of them afterwards.
         """
         kept = ("clip.visual.",) if self.config.tune == "all" else ()
         state = self.state_dict().items()
-        return {key: value for key, value in state if key.startswith(kept) or not key.startswith("clip.")}
+        return {key: value for key, value in state if key.startswith(kept) or not key.startswith(("clip.", "cohort."))}
 
     def tuned_parameters(self) -> list[nn.Parameter]:
         """The parameters that training changes, in a fixed order."""

@@ -19,7 +19,7 @@ from typing import Any
 
 from safetensors.torch import load_file, save
 
-from maclip.runs import ADAPTERS_FILE, Run, write_config
+from maclip.runs import ADAPTERS_FILE, COHORT_FILE, Run, write_config
 from maclip.shipped import FOLDER, PROTOTYPE_ONLY, SHIPPED
 from maclip.shipped.card import write_card
 from maclip.shipped.measure import measure
@@ -101,11 +101,13 @@ def _write(run: Run, folder: Path, names: Mapping[str, str]) -> Run:
     paths = [text for text in _texts(asdict(config)) if Path(text).is_absolute()]
     if paths:
         raise MaclipError("path-private", f"{run.path} names the path {paths[0]}.", "Train it with --backbone tiny.")
-    state = {key: value.half().contiguous() for key, value in load_file(run.adapters).items()}
+    files = (ADAPTERS_FILE, COHORT_FILE) if config.chosen and config.chosen.cohort else (ADAPTERS_FILE,)
+    states = {name: load_file(run.path / name) for name in files}
     if folder.exists():
         shutil.rmtree(folder)
-    with replacing(folder / ADAPTERS_FILE) as path:
-        path.write_bytes(save(state))
+    for name, state in states.items():
+        with replacing(folder / name) as path:
+            path.write_bytes(save({key: value.half().contiguous() for key, value in state.items()}))
     write_config(folder, config)
     return Run.open(folder)
 

@@ -5,7 +5,6 @@ See docs/method.md, sections 5 and 6.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -19,21 +18,23 @@ from maclip.data.disk_cache import ClipCache
 from maclip.data.shared_memory import Room, available_bytes
 from maclip.data.stem_cache import stem_cache_place
 from maclip.data.stream_windows import Windows
-from maclip.evaluation.evaluator import DEFAULT_SUPPORT, Evaluator, Support
-from maclip.evaluation.selection import choose_fusion_weight, choose_limit
+from maclip.evaluation.evaluator import Evaluator
+from maclip.evaluation.selection import choose_fusion_weight
 from maclip.model.maclip import MaClip
 from maclip.runs import (
     ADAPTERS_FILE,
+    COHORT_FILE,
     STATE_DIR,
-    Chosen,
     RunConfig,
     load_adapters,
     put_adapters,
     write_adapters,
+    write_cohort,
     write_config,
 )
 from maclip.training.callbacks import Callbacks
 from maclip.training.checkpoint import Checkpoint, Saved
+from maclip.training.choosing import VALIDATION_SEED, choose, validation_support, validation_way
 from maclip.training.distributed import Team, start_team
 from maclip.training.episode_loader import EpisodeLoader, Views
 from maclip.training.loop import Stage, Validations
@@ -44,10 +45,6 @@ from maclip_runtime.errors import MaclipError
 
 STEM_DIR = "stem"  # in the run, for stem tokens on disk
 CACHE_LIMIT_BYTES = 3 << 30  # "auto" caches stem tokens in memory up to this size
-VALIDATION_SEED = 20_000
-VALIDATION_WAY = 5
-# Final choice of fusion weight and limit; more episodes than in each validation.
-CHOOSING_EPISODES = 1000
 
 
 class Trainer:
@@ -91,6 +88,7 @@ class Trainer:
                 f"Raise --accumulate to {self.team.size} or more.",
             )
         model.checkpointing = config.train.checkpointing
+        model.cohort = None  # it would be of earlier weights
         self.callbacks = callbacks if callbacks is not None and self.team.leads else Callbacks()
         tensorboard = self.machine.tensorboard and self.team.leads
         self.log = MetricsLog(run, config.train.prototype_episodes, tensorboard)
@@ -119,7 +117,7 @@ class Trainer:
         held_out = data.split("val") if data.has_splits() else ()
         self.validation = (
             ClipStore(held_out, reader, max_broken=broken, views=False, workers=self.machine.workers)
-            if _way([len(c.clips) for c in held_out]) >= 2
+            if validation_way([len(c.clips) for c in held_out]) >= 2
             else None
         )
         self.validations = Validations()
@@ -164,11 +162,6 @@ class Trainer:
         finally:
             self._report_broken()
             self.log.close()
-
-    @property
-    def _support(self) -> Support:
-        """Support of validation episodes: without names if the model is never trained with names."""
-        return Support("none") if self.train_config.never_named else DEFAULT_SUPPORT
 
     def _begin(self, resume: bool) -> Saved | None:
         """Write the config; load the checkpoint to resume from, and truncate the log to it."""
@@ -265,15 +258,15 @@ class Trainer:
         if self.validation is None:
             write_adapters(self.run / ADAPTERS_FILE, self.model)
             return 0.0
-        evaluator = Evaluator(self.model, self.validation, support=self._support)
-        if _way(evaluator.sizes) < 2:
+        evaluator = Evaluator(self.model, self.validation, support=validation_support(self.train_config))
+        if validation_way(evaluator.sizes) < 2:
             raise MaclipError(
                 "data-broken",
                 "Too many validation clips are broken: no two classes with two clips are left.",
                 "Repair them (maclip data check names them), or train on data without validation classes.",
             )
         episodes = self.train_config.validation.validation_episodes
-        result = evaluator.evaluate(_way(evaluator.sizes), 1, episodes, VALIDATION_SEED)
+        result = evaluator.evaluate(validation_way(evaluator.sizes), 1, episodes, VALIDATION_SEED)
         # Compare by the accuracy at the best fusion weight: the weight itself is chosen at the end.
         best = f"{choose_fusion_weight(result):g}"
         accuracy, interval = result.by_fusion_weight[best], result.interval_by_fusion_weight[best]
@@ -284,39 +277,19 @@ class Trainer:
         return accuracy
 
     def _finish(self) -> None:
-        """Choose names, fusion weight and limit on validation classes; without them, the limit on training classes."""
+        """Choose on validation classes (`choosing.choose`) with the best weights; write and tell it."""
         if not (self.run / ADAPTERS_FILE).is_file():
             write_adapters(self.run / ADAPTERS_FILE, self.model)
         self.checkpoint.leaving()  # the saved checkpoint stays the last state, not the best
         load_adapters(self.model, self.run / ADAPTERS_FILE)
-        store, where = (self.validation, "validation") if self.validation is not None else (self.store, "training")
-        progress = self.callbacks.progress("choosing")
-        evaluator = Evaluator(self.model, store, progress, self._support)
-        way = _way(evaluator.sizes)
-        if way < 2:
+        made = choose(self.model, self.store, self.validation, self.train_config, self.callbacks.progress("choosing"))
+        if made is None:
             return
-        words = f"{where} classes, {way}-way 1-shot, {CHOOSING_EPISODES} episodes"
-        asked = way, 1, CHOOSING_EPISODES, VALIDATION_SEED + 1
-        result = evaluator.evaluate(*asked)
-        names, weight, accuracy = not self.train_config.never_named, result.fusion_weight, result.accuracy
-        if self.validation is not None:
-            weight = choose_fusion_weight(result)
-            accuracy = result.by_fusion_weight[f"{weight:g}"]
-        if self.validation is not None and names:
-            unnamed = Evaluator(self.model, store, progress, Support("none"))
-            bare = unnamed.evaluate(*asked)
-            if bare.accuracy >= accuracy:
-                names, weight, accuracy, evaluator = False, bare.fusion_weight, bare.accuracy, unnamed
-        learned = None if self.model.none_distance is None else self.model.none_distance.item()
-        limit = choose_limit(evaluator.outcomes(*asked), words, learned)
-        chosen = Chosen(names, weight, limit, accuracy, words)
+        chosen = made.chosen
+        if self.model.cohort is not None:
+            write_cohort(self.run / COHORT_FILE, self.model.cohort.prototypes)
         self.config = replace(self.config, chosen=chosen)
         write_config(self.run, self.config)
-        self.log.chosen({"chosen": asdict(chosen), "by_fusion_weight": result.by_fusion_weight})
+        self.log.chosen({"chosen": asdict(chosen), "by_fusion_weight": made.by_fusion_weight})
         how = f"with names and text weight a = {chosen.fusion_weight:g}" if chosen.names else "without names"
-        self.callbacks.note(f"{words}: accuracy {chosen.accuracy:.1%} {how}")
-
-
-def _way(sizes: Sequence[int]) -> int:
-    """The way of validation episodes for classes with `sizes` clips: each needs a support and a query clip."""
-    return min(VALIDATION_WAY, sum(size >= 2 for size in sizes))
+        self.callbacks.note(f"{chosen.measured_on}: accuracy {chosen.accuracy:.1%} {how}")

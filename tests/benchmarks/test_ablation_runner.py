@@ -24,8 +24,7 @@ from benchmarks.ablation.rows import FULL, ROWS, Row, find_row
 from maclip.backbones.loading import TINY_DIR, load_backbone
 from maclip.evaluation.record import read_record
 from maclip.evaluation.selection import choose_fusion_weight
-from maclip.training import api
-from maclip.training import trainer as training
+from maclip.training import api, choosing
 from maclip_runtime.errors import MaclipError
 
 SETTING = Setting(Clip("small", "none"), "motion", 1)
@@ -59,7 +58,7 @@ def small(drawn_data: Path) -> Iterator[None]:
     for module in (api, bench):
         monkeypatch.setattr(module, "load_backbone", lambda name, pretrained, **_: small_backbone())
     monkeypatch.setattr("maclip.runs.load_backbone", lambda name, pretrained, **_: small_backbone())
-    monkeypatch.setattr(training, "CHOOSING_EPISODES", 50)
+    monkeypatch.setattr(choosing, "CHOOSING_EPISODES", 50)
     monkeypatch.setattr(bench, "CHOOSING_EPISODES", 50)
     monkeypatch.setattr(bench, "EPISODES", 40)
     monkeypatch.setattr(bench, "SHOTS", (1, 2))

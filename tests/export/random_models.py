@@ -14,6 +14,7 @@ from made_once import Once
 import maclip
 from maclip.backbones.loading import load_backbone
 from maclip.config import ModelConfig
+from maclip.model.cohort import Cohort
 from maclip.model.maclip import MaClip
 from maclip_export.bundle.writer import Material, write_bundle
 from maclip_export.gate.trial import drawn_trial
@@ -25,10 +26,11 @@ NAMES = ["moving a shape up", "two shapes passing each other", "a red star growi
 
 
 def randomised(model: MaClip) -> MaClip:
-    """Zero-initialised adapters would hide mistakes: give every tuned tensor random values."""
+    """Zero-initialised adapters would hide mistakes: give every tuned tensor random values, and the model a cohort."""
     torch.manual_seed(11)
     for parameter in model.tuned_parameters():
         torch.nn.init.normal_(parameter, std=0.05)
+    model.cohort = Cohort(torch.randn(7, model.config.frames, model.feature_width), 0.5, typical=1.0)
     return model
 
 

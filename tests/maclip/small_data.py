@@ -12,8 +12,7 @@ from torch import Tensor
 from videos import color_frames, write_video
 
 from maclip.config import Machine, ModelConfig, TrainConfig
-from maclip.training import api
-from maclip.training import trainer as training
+from maclip.training import api, choosing
 from maclip.training.callbacks import Callbacks, Step
 
 CPU = Machine(device="cpu")
@@ -57,7 +56,7 @@ def small_training(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every backbone is the small one, and little is tried at the end."""
     monkeypatch.setattr(api, "load_backbone", lambda name, pretrained, **_: small_backbone())
     monkeypatch.setattr("maclip.runs.load_backbone", lambda name, pretrained, **_: small_backbone())
-    monkeypatch.setattr(training, "CHOOSING_EPISODES", 20)
+    monkeypatch.setattr(choosing, "CHOOSING_EPISODES", 20)
 
 
 def train(data: Path, run: Path, machine: Machine | None = None, callbacks: Listener | None = None, **changes: object):

@@ -15,7 +15,7 @@ from maclip import ablation
 from maclip.config import EvaluationConfig, ModelConfig, TrainConfig
 from maclip.evaluation.record import read_record
 from maclip.tiny import MODEL_NAME, tokenizer
-from maclip.training import trainer as training
+from maclip.training import choosing
 from maclip.training.api import train_new
 from maclip_runtime.errors import MaclipError
 
@@ -29,7 +29,7 @@ CLIPS = torch.randint(0, 256, (2, 4, 64, 64, 3), dtype=torch.uint8, generator=to
 
 @pytest.fixture(autouse=True)
 def _few(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "CHOOSING_EPISODES", 20)
+    monkeypatch.setattr(choosing, "CHOOSING_EPISODES", 20)
     monkeypatch.setattr(ablation, "CHOOSING_EPISODES", 20)
 
 

@@ -22,7 +22,7 @@ from maclip.runs import METRICS_FILE, Run
 from maclip.shipped import ADAPTERS_ONLY, FULL, LADDER, PROTOTYPE_ONLY, shipped_run
 from maclip.training.api import train_new
 from maclip.training.callbacks import Callbacks
-from maclip.training.trainer import CHOOSING_EPISODES, VALIDATION_SEED, VALIDATION_WAY
+from maclip.training.choosing import CHOOSING_EPISODES, VALIDATION_SEED, VALIDATION_WAY
 from maclip_cli.demo.folder import DemoFolder
 from maclip_cli.demo.plan import BRIEF, FROZEN, ORIGINS, READY, Plan, row_name
 

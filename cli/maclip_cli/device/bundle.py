@@ -82,6 +82,7 @@ def _facts(manifest: Manifest, signed: bool) -> dict[str, str]:
         "frames": f"{manifest.frames} of {manifest.preprocess.size} x {manifest.preprocess.size}",
         "feature width": str(manifest.feature_width),
         "metric": f"{manifest.metric}, text weight {manifest.fusion_weight:g}",
+        "cohort": f"{manifest.cohort} training classes" if manifest.cohort else "none",
         "precision": f"{manifest.precision}{forms}",
         "limit": f"{limit.distance:.4g} ({limit.measured_on})" if limit else "not measured",
         "names": f"{manifest.names.count}, {' | '.join(manifest.names.templates)}",

@@ -227,6 +227,7 @@ class _Writer:
             preprocess=backbone.preprocess,
             adapted_depth=model.adapted_depth,
             metric=model.config.metric.kind,
+            cohort=0 if model.cohort is None else len(model.cohort.prototypes),
             fusion_weight=model.config.text.fusion_weight,
             scale=model.scale,
             precision=self.options.precision,

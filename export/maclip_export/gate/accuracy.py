@@ -87,7 +87,10 @@ class AccuracyCheck:
         """Probabilities [episodes, way, way] as in `MaClip.match`; all clips are matched with all at once."""
         model, encoded = self._model, self._by_torch(progress)
         queries = torch.from_numpy(encoded.queries)
-        distances = model.metric(model.prototypes(queries), torch.from_numpy(encoded.prototypes))  # (clips, clips)
+        made = model.prototypes(queries)
+        distances = model.metric(made, torch.from_numpy(encoded.prototypes))  # (clips, clips)
+        if model.cohort is not None:
+            distances = distances + model.cohort.shift(model.metric, made)[:, None]
         scores = text_logits(queries, self._text, model.scale)  # (clips, classes)
         episodes = [sampler[number] for number in range(EPISODES)]
         query = torch.from_numpy(np.stack([e.query for e in episodes]))[:, :, None]

@@ -74,6 +74,7 @@ def encoder_of(model: MaClip, names: Sequence[str], limit: Limit | None = None) 
         preprocess=model.backbone.preprocess,
         adapted_depth=model.adapted_depth,
         metric=model.config.metric.kind,
+        cohort=0 if model.cohort is None else len(model.cohort.prototypes),
         fusion_weight=model.config.text.fusion_weight,
         scale=model.scale,
         precision="float32",

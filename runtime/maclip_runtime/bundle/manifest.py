@@ -19,7 +19,7 @@ from maclip_runtime.bundle.vocabulary import Names, TextEncoder
 from maclip_runtime.errors import MaclipError
 from maclip_runtime.reading.frames import Preprocess
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 MANIFEST_FILE = "manifest.json"
 MAX_MANIFEST_BYTES = 4 << 20  # a manifest has a few kilobytes
 MAX_FRAME_SIDE = 4096  # px, of a frame as the model takes it
@@ -155,7 +155,8 @@ class Manifest:
     """Everything that a device must know about a bundle.
 
     `trained` is False for plain CLIP (`maclip export --frozen`). The last `adapted_depth` blocks carry adapters;
-    none does with a side network.
+    none does with a side network. `cohort` is the number of training classes that the match graph compares a query
+    with beside the enrolled ones (docs/method.md, section 8); 0: none.
     `contract` is a hash of what makes features comparable; galleries store it. `graphs` has `visual`, or `stem` and
     `tower`; `prototype` and `match`; and `text` with a text encoder. `precision` is "float32", "fp16" or "int8";
     `quantization` is the int8 form of `graphs`, "dynamic" or "static" (QDQ), else None; `forms` holds the other form
@@ -172,6 +173,7 @@ class Manifest:
     preprocess: Preprocess
     adapted_depth: int
     metric: str
+    cohort: int
     fusion_weight: float
     scale: float
     precision: str
@@ -267,6 +269,7 @@ def _check_values(manifest: Manifest) -> None:
         and 0 < manifest.feature_width <= MAX_WIDTH
         and 0 <= manifest.adapted_depth <= MAX_FRAMES
         and 0 <= manifest.names.count <= MAX_NAMES
+        and 0 <= manifest.cohort <= MAX_NAMES
         and (manifest.text_encoder is None or 0 < manifest.text_encoder.context_length <= MAX_CONTEXT)
         and (manifest.text_encoder is None or len(manifest.names.templates) > 0)
         and all(map(math.isfinite, finite))

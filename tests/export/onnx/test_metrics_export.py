@@ -28,7 +28,8 @@ from maclip_runtime.engines.encoder import UNIT, Encoder, unit_rows
 OPERATORS = {
     *("Abs", "Add", "Cast", "Clip", "Concat", "Constant", "CumSum", "Div", "Exp", "Expand", "Gather", "Gelu", "Gemm"),
     *("LayerNormalization", "Log", "MatMul", "Max", "Mul", "Neg", "Reciprocal", "ReduceMean", "ReduceMin"),
-    *("ReduceSum", "Reshape", "Shape", "Slice", "Softmax", "Split", "Sqrt", "Squeeze", "Sub", "Transpose", "Unsqueeze"),
+    *("ReduceSum", "Reshape", "Shape", "Slice", "Softmax", "Split", "Sqrt", "Squeeze", "Sub", "TopK", "Transpose"),
+    *("Unsqueeze",),
 }
 OWN = Path(__file__).parents[3] / "samples" / "own_metric.py"
 METRICS = ("otam", "bimhm", "trx", "trx-triples", "frame-by-frame", "sharp-otam")

@@ -91,7 +91,7 @@ def check_types(graph: str, parsed: Parsed, precision: str, path: Path) -> None:
         if layer.type.name in KEPT:
             assert types_of(layer) <= {"FLOAT", "INT64", "INT32"}, layer.name
         if graph == "match" and "HALF" in types_of(layer):  # cosines, soft-min and probabilities are never half
-            assert layer.type.name in ("MATRIX_MULTIPLY", "CAST", "CONSTANT", "SHUFFLE"), layer.name
+            assert layer.type.name in ("MATRIX_MULTIPLY", "CAST", "CONSTANT", "SHUFFLE", "SHAPE"), layer.name
 
 
 def products(parsed: Parsed) -> dict[str, int]:

@@ -18,8 +18,7 @@ from test_trainer import MODEL, TRAIN, Silent
 
 from maclip.config import Machine
 from maclip.runs import CONFIG_FILE
-from maclip.training import api
-from maclip.training import trainer as training
+from maclip.training import api, choosing
 from maclip.training.episode_loader import Batch
 from maclip.training.optimizer import Optimizer
 from maclip_runtime.errors import MaclipError
@@ -27,7 +26,7 @@ from maclip_runtime.errors import MaclipError
 
 def main(data: Path, run: Path, changes: dict[str, object], dies_at: int) -> None:
     api.load_backbone = lambda name, pretrained, **_: small_backbone()  # type: ignore[assignment]
-    training.CHOOSING_EPISODES = 50
+    choosing.CHOOSING_EPISODES = 50
     accumulate = Optimizer.accumulate
 
     def dying(self: Optimizer, batch: Batch) -> Any:

@@ -22,7 +22,7 @@ from maclip.evaluation.evaluator import Evaluator
 from maclip.evaluation.features import store_for
 from maclip.model.maclip import MaClip
 from maclip.runs import RUN_FORMAT, Run
-from maclip.training import api, step
+from maclip.training import api, choosing, step
 from maclip.training import trainer as training
 from maclip.training.callbacks import Callbacks, Step
 from maclip.training.checkpoint import Checkpoint
@@ -60,7 +60,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every backbone is the small one, so that no weights are needed."""
     monkeypatch.setattr(api, "load_backbone", lambda name, pretrained, **_: small_backbone())
     monkeypatch.setattr("maclip.runs.load_backbone", lambda name, pretrained, **_: small_backbone())
-    monkeypatch.setattr(training, "CHOOSING_EPISODES", 50)
+    monkeypatch.setattr(choosing, "CHOOSING_EPISODES", 50)
 
 
 def train(

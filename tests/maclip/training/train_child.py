@@ -25,8 +25,7 @@ from test_trainer import MODEL, TRAIN, Silent
 
 from maclip.config import Machine
 from maclip.runs import CONFIG_FILE, METRICS_FILE
-from maclip.training import api
-from maclip.training import trainer as training
+from maclip.training import api, choosing
 from maclip.training.episode_loader import Batch
 from maclip.training.optimizer import Optimizer
 from maclip_runtime.errors import MaclipError
@@ -88,7 +87,7 @@ def hang(*_: object, **__: object) -> Any:
 
 def main(data: Path, folder: Path, jobs: list[dict[str, Any]]) -> None:
     api.load_backbone = lambda name, pretrained, **_: small_backbone()  # type: ignore[assignment]
-    training.CHOOSING_EPISODES = 50
+    choosing.CHOOSING_EPISODES = 50
     accumulate, leave = Optimizer.accumulate, dist.destroy_process_group
     for job in jobs:
         if job.get("hang"):
