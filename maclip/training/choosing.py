@@ -110,7 +110,7 @@ def _aurocs(evaluator: Evaluator, way: int) -> float:
 
 
 def _of_cohort(store: ClipStore) -> Ids:
-    """The clips of the cohort, [K, n]: the first n of evenly spaced classes that have so many readable ones."""
+    """The clips of the cohort, [K, n]: the first n of evenly spaced classes that have so many."""
     readable, count = store.readable(), COHORT_CLIPS
     own = [np.flatnonzero((store.labels == label) & readable) for label in range(len(store.classes))]
     enough = [clips[:count] for clips in own if len(clips) >= count]
@@ -120,8 +120,10 @@ def _of_cohort(store: ClipStore) -> Ids:
 
 @torch.no_grad()
 def _cohort_prototypes(model: MaClip, store: ClipStore, clips: Ids) -> Tensor:
-    """Prototypes without names of the classes with these clips [K, n]: [K, T, D']."""
+    """Prototypes without names of classes with these clips [K, n]: [K, T, D']; without clips that are broken."""
     size = max(1, BATCH_FRAMES // model.config.frames)
     batches = [clips.reshape(-1)[at : at + size] for at in range(0, clips.size, size)]
-    singles = torch.cat([model.prototypes(model.encode(store.load(ids))) for ids in batches])
-    return singles.unflatten(0, clips.shape).mean(1)
+    singles = torch.cat([model.prototypes(model.encode(store.load_each(ids))) for ids in batches])
+    good = store.readable()[clips]  # now that they were read
+    own = singles.unflatten(0, clips.shape)
+    return torch.stack([row[torch.from_numpy(kept)].mean(0) for row, kept in zip(own, good, strict=True) if kept.any()])

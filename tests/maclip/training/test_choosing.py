@@ -15,6 +15,8 @@ from safetensors.torch import load_file, save_file
 from test_trainer import CPU, MODEL, TRAIN, small, train
 
 import maclip
+from maclip.data.clip_reader import ClipReader
+from maclip.data.clip_store import ClipStore
 from maclip.data.dataset import open_folders
 from maclip.evaluation.features import store_for
 from maclip.model.cohort import Cohort
@@ -131,3 +133,19 @@ def test_a_cohort_that_does_not_fit_its_run_is_refused(drawn_data, tmp_path, tol
         assert COHORT_FILE in error.message
     Path(good).replace(file)
     assert Run.open(tmp_path / "run").model().cohort is not None
+
+
+def test_broken_clips_are_not_in_the_cohort(drawn_data, tmp_path, make_model):
+    data = shutil.copytree(drawn_data, tmp_path / "data")
+    classes = open_folders(data).split("train")[:3]
+    classes[1].clips[1].write_bytes(b"")
+    model = make_model(adapted_depth=1)
+    store = ClipStore(classes, ClipReader(model.backbone.preprocess, model.config.frames), max_broken=0.5)
+    clips = choosing._of_cohort(store)
+    assert clips.tolist() == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]  # none was read yet
+    with torch.no_grad():
+        made = choosing._cohort_prototypes(model, store, clips)
+        each = [model.prototypes(model.encode(store.load(np.array([clip]))))[0] for clip in (3, 5)]
+    assert len(made) == 3
+    torch.testing.assert_close(made[1], torch.stack(each).mean(0))
+    assert choosing._of_cohort(store).tolist() == [[0, 1, 2], [6, 7, 8]]  # the class has two left
