@@ -16,7 +16,7 @@ from made_once import Once
 from safetensors.torch import load_file, save_file
 
 from maclip.config import ModelConfig, TrainConfig
-from maclip.runs import Run
+from maclip.runs import COHORT_FILE, Run
 from maclip.shipped import ADAPTERS_ONLY, FOLDER, FULL, LADDER, PROTOTYPE_ONLY, SHIPPED, read_card, shipped_run
 from maclip.shipped.measure import WATCHED
 from maclip.shipped.pack import MAX_BYTES, TIME_FILE, pack, require_recipe
@@ -78,9 +78,17 @@ def test_one_command_draws_trains_and_packs(made: Path) -> None:
     for name in SHIPPED:
         run = Run.open(packed / name)
         assert card["runs"][name]["adapters_sha256"] == run.adapters_sha256
-        full = load_file(made / name / "adapters.safetensors")
-        for key, value in run.model().tuned_state().items():
-            torch.testing.assert_close(value, full[key], rtol=1e-3, atol=1e-4)
+        model, full = run.model(), load_file(made / name / "adapters.safetensors")
+        assert model.tuned_state().keys() == full.keys()
+        for key, value in load_file(run.adapters).items():
+            torch.testing.assert_close(value.float(), full[key], rtol=1e-3, atol=1e-4)
+        chosen = run.config.chosen
+        assert chosen is not None
+        assert (model.cohort is not None) == (chosen.cohort is not None)
+        assert (run.path / COHORT_FILE).exists() == (chosen.cohort is not None)
+        if model.cohort is not None:
+            cohort = load_file(made / name / COHORT_FILE)["prototypes"]
+            torch.testing.assert_close(model.cohort.prototypes, cohort, rtol=1e-3, atol=1e-3)
     assert Run.open(packed / FULL).config.init.run == PROTOTYPE_ONLY  # type: ignore[union-attr]
     text = (packed / "model_card.md").read_text()
     assert "| full: TPCM and adapters, last block | TPCM only | 2 |" in text
