@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from maclip.model.maclip import MaClip
-from maclip.runs import ADAPTERS_FILE, CONFIG_FILE, Run, RunConfig
+from maclip.runs import ADAPTERS_FILE, COHORT_FILE, CONFIG_FILE, Run, RunConfig
 from maclip_runtime.bundle.manifest import Provenance
 from maclip_runtime.tools.measuring.machine import ROOT, commit_of, library_versions
 
@@ -48,7 +48,7 @@ def load_run(run: str | Path | Run, pretrained: str | None = None) -> tuple[MaCl
 
 def _stamps(run: Path) -> list[tuple[int, int, int] | None]:
     """Change whenever training writes: it replaces whole files."""
-    return [_stamp(run / name) for name in (CONFIG_FILE, ADAPTERS_FILE)]
+    return [_stamp(run / name) for name in (CONFIG_FILE, ADAPTERS_FILE, COHORT_FILE)]
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:
