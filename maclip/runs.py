@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,10 +47,14 @@ class ClassNames:
 
 @dataclass(frozen=True)
 class CohortChoice:
-    """How the cohort in `cohort.safetensors` counts: see `Cohort` for `weight` and `typical`."""
+    """How the cohort in `cohort.safetensors` counts: see `Cohort` for `weight` and `typical`. Both are finite."""
 
     weight: float
     typical: float
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.weight) and math.isfinite(self.typical)):
+            raise ValueError(f"a cohort has weight {self.weight} and typical distance {self.typical}")
 
 
 @dataclass(frozen=True)

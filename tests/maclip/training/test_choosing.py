@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Iterator
 from itertools import count
@@ -133,6 +134,10 @@ def test_a_cohort_that_does_not_fit_its_run_is_refused(drawn_data, tmp_path, tol
         assert COHORT_FILE in error.message
     Path(good).replace(file)
     assert Run.open(tmp_path / "run").model().cohort is not None
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    config["chosen"]["cohort"]["typical"] = math.nan
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    assert refused().code == "run-invalid"
 
 
 def test_broken_clips_are_not_in_the_cohort(drawn_data, tmp_path, make_model):

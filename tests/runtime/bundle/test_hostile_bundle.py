@@ -109,6 +109,8 @@ def test_hostile_json_is_refused(copy: Path, text: str) -> None:
         ("frames", 10**18),
         ("feature_width", 1 << 40),
         ("adapted_depth", -1),
+        ("cohort", -1),
+        ("cohort", 10**12),
         ("names", {"count": -1, "templates": ["{}"], "text_length": "unit"}),
         ("names", {"count": 10**12, "templates": ["{}"], "text_length": "unit"}),
         ("preprocess", {"size": 4096, "resize": 4096, "mean": [0, 0, 0], "std": [1, 1, 1]}),  # 4 GB with 80 frames
