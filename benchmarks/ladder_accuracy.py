@@ -45,7 +45,7 @@ CELL = "cell.json"
 WAY, TEST_WAY, SMALLEST_WAY = 12, 5, 3
 EPISODES, SMALLEST_EPISODES = 2000, 20
 TIMED, UNTIMED = 12, 4  # episodes that are timed, after some that are not
-HEAD_EPISODES_A_SECOND = 100  # of TPCM on cached features, which is far quicker than its caching
+HEAD_TIMED, HEAD_UNTIMED = 400, 50  # likewise of TPCM on cached features
 MODEL = ModelConfig.of(open_set_weight=0.5, fusion_weight=0.0)
 TRAIN = TrainConfig.of(
     way=WAY, accumulate=1, learning_rate=1e-3, prototype_learning_rate=1e-3, weight_decay=0.05, text_dropout=1.0,
@@ -181,20 +181,19 @@ def _fitting(folder: Path, clip: Clip, split: int, row: str, data: Path, minutes
     """How many episodes of `row` take `minutes`; measured once and kept."""
     path = folder / "episodes.json"
     if not path.is_file():
+        timing, clock = folder / "timing", _Clock()
+        shutil.rmtree(timing, ignore_errors=True)
         if ROWS[row].model.adapters.kind == "none":
-            fitting = round(HEAD_EPISODES_A_SECOND * 60 * minutes)
+            timed, many = HEAD_TIMED, {"episodes": 0, "prototype_episodes": HEAD_TIMED + HEAD_UNTIMED}
         else:
-            timing = folder / "timing"
-            shutil.rmtree(timing, ignore_errors=True)
-            clock = _Clock()
-            config = TRAIN.changed(seed=split, episodes=TIMED + UNTIMED, validations=1, validation_episodes=1)
-            machine = Machine(device="cpu", stem_cache=folder.parent / "stem")
-            train_new(
-                open_folders(data), timing, "tiny", clip.pretrained, ROWS[row].model, config,
-                machine=machine, callbacks=clock,
-            )  # fmt: skip
-            fitting = round(60 * minutes * TIMED / (clock.times[-1] - clock.times[-1 - TIMED]))
-        path.write_text(json.dumps(fitting))
+            timed, many = TIMED, {"episodes": TIMED + UNTIMED}
+        config = TRAIN.changed(seed=split, validations=1, validation_episodes=1, **many)
+        machine = Machine(device="cpu", stem_cache=folder.parent / "stem")
+        train_new(
+            open_folders(data), timing, "tiny", clip.pretrained, ROWS[row].model, config,
+            machine=machine, callbacks=clock,
+        )  # fmt: skip
+        path.write_text(json.dumps(round(60 * minutes * timed / (clock.times[-1] - clock.times[-1 - timed]))))
     return max(1, int(json.loads(path.read_text())))
 
 
