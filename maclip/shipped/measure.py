@@ -68,19 +68,20 @@ def measure(runs: Mapping[str, Run], clips: Path, streams: Path, recipe: Recipe)
     clips: folder of the drawn clips.
     streams: annotations of the held-out streams.
     """
-    test = {name: _test(run, clips, recipe.test_episodes) for name, run in runs.items()}
+    test = {name: on_test(run, clips, recipe.test_episodes) for name, run in runs.items()}
     gains = tuple(_gain(test, of, over, shot) for of, over in COMPARED for shot in SHOTS)
-    config = EvaluationConfig.of(way=WAY, shot=recipe.gallery_shots, galleries=recipe.galleries)
-    watched = {
-        name: {
-            split: evaluate_streams(runs[name], streams, config, clips=clips, split=split) for split in STREAM_SPLITS
-        }
-        for name in WATCHED
-    }
+    watched = {name: on_streams(runs[name], clips, streams, recipe) for name in WATCHED}
     return Figures(test, gains, watched)
 
 
-def _test(run: Run, clips: Path, episodes: int) -> dict[int, Result]:
+def on_streams(run: Run, clips: Path, streams: Path, recipe: Recipe) -> dict[str, StreamRecord]:
+    """Events and strangers on the held-out streams, by split."""
+    config = EvaluationConfig.of(way=WAY, shot=recipe.gallery_shots, galleries=recipe.galleries)
+    return {split: evaluate_streams(run, streams, config, clips=clips, split=split) for split in STREAM_SPLITS}
+
+
+def on_test(run: Run, clips: Path, episodes: int) -> dict[int, Result]:
+    """Accuracy on test classes, by shots."""
     model = run.model()
     store = store_for(model, open_folders(clips).split("test"))
     evaluator = Evaluator(model, store, support=Support(run.config.support_names))

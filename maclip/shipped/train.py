@@ -38,13 +38,14 @@ def reproduce(out: Path, target: Path, recipe: Recipe = RECIPE, callbacks: Callb
     callbacks: of the trainings.
     """
     callbacks = callbacks or Callbacks()
-    _draw(out, recipe, callbacks)
+    draw(out, recipe, callbacks)
     for plan in recipe.runs:
-        _train(out, plan, callbacks)
+        train_plan(out, out, plan, callbacks)
     return pack(out, target=target, recipe=recipe)
 
 
-def _draw(out: Path, recipe: Recipe, callbacks: Callbacks) -> None:
+def draw(out: Path, recipe: Recipe, callbacks: Callbacks) -> None:
+    """Draw clips and streams into `out`, as far as they are not there."""
     workers = os.cpu_count() or 1
     if not (out / CLIPS_DIR / CLASSES_FILE).is_file():
         write_clips(
@@ -62,9 +63,12 @@ def _draw(out: Path, recipe: Recipe, callbacks: Callbacks) -> None:
             )  # fmt: skip
 
 
-def _train(out: Path, plan: RunPlan, callbacks: Callbacks) -> None:
-    """Train the run of `plan`, unless it is finished, and note the time that it took."""
-    run, machine = out / plan.name, Machine(device="cpu", stem_cache=out / STEM_DIR)
+def train_plan(data: Path, out: Path, plan: RunPlan, callbacks: Callbacks) -> None:
+    """Train the run of `plan` into `out`, unless it is finished, and note the time that it took.
+
+    data: where `draw` drew. `out` has the run that it begins with.
+    """
+    run, machine = out / plan.name, Machine(device="cpu", stem_cache=data / STEM_DIR)
     begun_before = (run / CONFIG_FILE).is_file()
     if begun_before and Run.open(run).config.chosen is not None:
         return
@@ -75,10 +79,10 @@ def _train(out: Path, plan: RunPlan, callbacks: Callbacks) -> None:
         else:
             config = plan.train
             if config.streams.streams not in ("none", "stitch"):
-                config = config.changed(streams=str(out / config.streams.streams))
+                config = config.changed(streams=str(data / config.streams.streams))
             init = out / plan.init if plan.init else None
             train_new(
-                out / CLIPS_DIR, run, BACKBONE, BACKBONE, plan.model, config,
+                data / CLIPS_DIR, run, BACKBONE, BACKBONE, plan.model, config,
                 machine=machine, init=init, callbacks=callbacks,
             )  # fmt: skip
     finally:
@@ -93,13 +97,15 @@ def _note_time(file: Path, seconds: float) -> None:
         path.write_text(json.dumps({"seconds": round(before + seconds, 1)}) + "\n", encoding="utf-8")
 
 
-class _Printed(Callbacks):
+class Printed(Callbacks):
     """Notes and validations on stderr."""
 
     def note(self, text: str) -> None:
+        """Print the note."""
         print(text, file=sys.stderr)
 
     def validated(self, stage: str, episode: int, accuracy: float, interval: float) -> None:
+        """Print the accuracy."""
         print(f"{stage} {episode}: validation {accuracy:.1%} ± {interval:.1%}", file=sys.stderr)
 
 
@@ -110,7 +116,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--install", action="store_true", help="write the packed runs into the package")
     options = parser.parse_args(arguments)
     target = FOLDER if options.install else options.out / "shipped"
-    print(reproduce(options.out, target, callbacks=_Printed())["why"])
+    print(reproduce(options.out, target, callbacks=Printed())["why"])
 
 
 if __name__ == "__main__":

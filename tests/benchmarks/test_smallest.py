@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import rtsp_server
+from few_classes import draw_few
 from made_once import Once
 from smallest import ROOT, run
 
@@ -30,6 +31,7 @@ COMMANDS = (
         "limit_rules",
         "match",
         "names",
+        "seeds",
         "open_set",
         "reconnects",
         "remote",
@@ -223,6 +225,17 @@ def test_match(tmp_path: Path) -> None:
     if find_spec("tensorrt_rtx") is not None:
         assert otam["engine"]["bytes"] > 1e6
         assert otam["engine"]["build_seconds"] > 0
+
+
+def test_seeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw_few(monkeypatch)
+    facts = run("seeds", tmp_path, str(tmp_path / "out"), "--seeds", "3")
+    assert [one["seed"] for one in facts["found"]] == [0, 3]
+    for one in facts["found"]:
+        assert set(one["accuracy"]) == {"1", "5"}
+        assert set(one["streams"]) == {"val", "test"}
+    assert facts["found"][0]["accuracy"]["1"] > facts["found"][1]["accuracy"]["1"]  # trained for two episodes
+    assert json.loads((tmp_path / "out/seed-3/prototype-only/config.json").read_text())["train"]["seed"] == 3
 
 
 def test_names(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("open_clip")
 
 import torch
+from few_classes import draw_few
 from made_once import Once
 from safetensors.torch import load_file, save_file
 
@@ -22,12 +23,8 @@ from maclip.shipped.measure import WATCHED
 from maclip.shipped.pack import MAX_BYTES, TIME_FILE, pack, require_recipe
 from maclip.shipped.settings import RECIPE, Recipe, RunPlan
 from maclip.shipped.train import reproduce
-from maclip.world import streams, synth
-from maclip.world.classes import SPLITS, ActionClass, Family
-from maclip.world.classes import classes as all_classes
 from maclip_runtime.errors import MaclipError
 
-CLASSES = 6  # of each split
 MODEL = ModelConfig.of(open_set_weight=0.5)
 TRAIN = TrainConfig.of(way=4, accumulate=1, views=1, validations=1, validation_episodes=10, streams="stitch")
 SMALLEST = Recipe(
@@ -53,17 +50,11 @@ SMALLEST = Recipe(
 )
 
 
-def few_classes(family: Family, split_seed: int | None = None, *, composed: bool = True) -> list[ActionClass]:
-    every = [c for c in all_classes(family, split_seed, composed=False) if c.motion not in streams.TRUE_OF_ALL]
-    return [c for split in SPLITS for c in [c for c in every if c.split == split][:CLASSES]]
-
-
 @pytest.fixture(scope="module")
 def made(once: Once) -> Path:
     def make(folder: Path) -> None:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(synth, "classes", few_classes)
-            patch.setattr(streams, "classes", few_classes)
+            draw_few(patch)
             reproduce(folder, folder / "packed", SMALLEST)
 
     return once("shipped", make)
