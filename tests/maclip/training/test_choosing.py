@@ -88,6 +88,9 @@ def test_a_model_in_memory_answers_as_the_run_that_was_written(drawn_data, tmp_p
         ours, again = model.match(FEATURES, *CLASSES), run.model().match(FEATURES, *CLASSES)
     for one, other in zip(ours, again, strict=True):
         torch.testing.assert_close(one, other)
+    model.config = model.config.changed(cohort_weight=0.0)
+    maclip.train(model, drawn_data, TRAIN, out=tmp_path / "third", machine=CPU, callbacks=Callbacks())
+    assert model.cohort is None
 
 
 def test_the_distance_of_none_is_balanced_over_galleries_of_several_sizes(drawn_data, tmp_path, monkeypatch):
