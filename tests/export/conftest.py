@@ -10,6 +10,7 @@ from random_models import NAMES, Made, made, randomised, two_blocks
 
 import maclip
 from maclip.model.maclip import MaClip
+from maclip.runs import put_none_distance
 from maclip_export.bundle.writer import Material, write_bundle
 from maclip_export.gate.trial import drawn_trial
 from maclip_export.options import ExportOptions
@@ -18,8 +19,9 @@ from maclip_runtime.bundle.manifest import Limit
 
 @pytest.fixture(scope="session")
 def shallow(once: Once) -> tuple[MaClip, Path]:
-    """The tiny CLIP with its last two blocks adapted, and its bundle: stem and tower."""
-    model = randomised(maclip.build("tiny", "none", adapters="blocks", adapted_depth=2))
+    """The tiny CLIP with its last two blocks adapted and "none of these" learned, and its bundle: stem and tower."""
+    model = randomised(maclip.build("tiny", "none", adapters="blocks", adapted_depth=2, open_set_weight=0.5))
+    put_none_distance(model, 2.0)
     material = Material(NAMES, drawn_trial(model, 2), limit=Limit(1.5, "nothing, for a test", False))
     return model, once("shallow", lambda folder: write_bundle(model, folder / "bundle", material)) / "bundle"
 

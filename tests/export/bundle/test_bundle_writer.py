@@ -54,6 +54,7 @@ def test_the_manifest_says_what_is_there(shallow):
     assert set(manifest.graphs) == {"stem", "tower", "prototype", "match"}
     assert set(manifest.files) == {path.name for path in out.iterdir()} - {"manifest.json"}
     assert (manifest.trained, manifest.adapted_depth, manifest.precision) == (True, 2, "float32")
+    assert manifest.cohort == 7
     match = manifest.graphs["match"]
     assert [spec.name for spec in match.inputs] == ["features", "unit_prototypes", "unit_text", "has_text"]
     assert [spec.name for spec in match.outputs] == ["distances", "probabilities"]
@@ -86,7 +87,7 @@ def test_plain_clip_is_a_bundle_that_says_so(tmp_path):
     write_bundle(model, tmp_path / "bundle", material(model, "waving"))
     manifest = Bundle.open(tmp_path / "bundle").manifest
     assert not manifest.trained
-    assert manifest.adapted_depth == 0
+    assert (manifest.adapted_depth, manifest.cohort) == (0, 0)
     assert set(manifest.graphs) == {"visual", "prototype", "match"}
 
 
