@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -125,7 +125,6 @@ class Episodes:
     scores: text logits of every clip, [clips, classes].
     text: text features of the classes, which prototypes get; None: none.
     average: see `Support`.
-    shifts: what the cohort adds to the distances of every clip, [clips]; None: nothing.
     """
 
     model: MaClip
@@ -135,7 +134,6 @@ class Episodes:
     scores: Tensor
     text: Tensor | None
     average: str
-    shifts: Tensor | None
 
     @torch.no_grad()
     def parts(self, share: Sequence[range], skip: int) -> Iterator[Asked]:
@@ -148,8 +146,6 @@ class Episodes:
             ways = torch.from_numpy(np.stack([e.classes for e in batch]))  # (E, way)
             prototypes = self._by_class(self.singles[support].unflatten(1, (ways.shape[1], -1)), ways)
             distances = metric(self.queries[query], prototypes)
-            if self.shifts is not None:
-                distances = distances + self.shifts[query][..., None]
             scores = self.scores[query[:, :, None], ways[:, None, :]]
             yield Asked(scores.cpu(), distances.cpu(), ways.numpy())
 
@@ -183,6 +179,7 @@ class Evaluator:
         self.model = model
         self._fleet = fleet
         self.support = support
+        self._known: dict[tuple[int, ...], Outcomes] = {}
         self.names = tuple(c.name for c in store.classes)
         model.eval()
         with torch.no_grad():
@@ -206,13 +203,28 @@ class Evaluator:
     def outcomes(
         self, way: int, shot: int, episodes: int, seed: int, queries: int = 1, progress: Progress | None = None
     ) -> Outcomes:
-        """Scores of seeded episodes. Raises `too-few-clips`, and `answers-not-finite` if the model outputs NaN."""
+        """Scores of seeded episodes. Raises `too-few-clips`, and `answers-not-finite` if the model outputs NaN.
+
+        What the metric gives is kept for the next question about the same episodes; the model's cohort may change.
+        """
         sampler = EpisodeSampler(self.sizes, way, shot, queries, seed)
-        cohort = self.model.cohort
+        asked = way, shot, episodes, seed, queries
+        if asked not in self._known:
+            self._known[asked] = self._outcomes(sampler, episodes, progress)
+        plain, cohort = self._known[asked], self.model.cohort
+        none = self.model.none_distance
+        found = replace(plain, none=None if none is None else none.detach().cpu())
+        if cohort is None:
+            return found
         with torch.no_grad():
-            shifts = None if cohort is None else cohort.shift(self.model.metric, self.queries)
+            shifts = cohort.shift(self.model.metric, self.queries).cpu()
+        of_queries = torch.from_numpy(np.stack([sampler[number].query for number in range(episodes)]))  # (E, Q)
+        return replace(found, distances=plain.distances + shifts[of_queries][..., None])
+
+    def _outcomes(self, sampler: EpisodeSampler, episodes: int, progress: Progress | None) -> Outcomes:
+        """The scores by the metric alone, without a cohort and "none of these"."""
         job = Episodes(
-            self.model, sampler, self._singles, self.queries, self._scores, self._text, self.support.average, shifts
+            self.model, sampler, self._singles, self.queries, self._scores, self._text, self.support.average
         )  # fmt: skip
         starts = range(0, episodes, EPISODES_PER_BATCH)
         batches = [range(start, min(start + EPISODES_PER_BATCH, episodes)) for start in starts]
@@ -226,14 +238,7 @@ class Evaluator:
             if progress:
                 progress(batch.stop, episodes)
         labels = torch.from_numpy(sampler[0].labels(sampler[0].query))
-        none = self.model.none_distance
-        found = Outcomes(
-            torch.cat(scores),
-            torch.cat(distances),
-            labels,
-            np.concatenate(classes),
-            None if none is None else none.detach().cpu(),
-        )
+        found = Outcomes(torch.cat(scores), torch.cat(distances), labels, np.concatenate(classes))
         if not (found.scores.isfinite().all() and found.distances.isfinite().all()):
             raise MaclipError(  # argmax of NaN is always the first class: a meaningless accuracy
                 "answers-not-finite",
