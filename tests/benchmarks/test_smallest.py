@@ -26,20 +26,8 @@ from maclip_runtime.limits.measured import OwnDistances
 
 COMMANDS = (
     *("archive", "decoders", "doctor", "dropped_rows", "enrolment", "events", "fleet", "gpu", "ladder"),
-    *(
-        "ladder_accuracy",
-        "limit_rules",
-        "match",
-        "names",
-        "seeds",
-        "open_set",
-        "reconnects",
-        "remote",
-        "scale",
-        "serve",
-        "serve_soak",
-    ),
-    *("session_options", "soak", "streaming"),
+    *("ladder_accuracy", "limit_rules", "match", "names", "open_set", "reconnects", "remote", "scale", "seeds"),
+    *("serve", "serve_soak", "session_options", "soak", "streaming"),
 )
 HELPERS = {"command", "drawn", "flat_model", "gpu_runner", "slow_network", "small_model", "streaming_runners"}
 HELPERS |= {"triton_server"}
