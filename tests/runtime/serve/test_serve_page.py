@@ -229,6 +229,48 @@ def test_the_gallery_is_changed_with_undo_and_two_people_see_it(page: Any, brows
     other.context.close()
 
 
+class Late:
+    """The answer to the first of some requests, which is kept until it is out of date."""
+
+    def __init__(self, page: Any, addresses: re.Pattern[str]) -> None:
+        self.page = page
+        self.kept: list[tuple[Any, Any]] = []
+        page.route(addresses, lambda route: route.continue_() if self.kept else self.kept.append((route, route.fetch())))
+
+    def asked(self) -> None:
+        while not self.kept:
+            self.page.wait_for_timeout(20)
+
+    def arrives(self) -> None:
+        route, answer = self.kept[0]
+        route.fulfill(response=answer)
+        self.page.wait_for_timeout(500)
+
+
+def test_an_answer_to_an_older_question_changes_nothing(page: Any, served: Served) -> None:
+    go(page, "review")
+    page.locator(".tile.here").wait_for()
+    late = Late(page, re.compile("/api/windows[?]"))
+    page.locator(".filters select").nth(3).select_option("3600")
+    late.asked()
+    here = page.locator(".tile.here").get_attribute("id")
+    page.keyboard.press("s")
+    page.locator(f"#{here}").wait_for(state="detached")
+    late.arrives()
+    assert not page.locator(f"#{here}").count()
+    go(page, "gallery")
+    page.locator(".clips li").first.wait_for()
+    late = Late(page, re.compile("/api/clips[?]name=red"))
+    page.get_by_role("button", name="red light").click()
+    late.asked()
+    page.get_by_role("button", name="green light").click()
+    for clip in served.call("GET", "/api/clips?name=green%20light")["items"]:
+        page.locator(f".clips img[src='/api/clips/{clip['id']}/strip.jpg']").wait_for()
+    late.arrives()
+    for clip in served.call("GET", "/api/clips?name=green%20light")["items"]:
+        assert page.locator(f".clips img[src='/api/clips/{clip['id']}/strip.jpg']").count() == 1
+
+
 def test_a_wrong_token_stays_outside(browser: Any, bundle: Path, enrolled: Path, tmp_path: Path) -> None:
     with serving(bundle, enrolled, required=True) as locked:
         for page in opened(browser, locked, tmp_path):

@@ -6,6 +6,7 @@ import { icon } from './icons.js';
 import { live } from './live.js';
 
 const TOAST_MS = 7000;
+const MOST = 200;
 
 /** A short message, with a button where something can be done about it. */
 export function toast(text, { kind = 'good', action = null, label = '' } = {}) {
@@ -25,6 +26,24 @@ export async function attempt(call) {
     toast(said, { kind: 'bad' });
     return undefined;
   }
+}
+
+/** `read`, whose answer counts while nothing newer was asked: else it is undefined, and what it says is out of date. */
+export function newest(read) {
+  let asked = 0;
+  return async (...given) => {
+    asked += 1;
+    const mine = asked;
+    const found = await read(...given).catch((error) => {
+      if (mine === asked) throw error;
+    });
+    return mine === asked ? found : undefined;
+  };
+}
+
+/** What to ask of a list for its next page, or again for as much of it as is shown: the server gives `MOST` at once. */
+export function part(shown, further, page) {
+  return further ? { offset: shown, limit: page } : { offset: 0, limit: Math.min(MOST, Math.max(page, shown)) };
 }
 
 export async function undo() {
@@ -63,12 +82,13 @@ export function ask(title, body, { label = t('ok'), danger = false, read = () =>
 export function nameField(value = '', onchange = () => {}) {
   const id = `names-${Math.random().toString(36).slice(2)}`;
   const list = h('datalist', { id });
+  const names = newest((q) => get('names', { q }).catch(() => []));
   const input = h('input', {
     type: 'text', list: id, value, maxlength: 200, autocomplete: 'off', placeholder: t('teach.name.hint'),
     oninput: async () => {
       onchange(input.value.trim());
-      const found = await get('names', { q: input.value }).catch(() => []);
-      fill(list, found.map((one) => h('option', { value: one.name })));
+      const found = await names(input.value);
+      if (found) fill(list, found.map((one) => h('option', { value: one.name })));
     },
   });
   return { input, element: h('span.name-field', {}, input, list) };

@@ -4,14 +4,14 @@ import { fill, h, svg, tone, two } from '../dom.js';
 import { t } from '../i18n.js';
 import { icon } from '../icons.js';
 import { later, live } from '../live.js';
-import { attempt, empty, taught, toast } from '../ui.js';
+import { attempt, empty, newest, taught, toast } from '../ui.js';
 
 const LOOK_MS = 500;
 
 export function calibrate(root) {
   if (!live.known) return later(() => calibrate(root));
   let timer = 0;
-  let told = null;
+  let begun = false; // from here, and its end is not said yet
   const results = h('div', { 'aria-live': 'polite' });
   const names = live.state.sources.map((one) => one.name);
   const boxes = names.map((name) => h('input', { type: 'checkbox', value: name, checked: true }));
@@ -36,8 +36,8 @@ export function calibrate(root) {
     const target = alarms.value === '' ? null : Number(alarms.value);
     const body = { sources: chosen, seconds: Number(seconds.value) || 60, false_alarms: target };
     if (await attempt(() => post('calibrate', body))) {
-      told = null;
-      look(true);
+      begun = true;
+      look();
     }
   }
 
@@ -47,9 +47,11 @@ export function calibrate(root) {
     look();
   }
 
-  async function look(say = false) {
+  const state = newest(() => get('calibrate').catch(() => null));
+
+  async function look() {
     clearTimeout(timer);
-    const found = await get('calibrate').catch(() => null);
+    const found = await state();
     if (!found) return;
     const { job } = found;
     const running = job?.state === 'running';
@@ -59,11 +61,11 @@ export function calibrate(root) {
     if (running) {
       bar.max = job.total || 1;
       bar.value = job.done;
-      timer = setTimeout(() => look(say), LOOK_MS);
+      timer = setTimeout(look, LOOK_MS);
       return;
     }
-    if (say && job && told !== job.begun_at) {
-      told = job.begun_at;
+    if (begun && job) {
+      begun = false;
       if (job.error) toast(`${job.error.message} ${job.error.fix}`, { kind: 'bad' });
       else taught(t('change.calibrate', { n: job.result.classes.length }));
     }

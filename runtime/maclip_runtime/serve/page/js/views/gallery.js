@@ -4,7 +4,7 @@ import { calmly, fill, h, svg, tone, two } from '../dom.js';
 import { t } from '../i18n.js';
 import { icon } from '../icons.js';
 import { live } from '../live.js';
-import { ask, attempt, empty, nameField, taught, toast } from '../ui.js';
+import { ask, attempt, empty, nameField, newest, part, taught, toast } from '../ui.js';
 
 const PAGE = 40;
 const LOOK_MS = 700;
@@ -36,8 +36,11 @@ export function gallery(root, [first]) {
       h('button', { onclick: () => picker.click() }, icon('in'), t('gallery.import')), picker),
     findings, columns);
 
+  const classPage = newest((asked) => attempt(() => get('classes', asked)));
+  const clipPage = newest((asked) => attempt(() => get('clips', asked)));
+
   async function loadClasses(further = false) {
-    const page = await attempt(() => get('classes', { q: query, offset: further ? classes.length : 0, limit: PAGE }));
+    const page = await classPage({ q: query, ...part(classes.length, further, PAGE) });
     if (!page) return;
     classes = further ? [...classes, ...page.items] : page.items;
     total = page.total;
@@ -47,8 +50,8 @@ export function gallery(root, [first]) {
 
   async function loadClips(further = false) {
     if (open === undefined) return void fill(panel, empty(t('gallery.choose')));
-    const page = await attempt(() => get('clips', { name: open, offset: further ? clips.length : 0, limit: PAGE }));
-    if (!page) return;
+    const page = await clipPage({ name: open, ...part(clips.length, further, PAGE) });
+    if (!page || open === undefined) return;
     clips = further ? [...clips, ...page.items] : page.items;
     clipTotal = page.total;
     drawPanel();

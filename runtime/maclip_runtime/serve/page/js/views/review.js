@@ -5,7 +5,7 @@ import { t } from '../i18n.js';
 import { icon } from '../icons.js';
 import { live } from '../live.js';
 import { Player } from '../player.js';
-import { attempt, empty, nameField, taught, toast } from '../ui.js';
+import { attempt, empty, nameField, newest, part, taught, toast } from '../ui.js';
 
 const PAGE = 30;
 const KEYS = '123456789';
@@ -32,9 +32,12 @@ export function review(root) {
     h('p.lead', {}, t('review.lead')), filters,
     h('div.columns.wide', {}, h('section', {}, list, more), detail), keys);
 
+  const windows = newest((query) => attempt(() => get('windows', query)));
+  const names = newest(() => get('classes', { limit: 200 }).catch(() => ({ items: [] })));
+
   async function load(further = false) {
     const since = filter.since ? Date.now() / 1000 - Number(filter.since) : '';
-    const page = await attempt(() => get('windows', { ...filter, since, offset: further ? items.length : 0, limit: PAGE }));
+    const page = await windows({ ...filter, since, ...part(items.length, further, PAGE) });
     if (!page) return;
     const before = items[at]?.id;
     items = further ? [...items, ...page.items] : page.items;
@@ -46,7 +49,8 @@ export function review(root) {
   }
 
   async function loadClasses() {
-    const page = await get('classes', { limit: 200 }).catch(() => ({ items: [] }));
+    const page = await names();
+    if (!page) return;
     const used = JSON.parse(localStorage.getItem('maclip.used') || '[]');
     const rank = (name) => (used.includes(name) ? used.indexOf(name) : 1000);
     classes = page.items.map((one) => one.name).sort((one, other) => rank(one) - rank(other));
@@ -175,7 +179,6 @@ export function review(root) {
     if (done.left_out.length) toast(t('review.copies', { n: done.left_out.length }), { kind: 'warn' });
     gone(ids);
     loadClasses();
-    load();
   }
 
   async function skip() {
@@ -191,6 +194,7 @@ export function review(root) {
     at = Math.min(at, Math.max(0, items.length - 1));
     drawKeys();
     draw();
+    load();  // also so that an answer on its way, which still has them, no longer counts
   }
 
   function press(event) {

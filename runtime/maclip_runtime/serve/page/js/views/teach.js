@@ -5,7 +5,7 @@ import { t } from '../i18n.js';
 import { icon } from '../icons.js';
 import { later, live } from '../live.js';
 import { Player } from '../player.js';
-import { answerPill, attempt, bars, empty, liveView, nameField, regionBox, taught, toast } from '../ui.js';
+import { answerPill, attempt, bars, empty, liveView, nameField, newest, regionBox, taught, toast } from '../ui.js';
 
 const COUNTDOWN_SECONDS = 3;
 const ENOUGH = 3; // clips of a class, before its own limit means much
@@ -225,6 +225,7 @@ class TakeCard {
     this.done = done;
     this.player = new Player(take.frames, take.duration_s, (number) => `/api/takes/${take.id}/frames/${number}.jpg`);
     this.meter = h('div.meter', {});
+    this.metered = newest(metered);
     this.field = nameField(name, () => this.#metered());
     this.rejected = h('div', { role: 'alert' });
     const form = h('form', { onsubmit: (event) => { event.preventDefault(); this.#keep(); } },
@@ -249,11 +250,8 @@ class TakeCard {
   }
 
   async #metered() {
-    const name = this.field.input.value.trim();
-    if (!name) return void fill(this.meter);
-    const page = await get('classes', { q: name, limit: 20 }).catch(() => ({ items: [] }));
-    const info = page.items.find((one) => one.name.toLowerCase() === name.toLowerCase());
-    fill(this.meter, meterOf(info ? info.clips : 0, await doctorOf(info?.name)));
+    const dots = await this.metered(this.field.input.value.trim());
+    if (dots) fill(this.meter, dots);
   }
 
   async #keep(force = false) {
@@ -305,6 +303,14 @@ async function doctorOf(name) {
     doctor = { version, result: String(job.result?.version) === version ? job.result : null };
   }
   return doctor.result?.classes.find((one) => one.name === name) || null;
+}
+
+/** What the page says of a class's clips, also of one that is not there yet. */
+async function metered(name) {
+  if (!name) return [];
+  const page = await get('classes', { q: name, limit: 20 }).catch(() => ({ items: [] }));
+  const info = page.items.find((one) => one.name.toLowerCase() === name.toLowerCase());
+  return meterOf(info ? info.clips : 0, await doctorOf(info?.name));
 }
 
 /** Whether a class has enough clips. */

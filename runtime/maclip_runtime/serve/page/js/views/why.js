@@ -5,7 +5,7 @@ import { t } from '../i18n.js';
 import { icon } from '../icons.js';
 import { live } from '../live.js';
 import { Player } from '../player.js';
-import { answerPill, attempt, empty, taught } from '../ui.js';
+import { answerPill, attempt, empty, newest, taught } from '../ui.js';
 
 export function why(root, [kind, id]) {
   let player = null;
@@ -14,14 +14,17 @@ export function why(root, [kind, id]) {
     return () => {};
   }
 
+  const explained = newest(() => get(`${kind}s/${id}/why`));
+
   async function load() {
     let found;
     try {
-      found = await get(`${kind}s/${id}/why`);
+      found = await explained();
     } catch (error) {
       fill(root, h('h1', {}, t('nav.why')), empty(`${error.message} ${error.fix || ''}`));
       return;
     }
+    if (!found) return;
     player?.stop();
     player = new Player(found.window.frames, found.duration_s, (number) => `/api/windows/${found.id}/frames/${number}.jpg`);
     fill(root,
