@@ -235,7 +235,13 @@ class Late:
     def __init__(self, page: Any, addresses: re.Pattern[str]) -> None:
         self.page = page
         self.kept: list[tuple[Any, Any]] = []
-        page.route(addresses, lambda route: route.continue_() if self.kept else self.kept.append((route, route.fetch())))
+        page.route(addresses, self._keep)
+
+    def _keep(self, route: Any) -> None:
+        if self.kept:
+            route.continue_()
+        else:
+            self.kept.append((route, route.fetch()))
 
     def asked(self) -> None:
         while not self.kept:
