@@ -11,10 +11,14 @@ from pathlib import Path
 
 import onnx
 
+from maclip.model.maclip import MaClip
 from maclip_export.graphs import Graph
 
 # The parts of a model that the two small graphs do not read.
-UNREAD = ("model.clip.visual", "model.clip.transformer", "model.clip.token", "model.clip.ln", "model.blocks")
+UNREAD = (
+    *("model.clip.visual", "model.clip.transformer", "model.clip.token", "model.clip.ln", "model.blocks"),
+    *("model.side", "model.temporal_embedding"),
+)
 
 
 def kept(trace: Callable[[Graph], onnx.ModelProto], folder: Path) -> Callable[[Graph], onnx.ModelProto]:
@@ -36,10 +40,17 @@ def kept(trace: Callable[[Graph], onnx.ModelProto], folder: Path) -> Callable[[G
 def digest(graph: Graph) -> str:
     """Of the code's classes, the settings and the weights of `graph`."""
     unread = UNREAD if graph.name in ("prototype", "match") else ()
-    found = hashlib.sha256(repr((graph.name, graph.inputs, graph.outputs, graph.module)).encode())
-    for module in graph.module.modules():
-        found.update(repr(getattr(module, "config", None)).encode())
-        found.update(repr(sorted((k, v) for k, v in vars(module).items() if isinstance(v, int | float | str))).encode())
+    found = hashlib.sha256(repr((graph.name, graph.inputs, graph.outputs)).encode())
+    for name, module in graph.module.named_modules():
+        if name.startswith(unread):
+            continue
+        if unread and isinstance(module, MaClip):
+            config = module.config
+            read: object = config.frames, config.prototype, config.metric, config.text, module.feature_width
+        else:
+            values = [(key, value) for key, value in vars(module).items() if isinstance(value, int | float | str)]
+            read = getattr(module, "config", None), sorted(values)
+        found.update(repr((name, type(module), module.extra_repr(), read)).encode())
     for name, tensor in graph.module.state_dict().items():
         if not name.startswith(unread):
             found.update(name.encode())

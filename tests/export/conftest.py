@@ -20,7 +20,8 @@ from maclip_runtime.bundle.manifest import Limit
 @pytest.fixture(scope="session")
 def shallow(once: Once) -> tuple[MaClip, Path]:
     """The tiny CLIP with its last two blocks adapted and "none of these" learned, and its bundle: stem and tower."""
-    model = randomised(maclip.build("tiny", "none", adapters="blocks", adapted_depth=2, open_set_weight=0.5))
+    model = maclip.build("tiny", "none", adapters="blocks", adapted_depth=2, open_set_weight=0.5)
+    randomised(model, cohort=True)
     put_none_distance(model, 2.0)
     material = Material(NAMES, drawn_trial(model, 2), limit=Limit(1.5, "nothing, for a test", False))
     return model, once("shallow", lambda folder: write_bundle(model, folder / "bundle", material)) / "bundle"

@@ -60,7 +60,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[
 
 
 def model_with(metric: str) -> MaClip:
-    return randomised(maclip.build("tiny", "none", adapters="blocks", adapted_depth=0, metric=metric, frames=FRAMES))
+    model = maclip.build("tiny", "none", adapters="blocks", adapted_depth=0, metric=metric, frames=FRAMES)
+    return randomised(model, cohort=metric in ("otam", "trx"))
 
 
 def compare(model: MaClip, match: Callable[..., tuple[np.ndarray, ...]]) -> None:

@@ -158,7 +158,7 @@ def test_every_graph_is_built_in_the_types_it_was_exported_in(
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_every_metric_is_built_in_float32_and_half(metric: str, tmp_path: Path) -> None:
-    model = two_blocks(adapted_depth=0, metric=metric)
+    model = two_blocks(adapted_depth=0, metric=metric, cohort=metric == "otam")
     match = next(graph for graph in graphs_of(model) if graph.name == "match")
     written = write_onnx(match, tmp_path)[0]
     for precision in ("float32", "fp16"):
