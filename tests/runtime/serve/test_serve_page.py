@@ -181,6 +181,7 @@ def test_windows_are_reviewed_by_keyboard_alone(page: Any, served: Served) -> No
     assert page.locator(".speed").inner_text() == "2×"
     page.keyboard.press(" ")
     assert page.locator(".tile[aria-selected=true]").count() == 1
+    page.locator(".keys button").filter(has_text="red light").wait_for()
     page.keyboard.press("2")  # the second class by name: red light
     page.locator(".toast").filter(has_text="added to red light").wait_for()
     assert {info.name: info.clips for info in served.studio.recognizer.classes()}["red light"] == 3
