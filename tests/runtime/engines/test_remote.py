@@ -139,14 +139,14 @@ def test_a_slow_network_is_not_waited_for(split: Path, server: TritonServer, ope
     frames = windows(2)
     near = opened(split, "cpu").features(frames)
     with SlowNetwork(server.port) as network:
-        far = opened(split, f"{network.device}?timeout=0.3")
+        far = opened(split, f"{network.device}?timeout=1.5")
         np.testing.assert_array_equal(far.features(frames), near)
-        network.bytes_a_second = 10_000.0  # 12 kB a window
+        network.bytes_a_second = 3_000.0  # 12 kB a window, so 8 s
         begun = time.monotonic()
         np.testing.assert_array_equal(far.features(frames), near)
-        assert 0.25 < time.monotonic() - begun < 2.0
+        assert 1.4 < time.monotonic() - begun < 6.0
         assert far.engine.is_away
-        assert "did not answer within 0.3 s" in caplog.text
+        assert "did not answer within 1.5 s" in caplog.text
         sent = network.sent
         np.testing.assert_array_equal(far.features(frames), near)  # the own engine, at once
         assert network.sent < sent + 20_000
@@ -168,7 +168,7 @@ def test_a_full_server_gets_no_more_than_a_few_requests(split: Path, tmp_path: P
         frames = windows(40)
         begun = time.monotonic()
         np.testing.assert_array_equal(far.features(frames), opened(split, "cpu").features(frames))
-        assert time.monotonic() - begun < 1.5
+        assert time.monotonic() - begun < 6.0  # of 8
         assert "did not answer within 0.3 s" in caplog.text
         time.sleep(0.3)  # what it still had on the way
         assert sum(int(line) for line in log.read_text().split()) - warm_up <= 3 * MAX_IN_FLIGHT
