@@ -278,6 +278,18 @@ def test_an_answer_to_an_older_question_changes_nothing(page: Any, served: Serve
         assert page.locator(f".clips img[src='/api/clips/{clip['id']}/strip.jpg']").count() == 1
 
 
+def test_the_end_of_a_calibration_is_said_and_can_be_undone(page: Any, served: Served) -> None:
+    go(page, "calibrate")
+    page.locator("input[type=checkbox][value=desk]").uncheck()
+    page.locator("#cal-seconds").fill("5")
+    page.locator("button.primary").click()
+    page.locator(".toast").get_by_role("button", name="Undo").wait_for()
+    assert page.locator(".toast").count() == 1
+    assert page.locator("svg.plot").count() == 2
+    page.locator(".toast").get_by_role("button", name="Undo").click()
+    page.locator("svg.plot").first.wait_for(state="detached")
+
+
 def test_a_wrong_token_stays_outside(browser: Any, bundle: Path, enrolled: Path, tmp_path: Path) -> None:
     with serving(bundle, enrolled, required=True) as locked:
         for page in opened(browser, locked, tmp_path):
