@@ -79,6 +79,19 @@ def test_what_support_clips_are_told_and_how_shots_are_averaged(drawn_data, make
         assert torch.allclose(made.distances[i], expected, atol=1e-4)
 
 
+def test_what_is_kept_of_episodes_answers_for_no_others(drawn_data, make_model):
+    model = make_model(adapted_depth=1)
+    store = store_for(model, open_folders(drawn_data).split("val"))
+    kept = Evaluator(model, store)
+    for asked in [(4, 1, 6, 5), (3, 1, 6, 5), (4, 2, 6, 5), (4, 1, 5, 5), (4, 1, 6, 6), (4, 1, 6, 5, 2), (4, 1, 6, 5)]:
+        found, wanted = kept.outcomes(*asked), Evaluator(model, store).outcomes(*asked)
+        assert torch.equal(found.distances, wanted.distances), asked
+        assert torch.equal(found.scores, wanted.scores), asked
+    with pytest.MonkeyPatch.context() as patched:
+        patched.delattr(Evaluator, "_outcomes")
+        kept.outcomes(4, 1, 6, 5)  # nothing is computed again
+
+
 def test_without_names_no_text_votes(drawn_data, make_model):
     model = make_model(adapted_depth=1)
     store = store_for(model, open_folders(drawn_data).split("val"))
